@@ -1,0 +1,11 @@
+//! The vocabulary: pure values that pass between the stages. No I/O, no clocks, no async.
+//!
+//! Every other module may use `model`; `model` uses none of them.
+
+pub mod error;
+pub mod offsets;
+pub mod record;
+
+pub use error::{Error, Kind, Result};
+pub use offsets::{OffsetRange, Offsets, TopicPartition};
+pub use record::{Header, Record, TimestampType};
