@@ -1,0 +1,273 @@
+//! Object stores: where tables and checkpoints live, and the promises both need of a store.
+//!
+//! A [`Store`] is one folder of a store (a table or a checkpoint). Everything durable goes through
+//! it, and it gives three promises that the stores underneath do not all keep by themselves:
+//! a write that returned is on the disk ([`local`]); put-if-absent has one winner and says so in
+//! one way ([`conditional`]); and after a write whose outcome is unknown the object is read back
+//! before anyone concludes anything ([`Store::put_if_absent`]).
+
+pub mod conditional;
+pub mod local;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{DynObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode};
+use url::Url;
+
+use crate::model::{Error, Result};
+
+/// What became of a put-if-absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The object is there with exactly our bytes, written by this call.
+    Created,
+    /// An object of another writer was there first.
+    Exists,
+}
+
+/// One folder of an object store.
+#[derive(Clone)]
+pub struct Store {
+    root: Arc<DynObjectStore>,
+    url: Url,
+    prefix: Path,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.url)
+    }
+}
+
+impl Store {
+    /// Opens the folder at `url` (`file:///…`, `abfss://…`, `az://…`, `memory:///`); `options` are
+    /// object_store's configuration keys. Nothing is read or written.
+    ///
+    /// # Errors
+    /// `Config` if the scheme is unknown or an option is wrong.
+    pub fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Store> {
+        let mut url = url.clone();
+        if !url.path().ends_with('/') {
+            url.set_path(&format!("{}/", url.path()));
+        }
+        let (scheme, _) = ObjectStoreScheme::parse(&url).map_err(|e| {
+            Error::config(format!("{url} names no store that Alluvia knows"))
+                .source(e)
+                .hint("use a local path, file://, abfss:// or az://")
+        })?;
+        let (root, prefix): (Arc<DynObjectStore>, Path) = match scheme {
+            ObjectStoreScheme::Local => {
+                let prefix = Path::from_url_path(url.path()).map_err(|e| bad_url(&url, e))?;
+                (Arc::new(local::DurableLocal::new()), prefix)
+            }
+            _ => {
+                let pairs = options.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
+                let (root, prefix) = object_store::parse_url_opts(&url, pairs).map_err(|e| bad_url(&url, e))?;
+                (Arc::new(conditional::OneAnswer::new(root.into())), prefix)
+            }
+        };
+        Ok(Store { root, url, prefix })
+    }
+
+    /// A folder of a store that is open already; `url` must address it.
+    pub fn new(root: Arc<DynObjectStore>, url: Url, prefix: Path) -> Store {
+        Store { root, url, prefix }
+    }
+
+    /// The folder's address, with a slash at its end.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The store that the folder is in; its paths start at the store's root, not at the folder.
+    pub fn root(&self) -> &Arc<DynObjectStore> {
+        &self.root
+    }
+
+    /// The path from the store's root of `relative`, which is `/`-separated and percent-decoded.
+    pub fn path(&self, relative: &str) -> Path {
+        self.prefix.parts().chain(Path::from(relative).parts()).collect()
+    }
+
+    /// Reads an object; `None` if it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable` (or `Config` for refused credentials), naming the object.
+    pub async fn get(&self, relative: &str) -> Result<Option<Bytes>> {
+        let path = self.path(relative);
+        let found = match self.root.get(&path).await {
+            Ok(found) => found.bytes().await,
+            Err(e) => Err(e),
+        };
+        match found {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(error(e, "read", &self.url, relative)),
+        }
+    }
+
+    /// Writes an object unless one is there, durably before it returns.
+    ///
+    /// A write that failed, or that found an object, may still have been ours: a lost answer, a
+    /// request that the client sent twice. So the object is read back and compared, which is why
+    /// `bytes` must be unique to this writer (every document of Alluvia names its attempt).
+    ///
+    /// # Errors
+    /// `Unavailable` if the object is provably not there, or if that cannot be found out.
+    pub async fn put_if_absent(&self, relative: &str, bytes: Bytes) -> Result<Put> {
+        let path = self.path(relative);
+        let outcome = self.root.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
+        let failed = match outcome {
+            Ok(_) => return Ok(Put::Created),
+            Err(e) => e,
+        };
+        match self.get(relative).await {
+            Ok(Some(there)) if there == bytes => Ok(Put::Created),
+            Ok(Some(_)) => Ok(Put::Exists),
+            Ok(None) => Err(error(failed, "write", &self.url, relative)),
+            Err(unread) => Err(unread.context(format!("find out what became of a failed write ({failed})"))),
+        }
+    }
+
+    /// Writes an object, replacing what is there. Only for caches and files with unique names.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the object.
+    pub async fn put(&self, relative: &str, bytes: Bytes) -> Result<()> {
+        let path = self.path(relative);
+        self.root.put(&path, bytes.into()).await.map_err(|e| error(e, "write", &self.url, relative))?;
+        Ok(())
+    }
+
+    /// The names of the objects directly in the sub-folder `relative` (`""` for the folder itself),
+    /// in no particular order; none if there is no such folder.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the folder.
+    pub async fn names(&self, relative: &str) -> Result<Vec<String>> {
+        let prefix = self.path(relative);
+        let listed = match self.root.list_with_delimiter(Some(&prefix)).await {
+            Ok(listed) => listed,
+            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(e) => return Err(error(e, "list", &self.url, relative)),
+        };
+        Ok(listed.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
+    }
+
+    /// Whether no object at all lies under the folder.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the folder.
+    pub async fn is_empty(&self) -> Result<bool> {
+        let mut listed = self.root.list(Some(&self.prefix));
+        match listed.try_next().await {
+            Ok(first) => Ok(first.is_none()),
+            Err(object_store::Error::NotFound { .. }) => Ok(true),
+            Err(e) => Err(error(e, "list", &self.url, "")),
+        }
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the object.
+    pub async fn delete(&self, relative: &str) -> Result<()> {
+        match self.root.delete(&self.path(relative)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(e) => Err(error(e, "delete", &self.url, relative)),
+        }
+    }
+
+    /// Writes one object twice and expects the second write to lose: a store that lets two writers
+    /// win would break the protocol, so it is refused before anything else is written.
+    ///
+    /// # Errors
+    /// `Config` if the second write won; `Unavailable` (or `Config`) if nothing can be written.
+    pub async fn probe_put_if_absent(&self, name: &str) -> Result<()> {
+        let first = self.put_if_absent(name, Bytes::from(format!("{name} first"))).await?;
+        let second = self.put_if_absent(name, Bytes::from(format!("{name} second"))).await;
+        self.delete(name).await?;
+        match (first, second?) {
+            (Put::Created, Put::Exists) => Ok(()),
+            _ => Err(Error::config(format!("the store of {} lets a second writer win a put-if-absent", self.url))
+                .hint("exactly-once needs a store with conditional writes: ADLS, Azure Blob or a local disk")),
+        }
+    }
+}
+
+fn bad_url(url: &Url, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::config(format!("cannot open the store of {url}")).source(source)
+}
+
+/// Gives a store's error its kind: refused credentials and rights are for the operator to mend, a
+/// full or read-only disk and everything else may pass.
+pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str) -> Error {
+    let text = format!("cannot {verb} {url}{relative}");
+    match &source {
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            Error::config(text).source(source).hint("the identity needs read, write and delete rights there")
+        }
+        object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. } => {
+            Error::config(text).source(source)
+        }
+        _ if denied_by_the_disk(&source) => {
+            Error::config(text).source(source).hint("the user of this process needs the right to write there")
+        }
+        _ => Error::unavailable(text).source(source),
+    }
+}
+
+/// Whether the cause is the operating system's "permission denied" or "read-only file system".
+fn denied_by_the_disk(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return matches!(
+                io.kind(),
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
+            );
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(folder: &std::path::Path) -> Store {
+        let url = Url::from_directory_path(folder).unwrap();
+        Store::open(&url, &BTreeMap::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn put_if_absent_has_one_winner_and_knows_its_own_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = at(folder.path());
+        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).await.unwrap(), Put::Created);
+        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).await.unwrap(), Put::Created);
+        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"other")).await.unwrap(), Put::Exists);
+        assert_eq!(store.get("a/b").await.unwrap().unwrap(), Bytes::from_static(b"mine"));
+        assert_eq!(store.names("a").await.unwrap(), ["b"]);
+    }
+
+    #[tokio::test]
+    async fn a_local_disk_passes_the_probe_and_is_left_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = at(folder.path());
+        store.probe_put_if_absent("probe-1").await.unwrap();
+        assert!(store.is_empty().await.unwrap());
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_refused_by_name() {
+        let error = Store::open(&Url::parse("ftp://host/x").unwrap(), &BTreeMap::new()).unwrap_err();
+        assert_eq!(error.kind(), crate::model::Kind::Config);
+        assert!(error.to_string().contains("ftp://host/x"), "{error}");
+    }
+}
