@@ -1,0 +1,294 @@
+//! One micro-batch, one commit: files and the stream's `txn` in the same version of the table.
+//!
+//! The transaction number is checked on the very snapshot that the commit is made against, so that
+//! of two writers with one application id exactly one lands batch N. After any answer but success
+//! the log is read again before anything is concluded: the commit may be durable although its
+//! answer was lost, or another writer may have taken the version. A lost race with a stranger is run
+//! again on the newer snapshot with the same files; `commitInfo` says what the checkpoint needs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use delta_kernel::committer::{CommitMetadata, CommitResponse, Committer, PublishMetadata};
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::transaction::CommitResult;
+use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredEngineData};
+use serde_json::{Map, Value, json};
+
+use super::files::AddedFile;
+use super::{DeltaTable, history, kernel_error};
+use crate::model::{Error, Kind, Result};
+
+/// What `commitInfo.engineInfo` says.
+pub const ENGINE_INFO: &str = concat!("Alluvia/", env!("CARGO_PKG_VERSION"));
+
+/// How often a commit is tried against newer and newer snapshots before the batch fails.
+pub(super) const TRIES: u32 = 30;
+
+/// A micro-batch's commit.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The stream's id: `txn.appId` and the operation's `queryId`.
+    pub query_id: String,
+    /// The micro-batch: `txn.version` and the operation's `epochId`.
+    pub batch_id: i64,
+    /// The run of the batch that wrote the files; tells our own commit from another owner's.
+    pub attempt: String,
+    /// The files, all of this attempt.
+    pub files: Vec<AddedFile>,
+    /// What the checkpoint needs to be mended from this commit; stands under `alluvia` in commitInfo.
+    pub checkpoint: Map<String, Value>,
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub enum Appended {
+    /// This attempt's files are the batch, as of this version.
+    Ours(u64),
+    /// Another attempt had committed the batch; its commit, if the log still holds it.
+    Theirs(Option<OwnCommit>),
+}
+
+/// A commit of this stream, read back from the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnCommit {
+    /// The table's version.
+    pub version: u64,
+    /// The micro-batch it holds.
+    pub batch_id: i64,
+    /// The `alluvia` object of its commitInfo; absent from commits of Spark.
+    pub checkpoint: Option<Map<String, Value>>,
+}
+
+impl OwnCommit {
+    /// The run of the batch that made the commit.
+    pub fn attempt(&self) -> Option<&str> {
+        self.checkpoint.as_ref()?.get("attempt")?.as_str()
+    }
+}
+
+impl DeltaTable {
+    /// Commits a micro-batch, once: see the module's page.
+    ///
+    /// # Errors
+    /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol;
+    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer.
+    pub fn append(&mut self, append: &Append) -> Result<Appended> {
+        let before = Fingerprint::of(self);
+        let mut last_error = None;
+        for attempt in 0..TRIES {
+            if let Some(outcome) = self.already_there(append)? {
+                return Ok(outcome);
+            }
+            match self.try_append(append) {
+                Ok(Some(version)) => return Ok(Appended::Ours(version)),
+                Ok(None) => last_error = None,
+                Err(e) if e.kind() == Kind::Config => return Err(e),
+                Err(e) => last_error = Some(e),
+            }
+            std::thread::sleep(pause(attempt));
+            self.refresh()?;
+            before.check(&Fingerprint::of(self), self)?;
+        }
+        Err(last_error.unwrap_or_else(|| {
+            Error::conflict(format!(
+                "other writers won the next version of table {} {TRIES} times in a row",
+                self.store.url()
+            ))
+        }))
+    }
+
+    /// Whether the snapshot holds the batch already, and whose run of it.
+    fn already_there(&mut self, append: &Append) -> Result<Option<Appended>> {
+        let Some(there) = self.transaction(&append.query_id)? else { return Ok(None) };
+        if there < append.batch_id {
+            return Ok(None);
+        }
+        let found = history::newest_commit_of(self, &append.query_id)?;
+        Ok(Some(match found {
+            Some(own) if own.attempt() == Some(append.attempt.as_str()) => Appended::Ours(own.version),
+            other => Appended::Theirs(other),
+        }))
+    }
+
+    /// One commit against the current snapshot: the version if it landed, `None` if the version was
+    /// taken.
+    fn try_append(&mut self, append: &Append) -> Result<Option<u64>> {
+        let failed = |e, table: &DeltaTable| kernel_error(e, "commit to the log", &table.store);
+        let writer = CommitWriter {
+            parameters: json!({
+                "outputMode": "Append",
+                "queryId": append.query_id,
+                "epochId": append.batch_id.to_string(),
+            }),
+            metrics: metrics(&append.files),
+            extra: extra(self.version(), append),
+            lowest_protocol: false,
+        };
+        let mut transaction = Arc::clone(&self.snapshot)
+            .transaction(Box::new(writer), self.engine.as_ref())
+            .map_err(|e| failed(e, self))?
+            .with_operation("STREAMING UPDATE".to_owned())
+            .with_engine_info(ENGINE_INFO)
+            .with_transaction_id(append.query_id.clone(), append.batch_id);
+        if !append.files.is_empty() {
+            transaction = transaction.with_blind_append();
+        }
+        for file in &append.files {
+            transaction.add_files(Box::new(ArrowEngineData::new(file.action.clone())));
+        }
+        match transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))? {
+            CommitResult::CommittedTransaction(done) => {
+                match done.post_commit_snapshot() {
+                    Some(next) => self.snapshot = Arc::clone(next),
+                    None => self.refresh()?,
+                }
+                self.transactions.insert(append.query_id.clone(), Some(append.batch_id));
+                Ok(Some(done.commit_version()))
+            }
+            CommitResult::ConflictedTransaction(_) => Ok(None),
+            CommitResult::RetryableTransaction(failure) => Err(failed(failure.error, self)),
+        }
+    }
+}
+
+/// What must not change under a batch whose files are written.
+struct Fingerprint {
+    id: String,
+    schema: String,
+    partition_columns: Vec<String>,
+    protocol: String,
+}
+
+impl Fingerprint {
+    fn of(table: &DeltaTable) -> Fingerprint {
+        Fingerprint {
+            id: table.id().to_owned(),
+            schema: table.metadata().schema_string().clone(),
+            partition_columns: table.partition_columns().to_vec(),
+            protocol: format!("{:?}", table.protocol()),
+        }
+    }
+
+    fn check(&self, now: &Fingerprint, table: &DeltaTable) -> Result<()> {
+        let url = table.store.url();
+        if self.id != now.id {
+            return Err(Error::corrupt(format!(
+                "table {url} was replaced by another while a micro-batch was written (id {} became {})",
+                self.id, now.id
+            )));
+        }
+        let changed = if self.schema != now.schema {
+            "schema"
+        } else if self.partition_columns != now.partition_columns {
+            "partitioning"
+        } else if self.protocol != now.protocol {
+            "protocol"
+        } else {
+            return Ok(());
+        };
+        Err(Error::conflict(format!("the {changed} of table {url} was changed while a micro-batch was written")))
+    }
+}
+
+/// Exponential from 10 ms to 2 s, with full jitter.
+fn pause(attempt: u32) -> Duration {
+    let ceiling = 2_000_u64.min(10 << attempt.min(10));
+    Duration::from_millis(rand::random_range(1..=ceiling))
+}
+
+/// Spark's metrics of a streaming append; all values are strings, as its history reader demands.
+fn metrics(files: &[AddedFile]) -> Value {
+    let rows: u64 = files.iter().map(|f| f.rows).sum();
+    let bytes: u64 = files.iter().map(|f| f.size_bytes).sum();
+    json!({
+        "numRemovedFiles": "0",
+        "numOutputRows": rows.to_string(),
+        "numOutputBytes": bytes.to_string(),
+        "numAddedFiles": files.len().to_string(),
+    })
+}
+
+fn extra(read_version: u64, append: &Append) -> Map<String, Value> {
+    let mut checkpoint = append.checkpoint.clone();
+    checkpoint.insert("attempt".into(), append.attempt.clone().into());
+    checkpoint.insert("version".into(), env!("CARGO_PKG_VERSION").into());
+    let mut extra = Map::new();
+    extra.insert("readVersion".into(), read_version.into());
+    extra.insert("isolationLevel".into(), "Serializable".into());
+    extra.insert("alluvia".into(), Value::Object(checkpoint));
+    extra
+}
+
+/// Writes a commit file as the kernel made it, with what the kernel can't say in its commitInfo.
+pub(super) struct CommitWriter {
+    pub(super) parameters: Value,
+    pub(super) metrics: Value,
+    pub(super) extra: Map<String, Value>,
+    /// Write protocol (1, 2) where the kernel's (3, 7) names no feature beyond what (1, 2) implies.
+    pub(super) lowest_protocol: bool,
+}
+
+impl CommitWriter {
+    fn patch(&self, line: &[u8]) -> DeltaResult<Vec<u8>> {
+        let mut action: Value = serde_json::from_slice(line).map_err(delta_kernel::Error::generic_err)?;
+        if let Some(info) = action.get_mut("commitInfo").and_then(Value::as_object_mut) {
+            info.insert("operationParameters".into(), self.parameters.clone());
+            info.insert("operationMetrics".into(), self.metrics.clone());
+            info.extend(self.extra.clone());
+        }
+        if self.lowest_protocol && action.get("protocol").is_some_and(needs_no_feature) {
+            action = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
+        }
+        serde_json::to_vec(&action).map_err(delta_kernel::Error::generic_err)
+    }
+}
+
+fn needs_no_feature(protocol: &Value) -> bool {
+    let none = |key: &str, implied: &[&str]| {
+        protocol[key].as_array().is_none_or(|features| {
+            features.iter().all(|f| f.as_str().is_some_and(|name| implied.contains(&name)))
+        })
+    };
+    none("readerFeatures", &[]) && none("writerFeatures", &["appendOnly", "invariants"])
+}
+
+impl Committer for CommitWriter {
+    fn commit(
+        &self,
+        engine: &dyn Engine,
+        actions: DeltaResultIterator<'_, FilteredEngineData>,
+        metadata: CommitMetadata,
+    ) -> DeltaResult<CommitResponse> {
+        let raw = delta_kernel::engine::arrow_utils::to_json_bytes(actions)?;
+        let mut bytes = Vec::with_capacity(raw.len() + 1024);
+        for line in raw.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            // Only the head of a commit is patched; its files' actions pass as they are.
+            if line.starts_with(b"{\"commitInfo\"") || line.starts_with(b"{\"protocol\"") {
+                bytes.extend(self.patch(line)?);
+            } else {
+                bytes.extend(line);
+            }
+            bytes.push(b'\n');
+        }
+        let url = metadata.published_commit_path()?;
+        let size = bytes.len() as u64;
+        match engine.storage_handler().put(&url, bytes.into(), false) {
+            Ok(()) => Ok(CommitResponse::Committed {
+                file_meta: FileMeta { location: url, last_modified: metadata.in_commit_timestamp(), size },
+            }),
+            Err(delta_kernel::Error::FileAlreadyExists(_)) => {
+                Ok(CommitResponse::Conflict { version: metadata.version() })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn is_catalog_committer(&self) -> bool {
+        false
+    }
+
+    fn publish(&self, _: &dyn Engine, _: PublishMetadata) -> DeltaResult<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,107 @@
+//! Version 0 of a table: made by put-if-absent, so that of two creators one wins and the other opens
+//! what the winner made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use delta_kernel::engine::arrow_conversion::TryFromArrow;
+use delta_kernel::schema::StructType;
+use delta_kernel::transaction::create_table::create_table;
+use delta_kernel::transaction::data_layout::DataLayout;
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+
+use super::commit::{CommitWriter, ENGINE_INFO};
+use super::{DeltaTable, engine, kernel_error};
+use crate::model::{Error, Result};
+use crate::storage::Store;
+
+impl DeltaTable {
+    /// Creates the table, or opens it if another writer made it meanwhile.
+    ///
+    /// A table that needs no table feature gets protocol (1, 2), as Spark makes it, so that every
+    /// reader can read it.
+    ///
+    /// # Errors
+    /// `Config` if a property, a partition column or a type is not possible in a Delta table.
+    pub fn create(
+        store: &Store,
+        handle: &Handle,
+        schema: &Schema,
+        partition_by: &[String],
+        properties: &BTreeMap<String, String>,
+    ) -> Result<DeltaTable> {
+        let engine = engine(store, handle);
+        let columns = StructType::try_from_arrow(schema).map_err(|e| {
+            Error::config(format!("table {} cannot have this schema", store.url())).source(e)
+        })?;
+        let mut builder = create_table(store.url().as_str(), Arc::new(columns), ENGINE_INFO)
+            .with_table_properties(properties.iter().map(|(k, v)| (k.clone(), v.clone())));
+        if !partition_by.is_empty() {
+            let columns: Vec<&str> = partition_by.iter().map(String::as_str).collect();
+            builder = builder.with_data_layout(DataLayout::partitioned(columns));
+        }
+        let parameters = json!({
+            "isManaged": "false",
+            "description": null,
+            "partitionBy": json!(partition_by).to_string(),
+            "properties": json!(properties).to_string(),
+        });
+        let writer = CommitWriter { parameters, metrics: json!({}), extra: Map::new(), lowest_protocol: true };
+        let refused = |e| Error::config(format!("cannot create table {}", store.url())).source(e);
+        match builder.build(engine.as_ref(), Box::new(writer)) {
+            // Whatever became of the commit, storage tells: ours, or that of one who was faster.
+            Ok(transaction) => match transaction.commit(engine.as_ref()) {
+                Ok(_) => {}
+                Err(e) => tracing::debug!(error = %e, "creating the table ended in an unknown state"),
+            },
+            Err(e) if names_an_existing_table(&e) => {}
+            Err(e) => return Err(refused(e)),
+        }
+        DeltaTable::open(store, handle)?.ok_or_else(|| {
+            Error::unavailable(format!("table {} is not there after it was created", store.url()))
+        })
+    }
+
+    /// Adds nullable columns at the end of the schema: `ALTER TABLE ADD COLUMNS`, a commit of its own.
+    /// Columns that another writer added meanwhile are left as they are.
+    ///
+    /// # Errors
+    /// As for a commit.
+    pub fn add_columns(&mut self, columns: &[arrow::datatypes::Field]) -> Result<()> {
+        for _ in 0..super::commit::TRIES {
+            let schema = self.snapshot.schema();
+            let there = |name: &str| schema.fields().any(|f| f.name().eq_ignore_ascii_case(name));
+            let missing: Vec<_> = columns.iter().filter(|c| !there(c.name())).collect();
+            let Some((first, rest)) = missing.split_first() else { return Ok(()) };
+            let field = |column: &arrow::datatypes::Field| {
+                delta_kernel::schema::StructField::try_from_arrow(&column.clone().with_nullable(true))
+                    .map_err(|e| Error::config(format!("column {} cannot be added", column.name())).source(e))
+            };
+            let mut change = Arc::clone(&self.snapshot).alter_table().add_column(field(first)?);
+            for column in rest {
+                change = change.add_column(field(column)?);
+            }
+            let names: Vec<Value> = missing.iter().map(|c| json!({"column": {"name": c.name()}})).collect();
+            let writer = CommitWriter {
+                parameters: json!({"columns": Value::Array(names).to_string()}),
+                metrics: json!({}),
+                extra: Map::new(),
+                lowest_protocol: false,
+            };
+            let outcome = change
+                .build(self.engine.as_ref(), Box::new(writer))
+                .and_then(|transaction| transaction.commit(self.engine.as_ref()));
+            self.refresh()?;
+            if let Err(e) = outcome {
+                return Err(kernel_error(e, "add columns to the schema", &self.store));
+            }
+        }
+        Err(Error::conflict(format!("other writers keep changing the schema of {}", self.store.url())))
+    }
+}
+
+fn names_an_existing_table(error: &delta_kernel::Error) -> bool {
+    error.to_string().contains("already exists")
+}

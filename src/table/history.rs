@@ -1,0 +1,61 @@
+//! Reading commits back: a stream's own newest commit and what it says for the checkpoint.
+//!
+//! Commits are parsed leniently, as the protocol demands: unknown actions and fields are ignored.
+
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use super::{DeltaTable, OwnCommit};
+use crate::model::{Error, Result};
+use crate::storage::Store;
+
+/// The newest commit whose `txn` is that of `query_id`, read from the current version backwards; `None`
+/// if the log no longer holds it.
+///
+/// # Errors
+/// `Unavailable` if storage does not answer, `Corrupt` if a commit is not JSON.
+pub fn newest_commit_of(table: &DeltaTable, query_id: &str) -> Result<Option<OwnCommit>> {
+    newest_commit_in(&table.store, &table.handle, table.version(), query_id)
+}
+
+/// The same for the table in `store`, from version `from` backwards.
+///
+/// # Errors
+/// As for [`newest_commit_of`].
+pub fn newest_commit_in(store: &Store, handle: &Handle, from: u64, query_id: &str) -> Result<Option<OwnCommit>> {
+    let mut version = from;
+    loop {
+        let Some(lines) = commit_lines(store, handle, version)? else { return Ok(None) };
+        if let Some(own) = own_commit(version, &lines, query_id) {
+            return Ok(Some(own));
+        }
+        let Some(earlier) = version.checked_sub(1) else { return Ok(None) };
+        version = earlier;
+    }
+}
+
+/// The actions of one commit, a JSON value each; `None` if its file is gone.
+fn commit_lines(store: &Store, handle: &Handle, version: u64) -> Result<Option<Vec<Value>>> {
+    let name = commit_name(version);
+    let Some(bytes) = handle.block_on(store.get(&name))? else { return Ok(None) };
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let parsed: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
+    parsed.map(Some).map_err(|e| {
+        Error::corrupt(format!("{}{name} is not a Delta commit", store.url())).source(e)
+    })
+}
+
+/// The path of a commit from the table's folder.
+pub fn commit_name(version: u64) -> String {
+    format!("_delta_log/{version:020}.json")
+}
+
+fn own_commit(version: u64, lines: &[Value], query_id: &str) -> Option<OwnCommit> {
+    let transactions = lines.iter().filter_map(|action| action.get("txn"));
+    let batch_id = transactions
+        .filter(|txn| txn["appId"].as_str() == Some(query_id))
+        .find_map(|txn| txn["version"].as_i64())?;
+    let info = lines.iter().find_map(|action| action.get("commitInfo"));
+    let checkpoint = info.and_then(|info| info.get("alluvia")).and_then(Value::as_object).cloned();
+    Some(OwnCommit { version, batch_id, checkpoint })
+}

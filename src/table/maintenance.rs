@@ -1,0 +1,172 @@
+//! Upkeep of a table's log, never on the commit path: checkpoints, and deletion of what they cover.
+//!
+//! A checkpoint is written every `delta.checkpointInterval` commits from a snapshot of its own, in
+//! the background, one at a time. Log files older than `delta.logRetentionDuration` go once two
+//! checkpoints cover them; the newest commit of every application id that Alluvia made stays, for a
+//! lost checkpoint of its stream is rebuilt from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use delta_kernel::{Engine, Snapshot, SnapshotRef};
+use object_store::ObjectMeta;
+use tokio::runtime::Handle;
+
+use super::{DeltaTable, history, is_log_file, kernel_error};
+use crate::model::Result;
+use crate::storage::{self, Store};
+
+/// Commits between two checkpoints where the table does not say.
+pub const CHECKPOINT_INTERVAL: u64 = 100;
+/// How long log files are kept where the table does not say: Delta's `interval 30 days`.
+const LOG_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A checkpoint that is due, with all it needs; runs on a blocking thread of its own.
+pub struct Upkeep {
+    store: Store,
+    engine: Arc<dyn Engine>,
+    handle: Handle,
+    snapshot: SnapshotRef,
+}
+
+impl DeltaTable {
+    /// The upkeep that is due at the current version, if any.
+    pub fn upkeep_due(&self) -> Option<Upkeep> {
+        let interval = self
+            .snapshot
+            .table_properties()
+            .checkpoint_interval
+            .map_or(CHECKPOINT_INTERVAL, |interval| interval.get());
+        let version = self.version();
+        (version > 0 && version.is_multiple_of(interval)).then(|| Upkeep {
+            store: self.store.clone(),
+            engine: Arc::clone(&self.engine),
+            handle: self.handle.clone(),
+            snapshot: Arc::clone(&self.snapshot),
+        })
+    }
+
+    /// Forgets the names of the log files that a checkpoint covers by opening the table anew; called
+    /// between two micro-batches, after upkeep. What is known of transactions stays valid only if
+    /// nobody committed meanwhile.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::open`].
+    pub fn shorten(&mut self) -> Result<()> {
+        let before = self.version();
+        self.snapshot = Snapshot::builder_for(self.store.url().as_str())
+            .build(self.engine.as_ref())
+            .map_err(|e| kernel_error(e, "read the Delta log", &self.store))?;
+        if self.version() != before {
+            self.transactions.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Upkeep {
+    /// Writes the checkpoint, then deletes what is old and covered.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt`; the stream goes on without, and the next interval tries again.
+    pub fn run(&self) -> Result<()> {
+        self.snapshot
+            .checkpoint(self.engine.as_ref(), None)
+            .map_err(|e| kernel_error(e, "write a checkpoint", &self.store))?;
+        let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
+        let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
+        if enabled { self.delete_expired(retention) } else { Ok(()) }
+    }
+
+    fn delete_expired(&self, retention: Duration) -> Result<()> {
+        let files = self.handle.block_on(self.log_files())?;
+        let cutoff = chrono::Utc::now() - retention;
+        let expired = expired(&files, cutoff);
+        let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+        for (version, name) in expired.iter().filter(|(_, name)| name.ends_with(".json")) {
+            for app_id in self.handle.block_on(own_application_ids(&self.store, name))? {
+                newest.insert(app_id, *version);
+            }
+        }
+        // A stream that has committed since needs its old commit no more.
+        let kept: BTreeSet<u64> = newest
+            .into_iter()
+            .filter(|(app_id, _)| {
+                let still = history::newest_commit_in(&self.store, &self.handle, self.snapshot.version(), app_id);
+                !matches!(still, Ok(Some(ref own)) if !expired.iter().any(|(v, _)| *v == own.version))
+            })
+            .map(|(_, version)| version)
+            .collect();
+        for (version, name) in &expired {
+            if !(kept.contains(version) && name.ends_with(".json")) {
+                self.handle.block_on(self.store.delete(&format!("_delta_log/{name}")))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn log_files(&self) -> Result<Vec<ObjectMeta>> {
+        let prefix = self.store.path("_delta_log");
+        let listed = self.store.root().list_with_delimiter(Some(&prefix)).await;
+        listed.map(|found| found.objects).map_err(|e| storage::error(e, "list", self.store.url(), "_delta_log"))
+    }
+}
+
+/// The log files that are older than `cutoff` and covered by the last but one checkpoint, oldest
+/// first, by version and name.
+fn expired(files: &[ObjectMeta], cutoff: chrono::DateTime<chrono::Utc>) -> Vec<(u64, String)> {
+    let mut log: Vec<(u64, String, bool)> = files
+        .iter()
+        .filter_map(|file| {
+            let name = file.location.filename()?;
+            let version = name.get(..20)?.parse().ok()?;
+            is_log_file(name).then(|| (version, name.to_owned(), file.last_modified < cutoff))
+        })
+        .collect();
+    log.sort();
+    let checkpoints: BTreeSet<u64> =
+        log.iter().filter(|(_, name, _)| name.contains(".checkpoint")).map(|(v, ..)| *v).collect();
+    let Some(covered) = checkpoints.iter().rev().nth(1).copied() else { return Vec::new() };
+    // Versions go from the oldest on without a gap, so the first young file ends what may go.
+    let young = log.iter().filter(|(.., old)| !old).map(|(v, ..)| *v).min().unwrap_or(u64::MAX);
+    log.into_iter().filter(|(v, ..)| *v < covered.min(young)).map(|(v, name, _)| (v, name)).collect()
+}
+
+/// The application ids of a commit that Alluvia made.
+async fn own_application_ids(store: &Store, name: &str) -> Result<Vec<String>> {
+    let Some(bytes) = store.get(&format!("_delta_log/{name}")).await? else { return Ok(Vec::new()) };
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let actions: Vec<serde_json::Value> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    if !actions.iter().any(|action| action["commitInfo"].get("alluvia").is_some()) {
+        return Ok(Vec::new());
+    }
+    Ok(actions.iter().filter_map(|a| a["txn"]["appId"].as_str().map(str::to_owned)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, days_old: i64) -> ObjectMeta {
+        ObjectMeta {
+            location: format!("t/_delta_log/{name}").into(),
+            last_modified: chrono::Utc::now() - chrono::Duration::days(days_old),
+            size: 1,
+            e_tag: None,
+            version: None,
+        }
+    }
+
+    #[test]
+    fn only_what_is_old_and_covered_by_two_checkpoints_expires() {
+        let mut files: Vec<ObjectMeta> = (0..6).map(|v| file(&format!("{v:020}.json"), 40 - v)).collect();
+        let cutoff = chrono::Utc::now() - chrono::Duration::days(30);
+        assert!(expired(&files, cutoff).is_empty(), "no checkpoint covers anything");
+        files.push(file(&format!("{:020}.checkpoint.parquet", 3), 36));
+        assert!(expired(&files, cutoff).is_empty(), "one checkpoint may be damaged");
+        files.push(file(&format!("{:020}.checkpoint.parquet", 5), 1));
+        let gone: Vec<u64> = expired(&files, cutoff).into_iter().map(|(v, _)| v).collect();
+        assert_eq!(gone, [0, 1, 2]);
+    }
+}

@@ -1,0 +1,215 @@
+//! A Delta table: its snapshot, one commit per micro-batch, its history and upkeep.
+//!
+//! The only door to the Delta kernel. A [`DeltaTable`] holds the *lazy* snapshot that the next
+//! commit is made against: protocol, metadata and the names of the log files since the last
+//! checkpoint, never the table's files. While Alluvia is the table's only writer a commit is one
+//! PUT; each commit hands over the next snapshot without reading anything (research: delta-rs.md 4.1).
+//!
+//! Everything here blocks; call it from a blocking thread, never from an async worker.
+
+pub mod commit;
+pub mod create;
+pub mod files;
+pub mod history;
+pub mod maintenance;
+pub mod schema;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use delta_kernel::actions::{Metadata, Protocol};
+use delta_kernel::engine::arrow_conversion::TryIntoArrow;
+use delta_kernel::transaction::WriteState;
+use delta_kernel::{Engine, Snapshot, SnapshotRef};
+use delta_kernel_engine::DefaultEngineBuilder;
+use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
+use tokio::runtime::Handle;
+
+use crate::model::{Error, Kind, Result};
+use crate::storage::{self, Store};
+
+pub use commit::{Append, Appended, OwnCommit};
+pub use files::{AddedFile, FileWriter, WriterBudget};
+
+/// A Delta table as one stream sees it.
+pub struct DeltaTable {
+    store: Store,
+    engine: Arc<dyn Engine>,
+    handle: Handle,
+    snapshot: SnapshotRef,
+    /// What `snapshot` holds for the application ids asked for so far; emptied whenever `snapshot`
+    /// comes from storage instead of from our own commit.
+    transactions: BTreeMap<String, Option<i64>>,
+}
+
+impl DeltaTable {
+    /// Opens the table in `store`; `None` if there is none.
+    ///
+    /// # Errors
+    /// `Config` if the table needs features that Alluvia can't write; `Corrupt` if its log can't be
+    /// read; `Unavailable` if storage does not answer.
+    pub fn open(store: &Store, handle: &Handle) -> Result<Option<DeltaTable>> {
+        let engine = engine(store, handle);
+        let names = handle.block_on(store.names("_delta_log"))?;
+        if !names.iter().any(|name| is_log_file(name)) {
+            return Ok(None);
+        }
+        let snapshot = Snapshot::builder_for(store.url().as_str())
+            .build(engine.as_ref())
+            .map_err(|e| kernel_error(e, "read the Delta log", store))?;
+        let table = DeltaTable {
+            store: store.clone(),
+            engine,
+            handle: handle.clone(),
+            snapshot,
+            transactions: BTreeMap::new(),
+        };
+        table.refuse_what_cannot_be_written()?;
+        Ok(Some(table))
+    }
+
+    /// The folder the table is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The version of the snapshot that the next commit is made against.
+    pub fn version(&self) -> u64 {
+        self.snapshot.version()
+    }
+
+    /// The table's identity, `metaData.id`; a replaced table has another.
+    pub fn id(&self) -> &str {
+        self.metadata().id()
+    }
+
+    /// The columns the table is partitioned by, in order.
+    pub fn partition_columns(&self) -> &[String] {
+        self.metadata().partition_columns()
+    }
+
+    /// The table's properties as they stand in its metadata.
+    pub fn properties(&self) -> BTreeMap<String, String> {
+        self.metadata().configuration().iter().map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// The table's columns, logical names, partition columns included.
+    ///
+    /// # Errors
+    /// `Config` if a type has no Arrow form.
+    pub fn arrow_schema(&self) -> Result<SchemaRef> {
+        let schema: arrow::datatypes::Schema = self
+            .snapshot
+            .schema()
+            .as_ref()
+            .try_into_arrow()
+            .map_err(|e| Error::config(format!("the schema of {} has no Arrow form", self.store.url())).source(e))?;
+        Ok(Arc::new(schema))
+    }
+
+    /// The newest version of the application transaction `app_id` in the current snapshot: Delta's
+    /// `txn` action. Read from storage once, then known from our own commits.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::open`].
+    pub fn transaction(&mut self, app_id: &str) -> Result<Option<i64>> {
+        if let Some(known) = self.transactions.get(app_id) {
+            return Ok(*known);
+        }
+        let found = self
+            .snapshot
+            .get_app_id_version(app_id, self.engine.as_ref())
+            .map_err(|e| kernel_error(e, "read the application transaction", &self.store))?;
+        self.transactions.insert(app_id.to_owned(), found);
+        Ok(found)
+    }
+
+    /// Reads the log again, from the current snapshot on.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::open`].
+    pub fn refresh(&mut self) -> Result<()> {
+        self.snapshot = Snapshot::builder_from(Arc::clone(&self.snapshot))
+            .build(self.engine.as_ref())
+            .map_err(|e| kernel_error(e, "read the Delta log", &self.store))?;
+        self.transactions.clear();
+        Ok(())
+    }
+
+    /// What file writers need to know of the table, as of the current snapshot.
+    ///
+    /// # Errors
+    /// `Config` if the kernel can't write the table.
+    pub fn write_state(&self) -> Result<Arc<WriteState>> {
+        let transaction = Arc::clone(&self.snapshot)
+            .transaction(Box::new(delta_kernel::committer::FileSystemCommitter::new()), self.engine.as_ref())
+            .map_err(|e| kernel_error(e, "prepare a write", &self.store))?;
+        transaction.write_state().map_err(|e| kernel_error(e, "prepare a write", &self.store))
+    }
+
+    /// The kernel's engine for this table.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        self.snapshot.table_configuration().metadata()
+    }
+
+    fn protocol(&self) -> &Protocol {
+        self.snapshot.table_configuration().protocol()
+    }
+
+    /// Asks the kernel for a write before anything is written, so that a table it can't write is
+    /// refused at the start and with its features named.
+    fn refuse_what_cannot_be_written(&self) -> Result<()> {
+        let Err(refusal) = self.write_state() else { return Ok(()) };
+        let protocol = self.protocol();
+        let features: Vec<String> =
+            protocol.writer_features().unwrap_or_default().iter().map(ToString::to_string).collect();
+        Err(Error::config(format!(
+            "table {} (writer version {}, features [{}]) cannot be written",
+            self.store.url(),
+            protocol.min_writer_version(),
+            features.join(", ")
+        ))
+        .source(refusal)
+        .hint("Alluvia writes tables of writer version 1, 2, or 7 with features that the Delta kernel supports; CHECK constraints, generated and identity columns need Spark"))
+    }
+}
+
+/// The kernel's engine over a store.
+fn engine(store: &Store, handle: &Handle) -> Arc<dyn Engine> {
+    Arc::new(
+        DefaultEngineBuilder::new(Arc::clone(store.root()))
+            .with_task_executor(Arc::new(TokioMultiThreadExecutor::new(handle.clone())))
+            .build(),
+    )
+}
+
+/// Whether a name is one of a commit or a checkpoint (and not, say, a checksum's).
+fn is_log_file(name: &str) -> bool {
+    name.len() > 20
+        && name.as_bytes()[..20].iter().all(u8::is_ascii_digit)
+        && (name.ends_with(".json") || name.contains(".checkpoint"))
+}
+
+/// Gives a kernel's error its kind.
+pub(crate) fn kernel_error(error: delta_kernel::Error, doing: &str, store: &Store) -> Error {
+    use delta_kernel::Error as Kernel;
+    let text = format!("cannot {doing} of table {}", store.url());
+    match error {
+        Kernel::Backtraced { source, .. } => kernel_error(*source, doing, store),
+        Kernel::ObjectStore(source) => storage::error(source, "reach", store.url(), "").context(text),
+        Kernel::IOError(source) => Error::unavailable(text).source(source),
+        Kernel::Unsupported(_) => Error::config(text).source(error),
+        Kernel::InvalidProtocol(_)
+        | Kernel::MissingMetadata
+        | Kernel::MissingProtocol
+        | Kernel::MissingVersion
+        | Kernel::MalformedJson(_)
+        | Kernel::FileNotFound(_) => Error::corrupt(text).source(error),
+        _ => Error::new(Kind::Internal, text).source(error),
+    }
+}
