@@ -1,3 +1,4 @@
 pub mod model;
 pub mod storage;
 pub mod table;
+pub mod checkpoint;

@@ -1,0 +1,248 @@
+//! The checkpoint's documents, to the letter as Spark 4.0 writes them.
+//!
+//! Sources: `HDFSMetadataLog`, `OffsetSeqLog.serialize`, `CommitLog.serialize`, and the Kafka
+//! connector's `KafkaSourceInitialOffsetWriter` (a zero byte before the version line).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Error, Offsets, Result};
+
+/// The key in a plan's `conf` of the partitions it is the first to read, with their start offsets.
+const STARTS: &str = "alluvia.startOffsets";
+/// The key in a plan's `conf` of the hash of what decides results.
+const DEFINITION: &str = "alluvia.definition";
+/// The key in a plan's `conf` of the isolation level its end offsets were asked with.
+const ISOLATION: &str = "alluvia.isolationLevel";
+/// The key in a plan's `conf` that makes the document unique to its writer.
+const WRITER: &str = "alluvia.writer";
+
+/// What a micro-batch reads, and every constant that its results depend on: `offsets/N`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// N.
+    pub batch_id: i64,
+    /// Where it ends, for every partition of the stream; where it starts is where N−1 ended.
+    pub end: Offsets,
+    /// Start offsets of partitions that no earlier batch knew.
+    pub new_starts: Offsets,
+    /// Wall clock when the batch was planned: `current_timestamp()`.
+    pub timestamp_ms: i64,
+    /// The watermark the batch runs with; 0 where there is none.
+    pub watermark_ms: i64,
+    /// Hash of the schema, mode, options and SQL it was planned with; empty in a plan of Spark.
+    pub definition: String,
+    /// The isolation level of the end offsets; empty in a plan of Spark.
+    pub isolation: String,
+    /// Who wrote the plan; unique to one attempt at writing it.
+    pub writer: String,
+    /// Settings that a plan of Spark carries and that are handed on.
+    pub conf: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OffsetMetadata {
+    batch_watermark_ms: i64,
+    batch_timestamp_ms: i64,
+    #[serde(default)]
+    conf: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CommitMetadata {
+    #[serde(default)]
+    next_batch_watermark_ms: i64,
+}
+
+impl Plan {
+    /// The text of `offsets/N`.
+    pub fn to_text(&self) -> String {
+        let mut conf = self.conf.clone();
+        conf.insert(DEFINITION.into(), self.definition.clone());
+        conf.insert(ISOLATION.into(), self.isolation.clone());
+        conf.insert(WRITER.into(), self.writer.clone());
+        if !self.new_starts.0.is_empty() {
+            conf.insert(STARTS.into(), self.new_starts.to_json());
+        }
+        let metadata = OffsetMetadata {
+            batch_watermark_ms: self.watermark_ms,
+            batch_timestamp_ms: self.timestamp_ms,
+            conf,
+        };
+        let metadata = serde_json::to_string(&metadata).expect("numbers and strings are always JSON");
+        format!("v1\n{metadata}\n{}", self.end.to_json())
+    }
+
+    /// Reads `offsets/N`, by Spark or by us.
+    ///
+    /// # Errors
+    /// `Corrupt` if the text is cut or not of that form; `Config` if the query had several sources.
+    pub fn from_text(batch_id: i64, text: &str) -> Result<Plan> {
+        let file = format!("offsets/{batch_id}");
+        let mut lines = versioned(&file, text)?;
+        let metadata = lines.next().ok_or_else(|| incomplete(&file))?;
+        let metadata: OffsetMetadata = if metadata.is_empty() {
+            OffsetMetadata { batch_watermark_ms: 0, batch_timestamp_ms: 0, conf: BTreeMap::new() }
+        } else {
+            serde_json::from_str(metadata).map_err(|e| damaged(&file, e))?
+        };
+        let end = lines.next().ok_or_else(|| incomplete(&file))?;
+        let others = lines.filter(|line| !line.is_empty()).count();
+        if others > 0 {
+            return Err(Error::config(format!(
+                "{file} holds the offsets of {} sources; the checkpoint is of another query",
+                others + 1
+            ))
+            .hint("give the stream a checkpointLocation of its own"));
+        }
+        let end = Offsets::from_json(end).map_err(|e| damaged(&file, e))?;
+        let mut conf = metadata.conf;
+        let new_starts = match conf.remove(STARTS) {
+            Some(text) => Offsets::from_json(&text).map_err(|e| damaged(&file, e))?,
+            None => Offsets::default(),
+        };
+        Ok(Plan {
+            batch_id,
+            end,
+            new_starts,
+            timestamp_ms: metadata.batch_timestamp_ms,
+            watermark_ms: metadata.batch_watermark_ms,
+            definition: conf.remove(DEFINITION).unwrap_or_default(),
+            isolation: conf.remove(ISOLATION).unwrap_or_default(),
+            writer: conf.remove(WRITER).unwrap_or_default(),
+            conf,
+        })
+    }
+}
+
+/// The text of `commits/N`.
+pub fn commit_text(next_watermark_ms: i64) -> String {
+    let metadata = CommitMetadata { next_batch_watermark_ms: next_watermark_ms };
+    let metadata = serde_json::to_string(&metadata).expect("a number is always JSON");
+    format!("v1\n{metadata}")
+}
+
+/// Reads `commits/N`: the watermark of the next batch.
+///
+/// # Errors
+/// `Corrupt` if the text is cut or not of that form; `Config` if it is of a format that can't be
+/// carried on (`v2`, which Spark writes with state store format 2).
+pub fn commit_from_text(batch_id: i64, text: &str) -> Result<i64> {
+    let file = format!("commits/{batch_id}");
+    let mut lines = versioned(&file, text)?;
+    match lines.next() {
+        None | Some("") => Ok(0),
+        Some(line) => {
+            let metadata: CommitMetadata = serde_json::from_str(line).map_err(|e| damaged(&file, e))?;
+            Ok(metadata.next_batch_watermark_ms)
+        }
+    }
+}
+
+/// The bytes of `sources/0/0`.
+pub fn initial_offsets_bytes(offsets: &Offsets) -> Vec<u8> {
+    let mut bytes = vec![0];
+    bytes.extend(format!("v1\n{}", offsets.to_json()).into_bytes());
+    bytes
+}
+
+/// Reads `sources/0/0`.
+///
+/// # Errors
+/// `Corrupt` if the bytes are not of that form.
+pub fn initial_offsets_from_bytes(bytes: &[u8]) -> Result<Offsets> {
+    let file = "sources/0/0";
+    let text = bytes.strip_prefix(&[0]).unwrap_or(bytes);
+    let text = std::str::from_utf8(text).map_err(|e| damaged(file, e))?;
+    let mut lines = versioned(file, text)?;
+    let offsets = lines.next().ok_or_else(|| incomplete(file))?;
+    Offsets::from_json(offsets).map_err(|e| damaged(file, e))
+}
+
+/// The lines behind the version line.
+fn versioned<'a>(file: &str, text: &'a str) -> Result<std::str::Split<'a, char>> {
+    let mut lines = text.split('\n');
+    match lines.next() {
+        Some("v1") => Ok(lines),
+        Some("") | None => Err(incomplete(file)),
+        Some(version) if version.strip_prefix('v').is_some_and(|n| n.parse::<u32>().is_ok()) => Err(Error::config(format!(
+            "{file} is in format {version}; Alluvia carries on format v1"
+        ))
+        .hint("finish the query with the engine that wrote it, or start the stream on a new checkpointLocation")),
+        Some(_) => Err(incomplete(file)),
+    }
+}
+
+fn incomplete(file: &str) -> Error {
+    Error::corrupt(format!("checkpoint file {file} is empty or cut off"))
+        .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+}
+
+fn damaged(file: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::corrupt(format!("checkpoint file {file} is damaged"))
+        .source(cause)
+        .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, TopicPartition};
+
+    fn plan() -> Plan {
+        Plan {
+            batch_id: 3,
+            end: Offsets([(TopicPartition::new("t", 0), 5)].into()),
+            new_starts: Offsets([(TopicPartition::new("t", 0), 2)].into()),
+            timestamp_ms: 17,
+            watermark_ms: 0,
+            definition: "abc".into(),
+            isolation: "read_uncommitted".into(),
+            writer: "w".into(),
+            conf: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_plan_reads_back() {
+        assert_eq!(Plan::from_text(3, &plan().to_text()).unwrap(), plan());
+    }
+
+    #[test]
+    fn a_plan_of_spark_is_read() {
+        let text = "v1\n{\"batchWatermarkMs\":0,\"batchTimestampMs\":1795219192752,\"conf\":{\"spark.sql.shuffle.partitions\":\"200\"}}\n{\"t\":{\"0\":105,\"1\":7}}";
+        let plan = Plan::from_text(9, text).unwrap();
+        assert_eq!(plan.end.to_json(), r#"{"t":{"0":105,"1":7}}"#);
+        assert_eq!(plan.conf["spark.sql.shuffle.partitions"], "200");
+        assert!(plan.definition.is_empty());
+    }
+
+    #[test]
+    fn every_cut_of_a_plan_is_told_from_a_plan() {
+        let text = plan().to_text();
+        for end in 0..text.len() {
+            let error = Plan::from_text(3, &text[..end]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Corrupt, "cut at {end}: {error}");
+            assert!(error.to_string().contains("offsets/3"), "{error}");
+        }
+    }
+
+    #[test]
+    fn several_sources_and_format_2_are_refused() {
+        let two = format!("{}\n{{\"u\":{{\"0\":1}}}}", plan().to_text());
+        assert_eq!(Plan::from_text(3, &two).unwrap_err().kind(), Kind::Config);
+        let error = commit_from_text(3, "v2\n{}").unwrap_err();
+        assert!(error.to_string().contains("commits/3 is in format v2"), "{error}");
+    }
+
+    #[test]
+    fn commits_and_initial_offsets_read_back() {
+        assert_eq!(commit_from_text(1, &commit_text(42)).unwrap(), 42);
+        assert_eq!(commit_from_text(1, "v1\n{}").unwrap(), 0);
+        let offsets = plan().end;
+        assert_eq!(initial_offsets_from_bytes(&initial_offsets_bytes(&offsets)).unwrap(), offsets);
+    }
+}

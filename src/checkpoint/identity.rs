@@ -1,0 +1,142 @@
+//! Whose checkpoint it is: the query's id, and the stream and table it serves.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::model::{Error, Result};
+use crate::storage::{Put, Store};
+
+const METADATA: &str = "metadata";
+const STREAM: &str = "alluvia/stream.json";
+
+/// The query's identity: Spark's `metadata` file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Stable over restarts; `txn.appId` in the table.
+    pub id: String,
+}
+
+/// What a checkpoint serves: `alluvia/stream.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Serves {
+    /// Version of this document.
+    pub format: u32,
+    /// The stream's name.
+    pub stream: String,
+    /// Where its table is.
+    pub table: String,
+    /// The table's `metaData.id`; a replaced table has another.
+    pub table_id: String,
+}
+
+impl Identity {
+    /// Reads the identity; `None` if the checkpoint is new.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is not Spark's, `Unavailable` if storage does not answer.
+    pub async fn read(store: &Store) -> Result<Option<Identity>> {
+        let Some(bytes) = store.get(METADATA).await? else { return Ok(None) };
+        let identity: Identity = serde_json::from_slice(&bytes).map_err(|e| {
+            Error::corrupt(format!("checkpoint file {}{METADATA} is damaged", store.url()))
+                .source(e)
+                .hint("restore it from a backup; without it the table's transactions can't be told")
+        })?;
+        Ok(Some(identity))
+    }
+
+    /// Makes a new identity, or takes that of a process that was faster.
+    ///
+    /// # Errors
+    /// As for [`Identity::read`].
+    pub async fn create(store: &Store) -> Result<Identity> {
+        Self::establish(store, Identity { id: Uuid::new_v4().to_string() }).await
+    }
+
+    /// Writes `identity` unless there is one; returns the one that is there.
+    ///
+    /// # Errors
+    /// As for [`Identity::read`].
+    pub async fn establish(store: &Store, identity: Identity) -> Result<Identity> {
+        let text = serde_json::to_vec(&identity).expect("a string is always JSON");
+        match store.put_if_absent(METADATA, Bytes::from(text)).await? {
+            Put::Created => Ok(identity),
+            Put::Exists => {
+                Self::read(store).await?.ok_or_else(|| Error::conflict(format!("{METADATA} came and went")))
+            }
+        }
+    }
+}
+
+impl Serves {
+    /// Reads what the checkpoint serves; `None` if no run of Alluvia has said so yet.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is damaged, `Unavailable` if storage does not answer.
+    pub async fn read(store: &Store) -> Result<Option<Serves>> {
+        let Some(bytes) = store.get(STREAM).await? else { return Ok(None) };
+        let serves: Serves = serde_json::from_slice(&bytes).map_err(|e| {
+            Error::corrupt(format!("checkpoint file {}{STREAM} is damaged", store.url()))
+                .source(e)
+                .hint("restore it from a backup")
+        })?;
+        if serves.format != 1 {
+            return Err(Error::config(format!("{STREAM} has format {}", serves.format))
+                .hint("it was written by a newer Alluvia; use that one"));
+        }
+        Ok(Some(serves))
+    }
+
+    /// Refuses a checkpoint of another stream.
+    ///
+    /// # Errors
+    /// `Config`, naming both streams.
+    pub fn check_stream(&self, stream: &str, store: &Store) -> Result<()> {
+        if self.stream == stream {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "checkpoint {} belongs to stream {}, not to stream {stream}",
+            store.url(),
+            self.stream
+        ))
+        .hint("one checkpoint serves one stream: give this one a checkpointLocation of its own"))
+    }
+
+    /// Refuses a table that is not the one this checkpoint has been writing to.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the table and both ids.
+    pub fn check_table(&self, table: &str, table_id: &str, store: &Store) -> Result<()> {
+        if self.table_id == table_id {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "table {table} (id {table_id}) is not the one that checkpoint {} has written to ({}, id {}): it was replaced, or sink.path changed",
+            store.url(),
+            self.table,
+            self.table_id
+        ))
+        .hint("to write to a new table start the stream on a new checkpointLocation"))
+    }
+
+    /// Writes the document unless it is there.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer; `Config` or `Corrupt` if another stream or table
+    /// took the checkpoint meanwhile.
+    pub async fn write(&self, store: &Store) -> Result<()> {
+        let text = serde_json::to_vec(self).expect("strings are always JSON");
+        match store.put_if_absent(STREAM, Bytes::from(text)).await? {
+            Put::Created => Ok(()),
+            Put::Exists => match Self::read(store).await? {
+                Some(there) => {
+                    there.check_stream(&self.stream, store)?;
+                    there.check_table(&self.table, &self.table_id, store)
+                }
+                None => Err(Error::conflict(format!("{STREAM} came and went"))),
+            },
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Who runs the stream: one owner at a time, told by name. Safety never depends on it.
+//!
+//! On a local disk ownership is a numbered file in `alluvia/lease/`: the highest number owns the
+//! stream, and its process holds a file lock that dies with it. A newcomer takes the next number if
+//! the owner's lock is free (it died) or if it bears the owner's name (a restarted pod whose
+//! predecessor hangs); else it is told who owns the stream. An owner that finds a higher number than
+//! its own has been replaced. A stream whose checkpoint is not on a local disk has no lease yet:
+//! the put-if-absent of its plans and the transaction of its table still let only one win.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::model::{Error, Result};
+use crate::storage::Store;
+
+/// Who wants to run a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// A name that survives restarts (`ALLUVIA_OWNER`, a pod's name); empty if there is none.
+    pub name: String,
+    /// The process.
+    pub pid: u32,
+    /// The machine.
+    pub host: String,
+    /// Unique to one start.
+    pub run: String,
+}
+
+impl Owner {
+    /// This process under `name` (empty for none).
+    pub fn here(name: &str) -> Owner {
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Owner {
+            name: name.to_owned(),
+            pid: std::process::id(),
+            host: host.trim().to_owned(),
+            run: Uuid::new_v4().to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.name.is_empty() {
+            write!(f, "{} (", self.name)?;
+        }
+        write!(f, "process {} on {}", self.pid, self.host)?;
+        if self.name.is_empty() { Ok(()) } else { f.write_str(")") }
+    }
+}
+
+/// A held lease.
+#[derive(Debug)]
+pub struct Lease {
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    folder: PathBuf,
+    number: u64,
+    /// The lock lives as long as this handle.
+    _lock: File,
+}
+
+/// What an attempt to take the lease met.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is ours.
+    Ours(Lease),
+    /// This owner runs the stream.
+    OwnedBy(Owner),
+}
+
+impl Lease {
+    /// Tries once to take the lease of the checkpoint in `store`.
+    ///
+    /// # Errors
+    /// `Unavailable` if the folder can't be written.
+    pub fn take(store: &Store, owner: &Owner) -> Result<Taken> {
+        let Ok(folder) = store.url().to_file_path() else {
+            tracing::debug!(checkpoint = %store.url(), "no lease on this kind of store");
+            return Ok(Taken::Ours(Lease { held: None }));
+        };
+        let folder = folder.join("alluvia").join("lease");
+        fs::create_dir_all(&folder).map_err(|e| unavailable(&folder, e))?;
+        // A race with other newcomers is lost at most once per newcomer.
+        for _ in 0..100 {
+            let newest = newest(&folder)?;
+            if let Some(number) = newest
+                && let Some(other) = holder(&folder, number)?
+                && (owner.name.is_empty() || other.name != owner.name)
+            {
+                return Ok(Taken::OwnedBy(other));
+            }
+            let number = newest.map_or(0, |number| number + 1);
+            if let Some(held) = create(&folder, number, owner)? {
+                for old in numbers(&folder)?.into_iter().filter(|old| *old < number) {
+                    // A predecessor that still runs keeps its lock on the nameless file.
+                    let _ = fs::remove_file(path(&folder, old));
+                }
+                return Ok(Taken::Ours(Lease { held: Some(held) }));
+            }
+        }
+        Err(Error::conflict(format!("too many processes want the lease in {}", folder.display())))
+    }
+
+    /// Whether no one has replaced us.
+    ///
+    /// # Errors
+    /// `Unavailable` if the folder can't be read.
+    pub fn still_ours(&self) -> Result<bool> {
+        match &self.held {
+            None => Ok(true),
+            Some(held) => Ok(newest(&held.folder)? == Some(held.number)),
+        }
+    }
+}
+
+fn unavailable(folder: &Path, source: std::io::Error) -> Error {
+    let text = format!("cannot use the lease folder {}", folder.display());
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Error::config(text)
+            .source(source)
+            .hint("checkpointLocation must be a folder that this process may write to"),
+        _ => Error::unavailable(text).source(source),
+    }
+}
+
+fn path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("{number:010}"))
+}
+
+fn numbers(folder: &Path) -> Result<Vec<u64>> {
+    let entries = fs::read_dir(folder).map_err(|e| unavailable(folder, e))?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+fn newest(folder: &Path) -> Result<Option<u64>> {
+    Ok(numbers(folder)?.into_iter().max())
+}
+
+/// Who holds the lock of lease `number`; `None` if no living process does.
+fn holder(folder: &Path, number: u64) -> Result<Option<Owner>> {
+    let file = path(folder, number);
+    let Ok(opened) = File::open(&file) else { return Ok(None) };
+    match opened.try_lock() {
+        Ok(()) => Ok(None),
+        Err(fs::TryLockError::WouldBlock) => {
+            let text = fs::read(&file).unwrap_or_default();
+            let unknown = || Owner { name: String::new(), pid: 0, host: "unknown".into(), run: String::new() };
+            Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|_| unknown())))
+        }
+        Err(fs::TryLockError::Error(e)) => Err(unavailable(folder, e)),
+    }
+}
+
+/// Makes lease `number`, locked from the moment it has its name; `None` if another was faster.
+fn create(folder: &Path, number: u64, owner: &Owner) -> Result<Option<Held>> {
+    let staged = folder.join(format!("{}.tmp", owner.run));
+    let text = serde_json::to_vec(owner).expect("strings and numbers are always JSON");
+    fs::write(&staged, text).map_err(|e| unavailable(folder, e))?;
+    let lock = File::open(&staged).map_err(|e| unavailable(folder, e))?;
+    lock.lock().map_err(|e| unavailable(folder, e))?;
+    let named = fs::hard_link(&staged, path(folder, number));
+    fs::remove_file(&staged).map_err(|e| unavailable(folder, e))?;
+    match named {
+        Ok(()) => Ok(Some(Held { folder: folder.to_owned(), number, _lock: lock })),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
+        Err(e) => Err(unavailable(folder, e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn store(folder: &tempfile::TempDir) -> Store {
+        Store::open(&url::Url::from_directory_path(folder.path()).unwrap(), &BTreeMap::new()).unwrap()
+    }
+
+    fn ours(taken: Taken) -> Lease {
+        match taken {
+            Taken::Ours(lease) => lease,
+            Taken::OwnedBy(other) => panic!("owned by {other}"),
+        }
+    }
+
+    #[test]
+    fn a_second_owner_is_told_the_first_and_takes_over_when_it_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let first = ours(Lease::take(&store, &Owner::here("a")).unwrap());
+        let Taken::OwnedBy(other) = Lease::take(&store, &Owner::here("b")).unwrap() else { panic!("taken") };
+        assert_eq!((other.name.as_str(), other.pid), ("a", std::process::id()));
+        assert!(first.still_ours().unwrap());
+        drop(first);
+        assert!(ours(Lease::take(&store, &Owner::here("b")).unwrap()).still_ours().unwrap());
+    }
+
+    #[test]
+    fn the_same_name_takes_over_at_once_and_the_replaced_one_knows() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let zombie = ours(Lease::take(&store, &Owner::here("pod-0")).unwrap());
+        let successor = ours(Lease::take(&store, &Owner::here("pod-0")).unwrap());
+        assert!(!zombie.still_ours().unwrap());
+        assert!(successor.still_ours().unwrap());
+        let Taken::OwnedBy(_) = Lease::take(&store, &Owner::here("pod-1")).unwrap() else { panic!("taken") };
+    }
+
+    #[test]
+    fn owners_without_a_name_never_replace_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let _first = ours(Lease::take(&store, &Owner::here("")).unwrap());
+        assert!(matches!(Lease::take(&store, &Owner::here("")).unwrap(), Taken::OwnedBy(_)));
+    }
+}

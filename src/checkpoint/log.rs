@@ -1,0 +1,271 @@
+//! The offset log and the commit log.
+//!
+//! The commit path writes one file of each per micro-batch and reads nothing. A [`Planned`] proves
+//! that its plan is durable; only it can be run.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::document::{self, Plan};
+use crate::model::error::Context;
+use crate::model::{Error, Offsets, Result};
+use crate::storage::{Put, Store};
+
+const INITIAL: &str = "sources/0/0";
+
+/// A micro-batch whose plan is durable, with the offsets it starts from.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    plan: Plan,
+    start: Offsets,
+}
+
+impl Planned {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Where it starts: the end of the batch before, and the starts of partitions new in it.
+    pub fn start(&self) -> &Offsets {
+        &self.start
+    }
+}
+
+/// The checkpoint's two logs.
+#[derive(Debug, Clone)]
+pub struct CheckpointLog {
+    store: Store,
+    batches_to_retain: i64,
+}
+
+/// What the two logs hold, by batch id.
+#[derive(Debug, Default, Clone)]
+pub struct Entries {
+    /// The files of `offsets/`.
+    pub plans: BTreeSet<i64>,
+    /// The files of `commits/`.
+    pub commits: BTreeSet<i64>,
+}
+
+impl CheckpointLog {
+    /// The logs of the checkpoint in `store`; `batches_to_retain` is Spark's `minBatchesToRetain`.
+    pub fn new(store: Store, batches_to_retain: u32) -> CheckpointLog {
+        CheckpointLog { store, batches_to_retain: i64::from(batches_to_retain.max(2)) }
+    }
+
+    /// The checkpoint's folder.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Lists both logs.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub async fn entries(&self) -> Result<Entries> {
+        let numbers = |names: Vec<String>| names.iter().filter_map(|name| name.parse().ok()).collect();
+        Ok(Entries {
+            plans: numbers(self.store.names("offsets").await?),
+            commits: numbers(self.store.names("commits").await?),
+        })
+    }
+
+    /// Refuses the checkpoint of a query that keeps state, which a stateless stream can't carry on.
+    ///
+    /// # Errors
+    /// `Config` if there is state; `Unavailable` if storage does not answer.
+    pub async fn refuse_state(&self) -> Result<()> {
+        let state = Store::new(
+            std::sync::Arc::clone(self.store.root()),
+            self.store.url().clone(),
+            self.store.path("state"),
+        );
+        if state.is_empty().await? {
+            return Ok(());
+        }
+        Err(Error::config(format!("checkpoint {} holds the state of a stateful query", self.store.url()))
+            .hint("Spark's state can't be read by others: start this stream on a new checkpointLocation"))
+    }
+
+    /// Reads the plan of batch `batch_id` and where it starts.
+    ///
+    /// # Errors
+    /// `Corrupt` if a file that must be there is missing or damaged.
+    pub async fn planned(&self, batch_id: i64) -> Result<Planned> {
+        let plan = self.plan(batch_id).await?;
+        let before = if batch_id == 0 { self.initial_offsets().await? } else { Some(self.plan(batch_id - 1).await?.end) };
+        let mut start = before.unwrap_or_default();
+        for (partition, offset) in &plan.new_starts.0 {
+            start.0.entry(partition.clone()).or_insert(*offset);
+        }
+        Ok(Planned { plan, start })
+    }
+
+    async fn plan(&self, batch_id: i64) -> Result<Plan> {
+        let file = format!("offsets/{batch_id}");
+        let bytes = self.store.get(&file).await?.ok_or_else(|| {
+            Error::corrupt(format!("checkpoint file {}{file} is missing", self.store.url()))
+                .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+        })?;
+        let text = String::from_utf8_lossy(&bytes);
+        Plan::from_text(batch_id, &text).context(|| format!("read checkpoint {}", self.store.url()))
+    }
+
+    /// The watermark that `commits/N` hands to batch N+1; `None` if the file is not there.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is damaged.
+    pub async fn committed(&self, batch_id: i64) -> Result<Option<i64>> {
+        let Some(bytes) = self.store.get(&format!("commits/{batch_id}")).await? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&bytes);
+        document::commit_from_text(batch_id, &text)
+            .map(Some)
+            .context(|| format!("read checkpoint {}", self.store.url()))
+    }
+
+    /// The offsets that the query starts from; `None` before batch 0 was planned.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is damaged.
+    pub async fn initial_offsets(&self) -> Result<Option<Offsets>> {
+        let Some(bytes) = self.store.get(INITIAL).await? else { return Ok(None) };
+        document::initial_offsets_from_bytes(&bytes)
+            .map(Some)
+            .context(|| format!("read checkpoint {}", self.store.url()))
+    }
+
+    /// Fixes the offsets that the query starts from; returns those of whoever was first.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub async fn fix_initial_offsets(&self, offsets: &Offsets) -> Result<Offsets> {
+        let bytes = Bytes::from(document::initial_offsets_bytes(offsets));
+        match self.store.put_if_absent(INITIAL, bytes).await? {
+            Put::Created => Ok(offsets.clone()),
+            Put::Exists => Ok(self.initial_offsets().await?.unwrap_or_default()),
+        }
+    }
+
+    /// Makes a plan durable. `None` if another owner planned the batch first.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub async fn put_plan(&self, plan: Plan, start: Offsets) -> Result<Option<Planned>> {
+        let file = format!("offsets/{}", plan.batch_id);
+        match self.store.put_if_absent(&file, Bytes::from(plan.to_text())).await? {
+            Put::Created => Ok(Some(Planned { plan, start })),
+            Put::Exists => Ok(None),
+        }
+    }
+
+    /// Says that batch `batch_id` is in the sink; a file that is there already is no error.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub async fn put_commit(&self, batch_id: i64, next_watermark_ms: i64) -> Result<()> {
+        let text = document::commit_text(next_watermark_ms);
+        self.store.put_if_absent(&format!("commits/{batch_id}"), Bytes::from(text)).await?;
+        Ok(())
+    }
+
+    /// Deletes what retention no longer asks for once `batch_id` is committed, Hadoop's checksum
+    /// files included. Called off the commit path; what it misses is found at the next start.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub async fn collect(&self, batch_id: i64) -> Result<()> {
+        let expired = batch_id - self.batches_to_retain;
+        if expired >= 0 {
+            self.delete(expired).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes all of both logs that retention no longer asks for.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub async fn collect_all(&self, entries: &Entries, newest_commit: i64) -> Result<()> {
+        let kept_from = newest_commit - self.batches_to_retain;
+        let expired: BTreeSet<i64> =
+            entries.plans.iter().chain(&entries.commits).copied().filter(|batch| *batch <= kept_from).collect();
+        for batch in expired {
+            self.delete(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, batch_id: i64) -> Result<()> {
+        for folder in ["commits", "offsets"] {
+            self.store.delete(&format!("{folder}/{batch_id}")).await?;
+            self.store.delete(&format!("{folder}/.{batch_id}.crc")).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::TopicPartition;
+
+    fn plan(batch_id: i64, upto: i64, writer: &str) -> Plan {
+        Plan {
+            batch_id,
+            end: Offsets([(TopicPartition::new("t", 0), upto)].into()),
+            new_starts: Offsets::default(),
+            timestamp_ms: 0,
+            watermark_ms: 0,
+            definition: String::new(),
+            isolation: String::new(),
+            writer: writer.into(),
+            conf: BTreeMap::new(),
+        }
+    }
+
+    fn log(folder: &tempfile::TempDir, retain: u32) -> CheckpointLog {
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        CheckpointLog::new(Store::open(&url, &BTreeMap::new()).unwrap(), retain)
+    }
+
+    #[tokio::test]
+    async fn of_two_plans_of_one_batch_the_first_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, 100);
+        let start = plan(0, 0, "").end;
+        assert!(log.put_plan(plan(0, 5, "a"), start.clone()).await.unwrap().is_some());
+        assert!(log.put_plan(plan(0, 9, "b"), start.clone()).await.unwrap().is_none());
+        log.fix_initial_offsets(&start).await.unwrap();
+        let there = log.planned(0).await.unwrap();
+        assert_eq!((there.plan().writer.as_str(), there.start()), ("a", &start));
+    }
+
+    #[tokio::test]
+    async fn retention_keeps_the_newest_and_removes_the_checksums_of_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, 2);
+        for batch in 0..5 {
+            log.put_plan(plan(batch, batch, "a"), Offsets::default()).await.unwrap();
+            log.put_commit(batch, 0).await.unwrap();
+            log.store().put(&format!("offsets/.{batch}.crc"), Bytes::from_static(b"x")).await.unwrap();
+            log.collect(batch).await.unwrap();
+        }
+        let entries = log.entries().await.unwrap();
+        assert_eq!(entries.plans.into_iter().collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(entries.commits.into_iter().collect::<Vec<_>>(), [3, 4]);
+        assert_eq!(log.store().names("offsets").await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn a_missing_predecessor_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, 2);
+        log.put_plan(plan(4, 4, "a"), Offsets::default()).await.unwrap();
+        let error = log.planned(4).await.unwrap_err();
+        assert!(error.to_string().contains("offsets/3 is missing"), "{error}");
+    }
+}

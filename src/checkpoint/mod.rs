@@ -1,0 +1,26 @@
+//! What was planned, what was finished, and who may go on: Spark's checkpoint, and ours beside it.
+//!
+//! | path | content | written |
+//! |---|---|---|
+//! | `metadata` | `{"id": query id}` | once |
+//! | `sources/0/0` | the offsets a new query starts from | once, before batch 0 |
+//! | `offsets/N` | the plan of micro-batch N: the write-ahead log | before N runs |
+//! | `commits/N` | N is in the sink | after the sink's commit |
+//! | `alluvia/stream.json` | which stream and table the checkpoint serves | once |
+//! | `alluvia/lease/G` | who runs the stream | at start |
+//!
+//! Layout and documents are Spark's (`StreamExecution`, `OffsetSeqLog`, `CommitLog`), so that a
+//! stateless query moves between Spark and Alluvia. Nothing is ever overwritten: every file is made
+//! by put-if-absent, and files that retention removes are never needed again.
+
+pub mod document;
+pub mod identity;
+pub mod lease;
+pub mod log;
+pub mod resume;
+
+pub use document::Plan;
+pub use identity::{Identity, Serves};
+pub use lease::{Lease, Owner};
+pub use log::{CheckpointLog, Planned};
+pub use resume::{Decision, Facts, TableFacts, decide};

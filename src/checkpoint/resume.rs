@@ -1,0 +1,262 @@
+//! "What now?" at start: facts read from checkpoint and table -> one decision. Pure.
+//!
+//! Let B be the newest plan, C the newest entry of the commit log, T the stream's transaction in the
+//! table, D that in the dead-letter table. All cases (`docs/guarantees.md` repeats them; the test
+//! below walks every crash point through them):
+//!
+//! | plan | table | commit log | decision |
+//! |---|---|---|---|
+//! | none | T none, C none | | start fresh |
+//! | none | T some | | refuse: the table is ahead, the checkpoint was lost |
+//! | B | T = B, same end offsets | C = B | plan B+1 |
+//! | B | T = B, same end offsets | C < B | write `commits/B`, then plan B+1 |
+//! | B | T = B, other end offsets | | refuse: the table holds another batch B |
+//! | B | T = B−1, or none and B = 0 | C < B | run B again |
+//! | B | T = B−1 or older or none | C = B | refuse: the table lost batch B |
+//! | B | T < B−1 | C < B | refuse: the table lost batch B−1 |
+//! | B | T > B | | refuse: the table is ahead of the checkpoint |
+//! | | | C > B | refuse: the offset log lost entries |
+//!
+//! T may also be none because the table forgets transactions
+//! (`delta.setTransactionRetentionDuration`); then the commit log decides alone.
+
+use crate::model::{Error, Offsets};
+
+/// What is known at start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// B and where it ends.
+    pub newest_plan: Option<(i64, Offsets)>,
+    /// C.
+    pub newest_commit: Option<i64>,
+    /// The sink.
+    pub table: TableFacts,
+    /// D, and the definition that its batch ran with; `None` without dead letters.
+    pub dead_letters: Option<(i64, String)>,
+    /// The definition that the stream runs with now.
+    pub definition: String,
+}
+
+/// What the table says of the stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableFacts {
+    /// T.
+    pub transaction: Option<i64>,
+    /// Where batch T ended, if its commit was made by Alluvia and is still in the log.
+    pub end: Option<Offsets>,
+    /// Whether the table may have forgotten transactions.
+    pub forgets_transactions: bool,
+}
+
+/// What to do first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// No batch was ever planned.
+    StartFresh,
+    /// All is done up to this batch; plan the next.
+    PlanAfter(i64),
+    /// The batch is in the table, the commit log does not say so yet.
+    MendCommitLog(i64),
+    /// The batch was planned and is not in the table: run it again over the same ranges.
+    Rerun {
+        /// The batch.
+        batch_id: i64,
+        /// Its dead letters are there, but from another definition: replace them.
+        replace_dead_letters: bool,
+    },
+    /// The facts contradict each other: stop and touch nothing.
+    Refuse(Refusal),
+}
+
+/// Why a stream does not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The table (or the dead-letter table) holds a batch that the checkpoint does not know.
+    TableAhead {
+        /// T.
+        table: i64,
+        /// B.
+        plan: Option<i64>,
+    },
+    /// The table holds batch B, but with another range of offsets.
+    OtherOffsets {
+        /// B.
+        batch_id: i64,
+    },
+    /// The checkpoint says that a batch is committed, the table does not hold it.
+    TableBehind {
+        /// T.
+        table: Option<i64>,
+        /// The batch that must be there.
+        batch_id: i64,
+    },
+    /// The commit log knows a batch that the offset log does not.
+    PlansLost {
+        /// C.
+        commit: i64,
+        /// B.
+        plan: Option<i64>,
+    },
+}
+
+/// Decides; see the module's page for the table of cases.
+pub fn decide(facts: &Facts) -> Decision {
+    let Some((plan, end)) = &facts.newest_plan else { return without_plan(facts) };
+    let plan = *plan;
+    if let Some(commit) = facts.newest_commit.filter(|commit| *commit > plan) {
+        return Decision::Refuse(Refusal::PlansLost { commit, plan: Some(plan) });
+    }
+    let dead = facts.dead_letters.as_ref().map(|(batch, _)| *batch);
+    if let Some(table) = facts.table.transaction.max(dead).filter(|table| *table > plan) {
+        return Decision::Refuse(Refusal::TableAhead { table, plan: Some(plan) });
+    }
+    let committed = facts.newest_commit == Some(plan);
+    match facts.table.transaction {
+        Some(table) if table == plan => {
+            if facts.table.end.as_ref().is_some_and(|there| there != end) {
+                Decision::Refuse(Refusal::OtherOffsets { batch_id: plan })
+            } else if committed {
+                Decision::PlanAfter(plan)
+            } else {
+                Decision::MendCommitLog(plan)
+            }
+        }
+        None if committed && facts.table.forgets_transactions => Decision::PlanAfter(plan),
+        table if committed => Decision::Refuse(Refusal::TableBehind { table, batch_id: plan }),
+        Some(table) if table == plan - 1 => rerun(plan, facts),
+        None if plan == 0 || facts.table.forgets_transactions => rerun(plan, facts),
+        table => Decision::Refuse(Refusal::TableBehind { table, batch_id: plan - 1 }),
+    }
+}
+
+fn without_plan(facts: &Facts) -> Decision {
+    let dead = facts.dead_letters.as_ref().map(|(batch, _)| *batch);
+    if let Some(commit) = facts.newest_commit {
+        return Decision::Refuse(Refusal::PlansLost { commit, plan: None });
+    }
+    match facts.table.transaction.max(dead) {
+        Some(table) => Decision::Refuse(Refusal::TableAhead { table, plan: None }),
+        None => Decision::StartFresh,
+    }
+}
+
+fn rerun(batch_id: i64, facts: &Facts) -> Decision {
+    let replace_dead_letters = facts
+        .dead_letters
+        .as_ref()
+        .is_some_and(|(dead, definition)| *dead == batch_id && *definition != facts.definition);
+    Decision::Rerun { batch_id, replace_dead_letters }
+}
+
+impl Refusal {
+    /// The refusal as an error that names both sides.
+    pub fn into_error(self, checkpoint: &str, table: &str) -> Error {
+        let rebuild = "if the checkpoint was lost or restored from a backup, run `alluvia checkpoint rebuild`; nothing was changed";
+        match self {
+            Refusal::TableAhead { table: there, plan: None } => Error::corrupt(format!(
+                "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {there} of its query"
+            ))
+            .hint(rebuild),
+            Refusal::TableAhead { table: there, plan: Some(plan) } => Error::corrupt(format!(
+                "checkpoint {checkpoint} is older than table {table}: its newest plan is micro-batch {plan}, the table holds {there}"
+            ))
+            .hint(rebuild),
+            Refusal::OtherOffsets { batch_id } => Error::corrupt(format!(
+                "table {table} holds a micro-batch {batch_id} with other offsets than those that checkpoint {checkpoint} planned: the checkpoint was copied and run elsewhere"
+            ))
+            .hint("run only one copy; to keep both start one on a new checkpointLocation"),
+            Refusal::TableBehind { table: there, batch_id } => Error::corrupt(format!(
+                "checkpoint {checkpoint} says that micro-batch {batch_id} is committed, but table {table} holds {}",
+                there.map_or("none of its query".to_owned(), |there| format!("only {there}"))
+            ))
+            .hint("the table was replaced or restored from a backup: start the stream on a new checkpointLocation; nothing was changed"),
+            Refusal::PlansLost { commit, plan } => Error::corrupt(format!(
+                "checkpoint {checkpoint} lost entries of its offset log: micro-batch {commit} is committed, the newest plan is {}",
+                plan.map_or("none".to_owned(), |plan| plan.to_string())
+            ))
+            .hint(rebuild),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TopicPartition;
+
+    fn end(upto: i64) -> Offsets {
+        Offsets([(TopicPartition::new("t", 0), upto)].into())
+    }
+
+    fn facts(plan: Option<i64>, table: Option<i64>, commit: Option<i64>) -> Facts {
+        Facts {
+            newest_plan: plan.map(|b| (b, end(b))),
+            newest_commit: commit,
+            table: TableFacts { transaction: table, end: table.map(end), forgets_transactions: false },
+            ..Facts::default()
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table_of_cases() {
+        use Decision::*;
+        use Refusal::*;
+        let again = |batch_id| Rerun { batch_id, replace_dead_letters: false };
+        let cases = [
+            (facts(None, None, None), StartFresh),
+            (facts(None, Some(4), None), Refuse(TableAhead { table: 4, plan: None })),
+            (facts(None, None, Some(2)), Refuse(PlansLost { commit: 2, plan: None })),
+            (facts(Some(0), None, None), again(0)),
+            (facts(Some(0), Some(0), None), MendCommitLog(0)),
+            (facts(Some(0), Some(0), Some(0)), PlanAfter(0)),
+            (facts(Some(7), Some(6), Some(6)), again(7)),
+            (facts(Some(7), Some(6), None), again(7)),
+            (facts(Some(7), Some(7), Some(6)), MendCommitLog(7)),
+            (facts(Some(7), Some(7), Some(7)), PlanAfter(7)),
+            (facts(Some(7), Some(8), Some(7)), Refuse(TableAhead { table: 8, plan: Some(7) })),
+            (facts(Some(7), Some(6), Some(7)), Refuse(TableBehind { table: Some(6), batch_id: 7 })),
+            (facts(Some(7), None, Some(7)), Refuse(TableBehind { table: None, batch_id: 7 })),
+            (facts(Some(7), Some(5), Some(6)), Refuse(TableBehind { table: Some(5), batch_id: 6 })),
+            (facts(Some(7), None, Some(6)), Refuse(TableBehind { table: None, batch_id: 6 })),
+            (facts(Some(7), Some(7), Some(9)), Refuse(PlansLost { commit: 9, plan: Some(7) })),
+        ];
+        for (facts, expected) in cases {
+            assert_eq!(decide(&facts), expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_batch_with_other_offsets_is_refused() {
+        let mut copied = facts(Some(7), Some(7), Some(6));
+        copied.table.end = Some(end(99));
+        assert_eq!(decide(&copied), Decision::Refuse(Refusal::OtherOffsets { batch_id: 7 }));
+    }
+
+    #[test]
+    fn a_commit_of_spark_says_no_offsets_and_is_trusted() {
+        let mut spark = facts(Some(7), Some(7), Some(6));
+        spark.table.end = None;
+        assert_eq!(decide(&spark), Decision::MendCommitLog(7));
+    }
+
+    #[test]
+    fn a_table_that_forgets_leaves_the_decision_to_the_commit_log() {
+        let mut forgot = facts(Some(7), None, Some(7));
+        forgot.table.forgets_transactions = true;
+        assert_eq!(decide(&forgot), Decision::PlanAfter(7));
+        forgot.newest_commit = Some(6);
+        assert_eq!(decide(&forgot), Decision::Rerun { batch_id: 7, replace_dead_letters: false });
+    }
+
+    #[test]
+    fn dead_letters_of_another_definition_are_replaced_and_of_a_later_batch_refused() {
+        let mut changed = facts(Some(7), Some(6), Some(6));
+        changed.definition = "new".into();
+        changed.dead_letters = Some((7, "old".into()));
+        assert_eq!(decide(&changed), Decision::Rerun { batch_id: 7, replace_dead_letters: true });
+        changed.dead_letters = Some((7, "new".into()));
+        assert_eq!(decide(&changed), Decision::Rerun { batch_id: 7, replace_dead_letters: false });
+        changed.dead_letters = Some((8, "old".into()));
+        assert_eq!(decide(&changed), Decision::Refuse(Refusal::TableAhead { table: 8, plan: Some(7) }));
+    }
+}
