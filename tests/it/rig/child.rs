@@ -1,0 +1,57 @@
+//! Child processes that never outlive the test binary.
+//!
+//! Linux ends a child by `PR_SET_PDEATHSIG` when the *thread* that started it ends, and a test is a thread: so all
+//! children are started by one thread that lives as long as the process.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Starts `command` so that it is killed when this process ends, however it ends.
+pub fn spawn(mut command: Command) -> io::Result<Child> {
+    die_with_parent(&mut command);
+    let (answer, answered) = channel();
+    let job = Box::new(move || {
+        // The receiver is waiting below; it cannot be gone.
+        let _ = answer.send(command.spawn());
+    });
+    starter().send(job).expect("the starter thread lives as long as the process");
+    answered.recv().expect("the starter thread answers each job")
+}
+
+fn starter() -> &'static Sender<Job> {
+    static STARTER: OnceLock<Sender<Job>> = OnceLock::new();
+    STARTER.get_or_init(|| {
+        let (jobs, queue) = channel::<Job>();
+        std::thread::Builder::new()
+            .name("rig-starter".into())
+            .spawn(move || queue.iter().for_each(|job| job()))
+            .expect("a thread can be started");
+        jobs
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn die_with_parent(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_parent(_: &mut Command) {}
+
+/// Sends a signal (`libc::SIG…`) to a child that was not waited for yet.
+pub fn signal(child: &Child, number: libc::c_int) {
+    // SAFETY: kill takes no pointers; the pid is ours until it is waited for, which needs `&mut Child`.
+    let sent = unsafe { libc::kill(child.id() as libc::pid_t, number) };
+    assert_eq!(sent, 0, "signal {number} to {}: {}", child.id(), io::Error::last_os_error());
+}

@@ -1,0 +1,54 @@
+//! The rig: real parts for the integration tests. A Kafka broker, our own binary as a process, readers no one here wrote.
+//!
+//! `Broker::shared()` is one broker for the whole test binary, with topics of unique names; `Broker::private()` is one
+//! to stop, kill and start again. Every process started here dies with the test binary. A service that can't be had
+//! fails the test and says what to install; only `ALLUVIA_SKIP_SERVICES=1` skips, loudly. Nothing here knows Alluvia's code.
+
+pub mod broker;
+pub mod child;
+pub mod digest;
+pub mod produce;
+pub mod program;
+pub mod readers;
+#[path = "../../../benches/e2e/workload.rs"]
+pub mod workload;
+
+pub use broker::Broker;
+pub use digest::{Digest, digest_of};
+pub use produce::{Message, Placed, Transaction};
+pub use program::{Alluvia, Ended};
+pub use readers::{delta_digest, delta_log, delta_rows, spark_count, spark_history, spark_sql};
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Whether tests that need a service are to be skipped; says so past the capture of test output.
+pub fn skipped(service: &str) -> bool {
+    let skip = std::env::var_os("ALLUVIA_SKIP_SERVICES").is_some_and(|v| v == "1");
+    if skip {
+        let name = std::thread::current().name().unwrap_or("a test").to_owned();
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {name}: needs {service}, and ALLUVIA_SKIP_SERVICES=1 is set"
+        );
+    }
+    skip
+}
+
+/// The folder `tests/rig` of the repository.
+fn home() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig"))
+}
+
+/// Asks `probe` until it answers `Some`, at most for `bound`; panics with `what` when it never does.
+pub fn until<T>(what: &str, bound: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = probe() {
+            return found;
+        }
+        assert!(start.elapsed() < bound, "{what}: not within {bound:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

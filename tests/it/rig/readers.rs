@@ -1,0 +1,108 @@
+//! Tables read back by programs no one here wrote: Python `deltalake`, and Spark 4.0 with Delta.
+//!
+//! The scripts lie in `tests/rig`; one Spark is kept serving for the whole test binary, as it takes ten seconds to start.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+use serde_json::Value;
+
+use super::child;
+use super::digest::Digest;
+
+/// What a table holds, read by Python `deltalake`: the row count, and over `columns` (dots for struct fields) the digest of
+/// the rows; with `topic`, `partition`, `offset` among them also the rows of each partition.
+pub fn delta_digest(table: &Path, columns: &[&str]) -> Digest {
+    let text = read_delta("digest", table, columns);
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("read_delta.py digest said {text}: {e}"))
+}
+
+/// The rows of a table as JSON objects, sorted by their first plain columns; every column when none is named.
+pub fn delta_rows(table: &Path, columns: &[&str]) -> Vec<Value> {
+    let text = read_delta("rows", table, columns);
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
+}
+
+/// `version`, `id`, `files` (with their statistics), `schema`, `configuration`, `partitionColumns`, `history`.
+pub fn delta_log(table: &Path) -> Value {
+    let text = read_delta("log", table, &[]);
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"))
+}
+
+/// The rows of a query in Spark, as JSON objects (Spark leaves out nulls); panics with Spark's words when it fails.
+pub fn spark_sql(query: &str) -> Vec<Value> {
+    static SPARK: OnceLock<Mutex<Option<Spark>>> = OnceLock::new();
+    let mut spark = SPARK.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
+    let answer = spark.get_or_insert_with(Spark::start).ask(query);
+    drop(spark);
+    match answer.pointer("/rows").and_then(Value::as_array) {
+        Some(rows) => rows.clone(),
+        None => panic!("Spark refused `{query}`: {}", answer["error"].as_str().unwrap_or_default()),
+    }
+}
+
+/// The number of rows that Spark reads from a table.
+pub fn spark_count(table: &Path) -> u64 {
+    let rows = spark_sql(&format!("SELECT count(*) AS rows FROM delta.`{}`", table.display()));
+    rows[0]["rows"].as_u64().expect("a count")
+}
+
+/// `DESCRIBE HISTORY` of a table in Spark, newest first.
+pub fn spark_history(table: &Path) -> Vec<Value> {
+    spark_sql(&format!("DESCRIBE HISTORY delta.`{}`", table.display()))
+}
+
+fn python(script: &str) -> Command {
+    let mut command = Command::new(super::home().join("readers"));
+    command.arg("python").arg(super::home().join(script));
+    command
+}
+
+fn read_delta(what: &str, table: &Path, columns: &[&str]) -> String {
+    let mut command = python("read_delta.py");
+    command.arg(what).arg(table).args(columns).stdin(Stdio::null());
+    let read = command.output().expect("tests/rig/readers starts; it needs python3");
+    let said = String::from_utf8_lossy(&read.stderr);
+    assert!(read.status.success(), "read_delta.py {what} {}: {said}", table.display());
+    String::from_utf8(read.stdout).expect("JSON is UTF-8")
+}
+
+struct Spark {
+    _process: Child,
+    queries: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Spark {
+    fn start() -> Spark {
+        let mut command = python("spark_read.py");
+        command.arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = child::spawn(command).expect("tests/rig/readers starts; it needs python3");
+        let queries = process.stdin.take().expect("stdin is piped");
+        let answers = BufReader::new(process.stdout.take().expect("stdout is piped"));
+        let mut errors = BufReader::new(process.stderr.take().expect("stderr is piped"));
+        let noise = std::thread::spawn(move || {
+            let mut text = String::new();
+            while errors.read_line(&mut text).is_ok_and(|n| n > 0) {}
+            text
+        });
+        let mut spark = Spark { _process: process, queries, answers };
+        if spark.answer().is_none() {
+            panic!("Spark did not start: {}", noise.join().unwrap_or_default());
+        }
+        spark
+    }
+
+    fn ask(&mut self, query: &str) -> Value {
+        writeln!(self.queries, "{}", Value::from(query)).expect("Spark listens");
+        self.answer().expect("Spark answers each query")
+    }
+
+    fn answer(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).ok().filter(|n| *n > 0)?;
+        Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("Spark said {line}: {e}")))
+    }
+}
