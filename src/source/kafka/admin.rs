@@ -1,0 +1,343 @@
+//! The brokers' view of a subscription: which partitions there are, where they start and end.
+//!
+//! One client per stream, asked once per trigger. On an idle stream a call is one ListOffsets round trip per
+//! broker; partitions are looked up again when that view is older than [`METADATA_REFRESH`] or an answer
+//! contradicts it. Blocking: call it from a thread that may wait. Every call is bounded in time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+use regex::Regex;
+use tracing::{debug, warn};
+
+use super::client::{self, Events, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_missing, is_refusal};
+use super::loss::Latest;
+use super::native::{
+    self, Client, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
+};
+use super::start::{Start, starts, without_record};
+use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
+use crate::model::{Error, Offsets, Result, TopicPartition};
+
+/// How old the list of partitions may become before it is asked for again.
+pub const METADATA_REFRESH: Duration = Duration::from_secs(10);
+
+/// How long brokers that all refuse connections are waited for.
+const ALL_DOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A Kafka subscription, open.
+pub struct KafkaSource {
+    options: KafkaOptions,
+    client: Arc<Client>,
+    pattern: Option<Regex>,
+    refresh: Duration,
+    view: Mutex<View>,
+}
+
+/// The partitions of the subscription as last described.
+struct View {
+    partitions: Vec<TopicPartition>,
+    topic_ids: BTreeMap<Arc<str>, String>,
+    at: Instant,
+}
+
+impl KafkaSource {
+    /// Connects and finds the subscription's partitions.
+    ///
+    /// # Errors
+    /// `Unavailable` if no broker answers within 15 seconds; `Config` if the login or TLS fails, a property
+    /// or the pattern is wrong, a subscribed topic does not exist, or nothing matches the subscription.
+    pub fn open(options: &KafkaOptions) -> Result<KafkaSource> {
+        let client = client::open(options, Role::Admin)?;
+        let pattern = match &options.subscription {
+            Subscription::Pattern(pattern) => Some(Regex::new(pattern).map_err(|error| {
+                Error::config(format!("subscribePattern {pattern:?} is not a regular expression"))
+                    .source(error)
+                    .hint("look-around and back-references of Java are not supported")
+            })?),
+            Subscription::Topics(_) | Subscription::Assign(_) => None,
+        };
+        let refresh = options
+            .client
+            .get("topic.metadata.refresh.interval.ms")
+            .and_then(|ms| ms.parse().ok())
+            .map_or(METADATA_REFRESH, |ms| Duration::from_millis(ms).min(METADATA_REFRESH));
+        let view = View { partitions: Vec::new(), topic_ids: BTreeMap::new(), at: Instant::now() };
+        let source =
+            KafkaSource { options: options.clone(), client, pattern, refresh, view: Mutex::new(view) };
+        let (view, missing) = source.look()?;
+        source.check_subscription(&view, &missing)?;
+        *source.lock() = view;
+        Ok(source)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The partitions that are read, as last seen, in order.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        self.lock().partitions.clone()
+    }
+
+    /// Kafka's ids of the subscribed topics in base64, as far as the brokers give them. A topic that was
+    /// deleted and made anew has another one.
+    pub fn topic_ids(&self) -> BTreeMap<String, String> {
+        self.lock().topic_ids.iter().map(|(name, id)| (name.to_string(), id.clone())).collect()
+    }
+
+    /// Where a new query starts, by `startingOffsets` and its relatives.
+    ///
+    /// # Errors
+    /// `Config` if given offsets or times do not name exactly the partitions read, or no record is at or
+    /// after a starting time under the strategy `error`; `Unavailable` if the brokers do not answer.
+    pub fn initial_offsets(&self) -> Result<Offsets> {
+        let starts = starts(&self.options.starting, &self.partitions())?;
+        let mut offsets = BTreeMap::new();
+        let mut asked = Vec::new();
+        for (partition, start) in starts {
+            match start {
+                Start::At(offset) => {
+                    offsets.insert(partition, offset);
+                }
+                Start::Ask(spec) => asked.push((partition, spec)),
+            }
+        }
+        let mut without = Vec::new();
+        for (partition, offset) in self.ask(&asked)? {
+            if offset < 0 {
+                without.push(partition);
+            } else {
+                offsets.insert(partition, offset);
+            }
+        }
+        if !without.is_empty() {
+            let spec = without_record(&without, self.options.timestamp_strategy)?;
+            let asked: Vec<_> = without.into_iter().map(|partition| (partition, spec)).collect();
+            offsets.extend(self.ask(&asked)?);
+        }
+        Ok(Offsets(offsets))
+    }
+
+    /// The end of every partition now, under the stream's isolation level, and how the partitions differ
+    /// from those of `known`, the next offsets to read.
+    ///
+    /// A partition that vanished or whose end went backwards is asked for again `fetchOffset.numRetries`
+    /// times before it is believed, because a broker that has just taken over may answer so for a moment.
+    ///
+    /// # Errors
+    /// `Unavailable` if the brokers do not answer; `Config` if they refuse.
+    pub fn latest(&self, known: &Offsets) -> Result<Latest> {
+        let attempts = self.options.fetch_offset_retries.max(1);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            self.refresh_view(attempt > 1)?;
+            let partitions = self.partitions();
+            let asked: Vec<_> = partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
+            let mut end = BTreeMap::new();
+            let mut doubt: Option<(TopicPartition, RDKafkaErrorCode)> = None;
+            for (partition, answer) in self.list(&asked)? {
+                match answer {
+                    Ok(offset) => {
+                        end.insert(partition, offset);
+                    }
+                    Err(code) => doubt = Some((partition, code)),
+                }
+            }
+            let there: BTreeSet<&TopicPartition> = partitions.iter().collect();
+            let vanished: Vec<_> = known.0.keys().filter(|p| !there.contains(p)).cloned().collect();
+            let backwards = end.iter().any(|(p, &end)| known.get(p).is_some_and(|next| end < next));
+            let sure = doubt.is_none() && end.len() == partitions.len();
+            if sure && ((vanished.is_empty() && !backwards) || attempt >= attempts) {
+                return self.with_added(Offsets(end), vanished, known);
+            }
+            if attempt >= attempts {
+                return Err(self.unanswered(doubt));
+            }
+            debug!(attempt, vanished = vanished.len(), backwards, "offsets are asked for again");
+            thread::sleep(self.options.fetch_offset_retry_interval);
+        }
+    }
+
+    fn with_added(&self, end: Offsets, vanished: Vec<TopicPartition>, known: &Offsets) -> Result<Latest> {
+        let new = end.0.keys().filter(|p| known.get(p).is_none());
+        let asked: Vec<_> = new.map(|p| (p.clone(), OffsetSpec::Earliest)).collect();
+        // A partition without an answer stays without a start: that is a loss, and judged as one.
+        let answers = self.list(&asked)?.into_iter();
+        let added = answers.filter_map(|(p, answer)| answer.ok().map(|offset| (p, offset))).collect();
+        Ok(Latest { end, added: Offsets(added), vanished })
+    }
+
+    fn unanswered(&self, doubt: Option<(TopicPartition, RDKafkaErrorCode)>) -> Error {
+        let what = match doubt {
+            Some((partition, code)) => format!("the end of partition {partition} cannot be found: {code}"),
+            None => "the end of some partitions cannot be found".to_owned(),
+        };
+        Error::unavailable(what).hint("raise fetchOffset.numRetries if partitions often have no leader")
+    }
+
+    /// Offsets of all partitions asked for, retried as far as the options allow.
+    fn ask(&self, asked: &[(TopicPartition, OffsetSpec)]) -> Result<Vec<(TopicPartition, i64)>> {
+        let attempts = self.options.fetch_offset_retries.max(1);
+        for attempt in 1.. {
+            let answers = self.list(asked)?;
+            let doubt = answers.iter().find_map(|(p, answer)| Some((p.clone(), answer.err()?)));
+            if doubt.is_none() && answers.len() == asked.len() {
+                return Ok(answers.into_iter().filter_map(|(p, answer)| Some((p, answer.ok()?))).collect());
+            }
+            if attempt >= attempts {
+                return Err(self.unanswered(doubt));
+            }
+            thread::sleep(self.options.fetch_offset_retry_interval);
+        }
+        Err(Error::internal("the attempts to list offsets have no end"))
+    }
+
+    fn list(&self, asked: &[(TopicPartition, OffsetSpec)]) -> Result<Vec<OffsetAnswer>> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        native::serve(&self.client);
+        let committed_only = self.options.isolation == Isolation::ReadCommitted;
+        let hopeless = self.hopeless();
+        let answers = list_offsets(&self.client, asked, committed_only, REQUEST_TIMEOUT, &hopeless)
+            .map_err(|error| failed(&self.options, &self.client, "list offsets", &error))?;
+        self.client.client_events().forget();
+        if let Some((partition, Err(code))) = answers
+            .iter()
+            .find(|(_, answer)| answer.is_err_and(|code| is_forbidden(code) || is_refusal(code)))
+        {
+            let error = RequestError { code: *code, text: code.to_string() };
+            let what = format!("list offsets of partition {partition}");
+            return Err(failed(&self.options, &self.client, &what, &error));
+        }
+        Ok(answers)
+    }
+
+    /// Whether more waiting is in vain: the login is refused, or no broker has been up for seconds.
+    fn hopeless(&self) -> impl Fn() -> bool {
+        let since = Instant::now();
+        move || match self.client.client_events().trouble() {
+            Some(trouble) if is_refusal(trouble.code) => true,
+            Some(trouble) if trouble.code == RDKafkaErrorCode::SSL => since.elapsed() > ALL_DOWN_PATIENCE,
+            Some(trouble) if trouble.code == RDKafkaErrorCode::AllBrokersDown => {
+                since.elapsed() > ALL_DOWN_PATIENCE
+            }
+            _ => false,
+        }
+    }
+
+    fn refresh_view(&self, now: bool) -> Result<()> {
+        if now || self.lock().at.elapsed() >= self.refresh {
+            let (view, _) = self.look()?;
+            *self.lock() = view;
+        }
+        Ok(())
+    }
+
+    /// Describes the subscription now: what there is, and which topics it names in vain.
+    fn look(&self) -> Result<(View, Vec<String>)> {
+        let at = Instant::now();
+        let names = match &self.options.subscription {
+            Subscription::Topics(topics) => topics.clone(),
+            Subscription::Pattern(_) => self.matching_topics()?,
+            Subscription::Assign(partitions) => {
+                let names: BTreeSet<&str> = partitions.iter().map(|p| &*p.topic).collect();
+                names.into_iter().map(str::to_owned).collect()
+            }
+        };
+        let (mut partitions, mut topic_ids, mut missing) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for topic in self.describe(&names)? {
+            let numbers = match topic.partitions {
+                Ok(numbers) => numbers,
+                Err(code) if is_missing(code) => {
+                    missing.push(topic.name);
+                    continue;
+                }
+                Err(code) => {
+                    let error = RequestError { code, text: code.to_string() };
+                    let what = format!("describe topic {}", topic.name);
+                    return Err(failed(&self.options, &self.client, &what, &error));
+                }
+            };
+            if topic.internal && self.pattern.is_some() {
+                continue;
+            }
+            let name: Arc<str> = topic.name.into();
+            partitions.extend(numbers.into_iter().map(|n| TopicPartition::new(Arc::clone(&name), n)));
+            topic_ids.extend(topic.id.map(|id| (name, id)));
+        }
+        if let Subscription::Assign(assigned) = &self.options.subscription {
+            partitions.retain(|partition| assigned.contains(partition));
+        }
+        partitions.sort();
+        Ok((View { partitions, topic_ids, at }, missing))
+    }
+
+    fn describe(&self, names: &[String]) -> Result<Vec<TopicDescription>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        native::serve(&self.client);
+        let hopeless = self.hopeless();
+        let topics = describe_topics(&self.client, names, REQUEST_TIMEOUT, &hopeless)
+            .map_err(|error| failed(&self.options, &self.client, "describe the topics", &error))?;
+        self.client.client_events().forget();
+        Ok(topics)
+    }
+
+    /// The names of all topics in which the pattern is found anywhere.
+    fn matching_topics(&self) -> Result<Vec<String>> {
+        let Some(pattern) = &self.pattern else { return Ok(Vec::new()) };
+        let hopeless = self.hopeless();
+        let step = REQUEST_TIMEOUT / 5;
+        for _ in 0..5 {
+            match self.client.fetch_metadata(None, step) {
+                Ok(metadata) => {
+                    let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+                    return Ok(names.filter(|name| pattern.is_match(name)).collect());
+                }
+                Err(error) => debug!(%error, "the list of topics is asked for again"),
+            }
+            native::serve(&self.client);
+            if hopeless() {
+                break;
+            }
+        }
+        let error =
+            RequestError { code: RDKafkaErrorCode::OperationTimedOut, text: "no answer in time".to_owned() };
+        Err(failed(&self.options, &self.client, "list the topics", &error))
+    }
+
+    fn check_subscription(&self, view: &View, missing: &[String]) -> Result<()> {
+        let brokers = client::brokers(&self.options);
+        match &self.options.subscription {
+            Subscription::Topics(_) if !missing.is_empty() => {
+                Err(Error::config(format!("topic {} does not exist at {brokers}", missing.join(", ")))
+                    .hint("check subscribe, or create the topic first"))
+            }
+            Subscription::Pattern(pattern) if view.partitions.is_empty() => {
+                Err(Error::config(format!("no topic at {brokers} matches subscribePattern {pattern:?}"))
+                    .hint("check subscribePattern; it is found anywhere in a name unless anchored"))
+            }
+            Subscription::Assign(_) if view.partitions.is_empty() => {
+                Err(Error::config(format!("none of the assigned partitions exists at {brokers}"))
+                    .hint("check assign"))
+            }
+            Subscription::Assign(assigned) => {
+                let lacking = assigned.iter().filter(|p| !view.partitions.contains(p));
+                let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
+                if !lacking.is_empty() {
+                    warn!("assigned partitions that do not exist are left out: {}", lacking.join(", "));
+                }
+                Ok(())
+            }
+            Subscription::Topics(_) | Subscription::Pattern(_) => Ok(()),
+        }
+    }
+}

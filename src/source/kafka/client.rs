@@ -1,0 +1,302 @@
+//! One librdkafka client: its properties, and what it says about itself.
+//!
+//! Properties come in four layers, later wins: librdkafka's, ours for throughput with low latency, the
+//! user's `kafka.*`, and the few that exactly-once depends on. Log lines and errors of the client go to
+//! `tracing` (target `librdkafka`), never with a secret: librdkafka prints no credential, and properties
+//! are named here without their values.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::{Level, debug, enabled, warn};
+use uuid::Uuid;
+
+use super::native::{Client, RequestError};
+use crate::config::kafka::{GroupId, KafkaOptions};
+use crate::model::{Error, Result};
+
+/// How much a lane may hold in memory without a word from its caller: 64 MiB.
+pub const LANE_MEMORY_BYTES: usize = 64 << 20;
+
+/// Everything that the user may not change: offsets are ours, and the end of a partition is an event.
+const FORCED: [(&str, &str); 6] = [
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    ("allow.auto.create.topics", "false"),
+    ("log.queue", "true"),
+];
+
+/// What a client is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Offsets and metadata.
+    Admin,
+    /// Messages; the bytes that its queue may hold.
+    Lane { queue_bytes: usize },
+}
+
+/// The addresses, for messages.
+pub(super) fn brokers(options: &KafkaOptions) -> &str {
+    options.client.get("bootstrap.servers").map_or("(none)", String::as_str)
+}
+
+/// The properties of a client, complete.
+pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "alluvia").set("broker.address.family", "any");
+    match role {
+        Role::Admin => {
+            config.set("topic.metadata.refresh.interval.ms", "60000");
+        }
+        Role::Lane { queue_bytes } => lane_defaults(&mut config, queue_bytes),
+    }
+    for (key, value) in &options.client {
+        config.set(key, value);
+    }
+    let group = match &options.group_id {
+        GroupId::Fixed(id) => id.clone(),
+        GroupId::Prefix(prefix) => format!("{prefix}-{}", Uuid::new_v4()),
+    };
+    config.set("group.id", group).set("isolation.level", options.isolation.as_str());
+    for (key, value) in FORCED {
+        config.set(key, value);
+    }
+    config.set_log_level(if enabled!(target: "librdkafka", Level::DEBUG) {
+        RDKafkaLogLevel::Debug
+    } else {
+        RDKafkaLogLevel::Warning
+    });
+    config
+}
+
+/// Large fetches when there is much, an answer at once when there is little; the queue is refilled as
+/// soon as it has room (librdkafka's own second of backoff costs a factor of three).
+fn lane_defaults(config: &mut ClientConfig, queue_bytes: usize) {
+    let fetch_bytes = (queue_bytes / 2).clamp(1 << 20, 8 << 20);
+    let queue_kbytes = (queue_bytes / 1024).clamp(1024, 2_097_151);
+    config
+        .set("fetch.min.bytes", "1")
+        .set("fetch.wait.max.ms", "100")
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.error.backoff.ms", "100")
+        .set("max.partition.fetch.bytes", fetch_bytes.to_string())
+        .set("fetch.max.bytes", (fetch_bytes * 2).to_string())
+        .set("queued.min.messages", "10000000")
+        .set("queued.max.messages.kbytes", queue_kbytes.to_string())
+        .set("reconnect.backoff.max.ms", "1000");
+}
+
+/// Opens a client; no broker is asked yet.
+///
+/// # Errors
+/// `Config` if librdkafka refuses a property; the message names it, not its value.
+pub(super) fn open(options: &KafkaOptions, role: Role) -> Result<Arc<Client>> {
+    let config = properties(options, role);
+    let events = ClientEvents::default();
+    config.create_with_context::<_, Client>(events).map(Arc::new).map_err(|error| match error {
+        KafkaError::ClientConfig(_, why, key, _) => {
+            Error::config(format!("the Kafka client refuses property {key}: {}", without_value(&why)))
+                .hint(format!("change or remove kafka.{key}"))
+        }
+        KafkaError::ClientCreation(why) => {
+            Error::config(format!("the Kafka client cannot be made: {why}")).hint("check the kafka.* options")
+        }
+        other => Error::internal("the Kafka client cannot be made").source(other),
+    })
+}
+
+/// librdkafka's reason for refusing a property, cut where it starts to quote the value.
+fn without_value(why: &str) -> &str {
+    why.split(['"', '\'']).next().unwrap_or("").trim_end()
+}
+
+/// The last thing that went wrong in a client, for the message of whoever waits in vain.
+#[derive(Debug, Clone)]
+pub(super) struct Trouble {
+    pub(super) code: RDKafkaErrorCode,
+    pub(super) text: String,
+}
+
+/// The callbacks of a client: log lines to `tracing`, the latest trouble kept.
+#[derive(Default)]
+pub(super) struct ClientEvents {
+    latest: Mutex<Option<Trouble>>,
+}
+
+impl ClientEvents {
+    /// The latest trouble since [`ClientEvents::forget`].
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets past trouble, because something worked since.
+    pub(super) fn forget(&self) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Keeps trouble; a refused login or certificate is not hidden by the lost connection that follows.
+    pub(super) fn keep(&self, code: RDKafkaErrorCode, text: &str) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let telling = |code| is_refusal(code) || code == RDKafkaErrorCode::SSL;
+        if latest.as_ref().is_none_or(|old| !telling(old.code) || telling(code)) {
+            *latest = Some(Trouble { code, text: text.to_owned() });
+        }
+    }
+}
+
+impl ClientContext for ClientEvents {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{message}"),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                debug!(target: "librdkafka", facility, "{message}");
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
+        // A group is named but never joined: what its coordinator answers does not matter here.
+        let about_group = matches!(
+            code,
+            RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::CoordinatorNotAvailable
+        );
+        debug!(target: "librdkafka", code = ?code, "{reason}");
+        if !about_group {
+            self.keep(code, reason);
+        }
+    }
+}
+
+impl ConsumerContext for ClientEvents {}
+
+/// Whether the brokers refuse who we say we are: no wait mends it.
+pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SaslAuthenticationFailed
+            | RDKafkaErrorCode::UnsupportedSASLMechanism
+            | RDKafkaErrorCode::IllegalSASLState
+    )
+}
+
+/// Whether the brokers know us, but do not let us.
+pub(super) fn is_forbidden(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)
+}
+
+/// Whether the answer means that the topic or partition is not there.
+pub(super) fn is_missing(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::UnknownTopicId
+    )
+}
+
+/// The error for a request that got no answer, or whose answer is a refusal, by its consequence.
+pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error: &RequestError) -> Error {
+    let trouble = client.client_events().trouble();
+    let telling = trouble.as_ref().filter(|t| is_refusal(t.code) || t.code == RDKafkaErrorCode::SSL);
+    let (code, text) = match telling.or(trouble.as_ref().filter(|_| is_silence(error.code))) {
+        Some(trouble) => (trouble.code, trouble.text.as_str()),
+        None => (error.code, error.text.as_str()),
+    };
+    let brokers = brokers(options);
+    if is_refusal(code) {
+        return Error::config(format!("Kafka at {brokers} refuses the login, cannot {what}: {text}"))
+            .hint("check kafka.security.protocol, kafka.sasl.mechanism and kafka.sasl.jaas.config");
+    }
+    if code == RDKafkaErrorCode::SSL {
+        return Error::config(format!("TLS with Kafka at {brokers} fails, cannot {what}: {text}")).hint(
+            "check kafka.security.protocol, kafka.ssl.truststore.location and the certificate's names",
+        );
+    }
+    if is_forbidden(code) {
+        return Error::config(format!("Kafka at {brokers} does not allow to {what}: {text}"))
+            .hint("grant the user DESCRIBE and READ on the topic");
+    }
+    Error::unavailable(format!("Kafka at {brokers} does not answer, cannot {what}: {text}"))
+        .hint("check kafka.bootstrap.servers, and that the brokers are up and can be reached from here")
+}
+
+/// Whether an error only says that nothing came back.
+fn is_silence(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::NoEnt
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::TimedOutQueue
+    )
+}
+
+/// The longest that a request to the brokers is waited for.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Reaches the callbacks of a client.
+pub(super) trait Events {
+    /// The client's callbacks.
+    fn client_events(&self) -> &ClientEvents;
+}
+
+impl Events for Client {
+    fn client_events(&self) -> &ClientEvents {
+        use rdkafka::consumer::Consumer;
+        self.client().context()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::source::kafka::testing::options;
+
+    #[test]
+    fn the_users_properties_win_but_not_over_exactly_once() {
+        let mut options = options("127.0.0.1:1");
+        options.client.insert("fetch.min.bytes".into(), "77".into());
+        options.client.insert("enable.auto.commit".into(), "true".into());
+        let config = properties(&options, Role::Lane { queue_bytes: LANE_MEMORY_BYTES });
+        assert_eq!(config.get("fetch.min.bytes"), Some("77"));
+        assert_eq!(config.get("enable.auto.commit"), Some("false"));
+        assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
+        assert!(config.get("group.id").unwrap().starts_with("test-"));
+    }
+
+    #[test]
+    fn a_refused_property_is_named_without_its_value() {
+        let mut options = options("127.0.0.1:1");
+        options.client = BTreeMap::from([("sasl.mechanism".into(), "hunter2".into())]);
+        options.client.insert("socket.timeout.ms".into(), "hunter2".into());
+        let error = open(&options, Role::Admin).err().unwrap();
+        assert_eq!(error.kind(), crate::model::Kind::Config);
+        assert!(error.to_string().contains("kafka.socket.timeout.ms"), "{error}");
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_lost_connection_does_not_hide_the_refused_login_before_it() {
+        let events = ClientEvents::default();
+        events.keep(RDKafkaErrorCode::Authentication, "bad password");
+        events.keep(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::Authentication);
+    }
+}

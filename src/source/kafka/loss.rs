@@ -1,0 +1,201 @@
+//! Offsets that can no longer be read, and what that means for the stream.
+//!
+//! Facts in, [`LostRange`]s out, and one rule: under `failOnDataLoss` the first of them is an error, else
+//! all are handed on to be recorded. The situations are Spark's (`KAFKA_DATA_LOSS.*`); gaps that compaction
+//! and transactions leave are none of them.
+
+use std::fmt;
+
+use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
+
+/// Why offsets were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LossReason {
+    /// The partition or its topic is gone.
+    PartitionDeleted,
+    /// A new partition has no first offset that could be asked for.
+    InitialOffsetNotFound,
+    /// A partition that was added does not start at offset 0: its first records were never seen.
+    AddedPartitionDoesNotStartFromZero,
+    /// The end of the partition lies before the next offset to read.
+    PartitionOffsetChanged,
+    /// Retention removed the offsets before they were read.
+    AgedOut,
+}
+
+impl LossReason {
+    /// Spark's sub-condition of `KAFKA_DATA_LOSS`.
+    pub fn code(self) -> &'static str {
+        match self {
+            LossReason::PartitionDeleted => "PARTITIONS_DELETED",
+            LossReason::InitialOffsetNotFound => "INITIAL_OFFSET_NOT_FOUND_FOR_PARTITIONS",
+            LossReason::AddedPartitionDoesNotStartFromZero => {
+                "ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO"
+            }
+            LossReason::PartitionOffsetChanged => "PARTITION_OFFSET_CHANGED",
+            LossReason::AgedOut => "COULD_NOT_READ_OFFSET_RANGE",
+        }
+    }
+}
+
+/// Offsets of one partition that the stream will never read.
+///
+/// Of a deleted partition whose end is not known, and of a partition that went backwards, the range only
+/// says what was expected and what was found; see [`LostRange::found`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostRange {
+    /// The offsets.
+    pub range: OffsetRange,
+    /// Why.
+    pub reason: LossReason,
+    /// The offset that the log has instead: its start, or its end if that lies before the range.
+    pub found: Option<i64>,
+}
+
+impl fmt::Display for LostRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OffsetRange { partition, from, upto } = &self.range;
+        let found = self.found.unwrap_or(-1);
+        match self.reason {
+            LossReason::PartitionDeleted => {
+                write!(f, "partition {partition} was deleted; offset {from} was next")
+            }
+            LossReason::InitialOffsetNotFound => {
+                write!(f, "new partition {partition} has no first offset")
+            }
+            LossReason::AddedPartitionDoesNotStartFromZero => {
+                write!(f, "added partition {partition} starts at offset {found}, not 0")
+            }
+            LossReason::PartitionOffsetChanged => write!(
+                f,
+                "partition {partition} ends at offset {found}, before offset {from} that was next: the topic \
+                 was made anew or truncated"
+            ),
+            LossReason::AgedOut => write!(
+                f,
+                "offset {from} of partition {partition} is below retention start {found}; \
+                 [{from}, {upto}) cannot be read"
+            ),
+        }
+    }
+}
+
+/// What the brokers say the source can read now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Latest {
+    /// The end of every partition of the subscription, unlimited.
+    pub end: Offsets,
+    /// The start of those that the stream did not know: their earliest offset.
+    pub added: Offsets,
+    /// Partitions the stream knows that are gone.
+    pub vanished: Vec<TopicPartition>,
+}
+
+impl Latest {
+    /// Where the next batch starts: the known partitions that are still there, and the added ones.
+    pub fn start(&self, known: &Offsets) -> Offsets {
+        let there = self.end.0.keys();
+        let starts = there.filter_map(|p| Some((p.clone(), known.get(p).or_else(|| self.added.get(p))?)));
+        Offsets(starts.collect())
+    }
+}
+
+/// What is lost between the next offsets `known` and what is there (Spark's
+/// `KafkaMicroBatchStream.planInputPartitions` and `getOffsetRangesFromResolvedOffsets`).
+pub fn losses(known: &Offsets, latest: &Latest) -> Vec<LostRange> {
+    let lost = |partition: &TopicPartition, from, upto, reason, found| LostRange {
+        range: OffsetRange { partition: partition.clone(), from, upto },
+        reason,
+        found,
+    };
+    let mut all = Vec::new();
+    for partition in &latest.vanished {
+        let from = known.get(partition).unwrap_or(0);
+        all.push(lost(partition, from, from, LossReason::PartitionDeleted, None));
+    }
+    for (partition, &end) in &latest.end.0 {
+        match (known.get(partition), latest.added.get(partition)) {
+            (Some(next), _) if end < next => {
+                all.push(lost(partition, next, next, LossReason::PartitionOffsetChanged, Some(end)));
+            }
+            (Some(_), _) | (None, Some(0)) => {}
+            (None, Some(first)) => {
+                let reason = LossReason::AddedPartitionDoesNotStartFromZero;
+                all.push(lost(partition, 0, first, reason, Some(first)));
+            }
+            (None, None) => all.push(lost(partition, 0, end, LossReason::InitialOffsetNotFound, None)),
+        }
+    }
+    all
+}
+
+/// Lets losses pass, or stops on the first of them.
+///
+/// # Errors
+/// `Data` if `fail_on_data_loss` and anything is lost.
+pub fn judge(lost: &[LostRange], fail_on_data_loss: bool) -> Result<()> {
+    match lost.first() {
+        Some(first) if fail_on_data_loss => {
+            let more = lost.len() - 1;
+            let rest = if more > 0 { format!("; {more} more partitions too") } else { String::new() };
+            Err(Error::data(format!("{}: {first}{rest}", first.reason.code())).hint(
+                "set failOnDataLoss: false to record the loss and go on, or keep the topic's data longer",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+
+    fn offsets(values: &[(i32, i64)]) -> Offsets {
+        Offsets(values.iter().map(|&(p, o)| (TopicPartition::new("t", p), o)).collect())
+    }
+
+    fn latest(end: &[(i32, i64)], added: &[(i32, i64)], vanished: &[i32]) -> Latest {
+        let vanished = vanished.iter().map(|&p| TopicPartition::new("t", p)).collect();
+        Latest { end: offsets(end), added: offsets(added), vanished }
+    }
+
+    fn reasons(known: &[(i32, i64)], latest: &Latest) -> Vec<(i32, LossReason)> {
+        let lost = losses(&offsets(known), latest);
+        lost.iter().map(|l| (l.range.partition.partition, l.reason)).collect()
+    }
+
+    #[test]
+    fn each_situation_of_spark_is_named() {
+        assert_eq!(reasons(&[(0, 5)], &latest(&[(0, 5)], &[], &[])), []);
+        assert_eq!(reasons(&[(0, 5)], &latest(&[], &[], &[0])), [(0, LossReason::PartitionDeleted)]);
+        assert_eq!(
+            reasons(&[(0, 5)], &latest(&[(0, 4)], &[], &[])),
+            [(0, LossReason::PartitionOffsetChanged)]
+        );
+        assert_eq!(reasons(&[], &latest(&[(1, 9)], &[(1, 0)], &[])), []);
+        assert_eq!(
+            reasons(&[], &latest(&[(1, 9)], &[(1, 3)], &[])),
+            [(1, LossReason::AddedPartitionDoesNotStartFromZero)]
+        );
+        assert_eq!(reasons(&[], &latest(&[(1, 9)], &[], &[])), [(1, LossReason::InitialOffsetNotFound)]);
+    }
+
+    #[test]
+    fn a_loss_stops_the_stream_only_if_it_is_told_to_stop() {
+        let lost = losses(&offsets(&[(3, 118)]), &latest(&[(3, 7)], &[], &[]));
+        let error = judge(&lost, true).unwrap_err();
+        assert_eq!(error.kind(), Kind::Data);
+        for part in ["t-3", "118", "offset 7", "failOnDataLoss"] {
+            assert!(error.to_string().contains(part), "{part} is missing in: {error}");
+        }
+        assert!(judge(&lost, false).is_ok());
+        assert!(judge(&[], true).is_ok());
+    }
+
+    #[test]
+    fn a_batch_starts_at_what_is_known_and_at_the_first_offset_of_what_is_added() {
+        let latest = latest(&[(0, 9), (2, 4)], &[(2, 1)], &[1]);
+        assert_eq!(latest.start(&offsets(&[(0, 5), (1, 6)])), offsets(&[(0, 5), (2, 1)]));
+    }
+}

@@ -1,0 +1,31 @@
+//! Apache Kafka as a source: what is there, what goes into a micro-batch, and its records.
+//!
+//! [`KafkaSource`] asks the brokers for partitions and offsets, once per trigger and off the hot path.
+//! Between it and the lanes stand pure functions: [`limit`] and [`MinOffsets`] (how much), [`losses`] and
+//! [`judge`] (what is gone), [`plan_lanes`] (who reads what). A [`LaneReader`] then delivers every record
+//! of its ranges once, in offset order per partition, and none outside of them.
+//!
+//! Offsets live in Alluvia's checkpoint: nothing here commits to Kafka, joins a group, or lets the client
+//! choose an offset. rdkafka is used in this folder only, its raw part in `native` only.
+//!
+//! The source finds new topics and partitions within [`METADATA_REFRESH`] (sooner if
+//! `kafka.metadata.max.age.ms` is), a deleted one at the next trigger.
+
+mod admin;
+mod client;
+mod lanes;
+mod limit;
+mod loss;
+mod native;
+mod reader;
+mod slot;
+mod start;
+#[cfg(test)]
+mod testing;
+
+pub use admin::{KafkaSource, METADATA_REFRESH};
+pub use client::LANE_MEMORY_BYTES;
+pub use lanes::{PIECE_MIN, plan_lanes};
+pub use limit::{MinOffsets, limit};
+pub use loss::{Latest, LossReason, LostRange, judge, losses};
+pub use reader::{LaneReader, ReadReport};

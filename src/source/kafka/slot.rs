@@ -1,0 +1,268 @@
+//! What a lane knows of one partition: how far the client has delivered, and what was taken too early.
+//!
+//! Pure bookkeeping of offsets. Two positions carry the exactness: everything below `wanted` was handed to
+//! the batch or does not exist; everything below `seen` came out of the client, and what of it is not below
+//! `wanted` is held. So a range that starts between the two goes on without asking the broker again.
+
+use std::collections::VecDeque;
+
+use crate::model::TopicPartition;
+
+/// What to do with a message that came out of the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It belongs to the range that is being read.
+    Deliver,
+    /// It lies behind that range, or no range is being read: keep it for the next one.
+    Hold,
+    /// The partition is not assigned any more: a leftover.
+    Drop,
+    /// It came after a later one: nothing about this partition can be trusted.
+    Disorder,
+}
+
+/// A partition on a lane; `M` is a held message.
+pub(super) struct Slot<M> {
+    /// Which.
+    pub(super) partition: TopicPartition,
+    /// Whether the client fetches it for us.
+    pub(super) assigned: bool,
+    /// The first offset behind the range that is being read; `None` if none is.
+    pub(super) upto: Option<i64>,
+    /// How often this read had to place the partition anew.
+    pub(super) restarts: u32,
+    /// How many reads in a row left held messages where they are.
+    pub(super) unused_reads: u32,
+    /// The client's own position when the partition was assigned; what it says is news only above it.
+    pub(super) position_at_assign: i64,
+    wanted: i64,
+    seen: i64,
+    /// One above the highest offset that an error or end-of-partition event named: librdkafka 2.12 lets its
+    /// position jump there without a record (librdkafka #4844).
+    marked: i64,
+    held: VecDeque<(i64, usize, M)>,
+    held_bytes: usize,
+}
+
+impl<M> Slot<M> {
+    /// A partition of which nothing was read.
+    pub(super) fn new(partition: TopicPartition) -> Self {
+        Slot {
+            partition,
+            assigned: false,
+            upto: None,
+            restarts: 0,
+            unused_reads: 0,
+            position_at_assign: i64::MIN,
+            wanted: 0,
+            seen: 0,
+            marked: i64::MIN,
+            held: VecDeque::new(),
+            held_bytes: 0,
+        }
+    }
+
+    /// The next offset that the client will deliver, or proves absent.
+    pub(super) fn seen(&self) -> i64 {
+        self.seen
+    }
+
+    /// The bytes of all held messages.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Whether any message is held.
+    pub(super) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Begins the range `[from, upto)`. True if what the client delivers goes on from there, false if the
+    /// partition must be [restarted](Slot::restart) at `from`.
+    pub(super) fn open(&mut self, from: i64, upto: i64) -> bool {
+        self.upto = Some(upto);
+        self.restarts = 0;
+        self.unused_reads = 0;
+        if !self.assigned || from < self.wanted || from > self.seen {
+            return false;
+        }
+        while self.held.front().is_some_and(|(offset, ..)| *offset < from) {
+            self.take_front();
+        }
+        self.wanted = from;
+        true
+    }
+
+    /// The partition is assigned anew, from `offset` on.
+    pub(super) fn restart(&mut self, offset: i64) {
+        self.drop_held();
+        self.assigned = true;
+        self.wanted = offset;
+        self.seen = offset;
+        self.marked = i64::MIN;
+    }
+
+    /// The partition is not assigned any more; a range being read stays open at `seen`.
+    pub(super) fn release(&mut self) {
+        self.drop_held();
+        self.assigned = false;
+    }
+
+    fn drop_held(&mut self) {
+        self.held.clear();
+        self.held_bytes = 0;
+    }
+
+    /// A message came out of the client.
+    #[inline]
+    pub(super) fn arrive(&mut self, offset: i64) -> Verdict {
+        if !self.assigned {
+            return Verdict::Drop;
+        }
+        if offset < self.seen {
+            return Verdict::Disorder;
+        }
+        self.seen = offset + 1;
+        match self.upto {
+            Some(upto) if offset < upto => Verdict::Deliver,
+            _ => Verdict::Hold,
+        }
+    }
+
+    /// Keeps a message for which [`Verdict::Hold`] was said.
+    pub(super) fn hold(&mut self, offset: i64, bytes: usize, message: M) {
+        self.held.push_back((offset, bytes, message));
+        self.held_bytes += bytes;
+    }
+
+    /// The first held message of the range that is being read.
+    pub(super) fn take_held(&mut self) -> Option<M> {
+        let upto = self.upto?;
+        if self.held.front().is_some_and(|(offset, ..)| *offset < upto) {
+            return self.take_front();
+        }
+        None
+    }
+
+    fn take_front(&mut self) -> Option<M> {
+        let (_, bytes, message) = self.held.pop_front()?;
+        self.held_bytes -= bytes;
+        Some(message)
+    }
+
+    /// An error or end-of-partition event named `offset`.
+    pub(super) fn mark(&mut self, offset: i64) {
+        self.marked = self.marked.max(offset.saturating_add(1));
+    }
+
+    /// Everything below `offset` has come out of the client or does not exist.
+    pub(super) fn pass(&mut self, offset: i64) {
+        self.seen = self.seen.max(offset);
+    }
+
+    /// The client says that its position is `position`. Only a record, or a marker of a transaction, moves
+    /// it above all that was marked; then everything below is passed. True if that is news.
+    pub(super) fn pass_position(&mut self, position: i64) -> bool {
+        let news = self.assigned
+            && position > self.position_at_assign
+            && position > self.marked
+            && position > self.seen;
+        if news {
+            self.seen = position;
+        }
+        news
+    }
+
+    /// Whether the range being read has been passed; its records must all have been delivered.
+    #[inline]
+    pub(super) fn ended(&self) -> bool {
+        self.upto.is_some_and(|upto| self.seen >= upto)
+    }
+
+    /// Ends the range being read; the next one may start at its end.
+    pub(super) fn close(&mut self) {
+        if let Some(upto) = self.upto.take() {
+            self.wanted = upto;
+            self.seen = self.seen.max(upto);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(at: i64) -> Slot<i64> {
+        let mut slot = Slot::new(TopicPartition::new("t", 0));
+        slot.restart(at);
+        slot
+    }
+
+    #[test]
+    fn what_lies_behind_the_range_is_held_for_the_next_one() {
+        let mut slot = slot(5);
+        assert!(slot.open(5, 7));
+        assert_eq!(slot.arrive(5), Verdict::Deliver);
+        assert_eq!(slot.arrive(9), Verdict::Hold);
+        slot.hold(9, 10, 9);
+        assert!(slot.ended(), "a record behind the end proves that the range has none left");
+        slot.close();
+        assert!(slot.open(7, 10), "the next range starts where the last one ended");
+        assert_eq!(slot.take_held(), Some(9));
+        assert_eq!((slot.take_held(), slot.held_bytes()), (None, 0));
+        assert!(slot.ended());
+    }
+
+    #[test]
+    fn a_range_ends_at_its_last_record_or_where_the_client_has_passed_it() {
+        let mut slot = slot(0);
+        slot.open(0, 3);
+        slot.arrive(1);
+        assert!(!slot.ended());
+        slot.pass(3);
+        assert!(slot.ended());
+    }
+
+    #[test]
+    fn a_range_elsewhere_needs_a_restart() {
+        let mut slot = slot(5);
+        slot.open(5, 7);
+        slot.pass(7);
+        slot.close();
+        assert!(!slot.open(6, 8), "offset 6 was passed");
+        assert!(!slot.open(8, 9), "offset 7 was not asked for, but 8 has not come yet either");
+        slot.release();
+        assert!(!slot.open(7, 8), "nobody fetches");
+    }
+
+    #[test]
+    fn a_position_that_an_event_moved_proves_nothing() {
+        let mut slot = slot(5);
+        slot.open(5, 9);
+        slot.mark(7);
+        slot.pass(7);
+        assert!(!slot.pass_position(8), "one above the end of partition is librdkafka's slip");
+        assert!(slot.pass_position(9), "a marker of a transaction lies at 8");
+        assert!(slot.ended());
+    }
+
+    #[test]
+    fn a_position_from_before_the_assignment_proves_nothing() {
+        let mut slot = slot(5);
+        slot.open(5, 9);
+        slot.position_at_assign = 50;
+        assert!(!slot.pass_position(50));
+        slot.release();
+        assert!(!slot.pass_position(60));
+    }
+
+    #[test]
+    fn disorder_and_leftovers_are_seen() {
+        let mut slot = slot(5);
+        slot.open(5, 9);
+        slot.arrive(7);
+        assert_eq!(slot.arrive(6), Verdict::Disorder);
+        slot.release();
+        assert_eq!(slot.arrive(8), Verdict::Drop);
+    }
+}
