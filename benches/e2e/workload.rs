@@ -45,13 +45,6 @@ pub fn write_event(out: &mut Vec<u8>, seed: u64, seq: u64) {
     .expect("writing to memory cannot fail");
 }
 
-/// One event as a new buffer; see [`write_event`].
-pub fn event(seed: u64, seq: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
-    write_event(&mut out, seed, seq);
-    out
-}
-
 /// SplitMix64 of a seed and a number: no state, so that any event can be made by itself.
 fn mixed(seed: u64, number: u64) -> u64 {
     let mut z = seed.wrapping_add((number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));

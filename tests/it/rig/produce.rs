@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 
-use super::Broker;
+use super::{Broker, workload};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -25,6 +25,13 @@ pub struct Message {
 impl Message {
     pub fn new(value: impl Into<Vec<u8>>) -> Message {
         Message { value: Some(value.into()), ..Message::default() }
+    }
+
+    /// Event `seq` of workload W1 with this seed, to its partition of `partitions`; see `workload::SCHEMA_DDL`.
+    pub fn event(seed: u64, seq: u64, partitions: u32) -> Message {
+        let mut value = Vec::with_capacity(256);
+        workload::write_event(&mut value, seed, seq);
+        Message::new(value).partition(workload::partition_of(seq, partitions))
     }
 
     /// A message whose value is null.

@@ -1,0 +1,59 @@
+# Alluvia's commands. `make` alone says what there is.
+
+# One target folder for every checkout and for CI, outside the repository.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/alluvia/target
+
+RIG := tests/rig
+MINUTES ?= 10
+SEED ?= $(shell date +%s)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt audit broker services bench bench-peers soak oracle-json
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## the quickstart: an embedded broker, generated events, a local Delta table
+	cargo run --quiet -- demo
+
+test: services ## all tests, against a real broker and real readers (ALLUVIA_SKIP_SERVICES=1 skips those)
+	cargo test
+
+check: ## what needs no service: format, clippy, unit tests
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	cargo test --lib
+
+fmt: ## format the code
+	cargo fmt
+
+audit: ## licences, advisories, duplicate versions of the crates that must be one (needs cargo-deny)
+	@command -v cargo-deny >/dev/null || { echo "make audit: cargo-deny is missing; install it: cargo install --locked cargo-deny" >&2; exit 1; }
+	cargo deny check
+
+services: ## fetch Kafka and the readers into the cache (the tests do it too; quick when they are there)
+ifneq ($(ALLUVIA_SKIP_SERVICES),1)
+	@$(RIG)/kafka prepare
+	@$(RIG)/readers prepare
+endif
+
+broker: ## a real Kafka broker by hand: prints its addresses and how to stop it
+	@$(RIG)/kafka start
+
+bench: services ## workload W1: Alluvia and the raw limit, and the latency of small batches (ARGS="--rounds 5")
+	$(RIG)/readers python benches/e2e/run.py $(ARGS)
+
+bench-peers: services ## the same with a hand-written Python loop and Spark 4.0
+	$(RIG)/readers python benches/e2e/run.py --peers --only throughput $(ARGS)
+
+soak: services ## random kills, stops and faults against the release binary (MINUTES=10 SEED=…)
+	$(call one_test,soak,--release)
+
+oracle-json: ## the JSON conformance cases; closes with `N passed, N failed` (ALLUVIA_ORACLE=folder for other cases)
+	$(call one_test,oracle_json,)
+
+# One test of tests/it by name, with its output; an unknown name is an error, as cargo would run nothing and call it well.
+define one_test
+	@cargo test --quiet $(2) --test it -- --list 2>/dev/null | grep -q '$(1).*: test$$' || { echo "make: tests/it has no test named $(1)" >&2; exit 1; }
+	ALLUVIA_SOAK_MINUTES=$(MINUTES) ALLUVIA_SOAK_SEED=$(SEED) cargo test $(2) --test it $(1) -- --include-ignored --nocapture
+endef
