@@ -1,0 +1,47 @@
+//! The environment variables that Alluvia reads by itself: a small set, all of them here.
+//!
+//! `${env:NAME}` in a file may name any other.
+
+use super::document::{Node, Origin};
+use super::lookup::Lookup;
+use super::secrets;
+
+/// One variable.
+pub struct Variable {
+    pub name: &'static str,
+    /// The key of every stream that it sets; `None` if the command line reads it.
+    pub key: Option<&'static str>,
+    pub text: &'static str,
+}
+
+/// Every variable, for the documentation too.
+pub static VARIABLES: &[Variable] = &[
+    Variable {
+        name: "ALLUVIA_LOG",
+        key: None,
+        text: "What is logged, as `--log`: `info`, `debug`, or a filter.",
+    },
+    Variable { name: "ALLUVIA_LOG_FORMAT", key: None, text: "As `--log-format`: `text`, `json` or `auto`." },
+    Variable {
+        name: "ALLUVIA_MEMORY_LIMIT",
+        key: Some("memoryLimit"),
+        text: "`memoryLimit` of every stream.",
+    },
+    Variable { name: "ALLUVIA_LANES", key: Some("lanes"), text: "`lanes` of every stream." },
+    Variable {
+        name: "ALLUVIA_SHUTDOWN_TIMEOUT",
+        key: Some("shutdownTimeout"),
+        text: "`shutdownTimeout` of every stream.",
+    },
+];
+
+/// Lays the variables that are set over a stream.
+pub fn lay_over(stream: &mut Node, lookup: &dyn Lookup) {
+    for variable in VARIABLES {
+        let Some(key) = variable.key else { continue };
+        if let Some(value) = lookup.env(variable.name).filter(|v| !v.is_empty()) {
+            let origin = Origin::Environment(variable.name);
+            stream.set(&[key], Node::text(origin, secrets::escape(&value)));
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Every key of the stream file, in one table: what is read, what comes later, what it means.
+//!
+//! The reader refuses what is not here, and `docs/reference/stream-file.md` is generated from it.
+
+/// The keys that may stand in one mapping.
+pub struct Section {
+    /// Where the mapping stands, as the documentation says it.
+    pub path: &'static str,
+    /// Its keys, in the order in which the documentation shows them.
+    pub keys: &'static [Key],
+}
+
+/// One key.
+pub struct Key {
+    pub name: &'static str,
+    pub status: Status,
+    /// What it means and what it is if absent; of a later key, what to do instead.
+    pub text: &'static str,
+}
+
+/// Whether a key can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It must be there.
+    Required,
+    /// It may be there.
+    Optional,
+    /// The design has it, this version does not.
+    Later,
+}
+
+const fn required(name: &'static str, text: &'static str) -> Key {
+    Key { name, status: Status::Required, text }
+}
+
+const fn optional(name: &'static str, text: &'static str) -> Key {
+    Key { name, status: Status::Optional, text }
+}
+
+const fn later(name: &'static str, text: &'static str) -> Key {
+    Key { name, status: Status::Later, text }
+}
+
+/// The top of a file.
+pub static FILE: Section = Section {
+    path: "",
+    keys: &[
+        required("streams", "The streams, a list; all of them run in one process."),
+        optional("warehouse", "A URL or path under which `table: NAME` is found. No default."),
+    ],
+};
+
+/// A stream.
+pub static STREAM: Section = Section {
+    path: "streams[]",
+    keys: &[
+        required(
+            "name",
+            "Spark's `queryName`, unique in the process; no slashes, not more than 128 characters.",
+        ),
+        required("source", "What is read."),
+        required("sink", "What is written."),
+        optional(
+            "deadLetter",
+            "A Delta table that takes every malformed record and every one that breaks a NOT NULL. Absent: Spark's rules by `mode`.",
+        ),
+        optional(
+            "trigger",
+            "When a micro-batch starts: `{processingTime: 5 seconds}`, `availableNow` or `once`. Absent (or `asSoonAsPossible`): when the last one is done.",
+        ),
+        required("checkpointLocation", "A URL or path; one checkpoint serves one stream."),
+        optional("outputMode", "`append`, which is the default."),
+        optional(
+            "storageOptions",
+            "Settings of the object store for the sink, the dead letters and the checkpoint, under object_store's names (`azure_storage_account_key`, …). Default: from the environment.",
+        ),
+        optional(
+            "shutdownTimeout",
+            "How long a stop waits for the running batch before it is abandoned, which is safe. Default `30 seconds`.",
+        ),
+        optional(
+            "minCommitInterval",
+            "The least time between two commits if no trigger is given. Default `1 second`.",
+        ),
+        optional(
+            "memoryLimit",
+            "Where intake pauses, such as `512 MiB`. Default: a share of the machine's memory.",
+        ),
+        optional("lanes", "How many threads fetch, decode and encode. Default: one per core."),
+        optional(
+            "minBatchesToRetain",
+            "How many batches stay in the checkpoint's logs. Default `100`, as Spark's `spark.sql.streaming.minBatchesToRetain`.",
+        ),
+        optional("restart", "What happens after an error that may pass."),
+        optional("conf", "Spark settings that change results, under Spark's names."),
+        later("sources", "Joins of several inputs are not there yet: give each its own stream with `source`"),
+        later("tables", "Joins with static tables are not there yet: join when you read the table"),
+        later(
+            "sql",
+            "Queries are not there yet: remove it, and every column of the input is written; select and filter when you read the table",
+        ),
+    ],
+};
+
+/// A source.
+pub static SOURCE: Section = Section {
+    path: "streams[].source",
+    keys: &[
+        required("format", "`kafka`."),
+        required("options", "Spark's options of the Kafka source; see the page on Kafka options."),
+        optional("value", "What becomes of a record's value. Absent: the raw Kafka columns, as in Spark."),
+        later("watermark", "Watermarks are not there yet: remove it"),
+        later("dropDuplicates", "Deduplication is not there yet: drop duplicates when you read the table"),
+        later(
+            "dropDuplicatesWithinWatermark",
+            "Deduplication is not there yet: drop duplicates when you read the table",
+        ),
+    ],
+};
+
+/// How values are decoded.
+pub static VALUE: Section = Section {
+    path: "streams[].source.value",
+    keys: &[
+        required("format", "`json`."),
+        required("schema", "The columns as Spark DDL: `event_id STRING, temperature DOUBLE`."),
+        optional(
+            "mode",
+            "`PERMISSIVE`, `FAILFAST` or `DROPMALFORMED`: what becomes of a malformed record without `deadLetter`. Default `PERMISSIVE`.",
+        ),
+        optional(
+            "columnNameOfCorruptRecord",
+            "The STRING column of the schema that takes the text of a malformed record. Default `_corrupt_record`.",
+        ),
+        optional(
+            "options",
+            "Spark's JSON options: `timestampFormat`, `dateFormat`, … ; see the page on Spark options.",
+        ),
+        optional(
+            "keep",
+            "Kafka's columns behind the decoded ones: any of `key`, `value`, `topic`, `partition`, `offset`, `timestamp`, `timestampType`, `headers`. Default: none.",
+        ),
+    ],
+};
+
+/// A sink.
+pub static SINK: Section = Section {
+    path: "streams[].sink",
+    keys: &[
+        required("format", "`delta`."),
+        optional("path", "The table's URL or path; relative paths start at the current directory."),
+        optional("table", "Instead of `path`: the table's name under `warehouse`."),
+        optional("partitionBy", "Partition columns, a list. Default: none."),
+        optional("options", "Spark's writer options: `mergeSchema`; see the page on Spark options."),
+        optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
+        later("merge", "Merging is not there yet: remove it, and rows are appended"),
+    ],
+};
+
+/// A dead-letter table.
+pub static DEAD_LETTER: Section = Section {
+    path: "streams[].deadLetter",
+    keys: &[
+        required("format", "`delta`."),
+        optional("path", "The table's URL or path."),
+        optional("table", "Instead of `path`: the table's name under `warehouse`."),
+        optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
+    ],
+};
+
+/// A trigger.
+pub static TRIGGER: Section = Section {
+    path: "streams[].trigger",
+    keys: &[
+        optional("processingTime", "An interval such as `5 seconds`, aligned to the Unix epoch as in Spark."),
+        optional(
+            "availableNow",
+            "`true`: all there is at the start, in batches within the limits, then the end.",
+        ),
+        optional("once", "`true`: one batch of all there is, then the end. Prefer `availableNow`."),
+        later("continuous", "Continuous processing is not there yet: use processingTime"),
+        later("realTime", "Real-time mode is not there yet: use processingTime"),
+    ],
+};
+
+/// A restart policy.
+pub static RESTART: Section = Section {
+    path: "streams[].restart",
+    keys: &[
+        optional(
+            "maxAttempts",
+            "How many times in a row a failed batch is run again; the count starts anew at every commit. Default `10`.",
+        ),
+        optional(
+            "backoff",
+            "The wait before the first of them; it doubles, to at most a minute. Default `1 second`.",
+        ),
+    ],
+};
+
+/// Every section, from the outside in.
+pub static SECTIONS: [&Section; 8] =
+    [&FILE, &STREAM, &SOURCE, &VALUE, &SINK, &DEAD_LETTER, &TRIGGER, &RESTART];
+
+/// What a format of the design that is not there yet answers.
+pub fn later_format(section: &str, format: &str) -> Option<&'static str> {
+    let formats: &[(&str, &str)] = match section {
+        "source" => &[
+            (
+                "eventhubs",
+                "read the Kafka endpoint with format kafka: kafka.bootstrap.servers NAMESPACE.servicebus.windows.net:9093, kafka.security.protocol SASL_SSL, kafka.sasl.mechanism PLAIN, user $ConnectionString",
+            ),
+            ("json", "only kafka is there; send the files through a topic"),
+            ("csv", "only kafka is there; send the files through a topic"),
+            ("parquet", "only kafka is there; send the files through a topic"),
+            ("text", "only kafka is there; send the files through a topic"),
+            ("delta", "only kafka is there"),
+            ("rate", "only kafka is there; alluvia demo generates events"),
+            ("socket", "only kafka is there"),
+        ],
+        "value" => &[
+            ("avro", "only json is there; without value the table has the raw bytes"),
+            ("protobuf", "only json is there; without value the table has the raw bytes"),
+            ("csv", "only json is there; without value the table has the raw bytes"),
+        ],
+        "sink" => &[
+            ("parquet", "use delta, whose files are Parquet"),
+            ("console", "use delta with a local path; alluvia demo previews one"),
+            ("memory", "use delta with a local path"),
+            ("foreachBatch", "use delta and follow the table from your own program"),
+            ("postgres", "use delta and load from the table"),
+            ("kafka", "use delta"),
+        ],
+        _ => &[],
+    };
+    formats.iter().find(|(name, _)| name.eq_ignore_ascii_case(format)).map(|(_, instead)| *instead)
+}

@@ -1,0 +1,40 @@
+//! The configuration: file, environment and flags become one validated [`Config`].
+//!
+//! Layers, later wins: built-in defaults < file < environment < flags. Each layer is a tree of text
+//! with places ([`document`]); the layers are laid over each other, then the tree is read once, all
+//! problems are gathered, and what comes out needs no further check. Every stage takes its part of
+//! the result; none reads the environment itself.
+//!
+//! It must not do I/O, except through the [`Lookup`] it is given, nor ever show a secret.
+
+mod document;
+mod environment;
+mod jaas;
+pub mod kafka;
+mod kafka_client;
+mod kafka_options;
+mod keys;
+mod layers;
+mod librdkafka;
+mod location;
+mod lookup;
+mod option_lists;
+mod print;
+mod problems;
+mod quantity;
+mod reader;
+pub mod reference;
+mod secrets;
+mod stream;
+mod streams;
+
+pub use environment::VARIABLES;
+pub use kafka::KafkaOptions;
+pub use layers::Setting;
+pub use location::parse as parse_location;
+pub use lookup::{Lookup, ProcessLookup};
+pub use quantity::{duration as parse_duration, size_bytes as parse_size};
+pub use stream::{
+    Config, DeltaSink, DeltaTarget, JsonValue, KafkaColumn, ParseMode, RestartPolicy, SinkConfig,
+    SourceConfig, StorageOptions, StreamConfig, Trigger, ValueConfig,
+};

@@ -1,0 +1,315 @@
+//! The three lists of options that users may paste: honoured; accepted, has no effect here; refused.
+//!
+//! One table per place, read by the parsers and by the generator of `docs/reference/kafka-options.md`
+//! and `docs/reference/spark-options.md`. Sources: Spark's `KafkaSourceProvider`, `JSONOptions` and
+//! `DeltaOptions`, Kafka's `ConsumerConfig`, librdkafka's CONFIGURATION.md.
+
+/// In which list an option is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum List {
+    /// It does what it does in Spark.
+    Honoured,
+    /// Honoured under these names of librdkafka.
+    Renamed(&'static [&'static str]),
+    /// It is accepted with one warning.
+    NoEffect,
+    /// It stops the start.
+    Refused,
+}
+
+/// One option.
+pub struct OptionRow {
+    /// As Spark or Kafka spells it; compared without case.
+    pub name: &'static str,
+    pub list: List,
+    /// Of an honoured option: what to know; of the others: why, and what to do instead.
+    pub text: &'static str,
+}
+
+const fn honoured(name: &'static str, text: &'static str) -> OptionRow {
+    OptionRow { name, list: List::Honoured, text }
+}
+
+const fn renamed(name: &'static str, to: &'static [&'static str], text: &'static str) -> OptionRow {
+    OptionRow { name, list: List::Renamed(to), text }
+}
+
+const fn no_effect(name: &'static str, text: &'static str) -> OptionRow {
+    OptionRow { name, list: List::NoEffect, text }
+}
+
+const fn refused(name: &'static str, text: &'static str) -> OptionRow {
+    OptionRow { name, list: List::Refused, text }
+}
+
+/// The row of `name` in `table`, compared without case.
+pub fn find(table: &'static [OptionRow], name: &str) -> Option<&'static OptionRow> {
+    table.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+}
+
+/// Options of Spark's Kafka source without the `kafka.` ones.
+pub static SOURCE: &[OptionRow] = &[
+    honoured(
+        "subscribe",
+        "Topics, separated by commas. Exactly one of subscribe, subscribePattern and assign.",
+    ),
+    honoured(
+        "subscribePattern",
+        "A regular expression that is found anywhere in a topic's name. Java's look-around and back-references are refused.",
+    ),
+    honoured("assign", "Partitions, such as {\"orders\":[0,1]}; those that do not exist are left out."),
+    honoured(
+        "startingOffsets",
+        "earliest, latest or {\"orders\":{\"0\":23,\"1\":-1,\"2\":-2}} (-1 latest, -2 earliest) for every partition. Of a new query only. Default latest; alluvia ingest: earliest.",
+    ),
+    honoured(
+        "startingTimestamp",
+        "Milliseconds since the Unix epoch. Goes before startingOffsetsByTimestamp.",
+    ),
+    honoured(
+        "startingOffsetsByTimestamp",
+        "{\"orders\":{\"0\":1000,\"1\":1000}}, milliseconds for every partition. Goes before startingOffsets.",
+    ),
+    honoured(
+        "startingOffsetsByTimestampStrategy",
+        "error or latest: what to do if no record is at or after the timestamp. Default error.",
+    ),
+    honoured(
+        "failOnDataLoss",
+        "true stops the stream when offsets are lost; false records the loss and goes on. Default true.",
+    ),
+    honoured("maxOffsetsPerTrigger", "At most about this many offsets per micro-batch. No default."),
+    honoured("minOffsetsPerTrigger", "Wait until this many offsets are there. No default."),
+    honoured("maxTriggerDelay", "The longest wait for minOffsetsPerTrigger. Default 15m."),
+    honoured(
+        "minPartitions",
+        "Split the ranges of a micro-batch into at least this many pieces. No default.",
+    ),
+    honoured("includeHeaders", "true adds the column headers. Default false."),
+    honoured("groupIdPrefix", "The start of the generated group id. Default spark-kafka-source."),
+    honoured(
+        "kafkaConsumer.pollTimeoutMs",
+        "How long a fetch may bring nothing while offsets are outstanding. Default 120000.",
+    ),
+    honoured("fetchOffset.numRetries", "How often offsets are asked for. Default 3."),
+    honoured("fetchOffset.retryIntervalMs", "The wait between two such attempts. Default 1000."),
+    no_effect("endingTimestamp", "a stream has no end; Spark ignores it in streams too"),
+    no_effect("maxRecordsPerPartition", "lanes split ranges by themselves; the rows of a batch are the same"),
+    refused(
+        "endingOffsets",
+        "it is for batch queries; use trigger availableNow to stop at the end there is now",
+    ),
+    refused(
+        "endingOffsetsByTimestamp",
+        "it is for batch queries; use trigger availableNow to stop at the end there is now",
+    ),
+    refused(
+        "asyncProgressTrackingEnabled",
+        "it gives up exactly-once; remove it, commits do not wait for the next batch's fetch here",
+    ),
+    refused("asyncProgressTrackingCheckpointIntervalMs", "it gives up exactly-once; remove it"),
+    refused("databricks.serviceCredential", "it works in Databricks only; use kafka.sasl.jaas.config"),
+    refused("databricks.serviceCredential.scope", "it works in Databricks only; use kafka.sasl.jaas.config"),
+    refused("topic", "it is for writing to Kafka; use subscribe"),
+];
+
+/// Properties of Kafka's Java consumer, named without `kafka.`, as far as they differ from
+/// librdkafka's or need a word. What is neither here nor in [`super::librdkafka`] is refused.
+pub static KAFKA: &[OptionRow] = &[
+    honoured("bootstrap.servers", "Required."),
+    honoured("group.id", "Used as it is, instead of groupIdPrefix; no group is joined."),
+    honoured(
+        "isolation.level",
+        "read_committed or read_uncommitted, for the data and for where the log ends. Default read_uncommitted, as in Java and Spark.",
+    ),
+    honoured("security.protocol", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."),
+    honoured("sasl.mechanism", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."),
+    honoured(
+        "sasl.jaas.config",
+        "PlainLoginModule or ScramLoginModule with username and password; kafkashaded. in front is cut off.",
+    ),
+    renamed("request.timeout.ms", &["socket.timeout.ms"], ""),
+    renamed("fetch.max.wait.ms", &["fetch.wait.max.ms"], ""),
+    renamed("metadata.max.age.ms", &["topic.metadata.refresh.interval.ms", "metadata.max.age.ms"], ""),
+    renamed("receive.buffer.bytes", &["socket.receive.buffer.bytes"], "-1 (the system's default) becomes 0."),
+    renamed("send.buffer.bytes", &["socket.send.buffer.bytes"], "-1 (the system's default) becomes 0."),
+    honoured(
+        "ssl.endpoint.identification.algorithm",
+        "https, or empty for none (no check of the broker's name).",
+    ),
+    honoured("ssl.truststore.type", "PEM. JKS and PKCS12 are refused, see ssl.truststore.location."),
+    honoured(
+        "ssl.truststore.location",
+        "A PEM file, becomes ssl.ca.location. Turn others into PEM: keytool -list -rfc -keystore truststore.jks > ca.pem",
+    ),
+    honoured("ssl.truststore.certificates", "PEM text, becomes ssl.ca.pem."),
+    no_effect("ssl.truststore.password", "a PEM truststore has none"),
+    honoured("ssl.keystore.type", "PEM or PKCS12. JKS is refused, see ssl.keystore.location."),
+    honoured(
+        "ssl.keystore.location",
+        "A PEM file (key and certificates, becomes ssl.key.location and ssl.certificate.location) or a PKCS#12 file. Turn JKS into PKCS#12: keytool -importkeystore -srckeystore keystore.jks -destkeystore keystore.p12 -deststoretype PKCS12",
+    ),
+    honoured("ssl.keystore.password", "Of a PKCS#12 file."),
+    honoured("ssl.keystore.certificate.chain", "PEM text, becomes ssl.certificate.pem."),
+    honoured("ssl.keystore.key", "PEM text, becomes ssl.key.pem."),
+    no_effect("ssl.protocol", "OpenSSL takes the best version that both sides know"),
+    no_effect(
+        "ssl.enabled.protocols",
+        "OpenSSL takes the best version that both sides know, TLS 1.2 or newer",
+    ),
+    no_effect("ssl.provider", "there is no JVM; OpenSSL is built in"),
+    no_effect("ssl.keymanager.algorithm", "there is no JVM; OpenSSL is built in"),
+    no_effect("ssl.trustmanager.algorithm", "there is no JVM; OpenSSL is built in"),
+    no_effect("ssl.secure.random.implementation", "there is no JVM; OpenSSL is built in"),
+    no_effect("security.providers", "there is no JVM; OpenSSL is built in"),
+    no_effect(
+        "max.poll.records",
+        "records are not polled one list at a time; maxOffsetsPerTrigger bounds a batch",
+    ),
+    no_effect(
+        "default.api.timeout.ms",
+        "kafkaConsumer.pollTimeoutMs and request.timeout.ms bound every wait",
+    ),
+    no_effect(
+        "auto.commit.interval.ms",
+        "offsets are kept in the checkpoint, not committed to Kafka by the client",
+    ),
+    no_effect("partition.assignment.strategy", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("group.protocol", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("group.remote.assignor", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("exclude.internal.topics", "internal topics never match a pattern"),
+    no_effect(
+        "socket.connection.setup.timeout.max.ms",
+        "socket.connection.setup.timeout.ms is the one bound here",
+    ),
+    no_effect("metric.reporters", "there is no JVM to report for"),
+    no_effect("metrics.num.samples", "there is no JVM to report for"),
+    no_effect("metrics.recording.level", "there is no JVM to report for"),
+    no_effect("metrics.sample.window.ms", "there is no JVM to report for"),
+    no_effect("auto.include.jmx.reporter", "there is no JVM to report for"),
+    no_effect("share.acknowledgement.mode", "share groups are not used"),
+    refused(
+        "auto.offset.reset",
+        "where to start is decided by startingOffsets, and what to do about lost offsets by failOnDataLoss",
+    ),
+    refused("enable.auto.commit", "offsets are kept in the checkpoint; remove it"),
+    refused("key.deserializer", "keys are always bytes; remove it"),
+    refused("value.deserializer", "values are bytes, or decoded by source.value; remove it"),
+    refused("key.serializer", "nothing is written to Kafka; remove it"),
+    refused("value.serializer", "nothing is written to Kafka; remove it"),
+    refused("interceptor.classes", "Java classes cannot run here; remove it"),
+    refused("config.providers", "Java classes cannot run here; use ${env:NAME} or ${file:/path}"),
+    refused(
+        "ssl.engine.factory.class",
+        "Java classes cannot run here; use ssl.truststore.* and ssl.keystore.*",
+    ),
+    refused("sasl.login.class", "Java classes cannot run here; use sasl.mechanism PLAIN or SCRAM-SHA-512"),
+    refused(
+        "sasl.login.callback.handler.class",
+        "Java classes cannot run here, and OAUTHBEARER is not available in this version; use sasl.mechanism PLAIN (Event Hubs: a connection string)",
+    ),
+    refused(
+        "sasl.client.callback.handler.class",
+        "Java classes cannot run here; use sasl.mechanism PLAIN or SCRAM-SHA-512",
+    ),
+    refused(
+        "sasl.kerberos.service.name",
+        "Kerberos is not built in; use sasl.mechanism PLAIN or SCRAM-SHA-512",
+    ),
+    refused("enable.auto.offset.store", "offsets are kept in the checkpoint; remove it"),
+    refused("enable.partition.eof", "Alluvia sets it to know the end of a range; remove it"),
+    refused("auto.commit.enable", "offsets are kept in the checkpoint; remove it"),
+    refused("metadata.broker.list", "use kafka.bootstrap.servers"),
+    refused("sasl.mechanisms", "use kafka.sasl.mechanism"),
+    refused("plugin.library.paths", "plug-ins cannot be loaded; remove it"),
+];
+
+/// Spark's options of JSON (`JSONOptions`); their values are read by the decoder.
+pub static JSON: &[OptionRow] = &[
+    honoured("timestampFormat", "A Java pattern; absent: ISO 8601 as Spark reads it."),
+    honoured("timestampNTZFormat", "The same for TIMESTAMP_NTZ."),
+    honoured("dateFormat", "The same for DATE."),
+    honoured("timeZone", "Of timestamps without one. Default: conf spark.sql.session.timeZone."),
+    honoured("locale", "Of names of months and days in patterns. Default en-US."),
+    honoured("allowSingleQuotes", "Default true."),
+    honoured("allowUnquotedFieldNames", "Default false."),
+    honoured("allowComments", "Default false."),
+    honoured("allowNumericLeadingZeros", "Default false."),
+    honoured("allowNonNumericNumbers", "Default true."),
+    honoured("allowBackslashEscapingAnyCharacter", "Default false."),
+    honoured("allowUnquotedControlChars", "Default false."),
+    honoured("maxNestingDepth", "Default 1000."),
+    honoured("maxNumLen", "Default 1000."),
+    honoured("maxStringLen", "Default 20000000."),
+    honoured("enableDateTimeParsingFallback", "Default: false with a pattern, else true."),
+    no_effect("primitivesAsString", "it is for inferring schemas; the schema is given"),
+    no_effect("prefersDecimal", "it is for inferring schemas; the schema is given"),
+    no_effect("samplingRatio", "it is for inferring schemas; the schema is given"),
+    no_effect("dropFieldIfAllNull", "it is for inferring schemas; the schema is given"),
+    no_effect("inferTimestamp", "it is for inferring schemas; the schema is given"),
+    no_effect("lineSep", "a record is one value, whatever lines it has"),
+    no_effect("multiLine", "a record is one value, whatever lines it has"),
+    refused("mode", "write it beside schema: value.mode"),
+    refused("columnNameOfCorruptRecord", "write it beside schema: value.columnNameOfCorruptRecord"),
+    refused("encoding", "values are UTF-8; convert them before they reach the topic"),
+    refused("charset", "values are UTF-8; convert them before they reach the topic"),
+    refused("singleVariantColumn", "VARIANT is not available in this version; use a STRING column"),
+];
+
+/// Spark's options of the Delta sink (`DeltaOptions`).
+pub static DELTA: &[OptionRow] = &[
+    honoured("mergeSchema", "true adds new columns to an existing table. Default false."),
+    no_effect("optimizeWrite", "a batch is written in few files of the target size anyway"),
+    no_effect("autoCompact", "compaction is not part of a commit here"),
+    no_effect("maxRecordsPerFile", "files are closed by size"),
+    refused("path", "write it beside format: sink.path"),
+    refused("checkpointLocation", "write it in the stream: checkpointLocation"),
+    refused("queryName", "write it in the stream: name"),
+    refused("overwriteSchema", "a stream appends; use mergeSchema, or replace the table before the start"),
+    refused("replaceWhere", "a stream appends; remove it"),
+    refused("partitionOverwriteMode", "a stream appends; remove it"),
+    refused("txnAppId", "Alluvia writes the query's own txn; remove it"),
+    refused("txnVersion", "Alluvia writes the query's own txn; remove it"),
+    refused("userMetadata", "commitInfo carries what the checkpoint needs; remove it"),
+    refused("dataChange", "appended rows are always a change; remove it"),
+];
+
+/// Settings of a Spark session.
+pub static CONF: &[OptionRow] = &[
+    honoured("spark.sql.session.timeZone", "Of timestamps without a zone. Default UTC."),
+    honoured("spark.sql.columnNameOfCorruptRecord", "If value.columnNameOfCorruptRecord is absent."),
+    honoured("spark.sql.streaming.minBatchesToRetain", "If minBatchesToRetain is absent."),
+    no_effect("spark.sql.shuffle.partitions", "nothing is shuffled"),
+    no_effect("spark.default.parallelism", "lanes decides"),
+    no_effect("spark.sql.adaptive.enabled", "there is no plan to adapt"),
+    no_effect("spark.sql.streaming.pollingDelay", "new offsets are asked for as the trigger says"),
+    no_effect("spark.sql.streaming.noDataMicroBatches.enabled", "nothing here holds state"),
+    no_effect("spark.sql.streaming.metricsEnabled", "progress is always reported"),
+    no_effect("spark.sql.streaming.stopActiveRunOnRestart", "one checkpoint has one owner"),
+    no_effect("spark.sql.streaming.stateStore.providerClass", "nothing here holds state"),
+    no_effect("spark.databricks.delta.optimizeWrite.enabled", "a batch is written in few files anyway"),
+    no_effect("spark.databricks.delta.autoCompact.enabled", "compaction is not part of a commit here"),
+    refused("spark.sql.streaming.checkpointLocation", "write it in the stream: checkpointLocation"),
+    refused("spark.sql.streaming.stopTimeout", "write it in the stream: shutdownTimeout"),
+    refused(
+        "spark.databricks.delta.schema.autoMerge.enabled",
+        "write it in the sink: options: {mergeSchema: true}",
+    ),
+    refused(
+        "spark.sql.ansi.enabled",
+        "it decides about SQL, which is not available in this version; remove it",
+    ),
+    refused(
+        "spark.sql.caseSensitive",
+        "it decides about SQL, which is not available in this version; remove it",
+    ),
+    refused("spark.sql.timestampType", "write TIMESTAMP_NTZ in the schema"),
+    refused(
+        "spark.sql.legacy.timeParserPolicy",
+        "patterns are read as Spark 3 and later read them; remove it",
+    ),
+    refused(
+        "spark.sql.streaming.multipleWatermarkPolicy",
+        "watermarks are not available in this version; remove it",
+    ),
+];

@@ -1,0 +1,149 @@
+//! The pages of `docs/reference/` that follow from the tables of this folder.
+//!
+//! A test compares them with the files; `ALLUVIA_BLESS=1 cargo test` writes them.
+
+use super::environment::VARIABLES;
+use super::keys::{SECTIONS, Status};
+use super::librdkafka::CONSUMER_PROPERTIES;
+use super::option_lists::{self, List, OptionRow};
+
+const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n";
+
+/// Every page: its file name and its text.
+pub fn pages() -> Vec<(&'static str, String)> {
+    vec![
+        ("stream-file.md", stream_file()),
+        ("kafka-options.md", kafka_options()),
+        ("spark-options.md", spark_options()),
+    ]
+}
+
+fn stream_file() -> String {
+    let mut page = format!(
+        "# The stream file\n\n{GENERATED}\
+         A YAML document. Later layers win: built-in defaults, the file, the environment, flags. Unknown keys,\n\
+         keys given twice and values that cannot be read are refused, all of them at once, each with its place.\n\n\
+         In any value `${{env:NAME}}` stands for an environment variable and `${{file:/path}}` for the text of a file,\n\
+         without its last newline; `$${{` stands for `${{`. What they stand for is never printed.\n\n\
+         Times are written `5 seconds`, `1 minute 30 seconds`, `250 ms` or `15m`; months and years are refused, as in\n\
+         Spark. Sizes are written `512 MiB` or `1g`, in powers of two. Relative paths start at the current directory.\n\n\
+         `&anchors`, `*aliases` and `<<` may be used for what several streams share.\n"
+    );
+    for section in SECTIONS {
+        let title =
+            if section.path.is_empty() { "The top".to_owned() } else { format!("`{}`", section.path) };
+        page.push_str(&format!("\n## {title}\n\n| key | |\n|---|---|\n"));
+        for key in section.keys {
+            let text = match key.status {
+                Status::Required => format!("Required. {}", key.text),
+                Status::Optional => key.text.to_owned(),
+                Status::Later => format!("Not in this version. {}.", key.text),
+            };
+            page.push_str(&format!("| `{}` | {} |\n", key.name, cell(&text)));
+        }
+    }
+    page.push_str("\n## Environment variables\n\n| variable | |\n|---|---|\n");
+    for variable in VARIABLES {
+        page.push_str(&format!("| `{}` | {} |\n", variable.name, cell(variable.text)));
+    }
+    page
+}
+
+fn kafka_options() -> String {
+    let mut page = format!(
+        "# Kafka options\n\n{GENERATED}\
+         What may stand under `source.options`. Names are compared without case, as in Spark.\n"
+    );
+    lists(&mut page, "Spark's options", "", option_lists::SOURCE);
+    lists(&mut page, "Properties of Kafka's Java consumer", "kafka.", option_lists::KAFKA);
+    page.push_str(
+        "\n## librdkafka's own properties\n\nHonoured under `kafka.` too; librdkafka's documentation says what they mean.\n\n",
+    );
+    for name in CONSUMER_PROPERTIES {
+        page.push_str(&format!("- `kafka.{name}`\n"));
+    }
+    page
+}
+
+fn spark_options() -> String {
+    let mut page = format!(
+        "# Spark options\n\n{GENERATED}\
+         Options beside those of Kafka. Names are compared without case, as in Spark.\n"
+    );
+    lists(&mut page, "JSON: `source.value.options`", "", option_lists::JSON);
+    lists(&mut page, "Delta: `sink.options`", "", option_lists::DELTA);
+    lists(&mut page, "Session: `conf`", "", option_lists::CONF);
+    page
+}
+
+/// The three lists of one table.
+fn lists(page: &mut String, title: &str, prefix: &str, table: &[OptionRow]) {
+    page.push_str(&format!("\n## {title}\n"));
+    let kinds: [(&str, fn(List) -> bool); 3] = [
+        ("Honoured", |l| matches!(l, List::Honoured | List::Renamed(_))),
+        ("Accepted, no effect here", |l| l == List::NoEffect),
+        ("Refused", |l| l == List::Refused),
+    ];
+    for (kind, is_kind) in kinds {
+        page.push_str(&format!("\n### {kind}\n\n| option | |\n|---|---|\n"));
+        for row in table.iter().filter(|row| is_kind(row.list)) {
+            let renamed = match row.list {
+                List::Renamed(to) => format!("librdkafka: {}. ", to.join(", ")),
+                _ => String::new(),
+            };
+            let text = format!("{renamed}{}", row.text);
+            page.push_str(&format!("| `{prefix}{}` | {} |\n", row.name, cell(text.trim())));
+        }
+    }
+}
+
+/// A text as the cell of a table, its first letter a capital.
+fn cell(text: &str) -> String {
+    let mut chars = text.chars();
+    let capital: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
+    let mut cell = (capital + chars.as_str()).replace('|', "\\|");
+    if !cell.is_empty() && !cell.ends_with(['.', '?', '`']) {
+        cell.push('.');
+    }
+    cell
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_reference_pages_are_those_of_the_code() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference");
+        for (name, text) in pages() {
+            let path = folder.join(name);
+            if std::env::var_os("ALLUVIA_BLESS").is_some() {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(&path, &text).unwrap();
+            }
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(kept == text, "docs/reference/{name} is not current; run ALLUVIA_BLESS=1 cargo test");
+        }
+    }
+
+    #[test]
+    fn no_option_is_in_two_lists() {
+        for table in [
+            option_lists::SOURCE,
+            option_lists::KAFKA,
+            option_lists::JSON,
+            option_lists::DELTA,
+            option_lists::CONF,
+        ] {
+            for (i, row) in table.iter().enumerate() {
+                let twice = table[..i].iter().any(|other| other.name.eq_ignore_ascii_case(row.name));
+                assert!(!twice, "{}", row.name);
+                let explained = !matches!(row.list, List::NoEffect | List::Refused) || !row.text.is_empty();
+                assert!(explained, "{} has no reason", row.name);
+            }
+        }
+        assert!(CONSUMER_PROPERTIES.is_sorted());
+    }
+}

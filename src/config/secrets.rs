@@ -1,0 +1,178 @@
+//! `${env:NAME}` and `${file:/path}` in values, and what must never be shown.
+//!
+//! A value that holds a reference, or stands under a name that means a secret, is shown in messages
+//! as it was written or not at all; what it resolves to never leaves the validated configuration.
+
+use std::path::Path;
+
+use super::lookup::Lookup;
+
+/// What stands for a literal secret in printed configurations.
+pub const MASK: &str = "********";
+
+/// A piece of a raw value.
+enum Piece<'t> {
+    Literal(&'t str),
+    Env(&'t str),
+    File(&'t str),
+}
+
+/// Cuts a raw value into its pieces; `$${` is a literal `${`.
+fn pieces(raw: &str) -> Result<Vec<Piece<'_>>, String> {
+    let mut pieces = Vec::new();
+    let mut rest = raw;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            // The first of `$${` escapes; what is kept is `${`.
+            pieces.push(Piece::Literal(&rest[..at - 1]));
+            pieces.push(Piece::Literal("${"));
+            rest = &rest[at + 2..];
+            continue;
+        }
+        pieces.push(Piece::Literal(&rest[..at]));
+        let Some(end) = rest[at..].find('}') else {
+            return Err("a reference ${ is not closed; write $${ for a literal ${".into());
+        };
+        let inside = &rest[at + 2..at + end];
+        pieces.push(match inside.split_once(':') {
+            Some(("env", name)) if !name.is_empty() => Piece::Env(name),
+            Some(("file", path)) if !path.is_empty() => Piece::File(path),
+            _ => {
+                return Err(format!(
+                    "${{{inside}}} is no reference; expected ${{env:NAME}} or ${{file:/path}}, or $${{ for a literal ${{"
+                ));
+            }
+        });
+        rest = &rest[at + end + 1..];
+    }
+    pieces.push(Piece::Literal(rest));
+    Ok(pieces)
+}
+
+/// What `raw` stands for.
+///
+/// # Errors
+/// A sentence that names the variable or file that cannot be had, never a value.
+pub fn resolve(raw: &str, lookup: &dyn Lookup) -> Result<String, String> {
+    let mut value = String::with_capacity(raw.len());
+    for piece in pieces(raw)? {
+        match piece {
+            Piece::Literal(text) => value.push_str(text),
+            Piece::Env(name) => {
+                let text =
+                    lookup.env(name).ok_or_else(|| format!("the environment variable {name} is not set"))?;
+                value.push_str(&text);
+            }
+            Piece::File(path) => {
+                let text = lookup.file(Path::new(path)).map_err(|e| format!("cannot read {path}: {e}"))?;
+                // Editors and mounted secrets end files with a newline that is not part of the secret.
+                value.push_str(text.strip_suffix('\n').map_or(&*text, |t| t.strip_suffix('\r').unwrap_or(t)));
+            }
+        }
+    }
+    Ok(value)
+}
+
+/// Whether `raw` refers to anything.
+pub fn has_reference(raw: &str) -> bool {
+    pieces(raw).is_ok_and(|p| p.iter().any(|p| !matches!(p, Piece::Literal(_))))
+}
+
+/// Whether `raw` is nothing but references, so that showing it shows no secret.
+pub fn is_only_references(raw: &str) -> bool {
+    has_reference(raw)
+        && pieces(raw).is_ok_and(|p| p.iter().all(|p| !matches!(p, Piece::Literal(t) if !t.is_empty())))
+}
+
+/// Turns text into a raw value that stands for it.
+pub fn escape(text: &str) -> String {
+    text.replace("${", "$${")
+}
+
+/// Whether an option of this name holds a secret.
+pub fn is_secret_name(name: &str) -> bool {
+    let name = name.to_lowercase();
+    const PARTS: [&str; 12] = [
+        "password",
+        "passphrase",
+        "secret",
+        "jaas",
+        "token",
+        "sas_key",
+        "access_key",
+        "account_key",
+        "connection_string",
+        "keystore.key",
+        "key.pem",
+        "credential",
+    ];
+    // `token.endpoint.url` and the like name a place, not a secret.
+    PARTS.iter().any(|part| name.contains(part)) && !name.ends_with(".url") && !name.ends_with("endpoint")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    struct Fixed;
+
+    impl Lookup for Fixed {
+        fn env(&self, name: &str) -> Option<String> {
+            (name == "KEY").then(|| "a${env:KEY}b".to_owned())
+        }
+
+        fn file(&self, path: &Path) -> io::Result<String> {
+            if path == Path::new("/run/key") {
+                Ok("k\r\n".into())
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            }
+        }
+
+        fn current_dir(&self) -> io::Result<PathBuf> {
+            Ok("/".into())
+        }
+    }
+
+    #[test]
+    fn references_resolve_once_and_a_doubled_dollar_escapes() {
+        let cases = [
+            ("plain $ConnectionString {x}", "plain $ConnectionString {x}"),
+            ("<${env:KEY}>", "<a${env:KEY}b>"),
+            ("${file:/run/key}${file:/run/key}", "kk"),
+            ("$${env:KEY} and $$${env:KEY}", "${env:KEY} and $${env:KEY}"),
+            ("$$ x", "$$ x"),
+        ];
+        for (raw, value) in cases {
+            assert_eq!(resolve(raw, &Fixed).as_deref(), Ok(value), "{raw}");
+        }
+        assert_eq!(resolve(&escape("a${env:KEY}"), &Fixed).as_deref(), Ok("a${env:KEY}"));
+    }
+
+    #[test]
+    fn what_cannot_be_resolved_is_named() {
+        let cases = [
+            ("${env:NOPE}", "the environment variable NOPE is not set"),
+            ("${file:/nope}", "cannot read /nope: entity not found"),
+            (
+                "${NAME}",
+                "${NAME} is no reference; expected ${env:NAME} or ${file:/path}, or $${ for a literal ${",
+            ),
+            ("x${env:KEY", "a reference ${ is not closed; write $${ for a literal ${"),
+        ];
+        for (raw, message) in cases {
+            assert_eq!(resolve(raw, &Fixed), Err(message.to_owned()), "{raw}");
+        }
+    }
+
+    #[test]
+    fn only_a_value_made_of_references_alone_may_be_shown_under_a_secret_name() {
+        assert!(is_only_references("${env:A}${file:/b}"));
+        assert!(!is_only_references("x${env:A}") && !is_only_references("x") && !is_only_references(""));
+        assert!(is_secret_name("kafka.sasl.jaas.config") && is_secret_name("AZURE_STORAGE_ACCOUNT_KEY"));
+        assert!(!is_secret_name("subscribe") && !is_secret_name("kafka.ssl.keystore.location"));
+    }
+}

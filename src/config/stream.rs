@@ -1,0 +1,242 @@
+//! The validated configuration: what every later stage may take for granted.
+//!
+//! Values here are complete (defaults applied, secrets resolved, paths absolute) and consistent with
+//! each other. What only a service can tell (does the topic exist, does the schema parse) is not
+//! known here. Nothing here prints a secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use url::Url;
+
+use super::document::Node;
+use super::kafka::KafkaOptions;
+
+/// All streams of one process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// In the order of the files and of the streams in them; names and checkpoints are unique.
+    pub streams: Vec<StreamConfig>,
+    /// What was accepted but has no effect, and why; to be logged once at start.
+    pub warnings: Vec<String>,
+    /// The streams as they were declared, all layers applied, `${…}` unresolved; see [`Config::to_yaml`].
+    pub(super) declared: Vec<Node>,
+}
+
+/// One stream: a source, what is made of its values, and where they go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// Spark's `queryName`; unique in the process, no slashes or control characters.
+    pub name: String,
+    /// What is read.
+    pub source: SourceConfig,
+    /// What is written.
+    pub sink: SinkConfig,
+    /// `deadLetter`: where malformed records go; `None` follows Spark's rules by mode.
+    pub dead_letter: Option<DeltaTarget>,
+    /// When a micro-batch starts.
+    pub trigger: Trigger,
+    /// `checkpointLocation`.
+    pub checkpoint: Url,
+    /// `storageOptions`, under object_store's names, for the sink, the dead letters and the checkpoint.
+    pub storage: StorageOptions,
+    /// `shutdownTimeout`: how long a stop waits for the running batch before it is abandoned.
+    pub shutdown_timeout: Duration,
+    /// `minCommitInterval`: the least time between two commits. Zero unless the trigger is
+    /// [`Trigger::AsSoonAsPossible`].
+    pub min_commit_interval: Duration,
+    /// `memoryLimit` in bytes; intake pauses there. `None`: a share of the machine's memory.
+    pub memory_limit: Option<u64>,
+    /// `lanes`: how many threads fetch, decode and encode. `None`: one per core.
+    pub lanes: Option<usize>,
+    /// `minBatchesToRetain`: how many batches stay in the checkpoint's logs (Spark's
+    /// `spark.sql.streaming.minBatchesToRetain`).
+    pub min_batches_to_retain: u32,
+    /// `restart`: what happens after an error that may pass.
+    pub restart: RestartPolicy,
+    /// `conf`: the Spark settings that change results, under Spark's names.
+    pub conf: BTreeMap<String, String>,
+}
+
+/// What a stream reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// The Kafka source and its client.
+    pub kafka: KafkaOptions,
+    /// What becomes of a record's value.
+    pub value: ValueConfig,
+}
+
+/// What becomes of a record's value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueConfig {
+    /// Nothing: the table has the Kafka columns, as in Spark.
+    Raw,
+    /// Its JSON text is decoded by a schema.
+    Json(JsonValue),
+}
+
+/// How JSON values are decoded: the arguments of Spark's `from_json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonValue {
+    /// The schema as DDL text, not yet parsed.
+    pub schema: String,
+    /// What becomes of a malformed record.
+    pub mode: ParseMode,
+    /// `columnNameOfCorruptRecord`; it is filled only if the schema has a STRING column of this name.
+    pub corrupt_column: String,
+    /// Spark's JSON options (`timestampFormat`, …), names as Spark spells them, values not yet parsed.
+    pub options: BTreeMap<String, String>,
+    /// Kafka's columns beside the decoded ones, in this order, behind them.
+    pub keep: Vec<KafkaColumn>,
+}
+
+/// Spark's parse modes; PERMISSIVE and FAILFAST as in `from_json`, DROPMALFORMED as in its file sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParseMode {
+    /// Fields that cannot be parsed are null; the raw text goes to the corrupt-record column.
+    Permissive,
+    /// The first malformed record stops the stream.
+    FailFast,
+    /// Malformed records are left out.
+    DropMalformed,
+}
+
+/// A column of Spark's Kafka source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KafkaColumn {
+    /// `key BINARY`
+    Key,
+    /// `value BINARY`
+    Value,
+    /// `topic STRING`
+    Topic,
+    /// `partition INT`
+    Partition,
+    /// `offset BIGINT`
+    Offset,
+    /// `timestamp TIMESTAMP`
+    Timestamp,
+    /// `timestampType INT`
+    TimestampType,
+    /// `headers ARRAY<STRUCT<key: STRING, value: BINARY>>`; needs `includeHeaders`.
+    Headers,
+}
+
+/// What a stream writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkConfig {
+    /// Appends to a Delta table.
+    Delta(DeltaSink),
+}
+
+/// A Delta table that rows are appended to; it is made if it is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeltaSink {
+    /// `path`, or `table` under the file's `warehouse`.
+    pub url: Url,
+    /// `partitionBy`, in order; empty for a table without partitions.
+    pub partition_by: Vec<String>,
+    /// `mergeSchema`: new columns are added to an existing table.
+    pub merge_schema: bool,
+    /// `tableProperties` (`delta.…`) of a table that is made now.
+    pub table_properties: BTreeMap<String, String>,
+}
+
+/// A Delta table whose columns Alluvia decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeltaTarget {
+    /// Where it is.
+    pub url: Url,
+    /// `tableProperties` of a table that is made now.
+    pub table_properties: BTreeMap<String, String>,
+}
+
+/// When a micro-batch starts, and whether the stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// No trigger given: the next batch starts when the last one is done.
+    AsSoonAsPossible,
+    /// `processingTime`: at multiples of this time since the Unix epoch; zero is as fast as possible.
+    ProcessingTime(Duration),
+    /// One batch of all there is, without limits, then the end.
+    Once,
+    /// All there is at the start, in batches within the limits, then the end.
+    AvailableNow,
+}
+
+/// What happens after an error that may pass (`Kind::retries`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// How many times in a row a failed batch is run again; the count starts anew at every commit.
+    pub max_attempts: u32,
+    /// The wait before the first of them; it doubles each time, to at most a minute.
+    pub backoff: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        RestartPolicy { max_attempts: 10, backoff: Duration::from_secs(1) }
+    }
+}
+
+/// Settings of object stores, under object_store's names (`azure_storage_account_key`, …). May hold
+/// secrets: only names are ever printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct StorageOptions(pub BTreeMap<String, String>);
+
+impl fmt::Debug for StorageOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Trigger {
+    /// Whether the stream ends by itself.
+    pub fn ends(self) -> bool {
+        matches!(self, Trigger::Once | Trigger::AvailableNow)
+    }
+}
+
+impl ParseMode {
+    /// Every mode.
+    pub const ALL: [ParseMode; 3] = [ParseMode::Permissive, ParseMode::FailFast, ParseMode::DropMalformed];
+
+    /// Spark's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ParseMode::Permissive => "PERMISSIVE",
+            ParseMode::FailFast => "FAILFAST",
+            ParseMode::DropMalformed => "DROPMALFORMED",
+        }
+    }
+}
+
+impl KafkaColumn {
+    /// Every column, in Spark's order; `headers` is there only with `includeHeaders`.
+    pub const ALL: [KafkaColumn; 8] = [
+        KafkaColumn::Key,
+        KafkaColumn::Value,
+        KafkaColumn::Topic,
+        KafkaColumn::Partition,
+        KafkaColumn::Offset,
+        KafkaColumn::Timestamp,
+        KafkaColumn::TimestampType,
+        KafkaColumn::Headers,
+    ];
+
+    /// The column's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            KafkaColumn::Key => "key",
+            KafkaColumn::Value => "value",
+            KafkaColumn::Topic => "topic",
+            KafkaColumn::Partition => "partition",
+            KafkaColumn::Offset => "offset",
+            KafkaColumn::Timestamp => "timestamp",
+            KafkaColumn::TimestampType => "timestampType",
+            KafkaColumn::Headers => "headers",
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! One stream's tree becomes a [`StreamConfig`], or problems.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use url::Url;
+
+use super::document::{Node, Origin, Value};
+use super::kafka_options::{self, positive};
+use super::keys;
+use super::location;
+use super::option_lists;
+use super::quantity;
+use super::reader::{Fields, Reader, Text, join};
+use super::stream::{
+    DeltaSink, DeltaTarget, JsonValue, KafkaColumn, ParseMode, RestartPolicy, SinkConfig, SourceConfig,
+    StorageOptions, StreamConfig, Trigger, ValueConfig,
+};
+
+/// Spark's default of `columnNameOfCorruptRecord`.
+const CORRUPT_COLUMN: &str = "_corrupt_record";
+
+/// Reads the stream at `path`; relative locations start at `base`.
+pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Option<StreamConfig> {
+    let fields = reader.fields(node, path, &keys::STREAM)?;
+    let name = fields.parsed(reader, "name", name);
+    let shown = name.clone().unwrap_or_else(|| path.to_owned());
+    let mut conf = conf(reader, &fields, &shown);
+    let source = fields.node("source").and_then(|node| {
+        source(
+            reader,
+            node,
+            &fields.path_of("source"),
+            &shown,
+            conf.get("spark.sql.columnNameOfCorruptRecord"),
+        )
+    });
+    let sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &shown, base));
+    let dead_letter = fields.node("deadLetter").map(|node| {
+        let path = fields.path_of("deadLetter");
+        let section = reader.fields(node, &path, &keys::DEAD_LETTER)?;
+        format(reader, &section, "delta");
+        target(reader, &section, base)
+    });
+    let trigger = match fields.node("trigger") {
+        Some(node) => trigger(reader, node, &fields.path_of("trigger")),
+        None => Some(Trigger::AsSoonAsPossible),
+    };
+    if let Some(text) = fields.text(reader, "outputMode") {
+        output_mode(reader, &text);
+    }
+    let checkpoint = fields.text(reader, "checkpointLocation");
+    let checkpoint_url = checkpoint.as_ref().and_then(|t| reader.parse(t, |t| location::parse(t, base)));
+    if let (Some(text), Some(checkpoint), Some(sink)) = (&checkpoint, &checkpoint_url, &sink) {
+        check_places(reader, text, checkpoint, sink, dead_letter.iter().flatten().next());
+    }
+    let interval = |t: &str| quantity::duration(t, false);
+    let min_commit_interval = match (fields.parsed(reader, "minCommitInterval", interval), trigger) {
+        (given, Some(Trigger::AsSoonAsPossible)) => given.unwrap_or(Duration::from_secs(1)),
+        (Some(_), _) => {
+            reader
+                .warnings
+                .push(format!("stream {shown}: minCommitInterval has no effect here: a trigger is given"));
+            Duration::ZERO
+        }
+        (None, _) => Duration::ZERO,
+    };
+    let shutdown_timeout =
+        fields.parsed(reader, "shutdownTimeout", interval).unwrap_or(Duration::from_secs(30));
+    let memory_limit = fields.parsed(reader, "memoryLimit", |t| match quantity::size_bytes(t)? {
+        0 => Err("the limit is zero".into()),
+        bytes => Ok(bytes),
+    });
+    let lanes = fields.parsed(reader, "lanes", |t| match positive::<usize>(t)? {
+        lanes if lanes <= 1024 => Ok(lanes),
+        _ => Err("more than 1024 lanes are of no use".into()),
+    });
+    let min_batches_to_retain = retained(reader, &fields, &mut conf);
+    let restart = restart(reader, &fields);
+    let storage = StorageOptions(strings(reader, &fields, "storageOptions"));
+    Some(StreamConfig {
+        name: name?,
+        source: source?,
+        sink: sink?,
+        dead_letter: match dead_letter {
+            Some(target) => Some(target?),
+            None => None,
+        },
+        trigger: trigger?,
+        checkpoint: checkpoint_url?,
+        storage,
+        shutdown_timeout,
+        min_commit_interval,
+        memory_limit,
+        lanes,
+        min_batches_to_retain,
+        restart,
+        conf,
+    })
+}
+
+/// Names and checkpoints are used once in a process.
+pub fn check_unique(reader: &mut Reader<'_>, streams: &[(StreamConfig, Origin, String)]) {
+    for (index, (stream, origin, path)) in streams.iter().enumerate() {
+        for (other, first, _) in &streams[..index] {
+            if other.name == stream.name {
+                let text = format!("the stream name {} is taken by the one at {first}", stream.name);
+                reader.problems.add(origin, &join(path, "name"), text);
+            }
+            if other.checkpoint == stream.checkpoint {
+                let text = format!("the checkpoint is that of stream {} at {first}", other.name);
+                let hint = "one checkpoint serves one stream";
+                reader.problems.add_with_hint(origin, &join(path, "checkpointLocation"), text, hint);
+            }
+        }
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let bad = |c: char| c.is_control() || matches!(c, '/' | '\\');
+    if name.is_empty() || name.chars().count() > 128 || name.contains(bad) || name.starts_with('.') {
+        return Err("a stream's name has 1 to 128 characters, no slash, and does not begin with a dot".into());
+    }
+    Ok(name.to_owned())
+}
+
+fn conf(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> BTreeMap<String, String> {
+    let Some(node) = fields.node("conf") else { return BTreeMap::new() };
+    let path = fields.path_of("conf");
+    let entries = reader.entries(node, &path).unwrap_or_default();
+    let honoured = reader.options(entries, &path, option_lists::CONF, stream);
+    honoured.into_iter().map(|(row, text)| (row.name.to_owned(), text.value)).collect()
+}
+
+/// The key goes before the Spark setting of the same meaning, which is taken out of `conf`.
+fn retained(reader: &mut Reader<'_>, fields: &Fields<'_>, conf: &mut BTreeMap<String, String>) -> u32 {
+    const SETTING: &str = "spark.sql.streaming.minBatchesToRetain";
+    let key = fields.parsed(reader, "minBatchesToRetain", positive);
+    let setting = conf.remove(SETTING).and_then(|value| match positive(&value) {
+        Ok(batches) => Some(batches),
+        Err(why) => {
+            reader.problems.add(&fields.origin, &fields.path_of("conf"), format!("{SETTING}: {why}"));
+            None
+        }
+    });
+    key.or(setting).unwrap_or(100)
+}
+
+/// The format must be `known`; formats of the design that are not there yet are told apart.
+fn format(reader: &mut Reader<'_>, fields: &Fields<'_>, known: &str) {
+    let Some(text) = fields.text(reader, "format") else { return };
+    if text.value.trim().eq_ignore_ascii_case(known) {
+        return;
+    }
+    let section = fields.path.rsplit('.').next().unwrap_or_default();
+    let section = if section == "deadLetter" { "sink" } else { section };
+    match keys::later_format(section, text.value.trim()) {
+        Some(instead) => {
+            let why = format!("format {} is not available in this version", text.shown());
+            reader.problems.add_with_hint(&text.origin, &text.path, why, instead);
+        }
+        None => reader.refuse(&text, format!("the format is unknown; expected {known}")),
+    }
+}
+
+fn source(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    path: &str,
+    stream: &str,
+    corrupt_default: Option<&String>,
+) -> Option<SourceConfig> {
+    let fields = reader.fields(node, path, &keys::SOURCE)?;
+    format(reader, &fields, "kafka");
+    let kafka = fields
+        .node("options")
+        .and_then(|node| kafka_options::read(reader, node, &fields.path_of("options"), stream));
+    let value = match fields.node("value") {
+        Some(node) => json(reader, node, &fields.path_of("value"), stream, corrupt_default),
+        None => Some(ValueConfig::Raw),
+    };
+    let (kafka, value) = (kafka?, value?);
+    if let (ValueConfig::Json(json), false) = (&value, kafka.include_headers)
+        && json.keep.contains(&KafkaColumn::Headers)
+    {
+        let text = "keep names headers, which are not read";
+        let hint = "add includeHeaders: true to source.options";
+        reader.problems.add_with_hint(&fields.origin, &fields.path_of("value.keep"), text, hint);
+    }
+    Some(SourceConfig { kafka, value })
+}
+
+fn json(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    path: &str,
+    stream: &str,
+    corrupt_default: Option<&String>,
+) -> Option<ValueConfig> {
+    let fields = reader.fields(node, path, &keys::VALUE)?;
+    format(reader, &fields, "json");
+    let schema = fields.parsed(reader, "schema", |text| match text.trim() {
+        "" => Err("the schema is empty".into()),
+        _ => Ok(text.to_owned()),
+    });
+    let mode = fields.text(reader, "mode").map(|text| {
+        let words = ParseMode::ALL.map(|mode| (mode.as_str(), mode));
+        reader.one_of(&text, &words)
+    });
+    let corrupt_column = fields.text(reader, "columnNameOfCorruptRecord").map(|text| text.value);
+    let options = match fields.node("options") {
+        Some(node) => {
+            let path = fields.path_of("options");
+            let entries = reader.entries(node, &path).unwrap_or_default();
+            reader.options(entries, &path, option_lists::JSON, stream)
+        }
+        None => Vec::new(),
+    };
+    let keep = match fields.node("keep") {
+        Some(node) => kept(reader, node, &fields.path_of("keep")),
+        None => Vec::new(),
+    };
+    Some(ValueConfig::Json(JsonValue {
+        schema: schema?,
+        mode: mode.unwrap_or(Some(ParseMode::Permissive))?,
+        corrupt_column: corrupt_column
+            .or_else(|| corrupt_default.cloned())
+            .unwrap_or_else(|| CORRUPT_COLUMN.to_owned()),
+        options: options.into_iter().map(|(row, text)| (row.name.to_owned(), text.value)).collect(),
+        keep,
+    }))
+}
+
+fn kept(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<KafkaColumn> {
+    let words = KafkaColumn::ALL.map(|column| (column.name(), column));
+    let mut columns = Vec::new();
+    for text in reader.list(node, path) {
+        match reader.one_of(&text, &words) {
+            Some(column) if columns.contains(&column) => reader.refuse(&text, "the column is named twice"),
+            Some(column) => columns.push(column),
+            None => {}
+        }
+    }
+    columns
+}
+
+fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &Path) -> Option<SinkConfig> {
+    let fields = reader.fields(node, path, &keys::SINK)?;
+    format(reader, &fields, "delta");
+    let target = target(reader, &fields, base);
+    let mut partition_by: Vec<String> = Vec::new();
+    if let Some(node) = fields.node("partitionBy") {
+        for text in reader.list(node, &fields.path_of("partitionBy")) {
+            if partition_by.contains(&text.value) {
+                reader.refuse(&text, "the column is named twice");
+            } else {
+                partition_by.push(text.value);
+            }
+        }
+    }
+    let options = match fields.node("options") {
+        Some(node) => {
+            let path = fields.path_of("options");
+            let entries = reader.entries(node, &path).unwrap_or_default();
+            reader.options(entries, &path, option_lists::DELTA, stream)
+        }
+        None => Vec::new(),
+    };
+    let merge_schema = options
+        .iter()
+        .find(|(row, _)| row.name == "mergeSchema")
+        .and_then(|(_, text)| reader.parse(text, quantity::boolean))
+        .unwrap_or(false);
+    let DeltaTarget { url, table_properties } = target?;
+    Some(SinkConfig::Delta(DeltaSink { url, partition_by, merge_schema, table_properties }))
+}
+
+/// A Delta table's place and properties. `table` is a path already, or a problem.
+fn target(reader: &mut Reader<'_>, fields: &Fields<'_>, base: &Path) -> Option<DeltaTarget> {
+    if fields.node("path").is_none() && fields.node("table").is_none() {
+        reader.problems.add(&fields.origin, &fields.path, "the key path (or table) is missing");
+    }
+    let url = fields.parsed(reader, "path", |text| location::parse(text, base));
+    let table_properties = strings(reader, fields, "tableProperties");
+    Some(DeltaTarget { url: url?, table_properties })
+}
+
+/// A mapping of texts.
+fn strings(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str) -> BTreeMap<String, String> {
+    let Some(node) = fields.node(key) else { return BTreeMap::new() };
+    let path = fields.path_of(key);
+    let entries = reader.entries(node, &path).unwrap_or_default();
+    let mut strings = BTreeMap::new();
+    for entry in entries {
+        if let Some(text) = reader.text(&entry.node, &join(&path, &entry.key), &entry.key) {
+            strings.insert(entry.key.clone(), text.value);
+        }
+    }
+    strings
+}
+
+fn trigger(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Trigger> {
+    if let Value::Text(_) = node.value {
+        let text = reader.text(node, path, "trigger")?;
+        let words = [
+            ("availableNow", Trigger::AvailableNow),
+            ("once", Trigger::Once),
+            ("asSoonAsPossible", Trigger::AsSoonAsPossible),
+        ];
+        if let Some((_, trigger)) = words.iter().find(|(w, _)| w.eq_ignore_ascii_case(text.value.trim())) {
+            return Some(*trigger);
+        }
+        reader.refuse(&text, "expected availableNow, once or {processingTime: 5 seconds}");
+        return None;
+    }
+    let fields = reader.fields(node, path, &keys::TRIGGER)?;
+    let given = ["processingTime", "availableNow", "once"].map(|key| fields.node(key).map(|_| key));
+    match given.into_iter().flatten().collect::<Vec<_>>()[..] {
+        ["processingTime"] => fields.parsed(reader, "processingTime", |text| {
+            // Spark counts milliseconds here.
+            let time = quantity::duration(text, false)?;
+            let ms = u64::try_from(time.as_millis()).map_err(|_| "the time is too long")?;
+            Ok(Trigger::ProcessingTime(Duration::from_millis(ms)))
+        }),
+        [word] => fields.parsed(reader, word, |text| match quantity::boolean(text)? {
+            true if word == "once" => Ok(Trigger::Once),
+            true => Ok(Trigger::AvailableNow),
+            false => Err("it can only be true; remove the trigger instead".into()),
+        }),
+        [] => {
+            // A trigger of the design that comes later has been named as such.
+            if reader.entries(node, path).is_some_and(<[_]>::is_empty) {
+                reader.problems.add(&node.origin, path, "the trigger is empty");
+            }
+            None
+        }
+        _ => {
+            let text = "only one of processingTime, availableNow and once can be given";
+            reader.problems.add(&node.origin, path, text);
+            None
+        }
+    }
+}
+
+fn output_mode(reader: &mut Reader<'_>, text: &Text) {
+    match text.value.trim().to_lowercase().as_str() {
+        "append" => {}
+        "update" | "complete" => {
+            let why = format!("outputMode {} is not available in this version", text.shown());
+            reader.problems.add_with_hint(&text.origin, &text.path, why, "use append, or remove it");
+        }
+        _ => reader.refuse(text, "expected append"),
+    }
+}
+
+fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> RestartPolicy {
+    let default = RestartPolicy::default();
+    let Some(node) = fields.node("restart") else { return default };
+    let Some(fields) = reader.fields(node, &fields.path_of("restart"), &keys::RESTART) else {
+        return default;
+    };
+    let attempts = fields.parsed(reader, "maxAttempts", |text| {
+        text.trim().parse().map_err(|_| "expected a whole number".to_owned())
+    });
+    let backoff = fields.parsed(reader, "backoff", |text| quantity::duration(text, false));
+    RestartPolicy {
+        max_attempts: attempts.unwrap_or(default.max_attempts),
+        backoff: backoff.unwrap_or(default.backoff),
+    }
+}
+
+/// Tables and the checkpoint must not stand in each other's way: VACUUM deletes what it does not
+/// know from a table's folder, except under names that begin with `_` or a dot.
+fn check_places(
+    reader: &mut Reader<'_>,
+    text: &Text,
+    checkpoint: &Url,
+    sink: &SinkConfig,
+    dead_letter: Option<&DeltaTarget>,
+) {
+    let SinkConfig::Delta(sink) = sink;
+    let tables = std::iter::once(("sink", &sink.url)).chain(dead_letter.map(|d| ("deadLetter", &d.url)));
+    for (what, table) in tables {
+        if is_exposed_in(checkpoint, table) {
+            let why =
+                format!("the checkpoint is in the folder of the {what} table, where VACUUM would delete it");
+            let hint = "put it under _checkpoints there, or elsewhere";
+            reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
+        }
+    }
+    if let Some(dead_letter) = dead_letter
+        && is_exposed_in(&dead_letter.url, &sink.url)
+    {
+        let why = "the dead-letter table is in the folder of the sink's table, where VACUUM would delete it";
+        let path = text.path.replace("checkpointLocation", "deadLetter.path");
+        reader.problems.add_with_hint(&text.origin, &path, why, "put it elsewhere");
+    }
+}
+
+/// Whether `inner` is `outer`, or lies in it under a name that VACUUM does not spare.
+fn is_exposed_in(inner: &Url, outer: &Url) -> bool {
+    let same_store = (inner.scheme(), inner.username(), inner.host_str())
+        == (outer.scheme(), outer.username(), outer.host_str());
+    match inner.path().strip_prefix(outer.path()) {
+        Some("") => same_store,
+        Some(rest) => {
+            same_store && rest.starts_with('/') && !rest.starts_with("/_") && !rest.starts_with("/.")
+        }
+        None => false,
+    }
+}
