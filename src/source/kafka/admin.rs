@@ -79,6 +79,11 @@ impl KafkaSource {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the source was opened with.
+    pub fn options(&self) -> &KafkaOptions {
+        &self.options
+    }
+
     /// The partitions that are read, as last seen, in order.
     pub fn partitions(&self) -> Vec<TopicPartition> {
         self.lock().partitions.clone()

@@ -19,6 +19,7 @@ mod loss;
 mod native;
 mod reader;
 mod slot;
+mod source;
 mod start;
 #[cfg(test)]
 mod testing;

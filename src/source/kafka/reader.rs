@@ -54,8 +54,6 @@ pub struct ReadReport {
     pub next: Vec<(TopicPartition, i64)>,
     /// Offsets that could not be read (only without `failOnDataLoss`).
     pub lost: Vec<LostRange>,
-    /// Whether the read was told to stop; then only part of the ranges was delivered.
-    pub cancelled: bool,
 }
 
 /// Reads offset ranges for one lane. Not for several threads at once; it may move between reads.
@@ -108,26 +106,24 @@ impl LaneReader {
         })
     }
 
-    /// Delivers the records of `ranges` (each partition at most once) to `on_record`, and calls `between`
-    /// every few thousand records and every few milliseconds without any.
+    /// Delivers the records of `ranges` (each partition at most once) to `on_record`.
     ///
-    /// When `cancel` is set it returns soon, with `cancelled`. After an error or a cancelled read nothing
-    /// fetched is kept; the same ranges may be read again from their start, by this reader or another.
+    /// After an error nothing fetched is kept: the same ranges may be read again from their start, by this
+    /// reader or another.
     ///
     /// # Errors
     /// `Data` if offsets are lost and `failOnDataLoss` holds, or a message cannot be decoded; `Unavailable`
     /// if nothing came for `kafkaConsumer.pollTimeoutMs` although offsets are outstanding; `Config` if the
-    /// brokers refuse the login or the topic; `Internal` if the client breaks its order; and what
-    /// `on_record` and `between` return.
+    /// brokers refuse the login or the topic; `Internal` if the client breaks its order; `Unavailable` soon
+    /// after `cancel` is set; and what `on_record` returns.
     pub fn read(
         &mut self,
         ranges: &[OffsetRange],
         cancel: &AtomicBool,
         mut on_record: impl FnMut(&Record<'_>) -> Result<()>,
-        mut between: impl FnMut() -> Result<()>,
     ) -> Result<ReadReport> {
-        let outcome = self.read_all(ranges, cancel, &mut on_record, &mut between);
-        if outcome.as_ref().map_or(true, |report| report.cancelled) {
+        let outcome = self.read_all(ranges, cancel, &mut on_record);
+        if outcome.is_err() {
             self.forget();
         }
         outcome
@@ -150,16 +146,14 @@ impl LaneReader {
         ranges: &[OffsetRange],
         cancel: &AtomicBool,
         on_record: &mut impl FnMut(&Record<'_>) -> Result<()>,
-        between: &mut impl FnMut() -> Result<()>,
     ) -> Result<ReadReport> {
         let mut progress =
             Progress { report: ReadReport::default(), open: 0, last: Instant::now(), next_stall: STALL };
         self.begin(ranges, &mut progress)?;
-        self.deliver_held(&mut progress, on_record, between)?;
+        self.deliver_held(&mut progress, on_record)?;
         while progress.open > 0 {
             if cancel.load(Ordering::Relaxed) {
-                progress.report.cancelled = true;
-                return Ok(progress.report);
+                return Err(Error::unavailable("the read was told to stop before its end"));
             }
             self.queue.consume(&mut self.batch, WAIT);
             let now = Instant::now();
@@ -173,7 +167,6 @@ impl LaneReader {
             if now.duration_since(self.served) >= SERVE_EVERY {
                 self.serve(now)?;
             }
-            between()?;
         }
         self.retire()?;
         progress.report.next = ranges.iter().map(|r| (r.partition.clone(), r.upto)).collect();
@@ -281,16 +274,10 @@ impl LaneReader {
         &mut self,
         progress: &mut Progress,
         on_record: &mut impl FnMut(&Record<'_>) -> Result<()>,
-        between: &mut impl FnMut() -> Result<()>,
     ) -> Result<()> {
-        let mut delivered = 0usize;
         for at in 0..self.slots.len() {
             while let Some(message) = self.slots[at].take_held() {
                 self.deliver(at, &message, &mut progress.report, on_record)?;
-                delivered += 1;
-                if delivered.is_multiple_of(BATCH) {
-                    between()?;
-                }
             }
             self.close_if_ended(at, progress);
         }
