@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delta_kernel::committer::{CommitMetadata, CommitResponse, Committer, PublishMetadata};
-use delta_kernel::engine::arrow_data::ArrowEngineData;
+use arrow::array::AsArray;
+use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
 use delta_kernel::transaction::CommitResult;
 use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredEngineData};
 use serde_json::{Map, Value, json};
@@ -36,6 +37,9 @@ pub struct Append {
     pub attempt: String,
     /// The files, all of this attempt.
     pub files: Vec<AddedFile>,
+    /// Paths of files, as the log names them, that leave the table in the same version; empty for an
+    /// append. They are those of an earlier run of the same batch.
+    pub replaces: Vec<String>,
     /// What the checkpoint needs to be mended from this commit; stands under `alluvia` in commitInfo.
     pub checkpoint: Map<String, Value>,
 }
@@ -105,6 +109,12 @@ impl DeltaTable {
             return Ok(None);
         }
         let found = history::newest_commit_of(self, &append.query_id)?;
+        if there == append.batch_id
+            && !append.replaces.is_empty()
+            && found.as_ref().is_some_and(|own| own.attempt() != Some(append.attempt.as_str()))
+        {
+            return Ok(None);
+        }
         Ok(Some(match found {
             Some(own) if own.attempt() == Some(append.attempt.as_str()) => Appended::Ours(own.version),
             other => Appended::Theirs(other),
@@ -121,7 +131,7 @@ impl DeltaTable {
                 "queryId": append.query_id,
                 "epochId": append.batch_id.to_string(),
             }),
-            metrics: metrics(&append.files),
+            metrics: metrics(append),
             extra: extra(self.version(), append),
             lowest_protocol: false,
         };
@@ -131,8 +141,11 @@ impl DeltaTable {
             .with_operation("STREAMING UPDATE".to_owned())
             .with_engine_info(ENGINE_INFO)
             .with_transaction_id(append.query_id.clone(), append.batch_id);
-        if !append.files.is_empty() {
+        if append.replaces.is_empty() && !append.files.is_empty() {
             transaction = transaction.with_blind_append();
+        }
+        for leaving in self.named_files(&append.replaces)? {
+            transaction.remove_files(leaving);
         }
         for file in &append.files {
             transaction.add_files(Box::new(ArrowEngineData::new(file.action.clone())));
@@ -149,6 +162,35 @@ impl DeltaTable {
             CommitResult::ConflictedTransaction(_) => Ok(None),
             CommitResult::RetryableTransaction(failure) => Err(failed(failure.error, self)),
         }
+    }
+}
+
+impl DeltaTable {
+    /// The table's files with these paths, in the form in which the kernel takes them out.
+    fn named_files(&self, paths: &[String]) -> Result<Vec<FilteredEngineData>> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let failed = |e| kernel_error(e, "list the files", &self.store);
+        let scan = Arc::clone(&self.snapshot).scan_builder().build().map_err(failed)?;
+        let mut named = Vec::new();
+        for found in scan.scan_metadata(self.engine.as_ref()).map_err(failed)? {
+            let (data, mut selected) = found.map_err(failed)?.scan_files.into_parts();
+            let rows = data.try_into_record_batch().map_err(failed)?;
+            selected.resize(rows.num_rows(), true);
+            let path = rows
+                .column_by_name("path")
+                .and_then(|column| column.as_string_opt::<i32>())
+                .ok_or_else(|| Error::internal("the kernel's list of files has no paths"))?;
+            for (row, selected) in selected.iter_mut().enumerate() {
+                *selected = *selected && paths.iter().any(|wanted| wanted == path.value(row));
+            }
+            if selected.contains(&true) {
+                let data = Box::new(ArrowEngineData::new(rows));
+                named.push(FilteredEngineData::try_new(data, selected).map_err(failed)?);
+            }
+        }
+        Ok(named)
     }
 }
 
@@ -198,11 +240,12 @@ fn pause(attempt: u32) -> Duration {
 }
 
 /// Spark's metrics of a streaming append; all values are strings, as its history reader demands.
-fn metrics(files: &[AddedFile]) -> Value {
+fn metrics(append: &Append) -> Value {
+    let files = &append.files;
     let rows: u64 = files.iter().map(|f| f.rows).sum();
     let bytes: u64 = files.iter().map(|f| f.size_bytes).sum();
     json!({
-        "numRemovedFiles": "0",
+        "numRemovedFiles": append.replaces.len().to_string(),
         "numOutputRows": rows.to_string(),
         "numOutputBytes": bytes.to_string(),
         "numAddedFiles": files.len().to_string(),

@@ -34,6 +34,22 @@ pub fn newest_commit_in(store: &Store, handle: &Handle, from: u64, query_id: &st
     }
 }
 
+/// The paths of the files that batch `batch_id` of `query_id` added, as the log names them.
+///
+/// # Errors
+/// `Corrupt` if the batch's commit is no longer in the log, or as for [`newest_commit_of`].
+pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Result<Vec<String>> {
+    let own = newest_commit_of(table, query_id)?.filter(|own| own.batch_id == batch_id);
+    let lines = match own {
+        Some(own) => commit_lines(&table.store, &table.handle, own.version)?,
+        None => None,
+    };
+    let lines = lines.ok_or_else(|| {
+        Error::corrupt(format!("table {} no longer says which files are of micro-batch {batch_id}", table.store.url()))
+    })?;
+    Ok(lines.iter().filter_map(|action| action["add"]["path"].as_str().map(str::to_owned)).collect())
+}
+
 /// The actions of one commit, a JSON value each; `None` if its file is gone.
 fn commit_lines(store: &Store, handle: &Handle, version: u64) -> Result<Option<Vec<Value>>> {
     let name = commit_name(version);

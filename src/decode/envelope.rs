@@ -1,0 +1,139 @@
+//! Kafka's own columns beside (or instead of) the decoded value.
+//!
+//! Names and types are those of Spark's Kafka source (`KafkaRecordToRowConverter`).
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, ListBuilder, StringBuilder, StructBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+
+use crate::config::KafkaColumn;
+use crate::model::{Header, Record, TimestampType};
+
+/// The Arrow field of a Kafka column.
+pub fn field(column: KafkaColumn) -> Field {
+    let data_type = match column {
+        KafkaColumn::Key | KafkaColumn::Value => DataType::Binary,
+        KafkaColumn::Topic => DataType::Utf8,
+        KafkaColumn::Partition | KafkaColumn::TimestampType => DataType::Int32,
+        KafkaColumn::Offset => DataType::Int64,
+        KafkaColumn::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        KafkaColumn::Headers => DataType::List(Arc::new(Field::new("element", header_type(), true))),
+    };
+    Field::new(column.name(), data_type, true)
+}
+
+fn header_fields() -> Fields {
+    vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)].into()
+}
+
+fn header_type() -> DataType {
+    DataType::Struct(header_fields())
+}
+
+/// Builds one Kafka column.
+pub struct EnvelopeColumn {
+    builder: Builder,
+}
+
+enum Builder {
+    Key(BinaryBuilder),
+    Value(BinaryBuilder),
+    Topic(StringBuilder),
+    Partition(Int32Builder),
+    Offset(Int64Builder),
+    Timestamp(TimestampMicrosecondBuilder),
+    TimestampType(Int32Builder),
+    Headers(Box<ListBuilder<StructBuilder>>),
+}
+
+impl EnvelopeColumn {
+    /// A builder for `column`.
+    pub fn new(column: KafkaColumn) -> EnvelopeColumn {
+        let builder = match column {
+            KafkaColumn::Key => Builder::Key(BinaryBuilder::new()),
+            KafkaColumn::Value => Builder::Value(BinaryBuilder::new()),
+            KafkaColumn::Topic => Builder::Topic(StringBuilder::new()),
+            KafkaColumn::Partition => Builder::Partition(Int32Builder::new()),
+            KafkaColumn::Offset => Builder::Offset(Int64Builder::new()),
+            KafkaColumn::Timestamp => {
+                Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
+            }
+            KafkaColumn::TimestampType => Builder::TimestampType(Int32Builder::new()),
+            KafkaColumn::Headers => {
+                let entries: Vec<Box<dyn arrow::array::ArrayBuilder>> =
+                    vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
+                let element = StructBuilder::new(header_fields(), entries);
+                Builder::Headers(Box::new(
+                    ListBuilder::new(element).with_field(Field::new("element", header_type(), true)),
+                ))
+            }
+        };
+        EnvelopeColumn { builder }
+    }
+
+    /// Adds the column's value of a record.
+    pub fn push(&mut self, record: &Record<'_>) {
+        match &mut self.builder {
+            Builder::Key(column) => column.append_option(record.key),
+            Builder::Value(column) => column.append_option(record.value),
+            Builder::Topic(column) => column.append_value(record.topic),
+            Builder::Partition(column) => column.append_value(record.partition),
+            Builder::Offset(column) => column.append_value(record.offset),
+            Builder::Timestamp(column) => column.append_option(timestamp_micros(record)),
+            Builder::TimestampType(column) => column.append_value(record.timestamp_type as i32),
+            Builder::Headers(column) => push_headers(column, record.headers),
+        }
+    }
+
+    /// Hands out what was added and starts anew.
+    pub fn finish(&mut self) -> ArrayRef {
+        match &mut self.builder {
+            Builder::Key(column) | Builder::Value(column) => Arc::new(column.finish()),
+            Builder::Topic(column) => Arc::new(column.finish()),
+            Builder::Partition(column) | Builder::TimestampType(column) => Arc::new(column.finish()),
+            Builder::Offset(column) => Arc::new(column.finish()),
+            Builder::Timestamp(column) => Arc::new(column.finish()),
+            Builder::Headers(column) => Arc::new(column.finish()),
+        }
+    }
+
+    /// Bytes that a record adds; what decides when rows are handed on.
+    pub fn bytes_of(&self, record: &Record<'_>) -> usize {
+        match &self.builder {
+            Builder::Key(_) => record.key.map_or(0, <[u8]>::len),
+            Builder::Value(_) => record.value.map_or(0, <[u8]>::len),
+            Builder::Headers(_) => record.headers.map_or(0, header_bytes),
+            Builder::Topic(_) => record.topic.len(),
+            _ => 8,
+        }
+    }
+}
+
+fn timestamp_micros(record: &Record<'_>) -> Option<i64> {
+    (record.timestamp_type != TimestampType::None).then(|| record.timestamp_ms.saturating_mul(1000))
+}
+
+fn header_bytes(headers: &[Header<'_>]) -> usize {
+    headers.iter().map(|h| h.key.len() + h.value.map_or(0, <[u8]>::len)).sum()
+}
+
+/// A record without headers has a NULL, not an empty array, as in Spark.
+fn push_headers(column: &mut ListBuilder<StructBuilder>, headers: Option<&[Header<'_>]>) {
+    for header in headers.unwrap_or_default() {
+        let entry = column.values();
+        entry
+            .field_builder::<StringBuilder>(0)
+            .expect("field 0 was built as a string")
+            .append_value(header.key);
+        entry
+            .field_builder::<BinaryBuilder>(1)
+            .expect("field 1 was built as binary")
+            .append_option(header.value);
+        entry.append(true);
+    }
+    column.append(headers.is_some());
+}

@@ -1,0 +1,105 @@
+//! Records into rows of a stream: the decoded value, and Kafka's columns beside it.
+//!
+//! Total: every record gives a row, a rejection, or both kinds of nothing that the policy asks for;
+//! a bad record never poisons the rows around it.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use super::envelope::{self, EnvelopeColumn};
+use super::json::{JsonDecoder, Outcome};
+use crate::config::KafkaColumn;
+use crate::model::{Error, Record, Result};
+
+/// Rows that are handed on as one Arrow batch.
+pub const BATCH_ROWS: usize = 16 * 1024;
+/// Bytes from which rows are handed on although they are fewer.
+pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// Builds the rows of one lane.
+pub struct RowDecoder {
+    value: Option<JsonDecoder>,
+    envelope: Vec<EnvelopeColumn>,
+    schema: SchemaRef,
+    rows: usize,
+    bytes: usize,
+}
+
+impl RowDecoder {
+    /// Rows of `value`'s columns (none: the raw form), then of the Kafka columns `keep`.
+    ///
+    /// # Errors
+    /// `Config` if two columns have one name.
+    pub fn new(value: Option<JsonDecoder>, keep: &[KafkaColumn]) -> Result<RowDecoder> {
+        let decoded = value.as_ref().map(JsonDecoder::schema);
+        let schema = schema(decoded.as_deref(), keep)?;
+        let envelope = keep.iter().map(|column| EnvelopeColumn::new(*column)).collect();
+        Ok(RowDecoder { value, envelope, schema, rows: 0, bytes: 0 })
+    }
+
+    /// The rows' columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Rows built and not handed out.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether the rows so far should be handed on.
+    pub fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    /// Adds a record; a rejected one leaves no trace in the rows.
+    pub fn push(&mut self, record: &Record<'_>) -> Outcome {
+        let outcome = match &mut self.value {
+            None => Outcome::Row,
+            Some(decoder) => decoder.push(record.value),
+        };
+        if !matches!(outcome, Outcome::Rejected(_)) {
+            self.rows += 1;
+            self.bytes += record.value.map_or(0, <[u8]>::len);
+            for column in &mut self.envelope {
+                self.bytes += column.bytes_of(record);
+                column.push(record);
+            }
+        }
+        outcome
+    }
+
+    /// Hands out the rows and starts anew.
+    ///
+    /// # Errors
+    /// `Internal` if the columns do not make a batch.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = match &mut self.value {
+            None => Vec::with_capacity(self.envelope.len()),
+            Some(decoder) => decoder.finish()?.columns().to_vec(),
+        };
+        columns.extend(self.envelope.iter_mut().map(EnvelopeColumn::finish));
+        self.rows = 0;
+        self.bytes = 0;
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|e| Error::internal("make a batch of rows").source(e))
+    }
+}
+
+/// The columns of a stream: the decoded ones, then Kafka's.
+///
+/// # Errors
+/// `Config` if two columns have one name, which no Delta table can hold.
+pub fn schema(decoded: Option<&Schema>, keep: &[KafkaColumn]) -> Result<SchemaRef> {
+    let mut fields: Vec<Arc<Field>> = decoded.map_or_else(Vec::new, |schema| schema.fields().to_vec());
+    fields.extend(keep.iter().map(|column| Arc::new(envelope::field(*column))));
+    for (index, field) in fields.iter().enumerate() {
+        if fields[..index].iter().any(|other| other.name().eq_ignore_ascii_case(field.name())) {
+            return Err(Error::config(format!("column {} stands twice in the stream", field.name()))
+                .hint("rename it in source.value.schema, or leave it out of source.value.keep"));
+        }
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}

@@ -1,0 +1,110 @@
+//! Named places between durable steps where a test makes the process die or hang.
+//!
+//! Only with the feature `failpoints`; without it a failpoint is nothing at all. The environment
+//! variable `ALLUVIA_FAILPOINTS` lists `NAME=ACTION@HIT`, comma-separated: at the HIT-th time (from 1)
+//! that the process comes by NAME, it sends itself SIGKILL (`kill`) or SIGSTOP (`stop`). Names are
+//! `step.moment`; [`NAMES`] holds them all, so that a test can visit each.
+
+/// Every failpoint, in the order of a micro-batch.
+pub const NAMES: [&str; 9] = [
+    "plan.before",
+    "plan.after",
+    "files.after",
+    "letters.before",
+    "letters.after",
+    "sink.before",
+    "sink.after",
+    "log.after",
+    "stream.opened",
+];
+
+/// A failpoint: `failpoint!("sink.before")`.
+#[macro_export]
+macro_rules! failpoint {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        {
+            const { assert!($crate::failpoint::is_known($name), "add the failpoint to NAMES") };
+            $crate::failpoint::hit($name);
+        }
+    };
+}
+
+/// Whether `name` is listed; evaluated when the program is compiled.
+pub const fn is_known(name: &str) -> bool {
+    let mut index = 0;
+    while index < NAMES.len() {
+        if same(NAMES[index].as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < a.len() {
+        if a[index] != b[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// Comes by a failpoint.
+#[cfg(feature = "failpoints")]
+pub fn hit(name: &str) {
+    use std::collections::HashMap;
+    use std::sync::{LazyLock, Mutex, PoisonError};
+
+    struct Armed {
+        signal: i32,
+        at: u64,
+        hits: u64,
+    }
+    static ARMED: LazyLock<Mutex<HashMap<String, Armed>>> = LazyLock::new(|| {
+        let text = std::env::var("ALLUVIA_FAILPOINTS").unwrap_or_default();
+        let armed = text.split(',').filter_map(|entry| {
+            let (name, action) = entry.trim().split_once('=')?;
+            let (action, at) = action.split_once('@').unwrap_or((action, "1"));
+            let signal = match action {
+                "kill" => libc::SIGKILL,
+                "stop" => libc::SIGSTOP,
+                other => panic!("failpoint {name} has an unknown action {other}"),
+            };
+            let at = at.parse().unwrap_or_else(|_| panic!("failpoint {name} has no number of hits"));
+            Some((name.to_owned(), Armed { signal, at, hits: 0 }))
+        });
+        Mutex::new(armed.collect())
+    });
+    let signal = {
+        let mut armed = ARMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(point) = armed.get_mut(name) else { return };
+        point.hits += 1;
+        (point.hits == point.at).then_some(point.signal)
+    };
+    if let Some(signal) = signal {
+        eprintln!("{{\"event\":\"failpoint\",\"name\":\"{name}\"}}");
+        // SAFETY: kill(2) on ourselves with a valid signal number has no memory effects.
+        unsafe { libc::kill(libc::getpid(), signal) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_a_step_and_a_moment() {
+        for name in NAMES {
+            assert!(is_known(name));
+            assert_eq!(name.split('.').count(), 2, "{name}");
+        }
+        assert!(!is_known("plan"));
+    }
+}

@@ -1,0 +1,168 @@
+//! One run of a planned batch over all lanes: what is written by it, and nothing of it committed.
+//!
+//! Only a [`Planned`] batch can be run, only a [`Written`] one committed: the compiler keeps the order
+//! of the durable steps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use super::lane::{Attempt, Counts, Lane, LaneOutput};
+use super::stop::Stop;
+use crate::checkpoint::Planned;
+use crate::model::{Error, OffsetRange, Result};
+use crate::sink::DeadLetterRows;
+use crate::source::LostRange;
+use crate::source::kafka::plan_lanes;
+use crate::table::files::WriterSettings;
+use crate::table::{AddedFile, FileWriter};
+
+/// Batches of fewer offsets than this use one encoder: they make one file, not one per lane.
+const ONE_ENCODER_OFFSETS: i64 = 128 * 1024;
+/// How often a waiting stream looks whether it was asked to stop.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// A batch whose files are whole and durable, and named by no commit yet.
+pub struct Written {
+    planned: Planned,
+    attempt: String,
+    files: Vec<AddedFile>,
+    letters: Vec<AddedFile>,
+    lost: Vec<LostRange>,
+    counts: Counts,
+}
+
+impl Written {
+    /// The batch.
+    pub fn planned(&self) -> &Planned {
+        &self.planned
+    }
+
+    /// The run's id, part of every file name.
+    pub fn attempt(&self) -> &str {
+        &self.attempt
+    }
+
+    /// Offsets that were gone.
+    pub fn lost(&self) -> &[LostRange] {
+        &self.lost
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Takes the files of dead letters out, for the commit that comes first.
+    pub fn take_letters(&mut self) -> Vec<AddedFile> {
+        std::mem::take(&mut self.letters)
+    }
+
+    /// Takes the files of rows out, for the sink's commit.
+    pub fn take_files(&mut self) -> Vec<AddedFile> {
+        std::mem::take(&mut self.files)
+    }
+}
+
+/// Runs a planned batch.
+///
+/// # Errors
+/// The first error of a lane; the others are stopped. `Unavailable` with nothing said if the stop's
+/// patience (`shutdownTimeout`) ends first: the batch is abandoned and will be run again.
+pub fn run(
+    lanes: &[Lane],
+    planned: Planned,
+    attempt: Attempt,
+    min_partitions: Option<u32>,
+    stop: &Stop,
+    patience: Duration,
+) -> Result<Written> {
+    let ranges = planned.start().ranges_to(&planned.plan().end)?;
+    let offsets: i64 = ranges.iter().map(OffsetRange::len).sum();
+    let attempt = Arc::new(Attempt { gather: offsets < ONE_ENCODER_OFFSETS, ..attempt });
+    let shares = plan_lanes(&ranges, lanes.len(), min_partitions);
+    let (done, results) = bounded(lanes.len());
+    let mut waiting = 0;
+    for (number, share) in shares.into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
+        lanes[number].give(&attempt, number, share, &done)?;
+        waiting += 1;
+    }
+    drop(done);
+    let mut outputs: Vec<LaneOutput> = Vec::with_capacity(waiting);
+    let mut failure: Option<Error> = None;
+    // Every lane drops its end of the channel when it is done, whatever came of it.
+    loop {
+        match results.recv_timeout(GLANCE) {
+            Ok(Ok(output)) => outputs.push(output),
+            Ok(Err(error)) => {
+                attempt.cancel.store(true, Ordering::Relaxed);
+                failure.get_or_insert(error);
+            }
+            Err(RecvTimeoutError::Timeout) => give_up_if_asked(&attempt.cancel, stop, patience),
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    if outputs.len() < waiting {
+        return Err(Error::internal("a lane ended without a result"));
+    }
+    gather(planned, &attempt, outputs)
+}
+
+fn give_up_if_asked(cancel: &Arc<AtomicBool>, stop: &Stop, patience: Duration) {
+    if stop.abandoned(patience) {
+        cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Puts the lanes' outputs together; rows that were handed back are written by one encoder.
+fn gather(planned: Planned, attempt: &Attempt, outputs: Vec<LaneOutput>) -> Result<Written> {
+    let mut written = Written {
+        planned,
+        attempt: attempt.rows.attempt.clone(),
+        files: Vec::new(),
+        letters: Vec::new(),
+        lost: Vec::new(),
+        counts: Counts::default(),
+    };
+    let (mut rows, mut letters) = (Vec::new(), Vec::new());
+    for output in outputs {
+        written.counts.add(&output.counts);
+        written.files.extend(output.files);
+        written.letters.extend(output.letter_files);
+        written.lost.extend(output.lost);
+        rows.extend(output.gathered);
+        letters.extend(output.letters);
+    }
+    if let Some((settings, of)) = &attempt.dead_letters {
+        if !written.lost.is_empty() {
+            let mut lost = DeadLetterRows::default();
+            for range in &written.lost {
+                lost.push_lost(&range.range, &range.to_string(), of);
+            }
+            letters.push(lost.finish()?);
+        }
+        written.letters.extend(write_gathered(settings, &letters)?);
+    }
+    written.files.extend(write_gathered(&attempt.rows, &rows)?);
+    Ok(written)
+}
+
+/// The number that stands in for a lane's in the name of a gathered file.
+const GATHERED: usize = 99_999;
+
+fn write_gathered(settings: &WriterSettings, rows: &[RecordBatch]) -> Result<Vec<AddedFile>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut writer = FileWriter::new(settings.clone(), GATHERED)?;
+    for rows in rows {
+        writer.write(rows)?;
+    }
+    writer.finish()
+}

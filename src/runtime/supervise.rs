@@ -1,0 +1,122 @@
+//! What an error means for a stream: run again, or end. Streams do not take each other down.
+
+use std::thread;
+use std::time::Duration;
+
+use super::start::{self, Surroundings};
+use super::stream::{Memory, Stream};
+use crate::config::{RestartPolicy, StreamConfig};
+use crate::model::{Error, Result};
+use crate::observe::Reporter;
+use crate::source::Source;
+use crate::source::kafka::KafkaSource;
+
+/// The longest wait between two attempts.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// How a stream ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The stream.
+    pub name: String,
+    /// Its last error, if it did not end by itself or by a stop.
+    pub result: Result<()>,
+}
+
+/// Runs all streams, each on a thread of its own, until every one has ended.
+pub fn run_all(streams: &[StreamConfig], around: &Surroundings, reporter: &Reporter) -> Vec<Ended> {
+    thread::scope(|scope| {
+        let running: Vec<_> = streams
+            .iter()
+            .map(|config| {
+                let started = thread::Builder::new()
+                    .name(format!("stream-{}", config.name))
+                    .spawn_scoped(scope, move || supervise(config, around, reporter));
+                (config.name.clone(), started)
+            })
+            .collect();
+        running
+            .into_iter()
+            .map(|(name, started)| {
+                let result = match started {
+                    Err(e) => Err(Error::unavailable("cannot start a thread for the stream").source(e)),
+                    Ok(thread) => {
+                        thread.join().unwrap_or_else(|_| Err(Error::internal("the stream's thread panicked")))
+                    }
+                };
+                Ended { name, result }
+            })
+            .collect()
+    })
+}
+
+/// Runs one stream, again and again as its policy says, until it ends for good.
+fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) -> Result<()> {
+    let mut memory = Memory::default();
+    let mut failures = 0;
+    loop {
+        let committed = memory.committed;
+        let Err(error) = run_once(config, around, reporter, &mut memory) else {
+            tracing::info!(stream = config.name, "the stream has ended");
+            return Ok(());
+        };
+        if around.stop.requested() && error.kind().retries() {
+            tracing::warn!(stream = config.name, %error, "stopped in the middle of a micro-batch; the next start runs it again");
+            return Ok(());
+        }
+        failures = if memory.committed > committed { 1 } else { failures + 1 };
+        if !error.kind().retries() || failures > config.restart.max_attempts {
+            tracing::error!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed");
+            return Err(error);
+        }
+        let pause = backoff(config.restart, failures);
+        tracing::warn!(
+            stream = config.name,
+            kind = error.kind().name(),
+            %error,
+            attempt = failures,
+            of = config.restart.max_attempts,
+            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "the stream is started again after a pause"
+        );
+        if around.stop.wait(pause) {
+            return Ok(());
+        }
+    }
+}
+
+fn run_once(
+    config: &StreamConfig,
+    around: &Surroundings,
+    reporter: &Reporter,
+    memory: &mut Memory,
+) -> Result<()> {
+    let source: Box<dyn Source> = Box::new(KafkaSource::open(&config.source.kafka)?);
+    let opened = start::open(config, source, around)?;
+    crate::failpoint!("stream.opened");
+    Stream::new(config, around, reporter, memory, opened).run()
+}
+
+/// Doubling from the policy's backoff to a minute, with full jitter above half.
+fn backoff(policy: RestartPolicy, failures: u32) -> Duration {
+    let doubled = policy.backoff.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let ceiling = doubled.min(BACKOFF_MAX);
+    ceiling.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_a_minute() {
+        let policy = RestartPolicy { max_attempts: 99, backoff: Duration::from_secs(1) };
+        let within = |failures, low, high| {
+            let pause = backoff(policy, failures).as_secs_f64();
+            assert!((low..=high).contains(&pause), "{failures}: {pause}");
+        };
+        within(1, 0.5, 1.0);
+        within(3, 2.0, 4.0);
+        within(40, 30.0, 60.0);
+    }
+}

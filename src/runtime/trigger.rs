@@ -1,0 +1,74 @@
+//! When the next micro-batch starts. Pure: clocks are handed in.
+//!
+//! Source: Spark's `ProcessingTimeExecutor` and `Trigger`. Boundaries of an interval are aligned to
+//! the Unix epoch, the first batch starts at once, a missed boundary is not made up.
+
+use std::time::Duration;
+
+use crate::config::Trigger;
+
+/// Offsets of one micro-batch where neither a trigger nor `maxOffsetsPerTrigger` is given: what is
+/// committed at once after a long stop.
+pub const DEFAULT_BATCH_OFFSETS: u64 = 5_000_000;
+
+/// How long a stream that found nothing waits before it looks again.
+pub const POLLING_DELAY: Duration = Duration::from_millis(20);
+
+/// The wait between a micro-batch that started at `started_ms` and the next one, seen at `now_ms`
+/// (both milliseconds since the Unix epoch).
+pub fn pause(trigger: Trigger, min_commit_interval: Duration, started_ms: i64, now_ms: i64) -> Duration {
+    let next_ms = match trigger {
+        Trigger::ProcessingTime(interval) if !interval.is_zero() => {
+            let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
+            (started_ms.div_euclid(interval) + 1).saturating_mul(interval)
+        }
+        Trigger::AsSoonAsPossible => {
+            started_ms.saturating_add(i64::try_from(min_commit_interval.as_millis()).unwrap_or(i64::MAX))
+        }
+        Trigger::ProcessingTime(_) | Trigger::Once | Trigger::AvailableNow => started_ms,
+    };
+    Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0))
+}
+
+/// How many offsets the next micro-batch may span.
+pub fn batch_limit(trigger: Trigger, max_offsets_per_trigger: Option<u64>) -> Option<u64> {
+    match (trigger, max_offsets_per_trigger) {
+        (Trigger::Once, _) => None,
+        (_, Some(max)) => Some(max),
+        (Trigger::AsSoonAsPossible, None) => Some(DEFAULT_BATCH_OFFSETS),
+        (_, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_ms(trigger: Trigger, started_ms: i64, now_ms: i64) -> u128 {
+        pause(trigger, Duration::from_secs(1), started_ms, now_ms).as_millis()
+    }
+
+    #[test]
+    fn intervals_are_aligned_and_missed_ones_not_made_up() {
+        let trigger = Trigger::ProcessingTime(Duration::from_secs(1));
+        assert_eq!(wait_ms(trigger, 12_435, 12_500), 500);
+        assert_eq!(wait_ms(trigger, 12_435, 15_027), 0);
+        assert_eq!(wait_ms(trigger, 18_010, 18_310), 690);
+        assert_eq!(wait_ms(Trigger::ProcessingTime(Duration::ZERO), 1, 2), 0);
+    }
+
+    #[test]
+    fn without_a_trigger_commits_keep_their_distance() {
+        assert_eq!(wait_ms(Trigger::AsSoonAsPossible, 1_000, 1_100), 900);
+        assert_eq!(wait_ms(Trigger::AsSoonAsPossible, 1_000, 2_100), 0);
+        assert_eq!(wait_ms(Trigger::AvailableNow, 1_000, 1_100), 0);
+    }
+
+    #[test]
+    fn once_ignores_limits_and_only_the_default_trigger_has_one_of_its_own() {
+        assert_eq!(batch_limit(Trigger::Once, Some(5)), None);
+        assert_eq!(batch_limit(Trigger::AvailableNow, Some(5)), Some(5));
+        assert_eq!(batch_limit(Trigger::AvailableNow, None), None);
+        assert_eq!(batch_limit(Trigger::AsSoonAsPossible, None), Some(DEFAULT_BATCH_OFFSETS));
+    }
+}

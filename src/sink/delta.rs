@@ -1,0 +1,288 @@
+//! Appending a stream's rows to a Delta table.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::config::DeltaSink;
+use crate::model::{Error, OffsetRange, Offsets, Result};
+use crate::storage::Store;
+use crate::table::files::WriterSettings;
+use crate::table::schema::{Alignment, Fit};
+use crate::table::{AddedFile, Append, Appended, DeltaTable, OwnCommit, WriterBudget, history};
+
+/// A data file is closed at this size.
+pub const TARGET_FILE_BYTES: usize = 128 * 1024 * 1024;
+
+/// The table of a stream, ready to be appended to.
+pub struct DeltaAppend {
+    table: DeltaTable,
+    alignment: Alignment,
+    /// The checkpoint of the table's log that is being written, if one is.
+    upkeep: Option<JoinHandle<()>>,
+}
+
+/// What a micro-batch's commit says beside its files.
+#[derive(Debug, Clone)]
+pub struct BatchCommit {
+    /// The stream's id.
+    pub query_id: String,
+    /// The micro-batch.
+    pub batch_id: i64,
+    /// The run of the batch.
+    pub attempt: String,
+    /// Where the batch starts.
+    pub start: Offsets,
+    /// Where it ends.
+    pub end: Offsets,
+    /// The watermark of the next batch.
+    pub next_watermark_ms: i64,
+    /// Hash of what decides results.
+    pub definition: String,
+    /// Offsets that were gone before they could be read (`failOnDataLoss: false`).
+    pub lost: Vec<OffsetRange>,
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub enum Landed {
+    /// Our files are the batch.
+    Ours {
+        /// The table's version.
+        version: u64,
+    },
+    /// Another run of the batch was first; ours is dropped.
+    Theirs {
+        /// Its commit, if the log still holds it.
+        commit: Option<OwnCommit>,
+    },
+}
+
+impl DeltaAppend {
+    /// Opens the stream's table, makes it if it is not there, and checks that the stream fits it.
+    ///
+    /// # Errors
+    /// `Config`, naming the column or key, if the stream can't be written to the table.
+    pub fn open(sink: &DeltaSink, store: &Store, handle: &Handle, stream: &SchemaRef) -> Result<DeltaAppend> {
+        for column in &sink.partition_by {
+            if stream.index_of(column).is_err() {
+                return Err(Error::config(format!("sink.partitionBy names {column}, which is no column of the stream"))
+                    .hint(format!("the columns are {}", names(stream))));
+            }
+        }
+        if sink.partition_by.len() >= stream.fields().len() {
+            return Err(Error::config("sink.partitionBy names every column; a table needs one that is not partitioned by"));
+        }
+        let mut table = match DeltaTable::open(store, handle)? {
+            Some(table) => table,
+            None => DeltaTable::create(store, handle, stream, &sink.partition_by, &sink.table_properties)?,
+        };
+        if !sink.partition_by.is_empty() && table.partition_columns() != sink.partition_by {
+            return Err(Error::config(format!(
+                "table {} is partitioned by [{}], sink.partitionBy says [{}]",
+                store.url(),
+                table.partition_columns().join(", "),
+                sink.partition_by.join(", ")
+            ))
+            .hint("leave sink.partitionBy out to write to the table as it is"));
+        }
+        let alignment = Self::align(&mut table, stream, sink.merge_schema)?;
+        Ok(DeltaAppend { table, alignment, upkeep: None })
+    }
+
+    fn align(table: &mut DeltaTable, stream: &SchemaRef, merge_schema: bool) -> Result<Alignment> {
+        let name = table.store().url().to_string();
+        match Alignment::of(stream, &table.arrow_schema()?, &name)? {
+            Fit::Fits(alignment) => Ok(alignment),
+            Fit::Lacks(columns) if merge_schema => {
+                table.add_columns(&columns)?;
+                match Alignment::of(stream, &table.arrow_schema()?, &name)? {
+                    Fit::Fits(alignment) => Ok(alignment),
+                    Fit::Lacks(_) => Err(Error::internal("the columns were added and are not there")),
+                }
+            }
+            Fit::Lacks(columns) => {
+                let lacking: Vec<&str> = columns.iter().map(|c| c.name().as_str()).collect();
+                Err(Error::config(format!(
+                    "table {name} has no column {}; it has {}",
+                    lacking.join(", "),
+                    names(&table.arrow_schema()?)
+                ))
+                .hint("set sink.mergeSchema: true to add them, or change source.value.schema"))
+            }
+        }
+    }
+
+    /// The table.
+    pub fn table(&mut self) -> &mut DeltaTable {
+        &mut self.table
+    }
+
+    /// How the stream's columns become the table's.
+    pub fn alignment(&self) -> &Alignment {
+        &self.alignment
+    }
+
+    /// What the lanes of an attempt need to write files.
+    ///
+    /// # Errors
+    /// `Config` if the kernel can't write the table.
+    pub fn writers(&self, attempt: &str, handle: &Handle, budget: &Arc<WriterBudget>) -> Result<WriterSettings> {
+        Ok(WriterSettings {
+            store: self.table.store().clone(),
+            handle: handle.clone(),
+            engine: Arc::clone(self.table.engine()),
+            state: self.table.write_state()?,
+            schema: Arc::clone(self.alignment.target()),
+            partition_columns: self.table.partition_columns().to_vec(),
+            attempt: attempt.to_owned(),
+            budget: Arc::clone(budget),
+            target_file_bytes: TARGET_FILE_BYTES,
+        })
+    }
+
+    /// The stream's transaction and, if the log still holds it, its newest commit.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::transaction`].
+    pub fn newest(&mut self, query_id: &str) -> Result<(Option<i64>, Option<OwnCommit>)> {
+        let transaction = self.table.transaction(query_id)?;
+        let commit = match transaction {
+            Some(_) => history::newest_commit_of(&self.table, query_id)?,
+            None => None,
+        };
+        Ok((transaction, commit))
+    }
+
+    /// Whether the table forgets transactions after a while.
+    pub fn forgets_transactions(&self) -> bool {
+        self.table.properties().contains_key("delta.setTransactionRetentionDuration")
+    }
+
+    /// Commits a micro-batch: its files and the stream's transaction in one version.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::append`].
+    pub fn commit(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+        let append = Append {
+            query_id: batch.query_id.clone(),
+            batch_id: batch.batch_id,
+            attempt: batch.attempt.clone(),
+            files,
+            replaces: Vec::new(),
+            checkpoint: batch.to_json(),
+        };
+        self.land(&append)
+    }
+
+    /// Commits a micro-batch in the place of an earlier run of it, whose files leave the table in the
+    /// same version.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::append`]; `Corrupt` if the earlier run's commit is no longer in the log.
+    pub fn replace(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+        let replaces = history::files_of_batch(&self.table, &batch.query_id, batch.batch_id)?;
+        let append = Append {
+            query_id: batch.query_id.clone(),
+            batch_id: batch.batch_id,
+            attempt: batch.attempt.clone(),
+            files,
+            replaces,
+            checkpoint: batch.to_json(),
+        };
+        self.land(&append)
+    }
+
+    fn land(&mut self, append: &Append) -> Result<Landed> {
+        Ok(match self.table.append(append)? {
+            Appended::Ours(version) => Landed::Ours { version },
+            Appended::Theirs(commit) => Landed::Theirs { commit },
+        })
+    }
+
+    /// Starts the table's upkeep where it is due, and afterwards forgets what it covered. Between two
+    /// micro-batches, never on the commit path, and never a reason to stop.
+    pub fn upkeep(&mut self, handle: &Handle) {
+        if self.upkeep.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.upkeep = None;
+            if let Err(error) = self.table.shorten() {
+                tracing::warn!(%error, "the table's log could not be read anew");
+            }
+        }
+        if self.upkeep.is_none()
+            && let Some(upkeep) = self.table.upkeep_due()
+        {
+            self.upkeep = Some(handle.spawn_blocking(move || {
+                if let Err(error) = upkeep.run() {
+                    tracing::warn!(%error, "the table's log could not be checkpointed; the next interval tries again");
+                }
+            }));
+        }
+    }
+}
+
+impl BatchCommit {
+    fn to_json(&self) -> Map<String, Value> {
+        let object = |offsets: &Offsets| -> Value {
+            serde_json::from_str(&offsets.to_json()).expect("offsets print as JSON")
+        };
+        let mut info = Map::new();
+        info.insert("queryId".into(), self.query_id.clone().into());
+        info.insert("batchId".into(), self.batch_id.into());
+        info.insert("startOffset".into(), object(&self.start));
+        info.insert("endOffset".into(), object(&self.end));
+        info.insert("nextBatchWatermarkMs".into(), self.next_watermark_ms.into());
+        info.insert("definition".into(), self.definition.clone().into());
+        if !self.lost.is_empty() {
+            let ranges: Vec<Value> = self.lost.iter().map(lost_json).collect();
+            info.insert("lostRanges".into(), Value::Array(ranges));
+        }
+        info
+    }
+}
+
+fn lost_json(range: &OffsetRange) -> Value {
+    json!({
+        "topic": range.partition.topic.as_ref(),
+        "partition": range.partition.partition,
+        "from": range.from,
+        "upto": range.upto,
+    })
+}
+
+/// The end offsets that a commit of this stream says; `None` for one of Spark.
+///
+/// # Errors
+/// `Corrupt` if they are not in Spark's form.
+pub fn end_of(commit: &OwnCommit) -> Result<Option<Offsets>> {
+    offsets_of(commit, "endOffset")
+}
+
+/// The start offsets that a commit of this stream says; `None` for one of Spark.
+///
+/// # Errors
+/// `Corrupt` if they are not in Spark's form.
+pub fn start_of(commit: &OwnCommit) -> Result<Option<Offsets>> {
+    offsets_of(commit, "startOffset")
+}
+
+fn offsets_of(commit: &OwnCommit, key: &str) -> Result<Option<Offsets>> {
+    let Some(value) = commit.checkpoint.as_ref().and_then(|info| info.get(key)) else { return Ok(None) };
+    Offsets::from_json(&value.to_string()).map(Some).map_err(|e| {
+        Error::corrupt(format!("commit {} of the table says unreadable offsets", commit.version)).source(e)
+    })
+}
+
+/// The definition that the batch of a commit ran with.
+pub fn definition_of(commit: &OwnCommit) -> String {
+    let said = commit.checkpoint.as_ref().and_then(|info| info.get("definition")).and_then(Value::as_str);
+    said.unwrap_or_default().to_owned()
+}
+
+fn names(schema: &SchemaRef) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    names.join(", ")
+}
