@@ -1,0 +1,71 @@
+//! What became of a message, and why a bad one is bad.
+//!
+//! The only thing the decoder says of a single message. Carries names and positions, never values.
+
+use std::fmt;
+
+/// What became of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is a row now.
+    Row,
+    /// It is malformed, and what could be read of it is a row now (PERMISSIVE).
+    KeptMalformed(Rejection),
+    /// It is no row; the decoder is as it was before. Where it goes is the caller's business: to the
+    /// dead letters, nowhere (DROPMALFORMED), or the stream stops (FAILFAST).
+    Rejected(Rejection),
+    /// It was not looked at, as the batch is full: `finish` it and push the message again. An empty
+    /// batch is never full.
+    Full,
+}
+
+/// Why a message is malformed or refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The kind of fault.
+    pub code: RejectionCode,
+    /// The path of the first field that is at fault, dotted, if a field is.
+    pub field: Option<String>,
+    /// What is wrong, without any value of the message.
+    pub message: String,
+}
+
+/// Kinds of faults; the names are stable and stand in dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RejectionCode {
+    /// The text is no JSON object of the kind the schema wants.
+    MalformedRecord,
+    /// A field's value cannot be read as its type, or its text is no JSON.
+    CannotParseField,
+    /// A column declared NOT NULL would be null.
+    NotNullViolation,
+    /// The message does not fit into what a batch can hold.
+    RecordTooLarge,
+}
+
+impl RejectionCode {
+    /// The name in dead letters and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            RejectionCode::MalformedRecord => "MALFORMED_RECORD",
+            RejectionCode::CannotParseField => "CANNOT_PARSE_FIELD",
+            RejectionCode::NotNullViolation => "NOT_NULL_VIOLATION",
+            RejectionCode::RecordTooLarge => "RECORD_TOO_LARGE",
+        }
+    }
+
+    /// Whether Spark's parser, too, calls such a record malformed; a broken NOT NULL is our own rule.
+    pub fn is_malformed(self) -> bool {
+        matches!(self, RejectionCode::MalformedRecord | RejectionCode::CannotParseField)
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.name())?;
+        if let Some(field) = &self.field {
+            write!(f, " in field {field}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
