@@ -40,8 +40,13 @@ pub fn read(
     stream: &str,
 ) -> Option<ClientProperties> {
     let mut given = Given { by_name: BTreeMap::new(), client: BTreeMap::new() };
+    let mut resolved = true;
     for entry in entries {
-        given.take(reader, entry, path, stream);
+        resolved &= given.take(reader, entry, path, stream).is_some();
+    }
+    if !resolved {
+        // What belongs together can only be judged when all of it is known.
+        return None;
     }
     if !given.by_name.contains_key("bootstrap.servers") {
         reader.problems.add(origin, path, "the option kafka.bootstrap.servers is missing");
@@ -70,23 +75,28 @@ struct Given {
 }
 
 impl Given {
-    /// Looks a property up in the lists and keeps it if it is honoured.
-    fn take(&mut self, reader: &mut Reader<'_>, entry: &Entry, path: &str, stream: &str) {
+    /// Looks a property up in the lists and keeps it if it is honoured; `None` if its value cannot be had.
+    fn take(&mut self, reader: &mut Reader<'_>, entry: &Entry, path: &str, stream: &str) -> Option<()> {
         let place = join(path, &entry.key);
         let name = entry.key["kafka.".len()..].to_lowercase();
         let full = format!("kafka.{name}");
         match option_lists::find(option_lists::KAFKA, &name) {
-            Some(row) if !reader.usable(row, &full, entry, &place, stream) => return,
+            Some(row) if !reader.usable(row, &full, entry, &place, stream) => return Some(()),
             Some(_) => {}
             None if CONSUMER_PROPERTIES.contains(&name.as_str()) => {}
-            None => return unknown(reader, &name, entry, &place),
+            None => {
+                unknown(reader, &name, entry, &place);
+                return Some(());
+            }
         }
         if self.by_name.contains_key(&name) {
             let text = format!("the option {full} is given twice; its case does not matter");
             reader.problems.add(&entry.origin, &place, text);
-        } else if let Some(text) = reader.text(&entry.node, &place, &full) {
+        } else {
+            let text = reader.text(&entry.node, &place, &full)?;
             self.by_name.insert(name, text);
         }
+        Some(())
     }
 
     fn take_special(&mut self, name: &str) -> Option<Text> {

@@ -39,8 +39,11 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> O
         given.insert(row.name, text);
     }
     let client = kafka_client::read(reader, &properties, &node.origin, path, stream);
+    let named = ["subscribe", "subscribePattern", "assign"];
+    let named: Vec<&str> =
+        named.into_iter().filter(|name| spark.iter().any(|e| e.key.eq_ignore_ascii_case(name))).collect();
     let mut options = Options { reader, given };
-    let subscription = options.subscription(node, path);
+    let subscription = options.subscription(&named, node, path);
     let starting = options.starting(stream);
     if let (Some(subscription), Some((starting, text))) = (&subscription, &starting) {
         options.check_named(subscription, starting, text.as_ref());
@@ -124,12 +127,8 @@ impl Options<'_, '_> {
     }
 
     /// Exactly one of the three.
-    fn subscription(&mut self, node: &Node, path: &str) -> Option<Subscription> {
-        let names: Vec<&str> = ["subscribe", "subscribePattern", "assign"]
-            .into_iter()
-            .filter(|name| self.given.contains_key(name))
-            .collect();
-        match names[..] {
+    fn subscription(&mut self, named: &[&str], node: &Node, path: &str) -> Option<Subscription> {
+        match *named {
             ["subscribe"] => self.parsed("subscribe", topics).map(Subscription::Topics),
             ["subscribePattern"] => self.pattern().map(Subscription::Pattern),
             ["assign"] => self.parsed("assign", assignment).map(Subscription::Assign),
@@ -139,7 +138,7 @@ impl Options<'_, '_> {
                 None
             }
             _ => {
-                let text = format!("{} exclude each other", names.join(" and "));
+                let text = format!("{} exclude each other", named.join(" and "));
                 let hint = "give exactly one of subscribe, subscribePattern and assign";
                 self.reader.problems.add_with_hint(&node.origin, path, text, hint);
                 None

@@ -66,7 +66,7 @@ pub static STREAM: Section = Section {
         ),
         optional(
             "trigger",
-            "When a micro-batch starts: `{processingTime: 5 seconds}`, `availableNow` or `once`. Absent (or `asSoonAsPossible`): when the last one is done.",
+            "When a micro-batch starts: `{processingTime: 5 seconds}` (or just `5 seconds`), `availableNow` or `once`. Absent (or `asSoonAsPossible`): when the last one is done.",
         ),
         required("checkpointLocation", "A URL or path; one checkpoint serves one stream."),
         optional("outputMode", "`append`, which is the default."),

@@ -27,6 +27,8 @@ pub mod reference;
 mod secrets;
 mod stream;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 pub use environment::VARIABLES;
 pub use kafka::KafkaOptions;

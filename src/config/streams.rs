@@ -312,18 +312,18 @@ fn trigger(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Trigger> 
         if let Some((_, trigger)) = words.iter().find(|(w, _)| w.eq_ignore_ascii_case(text.value.trim())) {
             return Some(*trigger);
         }
-        reader.refuse(&text, "expected availableNow, once or {processingTime: 5 seconds}");
-        return None;
+        return reader.parse(&text, |text| match processing_time(text) {
+            Err(why) if why.contains("month or year") => Err(why),
+            Err(_) => {
+                Err("expected availableNow, once, asSoonAsPossible or an interval such as 5 seconds".into())
+            }
+            trigger => trigger,
+        });
     }
     let fields = reader.fields(node, path, &keys::TRIGGER)?;
     let given = ["processingTime", "availableNow", "once"].map(|key| fields.node(key).map(|_| key));
     match given.into_iter().flatten().collect::<Vec<_>>()[..] {
-        ["processingTime"] => fields.parsed(reader, "processingTime", |text| {
-            // Spark counts milliseconds here.
-            let time = quantity::duration(text, false)?;
-            let ms = u64::try_from(time.as_millis()).map_err(|_| "the time is too long")?;
-            Ok(Trigger::ProcessingTime(Duration::from_millis(ms)))
-        }),
+        ["processingTime"] => fields.parsed(reader, "processingTime", processing_time),
         [word] => fields.parsed(reader, word, |text| match quantity::boolean(text)? {
             true if word == "once" => Ok(Trigger::Once),
             true => Ok(Trigger::AvailableNow),
@@ -342,6 +342,13 @@ fn trigger(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Trigger> 
             None
         }
     }
+}
+
+/// Spark counts milliseconds here and cuts what is finer.
+fn processing_time(text: &str) -> Result<Trigger, String> {
+    let time = quantity::duration(text, false)?;
+    let ms = u64::try_from(time.as_millis()).map_err(|_| "the time is too long")?;
+    Ok(Trigger::ProcessingTime(Duration::from_millis(ms)))
 }
 
 fn output_mode(reader: &mut Reader<'_>, text: &Text) {
