@@ -80,7 +80,7 @@ impl Fill {
             }
         }
         (0..self.partitions as i32).try_fold(0, |held, partition| {
-            let (low, high) = admin.inner().fetch_watermarks(&self.topic, partition, BOUND)?;
+            let (low, high) = bounds(&admin, &self.topic, partition)?;
             Ok(held + (high - low) as u64)
         })
     }
@@ -108,5 +108,16 @@ impl Fill {
             }
         }
         Ok(producer.flush(BOUND)?)
+    }
+}
+
+/// Log start and end of a partition; a topic made just now may have no leader for a moment.
+fn bounds(admin: &AdminClient<DefaultClientContext>, topic: &str, partition: i32) -> Outcome<(i64, i64)> {
+    let start = Instant::now();
+    loop {
+        match admin.inner().fetch_watermarks(topic, partition, BOUND) {
+            Err(_) if start.elapsed() < BOUND / 10 => std::thread::sleep(Duration::from_millis(20)),
+            answer => return Ok(answer?),
+        }
     }
 }

@@ -153,7 +153,7 @@ fn schema() -> Arc<Schema> {
         column("humidity", DataType::Float64),
         column("battery", DataType::Int32),
         column("seq", DataType::Int64),
-        column("event_time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))),
+        column("event_time", DataType::Timestamp(TimeUnit::Microsecond, Some("+00:00".into()))),
         column("location", DataType::Struct(location)),
     ]))
 }
