@@ -44,6 +44,14 @@ impl RowDecoder {
         &self.schema
     }
 
+    /// Fixes the clock for what follows: microseconds since the Unix epoch, the same for every run of
+    /// a micro-batch. It gives the day to a time of day without a date.
+    pub fn set_now(&mut self, micros: i64) {
+        if let Some(decoder) = &mut self.value {
+            decoder.set_now(micros);
+        }
+    }
+
     /// Rows built and not handed out.
     pub fn rows(&self) -> usize {
         self.rows

@@ -44,6 +44,8 @@ pub struct Attempt {
     pub dead_letters: Option<(WriterSettings, DeadLetters)>,
     /// What becomes of malformed records.
     pub rejected: Rejected,
+    /// When the batch was planned, in microseconds: the batch's clock.
+    pub now_micros: i64,
     /// Whether rows are handed back instead of written.
     pub gather: bool,
     /// Set when the attempt is given up.
@@ -176,6 +178,7 @@ impl Worker {
         let attempt = job.attempt.as_ref();
         let mut share = Share::new(attempt, job.lane);
         let (decoder, letters) = (&mut self.decoder, &mut self.letters);
+        decoder.set_now(attempt.now_micros);
         let report = self.reader.read(&job.ranges, &attempt.cancel, &mut |record| {
             share.take(record, decoder, letters)
         })?;

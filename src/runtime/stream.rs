@@ -306,6 +306,7 @@ impl<'a> Stream<'a> {
             alignment: self.opened.sink.alignment().clone(),
             dead_letters,
             rejected: self.opened.recipe.rejected,
+            now_micros: planned.plan().timestamp_ms.saturating_mul(1000),
             gather: false,
             cancel: Arc::new(AtomicBool::new(false)),
         };

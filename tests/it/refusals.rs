@@ -1,0 +1,91 @@
+//! What is wrong is said, with the place and the mend, and nothing is written.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::rig::{Alluvia, Broker, Ended, Message};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+fn yaml(bootstrap: &str, topic: &str, schema: &str) -> String {
+    format!(
+        "streams:
+  - name: refused
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{bootstrap}', subscribe: '{topic}', startingOffsets: earliest }}
+      value: {{ format: json, schema: '{schema}' }}
+    sink: {{ format: delta, path: ./table }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+    restart: {{ maxAttempts: 0 }}
+"
+    )
+}
+
+fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
+    let ended: Ended = Alluvia::run(yaml, folder).wait(BOUND);
+    assert_eq!(ended.code(), code, "{}", ended.stderr);
+    for text in says {
+        assert!(ended.stderr.contains(text), "no `{text}` in:\n{}", ended.stderr);
+    }
+}
+
+fn nothing_written(folder: &Path) {
+    assert!(!folder.join("table").exists(), "a table was made");
+    assert!(!folder.join("checkpoint/offsets").exists(), "a plan was written");
+}
+
+#[test]
+fn a_broker_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(&yaml("127.0.0.1:1", "t", "a INT"), folder.path(), 3, &["127.0.0.1:1", "kafka.bootstrap.servers"]);
+    nothing_written(folder.path());
+}
+
+#[test]
+fn a_topic_that_is_not_there() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    refused(&yaml(broker.bootstrap(), "no-such-topic", "a INT"), folder.path(), 2, &["no-such-topic"]);
+    nothing_written(folder.path());
+}
+
+#[test]
+fn a_schema_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    refused(&yaml("127.0.0.1:1", "t", "a INT, b TEXT"), folder.path(), 2, &["TEXT", "source.value.schema"]);
+    nothing_written(folder.path());
+}
+
+#[test]
+fn an_unknown_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = yaml("127.0.0.1:1", "t", "a INT").replace("subscribe:", "subscirbe:");
+    refused(&text, folder.path(), 2, &["subscirbe", "did you mean subscribe", "stream.yaml:5"]);
+    nothing_written(folder.path());
+}
+
+#[test]
+fn a_table_with_another_schema_and_a_checkpoint_of_another_stream() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("refused", 1);
+    broker.produce(&topic, [Message::new(r#"{"a":1}"#)]);
+    let first = yaml(broker.bootstrap(), &topic, "a INT");
+    Alluvia::run(&first, folder.path()).wait(BOUND).success();
+    let log = || std::fs::read_dir(folder.path().join("table/_delta_log")).unwrap().count();
+    let before = log();
+
+    let other_type = yaml(broker.bootstrap(), &topic, "a STRING").replace("./checkpoint", "./checkpoint2");
+    refused(&other_type, folder.path(), 2, &["column a is STRING in the stream but INT in table"]);
+    let other_column = yaml(broker.bootstrap(), &topic, "a INT, b INT").replace("./checkpoint", "./checkpoint2");
+    refused(&other_column, folder.path(), 2, &["has no column b", "sink.mergeSchema"]);
+    assert!(!folder.path().join("checkpoint2").exists());
+
+    let other_stream = first.replace("name: refused", "name: another");
+    refused(&other_stream, folder.path(), 2, &["belongs to stream refused, not to stream another"]);
+    let second_name = first.replace("path: ./table", "path: ./table2");
+    refused(&second_name, folder.path(), 7, &["is gone"]);
+    assert_eq!(log(), before);
+}
