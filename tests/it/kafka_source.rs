@@ -10,8 +10,14 @@ use alluvia::config::kafka::{
     GroupId, Isolation, KafkaOptions, StartingOffsets, Subscription, TimestampStrategy,
 };
 use alluvia::model::{Error, Kind, OffsetRange, Offsets, TopicPartition};
-use alluvia::source::kafka::{KafkaSource, LANE_MEMORY_BYTES, LaneReader, LossReason, ReadReport, losses};
-use rdkafka::Offset;
+use alluvia::source::kafka::{
+    KafkaSource, LANE_MEMORY_BYTES, LaneReader, LossReason, ReadReport, limit, losses, plan_lanes,
+};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use crate::rig::{Broker, Message};
 
@@ -410,6 +416,101 @@ fn a_topic_deleted_while_it_is_read_is_an_error_in_bounded_time() {
 }
 
 #[test]
+fn a_deleted_topic_is_noticed_by_the_next_question() {
+    let Some(broker) = Broker::shared() else { return };
+    let (topic, other) = (broker.topic("gone", 2), broker.topic("stays", 1));
+    for topics in [vec![topic.as_str(), other.as_str()], vec![topic.as_str()]] {
+        let source = KafkaSource::open(&options(broker, &topics)).unwrap();
+        let known = source.latest(&Offsets::default()).unwrap().end;
+        broker.delete_topic(&topic);
+        quickly(Duration::from_secs(20), "a question about a deleted topic", || {
+            let latest = source.latest(&known).unwrap();
+            assert_eq!(latest.vanished.len(), 2);
+            assert_eq!(latest.end.0.len(), topics.len() - 1);
+        });
+        broker.create_topic(&topic, 2, &[]);
+    }
+}
+
+/// All records of a topic by a reader that is not ours: one plain consumer.
+fn oracle(broker: &Broker, topic: &str, ends: &BTreeMap<i32, i64>, isolation: Isolation) -> Rows {
+    let consumer: BaseConsumer = broker
+        .client()
+        .set("group.id", "oracle")
+        .set("isolation.level", isolation.as_str())
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let mut list = TopicPartitionList::new();
+    for &partition in ends.keys() {
+        list.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    let (mut rows, mut ended) = (Rows::new(), 0);
+    while ended < ends.len() {
+        match consumer.poll(Duration::from_secs(10)).expect("the oracle reads to the end") {
+            Ok(message) => {
+                let value = String::from_utf8_lossy(message.payload().unwrap()).into_owned();
+                rows.entry(message.partition()).or_default().push((message.offset(), value));
+            }
+            Err(KafkaError::PartitionEOF(_)) => ended += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    rows
+}
+
+#[test]
+fn lanes_with_split_partitions_read_what_a_plain_consumer_reads() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("lanes", 3);
+    let mut random = SmallRng::seed_from_u64(3);
+    let id = format!("{topic}-tx");
+    for round in 0..60 {
+        let transaction = broker.transaction(&id);
+        for partition in 0..3 {
+            let count = random.random_range(0..[400, 60, 3][partition as usize]);
+            let value = |n| Message::new(format!("{round}-{n}")).partition(partition);
+            transaction.produce(&topic, (0..count).map(value));
+        }
+        if random.random_bool(0.6) {
+            transaction.commit()
+        } else {
+            transaction.abort()
+        }
+        broker.produce(&topic, [Message::new(format!("{round}")).partition(round % 3)]);
+    }
+    for isolation in [Isolation::ReadUncommitted, Isolation::ReadCommitted] {
+        let mut options = options(broker, &[&topic]);
+        options.isolation = isolation;
+        let source = KafkaSource::open(&options).unwrap();
+        let latest = source.latest(&Offsets::default()).unwrap().end;
+        let mut at = source.initial_offsets().unwrap();
+        let mut readers: Vec<LaneReader> = (0..3).map(|_| reader(&options)).collect();
+        let mut got = Rows::new();
+        while at != latest {
+            let end = limit(&at, &latest, Some(random.random_range(1..900)));
+            // More partitions wanted than there are splits ranges that would not be worth it.
+            let split = random.random_bool(0.5).then_some(9);
+            let plan = plan_lanes(&at.ranges_to(&end).unwrap(), 3, split);
+            for (lane, ranges) in plan.iter().enumerate() {
+                let (rows, _) = read(&mut readers[lane], ranges).unwrap();
+                for (partition, rows) in rows {
+                    assert!(rows.windows(2).all(|w| w[0].0 < w[1].0));
+                    got.entry(partition).or_default().extend(rows);
+                }
+            }
+            at = end;
+        }
+        // Pieces of a partition come by lane, not by offset; each lane's own order was checked above.
+        got.values_mut().for_each(|rows| rows.sort());
+        let ends = latest.0.iter().map(|(p, &end)| (p.partition, end)).collect();
+        assert_eq!(got, oracle(broker, &topic, &ends, isolation), "{isolation:?}");
+    }
+}
+
+#[test]
 fn partitions_that_are_added_are_found_and_start_at_their_first_offset() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("added", 1);
@@ -529,6 +630,17 @@ fn a_read_rides_out_a_broker_restart_but_not_more_than_the_poll_timeout() {
     let mut reader = reader(&options);
     let (rows, _) = read(&mut reader, &[range(&topic, 0, 0, 50)]).unwrap();
     assert_eq!(rows[&0], dense(0..50));
+    broker.produce(&topic, numbered(1, 0..200_000));
+    let mut next = 0;
+    for step in 0..40 {
+        let (rows, _) = read(&mut reader, &[range(&topic, 1, next, next + 5000)]).unwrap();
+        assert_eq!(rows[&1], dense(next..next + 5000));
+        next += 5000;
+        if step == 10 || step == 20 {
+            broker.kill();
+            broker.start();
+        }
+    }
     broker.produce(&topic, numbered(0, 50..60));
     broker.kill();
     thread::scope(|scope| {

@@ -14,7 +14,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use regex::Regex;
 use tracing::{debug, warn};
 
-use super::client::{self, Events, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_missing, is_refusal};
+use super::client::{self, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_missing, is_refusal};
 use super::loss::Latest;
 use super::native::{
     self, Client, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
@@ -210,9 +210,16 @@ impl KafkaSource {
         native::serve(&self.client);
         let committed_only = self.options.isolation == Isolation::ReadCommitted;
         let hopeless = self.hopeless();
-        let answers = list_offsets(&self.client, asked, committed_only, REQUEST_TIMEOUT, &hopeless)
-            .map_err(|error| failed(&self.options, &self.client, "list offsets", &error))?;
-        self.client.client_events().forget();
+        let answers = match list_offsets(&self.client, asked, committed_only, REQUEST_TIMEOUT, &hopeless) {
+            Ok(answers) => answers,
+            // The brokers answer, but know a leader of none of the partitions.
+            Err(error) if error.code == RDKafkaErrorCode::NoEnt && !hopeless() => {
+                let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
+                asked.iter().map(|(partition, _)| (partition.clone(), Err(unknown))).collect()
+            }
+            Err(error) => return Err(failed(&self.options, &self.client, "list offsets", &error)),
+        };
+        self.client.context().forget();
         if let Some((partition, Err(code))) = answers
             .iter()
             .find(|(_, answer)| answer.is_err_and(|code| is_forbidden(code) || is_refusal(code)))
@@ -227,7 +234,7 @@ impl KafkaSource {
     /// Whether more waiting is in vain: the login is refused, or no broker has been up for seconds.
     fn hopeless(&self) -> impl Fn() -> bool {
         let since = Instant::now();
-        move || match self.client.client_events().trouble() {
+        move || match self.client.context().trouble() {
             Some(trouble) if is_refusal(trouble.code) => true,
             Some(trouble) if trouble.code == RDKafkaErrorCode::SSL => since.elapsed() > ALL_DOWN_PATIENCE,
             Some(trouble) if trouble.code == RDKafkaErrorCode::AllBrokersDown => {
@@ -292,7 +299,7 @@ impl KafkaSource {
         let hopeless = self.hopeless();
         let topics = describe_topics(&self.client, names, REQUEST_TIMEOUT, &hopeless)
             .map_err(|error| failed(&self.options, &self.client, "describe the topics", &error))?;
-        self.client.client_events().forget();
+        self.client.context().forget();
         Ok(topics)
     }
 

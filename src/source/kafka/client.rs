@@ -5,12 +5,13 @@
 //! `tracing` (target `librdkafka`), never with a secret: librdkafka prints no credential, and properties
 //! are named here without their values.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
+use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{Level, debug, enabled, warn};
 use uuid::Uuid;
@@ -78,7 +79,8 @@ pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
 /// Large fetches when there is much, an answer at once when there is little; the queue is refilled as
 /// soon as it has room (librdkafka's own second of backoff costs a factor of three).
 fn lane_defaults(config: &mut ClientConfig, queue_bytes: usize) {
-    let fetch_bytes = (queue_bytes / 2).clamp(1 << 20, 8 << 20);
+    // Small against the queue: what is fetched too early for one batch waits in memory for the next one.
+    let fetch_bytes = (queue_bytes / 16).clamp(256 << 10, 8 << 20);
     let queue_kbytes = (queue_bytes / 1024).clamp(1024, 2_097_151);
     config
         .set("fetch.min.bytes", "1")
@@ -86,7 +88,7 @@ fn lane_defaults(config: &mut ClientConfig, queue_bytes: usize) {
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "100")
         .set("max.partition.fetch.bytes", fetch_bytes.to_string())
-        .set("fetch.max.bytes", (fetch_bytes * 2).to_string())
+        .set("fetch.max.bytes", (fetch_bytes * 4).to_string())
         .set("queued.min.messages", "10000000")
         .set("queued.max.messages.kbytes", queue_kbytes.to_string())
         .set("reconnect.backoff.max.ms", "1000");
@@ -127,6 +129,8 @@ pub(super) struct Trouble {
 #[derive(Default)]
 pub(super) struct ClientEvents {
     latest: Mutex<Option<Trouble>>,
+    worked: AtomicBool,
+    stray: AtomicBool,
 }
 
 impl ClientEvents {
@@ -135,9 +139,20 @@ impl ClientEvents {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets past trouble, because something worked since.
+    /// The brokers answered: past trouble is over.
     pub(super) fn forget(&self) {
+        self.worked.store(true, Ordering::Relaxed);
         *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A message lost its way to the queue it belongs to.
+    pub(super) fn note_stray(&self) {
+        self.stray.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a message lost its way since this was last asked.
+    pub(super) fn take_stray(&self) -> bool {
+        self.stray.swap(false, Ordering::Relaxed)
     }
 
     /// Keeps trouble; a refused login or certificate is not hidden by the lost connection that follows.
@@ -209,7 +224,7 @@ pub(super) fn is_missing(code: RDKafkaErrorCode) -> bool {
 
 /// The error for a request that got no answer, or whose answer is a refusal, by its consequence.
 pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error: &RequestError) -> Error {
-    let trouble = client.client_events().trouble();
+    let trouble = client.context().trouble();
     let telling = trouble.as_ref().filter(|t| is_refusal(t.code) || t.code == RDKafkaErrorCode::SSL);
     let (code, text) = match telling.or(trouble.as_ref().filter(|_| is_silence(error.code))) {
         Some(trouble) => (trouble.code, trouble.text.as_str()),
@@ -220,7 +235,8 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
         return Error::config(format!("Kafka at {brokers} refuses the login, cannot {what}: {text}"))
             .hint("check kafka.security.protocol, kafka.sasl.mechanism and kafka.sasl.jaas.config");
     }
-    if code == RDKafkaErrorCode::SSL {
+    // Once TLS has worked, a broken handshake is a broker that restarts.
+    if code == RDKafkaErrorCode::SSL && !client.context().worked.load(Ordering::Relaxed) {
         return Error::config(format!("TLS with Kafka at {brokers} fails, cannot {what}: {text}")).hint(
             "check kafka.security.protocol, kafka.ssl.truststore.location and the certificate's names",
         );
@@ -248,19 +264,6 @@ fn is_silence(code: RDKafkaErrorCode) -> bool {
 
 /// The longest that a request to the brokers is waited for.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Reaches the callbacks of a client.
-pub(super) trait Events {
-    /// The client's callbacks.
-    fn client_events(&self) -> &ClientEvents;
-}
-
-impl Events for Client {
-    fn client_events(&self) -> &ClientEvents {
-        use rdkafka::consumer::Consumer;
-        self.client().context()
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -12,6 +12,7 @@
 //! `kafka.metadata.max.age.ms` is), a deleted one at the next trigger.
 
 mod admin;
+mod assignment;
 mod client;
 mod lanes;
 mod limit;
@@ -20,6 +21,7 @@ mod native;
 mod reader;
 mod slot;
 mod source;
+mod stall;
 mod start;
 #[cfg(test)]
 mod testing;

@@ -100,6 +100,7 @@ impl<M> Slot<M> {
         self.wanted = offset;
         self.seen = offset;
         self.marked = i64::MIN;
+        self.position_at_assign = i64::MIN;
     }
 
     /// The partition is not assigned any more; a range being read stays open at `seen`.

@@ -1,0 +1,253 @@
+//! What a reader does when no record comes: ends that no record shows, and everything that can be wrong with a
+//! partition while it is read.
+//!
+//! Each wait here is bounded: by the end-of-partition event or the client's position, by asking whether the
+//! partition still exists, and at last by `kafkaConsumer.pollTimeoutMs`.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
+use tracing::{debug, warn};
+
+use super::client::{self, failed, is_forbidden, is_missing, is_refusal};
+use super::loss::{LossReason, LostRange, judge};
+use super::native::{self, Message, RequestError};
+use super::reader::{LaneReader, Progress};
+use crate::model::{Error, OffsetRange, Result};
+
+/// After how long without progress it is asked whether the partitions still exist, and again after twice
+/// that, and so on; a partition that librdkafka has forgotten is placed anew then.
+pub(super) const STALL: Duration = Duration::from_secs(5);
+/// How long a login that is refused again and again is believed to mend itself.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
+/// How often one read may place a partition anew because the brokers contradict themselves.
+const RESTARTS_MAX: u32 = 8;
+/// The longest wait for an answer about a partition in trouble.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl LaneReader {
+    /// Serves the client's main queue. `works`: something has just come, so past trouble is over.
+    pub(super) fn serve(&mut self, now: Instant, works: bool) -> Result<()> {
+        self.served = now;
+        native::serve(&self.assignment.client);
+        if works {
+            self.assignment.client.context().forget();
+        }
+        self.mend_strays()
+    }
+
+    /// A partition that was made anew inside the client lost its way to our queue: what came is gone, and the
+    /// client's position with it, so every open range goes on from what was seen, and the rest is dropped.
+    fn mend_strays(&mut self) -> Result<()> {
+        if !self.assignment.client.context().take_stray() {
+            return Ok(());
+        }
+        debug!("the Kafka client made a partition anew: all are placed again");
+        let slots = &self.assignment.slots;
+        let places: Vec<(usize, i64)> =
+            self.assignment.open().into_iter().map(|at| (at, slots[at].seen())).collect();
+        self.assignment.release(&self.assignment.assigned())?;
+        self.assignment.place(&places)
+    }
+
+    /// Nothing came: looks for ends that no record shows, and for reasons why nothing comes.
+    pub(super) fn idle(&mut self, progress: &mut Progress, now: Instant) -> Result<()> {
+        self.mend_strays()?;
+        for (at, position) in self.assignment.positions() {
+            if self.assignment.slots[at].pass_position(position) {
+                progress.last = now;
+                self.close_if_ended(at, progress);
+            }
+        }
+        let silent = now.duration_since(progress.last);
+        if progress.open == 0 || silent < STALL.min(self.options.poll_timeout) {
+            return Ok(());
+        }
+        let trouble = self.assignment.client.context().trouble();
+        if silent >= REFUSED_PATIENCE && trouble.is_some_and(|t| is_refusal(t.code)) {
+            return Err(self.silence("fetch messages"));
+        }
+        if silent >= self.options.poll_timeout {
+            return Err(self.timed_out(silent));
+        }
+        if silent >= progress.next_stall {
+            progress.next_stall = silent * 2;
+            self.look_into_stall(progress)?;
+        }
+        Ok(())
+    }
+
+    fn silence(&self, what: &str) -> Error {
+        let error =
+            RequestError { code: RDKafkaErrorCode::OperationTimedOut, text: "no answer in time".to_owned() };
+        failed(&self.options, &self.assignment.client, what, &error)
+    }
+
+    fn timed_out(&self, silent: Duration) -> Error {
+        let open = self.assignment.slots.iter().filter_map(|slot| Some((slot, slot.upto?)));
+        let ranges: Vec<String> =
+            open.map(|(slot, upto)| format!("{} [{}, {upto})", slot.partition, slot.seen())).collect();
+        let why =
+            self.assignment.client.context().trouble().map_or(String::new(), |t| format!(": {}", t.text));
+        let shown = ranges.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+        let more = if ranges.len() > 5 { format!(" and {} more", ranges.len() - 5) } else { String::new() };
+        Error::unavailable(format!(
+            "Kafka at {} brought nothing for {} s of {shown}{more}{why}",
+            client::brokers(&self.options),
+            silent.as_secs()
+        ))
+        .hint("check the brokers, or raise kafkaConsumer.pollTimeoutMs")
+    }
+
+    /// An event instead of a record: the end of the partition, or what is wrong with it.
+    pub(super) fn take_error(&mut self, at: usize, message: &Message, progress: &mut Progress) -> Result<()> {
+        let Some(code) = message.error() else { return Ok(()) };
+        let slot = &mut self.assignment.slots[at];
+        slot.mark(message.offset());
+        if code == RDKafkaErrorCode::PartitionEOF {
+            if slot.assigned {
+                slot.pass(message.offset());
+            }
+            self.close_if_ended(at, progress);
+            return Ok(());
+        }
+        let out_of_range = matches!(
+            code,
+            RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::LogTruncation
+                | RDKafkaErrorCode::OffsetOutOfRange
+        );
+        debug!(partition = %slot.partition, offset = message.offset(), error = message.error_text(), "fetch");
+        if slot.upto.is_none() {
+            // Only the prefetch is hit: the read that wants the partition will find out.
+            let assigned = slot.assigned && (out_of_range || is_missing(code));
+            return if assigned { self.assignment.release(&[at]) } else { Ok(()) };
+        }
+        if out_of_range {
+            return self.out_of_range(at, progress);
+        }
+        if is_missing(code) {
+            return self.look_into(&[at], progress);
+        }
+        self.assignment.client.context().keep(code, &message.error_text());
+        let (partition, offset, text) = (slot.partition.clone(), message.offset(), message.error_text());
+        match code {
+            RDKafkaErrorCode::BadMessage
+            | RDKafkaErrorCode::BadCompression
+            | RDKafkaErrorCode::InvalidMessage
+            | RDKafkaErrorCode::NotImplemented => Err(Error::data(format!(
+                "offset {offset} of partition {partition} cannot be decoded: {text}"
+            ))),
+            RDKafkaErrorCode::MessageSizeTooLarge => Err(Error::config(format!(
+                "the message at offset {offset} of partition {partition} is too large to fetch: {text}"
+            ))
+            .hint("raise kafka.receive.message.max.bytes and kafka.max.partition.fetch.bytes")),
+            code if is_forbidden(code) => Err(self.silence(&format!("read partition {partition}"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next offset is not in the log: below its start, or behind its end.
+    fn out_of_range(&mut self, at: usize, progress: &mut Progress) -> Result<()> {
+        let slot = &self.assignment.slots[at];
+        let (partition, next) = (slot.partition.clone(), slot.seen());
+        let Some(upto) = slot.upto else { return Ok(()) };
+        let bounds =
+            self.assignment.client.fetch_watermarks(&partition.topic, partition.partition, ASK_TIMEOUT);
+        let (start, end) = match bounds {
+            Ok(bounds) => bounds,
+            Err(error) => {
+                debug!(%error, %partition, "the bounds of the partition are not known");
+                return self.look_into(&[at], progress);
+            }
+        };
+        if (start..=end).contains(&next) {
+            return self.restart(at);
+        }
+        let range = |to| OffsetRange { partition: partition.clone(), from: next, upto: to };
+        let lost = if next < start {
+            LostRange { range: range(start.min(upto)), reason: LossReason::AgedOut, found: Some(start) }
+        } else {
+            LostRange { range: range(upto), reason: LossReason::PartitionOffsetChanged, found: Some(end) }
+        };
+        let go_on = lost.range.upto;
+        self.lose(lost, progress)?;
+        if go_on < upto {
+            return self.assignment.place(&[(at, go_on)]);
+        }
+        self.give_up_range(at, progress)
+    }
+
+    fn lose(&self, lost: LostRange, progress: &mut Progress) -> Result<()> {
+        let lost = [lost];
+        judge(&lost, self.options.fail_on_data_loss)?;
+        let [lost] = lost;
+        warn!(%lost, "offsets are lost");
+        progress.report.lost.push(lost);
+        Ok(())
+    }
+
+    /// The rest of the range is lost.
+    fn give_up_range(&mut self, at: usize, progress: &mut Progress) -> Result<()> {
+        if self.assignment.slots[at].assigned {
+            self.assignment.release(&[at])?;
+        }
+        self.assignment.slots[at].close();
+        progress.open -= 1;
+        Ok(())
+    }
+
+    fn restart(&mut self, at: usize) -> Result<()> {
+        let slot = &mut self.assignment.slots[at];
+        slot.restarts += 1;
+        let (restarts, next) = (slot.restarts, slot.seen());
+        if restarts > RESTARTS_MAX {
+            return Err(Error::unavailable(format!(
+                "Kafka does not let offset {next} of partition {} be read, though it is in the log",
+                slot.partition
+            )));
+        }
+        self.assignment.place(&[(at, next)])
+    }
+
+    fn look_into_stall(&mut self, progress: &mut Progress) -> Result<()> {
+        let open = self.assignment.open();
+        debug!(partitions = open.len(), "nothing comes: the brokers are asked whether the partitions exist");
+        self.look_into(&open, progress)
+    }
+
+    /// Asks whether partitions of open ranges still exist; those that do are placed anew.
+    fn look_into(&mut self, slots: &[usize], progress: &mut Progress) -> Result<()> {
+        let mut names: Vec<String> =
+            slots.iter().map(|&at| self.assignment.slots[at].partition.topic.to_string()).collect();
+        names.sort();
+        names.dedup();
+        let topics = match native::describe_topics(&self.assignment.client, &names, ASK_TIMEOUT, &|| false) {
+            Ok(topics) => topics,
+            Err(error) => {
+                debug!(error = error.text, "the brokers do not say whether the partitions exist");
+                return Ok(());
+            }
+        };
+        for &at in slots {
+            let slot = &self.assignment.slots[at];
+            let (partition, from) = (slot.partition.clone(), slot.seen());
+            let Some(upto) = slot.upto else { continue };
+            let Some(topic) = topics.iter().find(|topic| *topic.name == *partition.topic) else { continue };
+            let gone = match &topic.partitions {
+                Ok(numbers) => !numbers.contains(&partition.partition),
+                Err(code) => is_missing(*code),
+            };
+            if gone {
+                let range = OffsetRange { partition, from, upto };
+                let lost = LostRange { range, reason: LossReason::PartitionDeleted, found: None };
+                self.lose(lost, progress)?;
+                self.give_up_range(at, progress)?;
+            } else {
+                self.assignment.place(&[(at, from)])?;
+            }
+        }
+        Ok(())
+    }
+}
