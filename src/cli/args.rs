@@ -1,13 +1,14 @@
-//! The command line: what can be asked for, as `clap` structures, and how flags become settings.
+//! The command line: what can be asked for, as `clap` structures.
 //!
-//! Nothing is done here. Help texts are for people who know Spark; `docs/reference/cli.md` is
+//! Nothing is done here; [`settings`] turns flags into settings of a stream. Help texts are for people who know Spark; `docs/reference/cli.md` is
 //! generated from them.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::Setting;
+mod settings;
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -18,7 +19,8 @@ Examples:
 Exit codes: 0 ended or stopped as asked, 2 configuration, 3 a service is unavailable, 4 conflict,
 5 another owner runs the stream, 6 data, 7 damaged files, 70 a defect of Alluvia.
 
-Environment: ALLUVIA_LOG, ALLUVIA_LOG_FORMAT, ALLUVIA_MEMORY_LIMIT, ALLUVIA_LANES, ALLUVIA_SHUTDOWN_TIMEOUT.";
+Environment: ALLUVIA_LOG, ALLUVIA_LOG_FORMAT, ALLUVIA_MEMORY_LIMIT, ALLUVIA_LANES,
+ALLUVIA_SHUTDOWN_TIMEOUT, ALLUVIA_OWNER.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -26,14 +28,16 @@ Examples:
   alluvia run a.yaml b.yaml --trigger availableNow
   ALLUVIA_MEMORY_LIMIT=1g alluvia run ingest.yaml
 
-SIGTERM or Ctrl-C finishes the running batch within shutdownTimeout, else abandons it, which is safe; a
-second signal stops at once. Both exit with 0.";
+SIGTERM or Ctrl-C finishes the running batch within shutdownTimeout, else abandons it, which is
+safe; a second signal stops at once. Both exit with 0.";
 
 const INGEST_EXAMPLES: &str = "\
 Examples:
   alluvia ingest --bootstrap-servers localhost:9092 --topic device-events \\
-      --schema 'event_id STRING, temperature DOUBLE, event_time TIMESTAMP' --table ./lake/device_events
-  alluvia ingest --bootstrap-servers localhost:9092 --topic raw --table ./lake/raw --trigger '5 seconds'
+      --schema 'event_id STRING, temperature DOUBLE, event_time TIMESTAMP' \\
+      --table ./lake/device_events
+  alluvia ingest --bootstrap-servers localhost:9092 --topic raw --table ./lake/raw \\
+      --trigger '5 seconds'
   alluvia ingest … --option kafka.security.protocol=SASL_SSL --option kafka.sasl.mechanism=PLAIN \\
       --option 'kafka.sasl.jaas.config=${env:JAAS}' --print-config > stream.yaml
 
@@ -44,8 +48,8 @@ Examples:
   alluvia check config/ingest.yaml
   alluvia check config/ingest.yaml --output json
 
-Checks the file, then broker, login, topics, the table's schema and whether the storage can be written;
-says what is wrong and which key mends it. Exit code 0: a run would start.";
+Checks the file, then broker, login, topics, the table's schema and whether the storage can be
+written; says what is wrong and which key mends it. Exit code 0: a run would start.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -132,7 +136,7 @@ pub enum Command {
     Run(RunArgs),
     /// Run one stream from flags alone: by default all there is now, then stop
     #[command(after_help = INGEST_EXAMPLES)]
-    Ingest(IngestArgs),
+    Ingest(Box<IngestArgs>),
     /// See it work: an embedded broker, generated device events, a local Delta table
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
@@ -163,6 +167,9 @@ pub struct RunArgs {
     pub trigger: Option<String>,
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// Wait for another process that runs a stream to end, instead of leaving with exit code 5
+    #[arg(long)]
+    pub wait_for_lease: bool,
     /// Print the configuration that the layers add up to, secrets masked, and stop
     #[arg(long)]
     pub print_config: bool,
@@ -223,7 +230,7 @@ pub struct IngestArgs {
     pub checkpoint: Option<String>,
     /// Any other option of the Kafka source; may be repeated
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub options: Vec<(String, String)>,
+    pub options: Vec<KeyValue>,
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Print the same stream as a stream file, secrets masked, and stop
@@ -281,7 +288,7 @@ pub struct SchemaInferArgs {
     pub records: u64,
     /// Any other option of the Kafka source; may be repeated
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
-    pub options: Vec<(String, String)>,
+    pub options: Vec<KeyValue>,
     #[command(flatten)]
     pub output: OutputArgs,
 }
@@ -377,196 +384,24 @@ pub struct CompletionsArgs {
     pub shell: clap_complete::Shell,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// An option of the Kafka source; its value may be a secret.
+#[derive(Clone)]
+pub struct KeyValue {
+    pub key: String,
+    pub value: String,
+}
+
+impl fmt::Debug for KeyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.key)
+    }
+}
+
+fn key_value(text: &str) -> Result<KeyValue, String> {
     match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok(KeyValue { key: key.trim().to_owned(), value: value.to_owned() })
+        }
         _ => Err("expected KEY=VALUE".into()),
-    }
-}
-
-impl RunArgs {
-    /// What the flags say about every stream.
-    pub fn settings(&self) -> Vec<Setting> {
-        let mut settings = self.limits.settings();
-        settings.extend(self.trigger.as_ref().map(|t| Setting::text("--trigger", &["trigger"], t)));
-        settings
-    }
-}
-
-impl LimitArgs {
-    fn settings(&self) -> Vec<Setting> {
-        let limits = [
-            ("--memory-limit", "memoryLimit", &self.memory_limit),
-            ("--lanes", "lanes", &self.lanes),
-            ("--shutdown-timeout", "shutdownTimeout", &self.shutdown_timeout),
-        ];
-        let given = limits.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_ref()?)));
-        given.map(|(flag, key, value)| Setting::text(flag, &[key], value)).collect()
-    }
-}
-
-impl IngestArgs {
-    /// The stream that the flags describe.
-    pub fn settings(&self) -> Vec<Setting> {
-        let table = self.table.trim_end_matches('/');
-        let name = self.name.clone().unwrap_or_else(|| last_part(table).to_owned());
-        let checkpoint = self.checkpoint.clone().unwrap_or_else(|| format!("{table}/_checkpoints/{name}"));
-        let option = |flag, key: &str, value: &str| Setting::text(flag, &["source", "options", key], value);
-        let mut settings = vec![
-            Setting::text("--name", &["name"], name),
-            Setting::text("command line", &["source", "format"], "kafka"),
-            option("--bootstrap-servers", "kafka.bootstrap.servers", &self.bootstrap_servers),
-        ];
-        settings.extend(self.topic.as_ref().map(|topic| option("--topic", "subscribe", topic)));
-        let starts = |(key, _): &(String, String)| {
-            let key = key.to_lowercase();
-            ["startingoffsets", "startingtimestamp", "startingoffsetsbytimestamp"].contains(&key.as_str())
-        };
-        let default = (!self.options.iter().any(starts)).then_some("earliest");
-        if let Some(starting) = self.starting_offsets.as_deref().or(default) {
-            settings.push(option("--starting-offsets", "startingOffsets", starting));
-        }
-        settings.extend(self.options.iter().map(|(key, value)| option("--option", key, value)));
-        if let Some(schema) = &self.schema {
-            let schema = match schema.strip_prefix('@') {
-                Some(file) => format!("${{file:{file}}}"),
-                None => schema.clone(),
-            };
-            settings.push(Setting::text("--schema", &["source", "value", "format"], "json"));
-            settings.push(Setting::text("--schema", &["source", "value", "schema"], schema));
-        }
-        if let Some(mode) = &self.mode {
-            settings.push(Setting::text("--mode", &["source", "value", "mode"], mode));
-        }
-        if !self.keep.is_empty() {
-            settings.push(Setting::list("--keep", &["source", "value", "keep"], self.keep.clone()));
-        }
-        settings.push(Setting::text("command line", &["sink", "format"], "delta"));
-        settings.push(Setting::text("--table", &["sink", "path"], table));
-        if !self.partition_by.is_empty() {
-            settings.push(Setting::list(
-                "--partition-by",
-                &["sink", "partitionBy"],
-                self.partition_by.clone(),
-            ));
-        }
-        if let Some(dead_letter) = &self.dead_letter {
-            settings.push(Setting::text("--dead-letter", &["deadLetter", "format"], "delta"));
-            settings.push(Setting::text("--dead-letter", &["deadLetter", "path"], dead_letter));
-        }
-        settings.push(Setting::text("--trigger", &["trigger"], &self.trigger));
-        settings.push(Setting::text("--checkpoint", &["checkpointLocation"], checkpoint));
-        settings.extend(self.limits.settings());
-        settings
-    }
-}
-
-fn last_part(table: &str) -> &str {
-    table.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("stream")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-    use std::path::Path;
-
-    use clap::CommandFactory;
-
-    use super::*;
-    use crate::config::{Config, Lookup, SinkConfig, StreamConfig, Trigger, ValueConfig};
-    use crate::model::Result;
-
-    struct Nowhere;
-
-    impl Lookup for Nowhere {
-        fn env(&self, name: &str) -> Option<String> {
-            (name == "JAAS").then(|| "org.apache.kafka.common.security.plain.PlainLoginModule required username=u password=hunter2;".into())
-        }
-
-        fn file(&self, path: &Path) -> io::Result<String> {
-            if path == Path::new("a.ddl") {
-                Ok("a INT\n".into())
-            } else {
-                Err(io::ErrorKind::NotFound.into())
-            }
-        }
-
-        fn current_dir(&self) -> io::Result<PathBuf> {
-            Ok("/work".into())
-        }
-    }
-
-    fn ingest(flags: &str) -> Result<Config> {
-        let words = ["alluvia", "ingest"].into_iter().chain(flags.split_whitespace());
-        match Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{e}")).command {
-            Command::Ingest(args) => Config::from_flags(&args.settings(), &Nowhere),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn stream(flags: &str) -> StreamConfig {
-        ingest(flags).unwrap_or_else(|e| panic!("{flags}: {e}")).streams.remove(0)
-    }
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn ingest_with_the_least_flags_reads_all_there_is_and_keeps_its_checkpoint_with_the_table() {
-        let stream = stream("--bootstrap-servers b:9092 --topic t --table ./lake/events/");
-        assert_eq!(stream.name, "events");
-        assert_eq!(stream.trigger, Trigger::AvailableNow);
-        assert_eq!(stream.source.kafka.starting, crate::config::kafka::StartingOffsets::Earliest);
-        assert_eq!(stream.source.value, ValueConfig::Raw);
-        assert_eq!(stream.checkpoint.as_str(), "file:///work/lake/events/_checkpoints/events");
-        let SinkConfig::Delta(sink) = stream.sink;
-        assert_eq!(sink.url.as_str(), "file:///work/lake/events");
-    }
-
-    #[test]
-    fn every_flag_of_ingest_reaches_the_stream_and_the_printed_file_is_the_same_stream() {
-        let config = ingest(
-            "--bootstrap-servers b:9092 --topic t,u --table az://lake/x --schema @a.ddl --mode FAILFAST \
-             --keep offset,topic --dead-letter /dead --partition-by a,b --starting-offsets latest --trigger 5s \
-             --name n --checkpoint /cp --option kafka.security.protocol=SASL_SSL --option kafka.sasl.mechanism=PLAIN \
-             --option kafka.sasl.jaas.config=${env:JAAS} --memory-limit 1g --lanes 2 --shutdown-timeout 1m",
-        )
-        .unwrap();
-        let stream = &config.streams[0];
-        let ValueConfig::Json(json) = &stream.source.value else { panic!("not JSON") };
-        assert_eq!((json.schema.as_str(), json.keep.len()), ("a INT", 2));
-        assert_eq!(stream.trigger, Trigger::ProcessingTime(std::time::Duration::from_secs(5)));
-        assert_eq!((stream.name.as_str(), stream.checkpoint.as_str()), ("n", "file:///cp"));
-        assert_eq!((stream.memory_limit, stream.lanes), (Some(1 << 30), Some(2)));
-        assert_eq!(stream.source.kafka.client["sasl.password"], "hunter2");
-        let printed = config.to_yaml();
-        assert!(!printed.contains("hunter2") && printed.contains("schema: ${file:a.ddl}"), "{printed}");
-        let again = Config::from_texts(&[("printed".into(), printed)], &[], &Nowhere).unwrap();
-        assert_eq!(again.streams, config.streams);
-    }
-
-    #[test]
-    fn problems_of_ingest_name_the_flag() {
-        let base = "--bootstrap-servers b:9092 --table t";
-        let cases = [
-            (
-                "--topic t --trigger soon",
-                "--trigger: \"soon\": expected availableNow, once, asSoonAsPossible or an interval such as 5 seconds",
-            ),
-            (
-                "--topic t --option maxOffsetsPerTriger=5",
-                "--option: unknown option maxOffsetsPerTriger (did you mean maxOffsetsPerTrigger?)",
-            ),
-            ("--topic t --schema @b.ddl", "--schema: cannot read b.ddl: entity not found"),
-            (
-                "--topic t --option subscribePattern=x",
-                "--bootstrap-servers: subscribe and subscribePattern exclude each other (give exactly one of subscribe, subscribePattern and assign)",
-            ),
-        ];
-        for (flags, message) in cases {
-            assert_eq!(ingest(&format!("{base} {flags}")).unwrap_err().to_string(), message);
-        }
     }
 }

@@ -9,7 +9,7 @@ use super::secrets;
 /// One variable.
 pub struct Variable {
     pub name: &'static str,
-    /// The key of every stream that it sets; `None` if the command line reads it.
+    /// The key of every stream that it sets; `None` if a command reads it.
     pub key: Option<&'static str>,
     pub text: &'static str,
 }

@@ -89,12 +89,10 @@ impl Given {
                 return Some(());
             }
         }
-        if self.by_name.contains_key(&name) {
+        let text = reader.text(&entry.node, &place, &full)?;
+        if self.by_name.insert(name, text).is_some() {
             let text = format!("the option {full} is given twice; its case does not matter");
             reader.problems.add(&entry.origin, &place, text);
-        } else {
-            let text = reader.text(&entry.node, &place, &full)?;
-            self.by_name.insert(name, text);
         }
         Some(())
     }

@@ -2,12 +2,16 @@
 //!
 //! The reader refuses what is not here, and `docs/reference/stream-file.md` is generated from it.
 
+use super::option_lists::{self, OptionRow};
+
 /// The keys that may stand in one mapping.
 pub struct Section {
     /// Where the mapping stands, as the documentation says it.
     pub path: &'static str,
     /// Its keys, in the order in which the documentation shows them.
     pub keys: &'static [Key],
+    /// What may stand under its key `options`.
+    pub options: &'static [OptionRow],
 }
 
 /// One key.
@@ -48,6 +52,7 @@ pub static FILE: Section = Section {
         required("streams", "The streams, a list; all of them run in one process."),
         optional("warehouse", "A URL or path under which `table: NAME` is found. No default."),
     ],
+    options: &[],
 };
 
 /// A stream.
@@ -100,6 +105,7 @@ pub static STREAM: Section = Section {
             "Queries are not there yet: remove it, and every column of the input is written; select and filter when you read the table",
         ),
     ],
+    options: &[],
 };
 
 /// A source.
@@ -116,6 +122,7 @@ pub static SOURCE: Section = Section {
             "Deduplication is not there yet: drop duplicates when you read the table",
         ),
     ],
+    options: option_lists::SOURCE,
 };
 
 /// How values are decoded.
@@ -141,6 +148,7 @@ pub static VALUE: Section = Section {
             "Kafka's columns behind the decoded ones: any of `key`, `value`, `topic`, `partition`, `offset`, `timestamp`, `timestampType`, `headers`. Default: none.",
         ),
     ],
+    options: option_lists::JSON,
 };
 
 /// A sink.
@@ -155,6 +163,7 @@ pub static SINK: Section = Section {
         optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
         later("merge", "Merging is not there yet: remove it, and rows are appended"),
     ],
+    options: option_lists::DELTA,
 };
 
 /// A dead-letter table.
@@ -166,6 +175,7 @@ pub static DEAD_LETTER: Section = Section {
         optional("table", "Instead of `path`: the table's name under `warehouse`."),
         optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
     ],
+    options: &[],
 };
 
 /// A trigger.
@@ -181,6 +191,7 @@ pub static TRIGGER: Section = Section {
         later("continuous", "Continuous processing is not there yet: use processingTime"),
         later("realTime", "Real-time mode is not there yet: use processingTime"),
     ],
+    options: &[],
 };
 
 /// A restart policy.
@@ -196,6 +207,7 @@ pub static RESTART: Section = Section {
             "The wait before the first of them; it doubles, to at most a minute. Default `1 second`.",
         ),
     ],
+    options: &[],
 };
 
 /// Every section, from the outside in.

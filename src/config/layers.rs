@@ -1,9 +1,12 @@
 //! Files, environment and flags, laid over each other and read once.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::document::{self, Node, Origin, Value};
 use super::environment;
+use super::kafka::KafkaOptions;
+use super::kafka_options;
 use super::keys;
 use super::location;
 use super::lookup::Lookup;
@@ -14,14 +17,14 @@ use super::streams;
 use crate::model::{Error, Result};
 
 /// What one flag of the command line says about a stream.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Setting {
     flag: &'static str,
     path: Vec<String>,
     value: SettingValue,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum SettingValue {
     Text(String),
     List(Vec<String>),
@@ -50,6 +53,13 @@ impl Setting {
     }
 }
 
+/// Values may hold secrets.
+impl fmt::Debug for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Setting({} {})", self.flag, self.path.join("."))
+    }
+}
+
 fn owned(path: &[&str]) -> Vec<String> {
     path.iter().map(|key| (*key).to_owned()).collect()
 }
@@ -63,7 +73,9 @@ impl Config {
         let mut texts = Vec::with_capacity(files.len());
         for path in files {
             let text = lookup.file(path).map_err(|cause| {
-                Error::config(format!("read {}", path.display())).source(cause).hint("name a stream file")
+                Error::config(format!("cannot read {}", path.display()))
+                    .source(cause)
+                    .hint("name a stream file")
             })?;
             texts.push((path.display().to_string(), text));
         }
@@ -94,6 +106,24 @@ impl Config {
         let root = Node { origin: Origin::Flag("command line"), value: Value::Null };
         let reader = Reader { lookup, problems: Problems::default(), warnings: Vec::new() };
         finish(reader, vec![(root, "streams[0]".to_owned())], flags)
+    }
+}
+
+impl KafkaOptions {
+    /// A Kafka source from flags alone, those that set `source.options`, and what has no effect.
+    ///
+    /// # Errors
+    /// `Config`, with every problem that was found and the flag that it comes from.
+    pub fn from_flags(flags: &[Setting], lookup: &dyn Lookup) -> Result<(KafkaOptions, Vec<String>)> {
+        let mut root = Node { origin: Origin::Flag("command line"), value: Value::Null };
+        flags.iter().for_each(|flag| flag.lay_over(&mut root));
+        let options = root.get("source").and_then(|source| source.get("options")).unwrap_or(&root);
+        let mut reader = Reader { lookup, problems: Problems::default(), warnings: Vec::new() };
+        let kafka = kafka_options::read(&mut reader, options, "source.options", "of the command line");
+        reader.problems.into_result()?;
+        let kafka = kafka
+            .ok_or_else(|| Error::internal("a source was dropped although no problem of it is known"))?;
+        Ok((kafka, reader.warnings))
     }
 }
 

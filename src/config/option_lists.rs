@@ -224,7 +224,8 @@ pub static KAFKA: &[OptionRow] = &[
     refused("plugin.library.paths", "plug-ins cannot be loaded; remove it"),
 ];
 
-/// Spark's options of JSON (`JSONOptions`); their values are read by the decoder.
+/// Spark's options of JSON (`JSONOptions`); their values are read by the decoder, whose lists
+/// (`decode::json::options`) hold the same names.
 pub static JSON: &[OptionRow] = &[
     honoured("timestampFormat", "A Java pattern; absent: ISO 8601 as Spark reads it."),
     honoured("timestampNTZFormat", "The same for TIMESTAMP_NTZ."),
@@ -249,10 +250,16 @@ pub static JSON: &[OptionRow] = &[
     no_effect("inferTimestamp", "it is for inferring schemas; the schema is given"),
     no_effect("lineSep", "a record is one value, whatever lines it has"),
     no_effect("multiLine", "a record is one value, whatever lines it has"),
+    no_effect("charset", "values are read as UTF-8, as from_json does"),
+    no_effect("encoding", "values are read as UTF-8, as from_json does"),
+    no_effect("preferDate", "it is for inferring schemas; the schema is given"),
+    no_effect("useUnsafeRow", "it is a form of Spark's rows in memory"),
+    no_effect("compression", "it is for writing files"),
+    no_effect("ignoreNullFields", "it is for writing JSON"),
+    no_effect("pretty", "it is for writing JSON"),
+    no_effect("writeNonAsciiCharacterAsCodePoint", "it is for writing JSON"),
     refused("mode", "write it beside schema: value.mode"),
     refused("columnNameOfCorruptRecord", "write it beside schema: value.columnNameOfCorruptRecord"),
-    refused("encoding", "values are UTF-8; convert them before they reach the topic"),
-    refused("charset", "values are UTF-8; convert them before they reach the topic"),
     refused("singleVariantColumn", "VARIANT is not available in this version; use a STRING column"),
 ];
 

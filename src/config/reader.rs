@@ -36,6 +36,7 @@ impl Text {
             (true, true) if !secrets::is_only_references(&self.raw) => "the given value".into(),
             (true, _) => self.raw.clone(),
             (false, true) => "the given value".into(),
+            (false, false) if secrets::url_may_hold_one(&self.value) => "the given value".into(),
             (false, false) => format!("{:?}", self.value),
         }
     }
@@ -65,6 +66,15 @@ impl Reader<'_> {
                     self.problems.add_with_hint(&entry.origin, &place, text, key.text);
                 }
                 Some(_) => {}
+                None if is_option_of(section, &entry.key) => {
+                    let text = format!("unknown key {}", entry.key);
+                    self.problems.add_with_hint(
+                        &entry.origin,
+                        &place,
+                        text,
+                        "it is an option: write it under options",
+                    );
+                }
                 None => {
                     let known = section.keys.iter().filter(|k| k.status != Status::Later).map(|k| k.name);
                     self.unknown("key", &entry.key, &entry.origin, &place, known);
@@ -254,6 +264,11 @@ impl<'n> Fields<'n> {
     ) -> Option<T> {
         self.text(reader, key).and_then(|text| reader.parse(&text, parse))
     }
+}
+
+fn is_option_of(section: &Section, key: &str) -> bool {
+    let property = key.starts_with("kafka.") && !section.options.is_empty();
+    property || option_lists::find(section.options, key).is_some_and(|row| row.list != List::Refused)
 }
 
 /// The path of `key` under `path`.

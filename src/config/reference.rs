@@ -79,33 +79,43 @@ fn spark_options() -> String {
 /// The three lists of one table.
 fn lists(page: &mut String, title: &str, prefix: &str, table: &[OptionRow]) {
     page.push_str(&format!("\n## {title}\n"));
-    let kinds: [(&str, fn(List) -> bool); 3] = [
-        ("Honoured", |l| matches!(l, List::Honoured | List::Renamed(_))),
-        ("Accepted, no effect here", |l| l == List::NoEffect),
-        ("Refused", |l| l == List::Refused),
-    ];
-    for (kind, is_kind) in kinds {
+    for kind in ["Honoured", "Accepted, no effect here", "Refused"] {
         page.push_str(&format!("\n### {kind}\n\n| option | |\n|---|---|\n"));
-        for row in table.iter().filter(|row| is_kind(row.list)) {
-            let renamed = match row.list {
-                List::Renamed(to) => format!("librdkafka: {}. ", to.join(", ")),
-                _ => String::new(),
+        for row in table.iter().filter(|row| title_of(row.list) == kind) {
+            let text = match row.list {
+                List::Honoured => row.text.to_owned(),
+                List::Renamed(to) => format!("Becomes librdkafka's {}. {}", to.join(" and "), row.text),
+                List::NoEffect | List::Refused => sentence(row.text),
             };
-            let text = format!("{renamed}{}", row.text);
             page.push_str(&format!("| `{prefix}{}` | {} |\n", row.name, cell(text.trim())));
         }
     }
 }
 
-/// A text as the cell of a table, its first letter a capital.
-fn cell(text: &str) -> String {
-    let mut chars = text.chars();
-    let capital: String = chars.next().map(|c| c.to_uppercase().collect()).unwrap_or_default();
-    let mut cell = (capital + chars.as_str()).replace('|', "\\|");
-    if !cell.is_empty() && !cell.ends_with(['.', '?', '`']) {
-        cell.push('.');
+fn title_of(list: List) -> &'static str {
+    match list {
+        List::Honoured | List::Renamed(_) => "Honoured",
+        List::NoEffect => "Accepted, no effect here",
+        List::Refused => "Refused",
     }
-    cell
+}
+
+/// A text as the cell of a table.
+fn cell(text: &str) -> String {
+    let end = if text.is_empty() || text.ends_with(['.', '?']) { "" } else { "." };
+    format!("{}{end}", text.replace('|', "\\|"))
+}
+
+/// A reason as a sentence: with a capital, unless it begins with the name of an option.
+fn sentence(reason: &str) -> String {
+    let first = reason.split(' ').next().unwrap_or_default();
+    let mut sentence = reason.to_owned();
+    if first.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+        && let Some(letter) = sentence.get_mut(..1)
+    {
+        letter.make_ascii_uppercase();
+    }
+    sentence
 }
 
 #[cfg(test)]

@@ -110,6 +110,13 @@ pub fn is_secret_name(name: &str) -> bool {
     PARTS.iter().any(|part| name.contains(part)) && !name.ends_with(".url") && !name.ends_with("endpoint")
 }
 
+/// Whether a text looks like a URL with a password or a query, which may be a signature.
+pub fn url_may_hold_one(text: &str) -> bool {
+    let Some((_, rest)) = text.split_once("://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    rest.contains('?') || authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;

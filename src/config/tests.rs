@@ -353,6 +353,11 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
             "options: {replaceWhere: x}",
             "s.yaml:11:17: streams[0].sink.options.replaceWhere: replaceWhere is refused (a stream appends; remove it)",
         ),
+        (
+            "",
+            "mergeSchema: true",
+            "s.yaml:11:7: streams[0].sink.mergeSchema: unknown key mergeSchema (it is an option: write it under options)",
+        ),
         ("", "table: t", "s.yaml:11:14: streams[0].sink.table: table and path exclude each other"),
     ];
     for (stream, sink, expected) in cases {
@@ -392,7 +397,7 @@ fn problems_of_the_file_itself_are_told() {
 
 #[test]
 fn many_problems_come_at_once_and_none_shows_a_secret() {
-    let yaml = "streams:\n  - name: a/b\n    source:\n      format: rate\n      options:\n        kafka.sasl.password: hunter2 ${env:PASSWORD}\n        kafka.security.protocol: TLS\n      watermark: {}\n    sink: {format: postgres, path: 's3://hunter2@x/y'}\n";
+    let yaml = "streams:\n  - name: a/b\n    source:\n      format: rate\n      options:\n        kafka.sasl.password: hunter2 ${env:PASSWORD}\n        kafka.security.protocol: TLS\n      watermark: {}\n    sink: {format: postgres, path: 's3://u:hunter2@x/y'}\n";
     let message = message(yaml);
     assert_eq!(
         message.lines().map(|l| l.trim().split(" (").next().unwrap()).collect::<Vec<_>>(),
@@ -406,10 +411,11 @@ fn many_problems_come_at_once_and_none_shows_a_secret() {
             "s.yaml:7:34: streams[0].source.options.kafka.security.protocol: \"TLS\": expected PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL",
             "s.yaml:6:9: streams[0].source.options: no topics are named",
             "s.yaml:9:20: streams[0].sink.format: format \"postgres\" is not available in this version",
-            "s.yaml:9:36: streams[0].sink.path: \"s3://hunter2@x/y\": s3 is not available in this version; use a local path or an abfss URL",
+            "s.yaml:9:36: streams[0].sink.path: the given value: s3 is not available in this version; use a local path or an abfss URL",
         ],
         "{message}"
     );
+    assert!(!message.contains("hunter2"));
 }
 
 #[test]

@@ -1,0 +1,240 @@
+//! Flags of `run`, `ingest` and `schema infer` as settings of a stream, with the defaults of a one-off run.
+
+use super::{IngestArgs, KeyValue, LimitArgs, RunArgs, SchemaInferArgs};
+use crate::config::Setting;
+
+impl RunArgs {
+    /// What the flags say about every stream.
+    pub fn settings(&self) -> Vec<Setting> {
+        let mut settings = self.limits.settings();
+        settings.extend(self.trigger.as_ref().map(|t| Setting::text("--trigger", &["trigger"], t)));
+        settings
+    }
+}
+
+impl LimitArgs {
+    fn settings(&self) -> Vec<Setting> {
+        let limits = [
+            ("--memory-limit", "memoryLimit", &self.memory_limit),
+            ("--lanes", "lanes", &self.lanes),
+            ("--shutdown-timeout", "shutdownTimeout", &self.shutdown_timeout),
+        ];
+        let given = limits.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_ref()?)));
+        given.map(|(flag, key, value)| Setting::text(flag, &[key], value)).collect()
+    }
+}
+
+impl IngestArgs {
+    /// The stream that the flags describe.
+    pub fn settings(&self) -> Vec<Setting> {
+        let table = self.table.trim_end_matches('/');
+        let name = self.name.clone().unwrap_or_else(|| last_part(table).to_owned());
+        let checkpoint = self.checkpoint.clone().unwrap_or_else(|| format!("{table}/_checkpoints/{name}"));
+        let mut settings = vec![
+            Setting::text("--name", &["name"], name),
+            Setting::text("command line", &["source", "format"], "kafka"),
+            source_option("--bootstrap-servers", "kafka.bootstrap.servers", &self.bootstrap_servers),
+        ];
+        settings.extend(self.topic.as_ref().map(|topic| source_option("--topic", "subscribe", topic)));
+        let starts = |option: &KeyValue| {
+            let key = option.key.to_lowercase();
+            ["startingoffsets", "startingtimestamp", "startingoffsetsbytimestamp"].contains(&key.as_str())
+        };
+        let default = (!self.options.iter().any(starts)).then_some("earliest");
+        if let Some(starting) = self.starting_offsets.as_deref().or(default) {
+            settings.push(source_option("--starting-offsets", "startingOffsets", starting));
+        }
+        settings.extend(source_options(&self.options));
+        if let Some(schema) = &self.schema {
+            let schema = match schema.strip_prefix('@') {
+                Some(file) => format!("${{file:{file}}}"),
+                None => schema.clone(),
+            };
+            settings.push(Setting::text("--schema", &["source", "value", "format"], "json"));
+            settings.push(Setting::text("--schema", &["source", "value", "schema"], schema));
+        }
+        if let Some(mode) = &self.mode {
+            settings.push(Setting::text("--mode", &["source", "value", "mode"], mode));
+        }
+        if !self.keep.is_empty() {
+            settings.push(Setting::list("--keep", &["source", "value", "keep"], self.keep.clone()));
+        }
+        settings.push(Setting::text("command line", &["sink", "format"], "delta"));
+        settings.push(Setting::text("--table", &["sink", "path"], table));
+        if !self.partition_by.is_empty() {
+            settings.push(Setting::list(
+                "--partition-by",
+                &["sink", "partitionBy"],
+                self.partition_by.clone(),
+            ));
+        }
+        if let Some(dead_letter) = &self.dead_letter {
+            settings.push(Setting::text("--dead-letter", &["deadLetter", "format"], "delta"));
+            settings.push(Setting::text("--dead-letter", &["deadLetter", "path"], dead_letter));
+        }
+        settings.push(Setting::text("--trigger", &["trigger"], &self.trigger));
+        settings.push(Setting::text("--checkpoint", &["checkpointLocation"], checkpoint));
+        settings.extend(self.limits.settings());
+        settings
+    }
+}
+
+impl SchemaInferArgs {
+    /// The source to sample, if it is a topic: what [`crate::config::KafkaOptions::from_flags`] takes.
+    pub fn settings(&self) -> Vec<Setting> {
+        let given = [
+            ("--bootstrap-servers", "kafka.bootstrap.servers", &self.bootstrap_servers),
+            ("--topic", "subscribe", &self.topic),
+        ];
+        let given = given.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value.as_ref()?)));
+        let mut settings: Vec<Setting> =
+            given.map(|(flag, key, value)| source_option(flag, key, value)).collect();
+        settings.push(source_option("--topic", "startingOffsets", "earliest"));
+        settings.extend(source_options(&self.options));
+        settings
+    }
+}
+
+fn source_option(flag: &'static str, key: &str, value: &str) -> Setting {
+    Setting::text(flag, &["source", "options", key], value)
+}
+
+fn source_options(options: &[KeyValue]) -> impl Iterator<Item = Setting> + '_ {
+    options.iter().map(|option| source_option("--option", &option.key, &option.value))
+}
+
+fn last_part(table: &str) -> &str {
+    table.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or("stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::{Path, PathBuf};
+
+    use clap::{CommandFactory, Parser};
+
+    use super::super::{Cli, Command, SchemaCommand};
+    use crate::config::{Config, Lookup, SinkConfig, StreamConfig, Trigger, ValueConfig};
+    use crate::model::Result;
+
+    struct Nowhere;
+
+    impl Lookup for Nowhere {
+        fn env(&self, name: &str) -> Option<String> {
+            (name == "JAAS").then(|| "org.apache.kafka.common.security.plain.PlainLoginModule required username=u password=hunter2;".into())
+        }
+
+        fn file(&self, path: &Path) -> io::Result<String> {
+            if path == Path::new("a.ddl") {
+                Ok("a INT\n".into())
+            } else {
+                Err(io::ErrorKind::NotFound.into())
+            }
+        }
+
+        fn current_dir(&self) -> io::Result<PathBuf> {
+            Ok("/work".into())
+        }
+    }
+
+    fn ingest(flags: &str) -> Result<Config> {
+        let words = ["alluvia", "ingest"].into_iter().chain(flags.split_whitespace());
+        match Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{e}")).command {
+            Command::Ingest(args) => Config::from_flags(&args.settings(), &Nowhere),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn stream(flags: &str) -> StreamConfig {
+        ingest(flags).unwrap_or_else(|e| panic!("{flags}: {e}")).streams.remove(0)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn ingest_with_the_least_flags_reads_all_there_is_and_keeps_its_checkpoint_with_the_table() {
+        let stream = stream("--bootstrap-servers b:9092 --topic t --table ./lake/events/");
+        assert_eq!(stream.name, "events");
+        assert_eq!(stream.trigger, Trigger::AvailableNow);
+        assert_eq!(stream.source.kafka.starting, crate::config::kafka::StartingOffsets::Earliest);
+        assert_eq!(stream.source.value, ValueConfig::Raw);
+        assert_eq!(stream.checkpoint.as_str(), "file:///work/lake/events/_checkpoints/events");
+        let SinkConfig::Delta(sink) = stream.sink;
+        assert_eq!(sink.url.as_str(), "file:///work/lake/events");
+    }
+
+    #[test]
+    fn every_flag_of_ingest_reaches_the_stream_and_the_printed_file_is_the_same_stream() {
+        let config = ingest(
+            "--bootstrap-servers b:9092 --topic t,u --table az://lake/x --schema @a.ddl --mode FAILFAST \
+             --keep offset,topic --dead-letter /dead --partition-by a,b --starting-offsets latest --trigger 5s \
+             --name n --checkpoint /cp --option kafka.security.protocol=SASL_SSL --option kafka.sasl.mechanism=PLAIN \
+             --option kafka.sasl.jaas.config=${env:JAAS} --memory-limit 1g --lanes 2 --shutdown-timeout 1m",
+        )
+        .unwrap();
+        let stream = &config.streams[0];
+        let ValueConfig::Json(json) = &stream.source.value else { panic!("not JSON") };
+        assert_eq!((json.schema.as_str(), json.keep.len()), ("a INT", 2));
+        assert_eq!(stream.trigger, Trigger::ProcessingTime(std::time::Duration::from_secs(5)));
+        assert_eq!((stream.name.as_str(), stream.checkpoint.as_str()), ("n", "file:///cp"));
+        assert_eq!((stream.memory_limit, stream.lanes), (Some(1 << 30), Some(2)));
+        assert_eq!(stream.source.kafka.client["sasl.password"], "hunter2");
+        let printed = config.to_yaml();
+        assert!(!printed.contains("hunter2") && printed.contains("schema: ${file:a.ddl}"), "{printed}");
+        let again = Config::from_texts(&[("printed".into(), printed)], &[], &Nowhere).unwrap();
+        assert_eq!(again.streams, config.streams);
+    }
+
+    #[test]
+    fn no_secret_of_the_command_line_is_in_its_debug_form() {
+        let words =
+            "alluvia ingest --bootstrap-servers b --table t --topic t --option kafka.sasl.password=hunter2";
+        let cli = Cli::try_parse_from(words.split(' ')).unwrap();
+        assert!(!format!("{cli:?}").contains("hunter2"));
+        let Command::Ingest(args) = cli.command else { panic!("not ingest") };
+        assert!(!format!("{:?}", args.settings()).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_sample_needs_a_topic_or_a_file() {
+        let parse =
+            |words: &str| Cli::try_parse_from(format!("alluvia schema infer {words}").split_whitespace());
+        assert!(parse("").is_err() && parse("--topic t").is_err() && parse("--topic t --file x").is_err());
+        assert!(parse("--file x").is_ok());
+        let Command::Schema(SchemaCommand::Infer(args)) =
+            parse("--bootstrap-servers b --topic t --option kafka.max.poll.records=1").unwrap().command
+        else {
+            panic!("not infer")
+        };
+        let (kafka, warnings) = crate::config::KafkaOptions::from_flags(&args.settings(), &Nowhere).unwrap();
+        assert_eq!(kafka.client["bootstrap.servers"], "b");
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn problems_of_ingest_name_the_flag() {
+        let base = "--bootstrap-servers b:9092 --table t";
+        let cases = [
+            (
+                "--topic t --trigger soon",
+                "--trigger: \"soon\": expected availableNow, once, asSoonAsPossible or an interval such as 5 seconds",
+            ),
+            (
+                "--topic t --option maxOffsetsPerTriger=5",
+                "--option: unknown option maxOffsetsPerTriger (did you mean maxOffsetsPerTrigger?)",
+            ),
+            ("--topic t --schema @b.ddl", "--schema: cannot read b.ddl: entity not found"),
+            (
+                "--topic t --option subscribePattern=x",
+                "--bootstrap-servers: subscribe and subscribePattern exclude each other (give exactly one of subscribe, subscribePattern and assign)",
+            ),
+        ];
+        for (flags, message) in cases {
+            assert_eq!(ingest(&format!("{base} {flags}")).unwrap_err().to_string(), message);
+        }
+    }
+}
