@@ -186,6 +186,10 @@ impl Options<'_, '_> {
                 "latest" => Some(StartingOffsets::Latest),
                 json if json.starts_with('{') => self.offsets_json(&text).and_then(|offsets| {
                     match offsets.0.iter().find(|(_, offset)| **offset < -2) {
+                        Some(_) if !text.is_open() => {
+                            self.reader.refuse(&text, "an offset means nothing; -1 is latest, -2 earliest");
+                            None
+                        }
                         Some((partition, offset)) => {
                             let why = format!("offset {offset} of partition {partition} means nothing; -1 is latest, -2 earliest");
                             self.reader.problems.add(&text.origin, &text.path, why);
@@ -224,6 +228,8 @@ impl Options<'_, '_> {
             return;
         };
         let Some(text) = text else { return };
+        let open = text.is_open() && self.given.values().all(Text::is_open);
+        let hint = "name every partition that is read, no other";
         let why = match subscription {
             Subscription::Topics(topics) => {
                 let named: BTreeSet<&str> = offsets.0.keys().map(|p| &*p.topic).collect();
@@ -245,12 +251,12 @@ impl Options<'_, '_> {
             }
             Subscription::Pattern(_) => return,
         };
-        self.reader.problems.add_with_hint(
-            &text.origin,
-            &text.path,
-            why,
-            "name every partition that is read, no other",
-        );
+        let why = if open {
+            why
+        } else {
+            "it does not name exactly the topics and partitions that are read".into()
+        };
+        self.reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
     }
 
     fn limits(&mut self) -> Option<Limits> {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use super::kafka::{GroupId, Isolation, StartingOffsets, Subscription};
 use super::*;
 
+mod hostile;
+
 /// A world of a few variables and files.
 #[derive(Default)]
 struct World {
