@@ -30,12 +30,10 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-pub use environment::VARIABLES;
 pub use kafka::KafkaOptions;
 pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
-pub use quantity::{duration as parse_duration, size_bytes as parse_size};
 pub use stream::{
     Config, DeltaSink, DeltaTarget, JsonValue, KafkaColumn, ParseMode, RestartPolicy, SinkConfig,
     SourceConfig, StorageOptions, StreamConfig, Trigger, ValueConfig,
