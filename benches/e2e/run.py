@@ -46,7 +46,7 @@ def build(given):
             if message.get("reason") == "compiler-artifact" and message["target"]["name"] == "e2e":
                 programs = Path(message["executable"])
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-    return given.alluvia or target / "release" / "alluvia", programs
+    return (given.alluvia or target / "release" / "alluvia").resolve(), programs.resolve()
 
 
 def must(call, **how):
@@ -97,7 +97,7 @@ def measured(call, log):
     os.sync()
     with open(log, "wb") as out:
         started_ns, started = time.time_ns(), time.monotonic()
-        child = subprocess.Popen([str(part) for part in call], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        child = subprocess.Popen([str(part) for part in call], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=SCRATCH)
         signal.signal(signal.SIGALRM, lambda *_: child.kill())
         signal.alarm(RUN_LIMIT_S)
         _, status, usage = os.wait4(child.pid, 0)

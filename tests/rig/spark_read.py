@@ -1,6 +1,6 @@
 """Reads Delta tables with Apache Spark and Delta Lake's own library; run by `tests/rig/readers python`.
 
-    spark_read.py "DESCRIBE HISTORY delta.`/tmp/t`" …    each query's rows as JSON lines
+    spark_read.py "DESCRIBE HISTORY delta.`/tmp/t`" …    each query's rows as JSON lines; absolute paths only
     spark_read.py --serve                                one JSON string (a query) per line of stdin, one JSON answer per line of
                                                          stdout: {"rows": […]} or {"error": "…"}; ends with stdin
 Starting Spark takes some ten seconds, so the Rust tests keep one serving.
@@ -42,6 +42,7 @@ def rows(spark, query):
 
 def main():
     with tempfile.TemporaryDirectory(prefix="alluvia-spark-") as scratch:
+        os.chdir(scratch)  # Spark leaves a folder `artifacts` wherever it runs
         spark = session(scratch)
         if sys.argv[1:] == ["--serve"]:
             print(json.dumps({"rows": []}), flush=True)
