@@ -14,16 +14,16 @@ use super::zone::Zone;
 #[inline]
 pub fn timestamp_micros(text: &[u8], zone: &Zone, now: i64) -> Option<i64> {
     if let Some((local, micros, end)) = plain(text) {
-        let offset = match &text[end..] {
-            [] => return Some(zone.local_to_utc(local) * MICROS_PER_SECOND + micros),
-            [b'Z'] => 0,
+        let instant = match &text[end..] {
+            [b'Z'] => Some(local),
+            [] => Some(zone.local_to_utc(local)),
             [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
-                plain_offset(*sign, [*h1, *h2, *m1, *m2]).unwrap_or(i64::MIN)
+                plain_offset(*sign, [*h1, *h2, *m1, *m2]).map(|offset| local - offset)
             }
-            _ => i64::MIN,
+            _ => None,
         };
-        if offset != i64::MIN {
-            return Some((local - offset) * MICROS_PER_SECOND + micros);
+        if let Some(seconds) = instant {
+            return Some(seconds * MICROS_PER_SECOND + micros);
         }
     }
     any_timestamp(text, zone, now)
@@ -52,16 +52,28 @@ pub fn date_days(text: &[u8]) -> Option<i32> {
     any_date(text)
 }
 
+/// Eight bytes, digits where `marks` has zeros and the very bytes of `marks` elsewhere, to the
+/// digits' values, one a byte; `None` if they are not.
+#[inline]
+fn eight(bytes: [u8; 8], marks: [u8; 8]) -> Option<[u8; 8]> {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let marks_word = u64::from_le_bytes(marks);
+    // One where a byte of `marks` is not zero.
+    let any_bit = marks_word | marks_word >> 4;
+    let is_mark = (any_bit | any_bit >> 2 | any_bit >> 1 | any_bit >> 3) & EACH;
+    let zeros = (EACH ^ is_mark) * u64::from(b'0');
+    let values = u64::from_le_bytes(bytes) ^ marks_word ^ zeros;
+    // Valid are 0 to 9 for a digit and 0 for a mark: adding 0x76 or 0x7f carries the rest into bit 7.
+    let wrong = (values.wrapping_add(EACH * 0x76 + is_mark * 9) | values) & (EACH * 0x80);
+    (wrong == 0).then(|| values.to_le_bytes())
+}
+
 /// `YYYY-MM-DD` to days.
 #[inline]
 fn plain_date(text: &[u8; 10]) -> Option<i64> {
-    let digit = |at: usize| u32::from(text[at].wrapping_sub(b'0'));
-    let digits = [0, 1, 2, 3, 5, 6, 8, 9].iter().all(|at| digit(*at) <= 9);
-    if !digits || text[4] != b'-' || text[7] != b'-' {
-        return None;
-    }
-    let year = digit(0) * 1000 + digit(1) * 100 + digit(2) * 10 + digit(3);
-    checked_days_of(i64::from(year), digit(5) * 10 + digit(6), digit(8) * 10 + digit(9))
+    let [y1, y2, y3, y4, _, m1, m2, _] = eight(*text.first_chunk()?, *b"\0\0\0\0-\0\0-")?.map(u32::from);
+    let [.., d1, d2] = eight(*text.last_chunk()?, *b"\0\0-\0\0-\0\0")?.map(u32::from);
+    checked_days_of(i64::from(y1 * 1000 + y2 * 100 + y3 * 10 + y4), m1 * 10 + m2, d1 * 10 + d2)
 }
 
 /// The clock's seconds since the epoch, the microseconds of the second, and where the text goes on,
@@ -70,12 +82,9 @@ fn plain_date(text: &[u8; 10]) -> Option<i64> {
 fn plain(text: &[u8]) -> Option<(i64, i64, usize)> {
     let head = text.first_chunk::<19>()?;
     let day = plain_date(head.first_chunk::<10>()?)?;
-    let digit = |at: usize| u32::from(head[at].wrapping_sub(b'0'));
-    let digits = [11, 12, 14, 15, 17, 18].iter().all(|at| digit(*at) <= 9);
-    let marks = matches!(head[10], b'T' | b' ') && head[13] == b':' && head[16] == b':';
-    let (hour, minute, second) =
-        (digit(11) * 10 + digit(12), digit(14) * 10 + digit(15), digit(17) * 10 + digit(18));
-    if !(digits && marks && hour < 24 && minute < 60 && second < 60) {
+    let [h1, h2, _, m1, m2, _, s1, s2] = eight(*head.last_chunk()?, *b"\0\0:\0\0:\0\0")?.map(u32::from);
+    let (hour, minute, second) = (h1 * 10 + h2, m1 * 10 + m2, s1 * 10 + s2);
+    if !(matches!(head[10], b'T' | b' ') && hour < 24 && minute < 60 && second < 60) {
         return None;
     }
     let local = day * SECONDS_PER_DAY + i64::from(hour * 3600 + minute * 60 + second);
@@ -319,6 +328,27 @@ mod tests {
             assert_eq!(utc(text), any_timestamp(text.as_bytes(), &Zone::UTC, NOW), "{text}");
         }
         assert_eq!(utc("1970-01-01T00:00:01.5-00:01"), Some(61_500_000));
+    }
+
+    #[test]
+    fn a_wrong_byte_anywhere_is_seen_by_the_short_way() {
+        let good = *b"2026-01-02T03:04:05.678Z";
+        for at in 0..19 {
+            for byte in 0..=255 {
+                let mut text = good;
+                text[at] = byte;
+                let short = plain(&text);
+                let digit = !matches!(at, 4 | 7 | 10 | 13 | 16);
+                let fits =
+                    if digit { byte.is_ascii_digit() } else { byte == good[at] || at == 10 && byte == b' ' };
+                assert!(fits || short.is_none(), "byte {byte} at {at}");
+                assert_eq!(
+                    timestamp_micros(&text, &Zone::UTC, NOW),
+                    any_timestamp(&text, &Zone::UTC, NOW),
+                    "byte {byte} at {at}"
+                );
+            }
+        }
     }
 
     #[test]

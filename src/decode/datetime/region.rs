@@ -12,9 +12,9 @@ use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::civil::{SECONDS_PER_DAY, days_of, is_leap, year_of};
 
-/// The first second the tables look at; no region changed its offset before.
+/// The first year of the tables; no region changed its offset before.
 const FIRST_YEAR: i64 = 1800;
-/// The first year that is not in the tables of `chrono-tz`.
+/// The last year of the tables; `chrono-tz` knows none after it.
 const LAST_YEAR: i64 = 2099;
 /// From here on, 28 years hold every kind of year, by leap day and first weekday.
 const CYCLE_FROM: i64 = 2060;
@@ -48,14 +48,14 @@ impl Rules {
 
     /// The offset to read clock time `local` (seconds) with.
     pub fn offset_of_local(&self, local: i64) -> i32 {
-        let local = self.into_table(local);
+        let local = self.within_table(local);
         let behind = self.changes.partition_point(|change| change.local <= local);
         self.offset_after(behind)
     }
 
     /// The offset at the instant `utc` (seconds).
     pub fn offset_of_utc(&self, utc: i64) -> i32 {
-        let utc = self.into_table(utc);
+        let utc = self.within_table(utc);
         let behind = self.changes.partition_point(|change| change.utc <= utc);
         self.offset_after(behind)
     }
@@ -68,7 +68,7 @@ impl Rules {
     }
 
     /// The same moment of a year of the same kind inside the table.
-    fn into_table(&self, seconds: i64) -> i64 {
+    fn within_table(&self, seconds: i64) -> i64 {
         let days = seconds.div_euclid(SECONDS_PER_DAY);
         if !self.recurs || days < days_of(LAST_YEAR, 1, 1) {
             return seconds;

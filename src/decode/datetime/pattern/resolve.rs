@@ -88,7 +88,8 @@ fn resolve_date(fields: &mut Fields) -> Option<Option<i64>> {
     let Some(mjd) = fields.get(Field::ModifiedJulianDay) else {
         return Some(day);
     };
-    let named = mjd.checked_sub(40_587)?;
+    // Java's EPOCH_DAY has bounds.
+    let named = mjd.checked_sub(40_587).filter(|day| day.unsigned_abs() <= 365_241_780_471)?;
     day.is_none_or(|day| day == named).then_some(Some(named))
 }
 
@@ -183,4 +184,49 @@ fn partial_time(fields: &Fields) -> Option<(i64, u32)> {
     let hour = fields.get(Field::HourOfDay).or_else(|| fields.get(Field::HourOfAmPm));
     let hour = hour.unwrap_or(if afternoon { 12 } else { 0 });
     time_of(hour, fields.get(Field::Minute), fields.get(Field::Second), fields.get(Field::Nano))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Pattern;
+    use super::Zone;
+
+    fn read(pattern: &str, text: &str) -> Option<i64> {
+        let pattern = Pattern::compile(pattern, "en-US").unwrap();
+        pattern.parse_timestamp(text.as_bytes(), &Zone::UTC).map(|micros| micros / 1_000_000)
+    }
+
+    #[test]
+    fn fields_that_contradict_each_other_are_no_date() {
+        assert_eq!(read("yyyy-MM-dd D", "1970-01-02 2"), Some(86_400));
+        assert_eq!(read("yyyy-MM-dd D", "1970-01-02 3"), None);
+        assert_eq!(read("yyyy yyyy", "1970 1971"), None);
+        assert_eq!(read("HH:mm a", "03:00 PM"), None);
+        assert_eq!(read("G yyyy", "BC 0000"), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_that_of_the_first_of_january_1970() {
+        assert_eq!(read("mm:ss", "04:05"), Some(245));
+        assert_eq!(read("a", "PM"), Some(43_200));
+        assert_eq!(read("ss", "60"), None);
+        assert_eq!(read("D", "45"), Some(0));
+        assert_eq!(read("dd", "05"), Some(4 * 86_400));
+    }
+
+    #[test]
+    fn numbers_side_by_side_share_the_digits() {
+        assert_eq!(read("yyyyMMddHHmmss", "19700102000001"), Some(86_401));
+        assert_eq!(read("yyMMdd", "000101"), Some(946_684_800));
+        assert_eq!(read("yyyyMMddHHmmssS", "197001020000019"), Some(86_401));
+        assert_eq!(read("yyyyMMddHHmmssSSS", "19700102000001999"), None);
+    }
+
+    #[test]
+    fn days_beyond_javas_calendar_are_none() {
+        assert_eq!(read("g", "40588"), Some(86_400));
+        for text in ["9223372036854775807", "-9223372036854775807", "99999999999999999999"] {
+            assert_eq!(read("g", text), None, "{text}");
+        }
+    }
 }
