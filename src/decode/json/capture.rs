@@ -40,7 +40,7 @@ fn write_token(parser: &mut Jackson<'_>, token: Token, out: &mut Vec<u8>) -> Lex
             write_string(parser.current_name().unwrap_or_default(), out);
             out.push(b':');
         }
-        Token::Text => write_string(parser.limited_text()?, out),
+        Token::Text => write_string(parser.finish_text()?, out),
         Token::Whole => write_whole(parser.number_text(), out),
         Token::Float => write_float(parser.not_finite(), parser.number_text(), out),
         Token::True => out.extend_from_slice(b"true"),

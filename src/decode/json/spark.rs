@@ -205,16 +205,25 @@ impl Converter<'_, '_> {
         outcome
     }
 
+    /// A value that throws does not stop the map: Spark reads on to the closing brace, finds more keys
+    /// than values and throws then.
     fn entries(&mut self, map: &mut MapColumn) -> Lexed<Value> {
-        let mut outcome = Value::Whole;
+        let mut outcome = Ok(Value::Whole);
+        let depth = self.path.len();
         while !matches!(self.parser.next_token()?, None | Some(Token::EndObject)) {
             push_as_utf8(self.parser.current_name().unwrap_or_default(), map.keys.data());
             map.keys.close();
-            if self.value(&mut map.values)? == Value::Partial {
-                outcome = Value::Partial;
+            match self.value(&mut map.values) {
+                Ok(Value::Whole) => {}
+                Ok(Value::Partial) => outcome = outcome.map(|_| Value::Partial),
+                Err(fault) => {
+                    self.path.truncate(depth);
+                    outcome = outcome.and(Err(fault));
+                    self.parser.skip_children()?;
+                }
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Spark's `parseJsonToken` with the converter of the column's type; adds a row, or none if it

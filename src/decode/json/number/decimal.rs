@@ -18,6 +18,9 @@ const POWERS: [i128; 39] = {
     powers
 };
 
+/// From so many digits to round away, Java's `BigInteger` has no power of ten to divide by.
+const DROPPED_DIGITS_MAX: i64 = 536_870_920;
+
 /// Reads a text in the grammar of `new BigDecimal(String)`: sign, digits of any script, point and
 /// exponent. `None` if it is of another form or does not fit.
 pub(in crate::decode::json) fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
@@ -64,6 +67,9 @@ fn rounded(
     let mut weight = whole_digits as i64 - 1 + power;
     let last = -i64::from(scale);
     let limit = POWERS[usize::from(precision)];
+    if fraction.len() as i64 - power - i64::from(scale) >= DROPPED_DIGITS_MAX {
+        return None;
+    }
     let (mut number, mut kept, mut round_up, mut any) = (0i128, None, false, false);
     for character in whole.chars().chain(fraction.chars()) {
         let digit = i128::from(digit_value(character)?);
@@ -183,6 +189,8 @@ mod tests {
             ("1e8", 10, 2, None),
             ("0e2147483647", 10, 2, Some(0)),
             ("1e2147483648", 10, 2, None),
+            ("1e-2147483647", 10, 2, None),
+            ("1e-400", 10, 2, Some(0)),
             ("5.", 10, 2, Some(500)),
             (".5", 10, 2, Some(50)),
             (".", 10, 2, None),
