@@ -187,7 +187,11 @@ fn hash(text: &str) -> String {
 ///
 /// # Errors
 /// By kind: see the table in `docs/reference/exit-codes.md`.
-pub fn open(config: &StreamConfig, source: Box<dyn Source>, around: &Surroundings) -> Result<Opened> {
+pub fn open(
+    config: &StreamConfig,
+    connect: &dyn Fn() -> Result<Box<dyn Source>>,
+    around: &Surroundings,
+) -> Result<Opened> {
     let handle = &around.handle;
     let mut recipe = Recipe::of(config)?;
     let columns = recipe.arrow_schema()?;
@@ -197,6 +201,7 @@ pub fn open(config: &StreamConfig, source: Box<dyn Source>, around: &Surrounding
     if let Some(served) = &served {
         served.check_stream(&config.name, &checkpoint)?;
     }
+    let source = connect()?;
     let SinkConfig::Delta(target) = &config.sink;
     let table = Store::open(&target.url, &config.storage.0)?;
     check_existing(target, &table, handle, &columns)?;

@@ -91,8 +91,8 @@ fn run_once(
     reporter: &Reporter,
     memory: &mut Memory,
 ) -> Result<()> {
-    let source: Box<dyn Source> = Box::new(KafkaSource::open(&config.source.kafka)?);
-    let opened = start::open(config, source, around)?;
+    let connect = || -> Result<Box<dyn Source>> { Ok(Box::new(KafkaSource::open(&config.source.kafka)?)) };
+    let opened = start::open(config, &connect, around)?;
     crate::failpoint!("stream.opened");
     Stream::new(config, around, reporter, memory, opened).run()
 }
