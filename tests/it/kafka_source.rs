@@ -19,7 +19,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use crate::rig::{Broker, Message};
+use crate::rig::{Broker, Message, until};
 
 /// No read of these tests may take longer.
 const BOUND: Duration = Duration::from_secs(30);
@@ -80,7 +80,15 @@ fn read(reader: &mut LaneReader, ranges: &[OffsetRange]) -> Result<(Rows, ReadRe
 }
 
 fn reader(options: &KafkaOptions) -> LaneReader {
-    LaneReader::open(options, LANE_MEMORY_BYTES).unwrap()
+    LaneReader::open(options, LANE_MEMORY_BYTES, 4).unwrap()
+}
+
+/// Waits until the end is `end`: the broker writes the marker of a transaction after it has said yes.
+fn await_end(options: &KafkaOptions, partition: &TopicPartition, end: i64) {
+    let source = KafkaSource::open(options).unwrap();
+    until(&format!("an end of {end}"), BOUND, || {
+        (source.latest(&Offsets::default()).unwrap().end.get(partition) == Some(end)).then_some(())
+    });
 }
 
 fn numbered(partition: i32, numbers: std::ops::Range<i64>) -> impl Iterator<Item = Message> {
@@ -147,7 +155,7 @@ fn a_tight_memory_budget_loses_nothing() {
         |partition| (0..8000).map(move |n: i64| Message::new(format!("{n:01000}")).partition(partition));
     broker.produce(&topic, large(0));
     broker.produce(&topic, large(1));
-    let mut reader = LaneReader::open(&options(broker, &[&topic]), 1 << 20).unwrap();
+    let mut reader = LaneReader::open(&options(broker, &[&topic]), 1 << 20, 2).unwrap();
     let mut next = [0i64; 2];
     while next != [8000; 2] {
         let ends = [(next[0] + 100).min(8000), (next[1] + 2500).min(8000)];
@@ -244,9 +252,7 @@ fn a_range_that_ends_in_transaction_markers_ends() {
     }
     // 0-2 m 4-6 m(abort) 8 m 10-11 m(abort): the end is 13.
     let committed = committed(options(broker, &[&topic]));
-    let source = KafkaSource::open(&committed).unwrap();
-    let end = source.latest(&Offsets::default()).unwrap().end;
-    assert_eq!(end.get(&TopicPartition::new(topic.as_str(), 0)), Some(13));
+    await_end(&committed, &TopicPartition::new(topic.as_str(), 0), 13);
     let v = |o: i64, n: i64| (o, format!("v{n}"));
     let kept = [v(0, 0), v(1, 1), v(2, 2), v(8, 6)];
     for upto in 0..=13i64 {
@@ -290,8 +296,7 @@ fn an_open_transaction_holds_back_only_those_who_read_committed() {
     let mut reader = reader(&options);
     read(&mut reader, &[range(&topic, 0, 0, 5)]).unwrap();
     transaction.commit();
-    let end = KafkaSource::open(&options).unwrap().latest(&Offsets::default()).unwrap().end;
-    assert_eq!(end.get(&partition), Some(10));
+    await_end(&options, &partition, 10);
     let (rows, _) = read(&mut reader, &[range(&topic, 0, 5, 10)]).unwrap();
     assert_eq!(rows[&0], dense(5..9));
 }
@@ -467,10 +472,10 @@ fn lanes_with_split_partitions_read_what_a_plain_consumer_reads() {
     let topic = broker.topic("lanes", 3);
     let mut random = SmallRng::seed_from_u64(3);
     let id = format!("{topic}-tx");
-    for round in 0..60 {
+    for round in 0..15 {
         let transaction = broker.transaction(&id);
         for partition in 0..3 {
-            let count = random.random_range(0..[400, 60, 3][partition as usize]);
+            let count = random.random_range(0..[900, 60, 3][partition as usize]);
             let value = |n| Message::new(format!("{round}-{n}")).partition(partition);
             transaction.produce(&topic, (0..count).map(value));
         }
@@ -522,7 +527,7 @@ fn partitions_that_are_added_are_found_and_start_at_their_first_offset() {
     broker.add_partitions(&topic, 3);
     broker.produce(&topic, numbered(2, 0..5));
     broker.delete_records(&topic, 2, Offset::Offset(2));
-    let latest = crate::rig::until("the new partitions", Duration::from_secs(5), || {
+    let latest = until("the new partitions", Duration::from_secs(5), || {
         Some(source.latest(&known).unwrap()).filter(|latest| latest.end.0.len() == 3)
     });
     let at = |p| TopicPartition::new(topic.as_str(), p);

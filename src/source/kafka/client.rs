@@ -38,8 +38,8 @@ const FORCED: [(&str, &str); 6] = [
 pub(super) enum Role {
     /// Offsets and metadata.
     Admin,
-    /// Messages; the bytes that its queue may hold.
-    Lane { queue_bytes: usize },
+    /// Messages: the bytes that its queue may hold, and those that one partition may bring at once.
+    Lane { queue_bytes: usize, fetch_bytes: usize },
 }
 
 /// The addresses, for messages.
@@ -55,7 +55,7 @@ pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
         Role::Admin => {
             config.set("topic.metadata.refresh.interval.ms", "60000");
         }
-        Role::Lane { queue_bytes } => lane_defaults(&mut config, queue_bytes),
+        Role::Lane { queue_bytes, fetch_bytes } => lane_defaults(&mut config, queue_bytes, fetch_bytes),
     }
     for (key, value) in &options.client {
         config.set(key, value);
@@ -78,17 +78,16 @@ pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
 
 /// Large fetches when there is much, an answer at once when there is little; the queue is refilled as
 /// soon as it has room (librdkafka's own second of backoff costs a factor of three).
-fn lane_defaults(config: &mut ClientConfig, queue_bytes: usize) {
-    // Small against the queue: what is fetched too early for one batch waits in memory for the next one.
-    let fetch_bytes = (queue_bytes / 16).clamp(256 << 10, 8 << 20);
+fn lane_defaults(config: &mut ClientConfig, queue_bytes: usize, fetch_bytes: usize) {
     let queue_kbytes = (queue_bytes / 1024).clamp(1024, 2_097_151);
+    let fetch_max = (queue_bytes / 2).clamp(fetch_bytes.max(1 << 20), 64 << 20);
     config
         .set("fetch.min.bytes", "1")
         .set("fetch.wait.max.ms", "100")
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "100")
         .set("max.partition.fetch.bytes", fetch_bytes.to_string())
-        .set("fetch.max.bytes", (fetch_bytes * 4).to_string())
+        .set("fetch.max.bytes", fetch_max.to_string())
         .set("queued.min.messages", "10000000")
         .set("queued.max.messages.kbytes", queue_kbytes.to_string())
         .set("reconnect.backoff.max.ms", "1000");
@@ -277,7 +276,7 @@ mod tests {
         let mut options = options("127.0.0.1:1");
         options.client.insert("fetch.min.bytes".into(), "77".into());
         options.client.insert("enable.auto.commit".into(), "true".into());
-        let config = properties(&options, Role::Lane { queue_bytes: LANE_MEMORY_BYTES });
+        let config = properties(&options, Role::Lane { queue_bytes: 16 << 20, fetch_bytes: 1 << 20 });
         assert_eq!(config.get("fetch.min.bytes"), Some("77"));
         assert_eq!(config.get("enable.auto.commit"), Some("false"));
         assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));

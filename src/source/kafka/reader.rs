@@ -28,6 +28,8 @@ const BATCH: usize = 4096;
 const WAIT: Duration = Duration::from_millis(10);
 /// How often the client's errors, logs and tokens are served.
 const SERVE_EVERY: Duration = Duration::from_millis(100);
+/// How much larger fetched bytes are in memory: about three times by decompression, twice by bookkeeping.
+const EXPANSION: usize = 6;
 /// What a held message costs beside its bytes.
 const HELD_OVERHEAD: usize = 200;
 
@@ -69,20 +71,24 @@ pub(super) struct Progress {
 }
 
 impl LaneReader {
-    /// A reader within about `memory_bytes` of fetched messages ([`LANE_MEMORY_BYTES`] is a good number):
-    /// half for what waits in the client's queue, half for what was fetched for later batches. Each broker
-    /// may overshoot by one fetch. No broker is asked yet.
+    /// A reader within about `memory_bytes` of fetched messages ([`LANE_MEMORY_BYTES`] is a good number) for
+    /// some of about `partitions` partitions: a quarter for what waits in the client's queue, the rest for
+    /// what was fetched for later batches. Each broker may overshoot by one fetch. No broker is asked yet.
     ///
     /// # Errors
     /// `Config` if librdkafka refuses a property.
-    pub fn open(options: &KafkaOptions, memory_bytes: usize) -> Result<LaneReader> {
-        let half = memory_bytes.min(LANE_MEMORY_BYTES * 64) / 2;
-        let client = client::open(options, Role::Lane { queue_bytes: half })?;
+    pub fn open(options: &KafkaOptions, memory_bytes: usize, partitions: usize) -> Result<LaneReader> {
+        let queue_bytes = memory_bytes.min(LANE_MEMORY_BYTES * 64) / 4;
+        let held_max = queue_bytes * 3;
+        // While one partition's range is read, all others bring what comes after theirs: a fetch of each must
+        // fit, grown by decompression and by what a message costs beside its bytes.
+        let fetch_bytes = (held_max / (partitions.max(1) * EXPANSION)).clamp(64 << 10, 2 << 20);
+        let client = client::open(options, Role::Lane { queue_bytes, fetch_bytes })?;
         Ok(LaneReader {
             batch: Batch::new(BATCH),
             assignment: Assignment::new(client),
             options: options.clone(),
-            held_max: half,
+            held_max,
             served: Instant::now(),
             headers: Vec::new(),
             mended: Vec::new(),
@@ -140,7 +146,7 @@ impl LaneReader {
             }
             self.assignment.queue.consume(&mut self.batch, WAIT);
             let now = Instant::now();
-            if self.batch.len() == 0 {
+            if self.batch.is_empty() {
                 self.idle(&mut progress, now)?;
             } else {
                 progress.last = now;

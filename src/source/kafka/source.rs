@@ -29,7 +29,7 @@ impl Source for KafkaSource {
     }
 
     fn reader(&self, memory_bytes: usize) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(LaneReader::open(self.options(), memory_bytes)?))
+        Ok(Box::new(LaneReader::open(self.options(), memory_bytes, self.partitions().len())?))
     }
 }
 

@@ -44,13 +44,9 @@ impl Batch {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    /// Whether no message is left.
+    pub(in super::super) fn is_empty(&self) -> bool {
         self.next == self.len
-    }
-
-    /// How many messages are left.
-    pub(in super::super) fn len(&self) -> usize {
-        self.len - self.next
     }
 
     /// Takes the first message out.
