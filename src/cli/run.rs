@@ -74,7 +74,7 @@ fn style(global: &GlobalArgs) -> Style {
 }
 
 /// The first SIGTERM or Ctrl-C asks for a stop, the second ends the process at once, which is safe.
-fn stop_on_signals(handle: &Handle, stop: &Stop) -> Result<()> {
+pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop) -> Result<()> {
     let _runtime = handle.enter();
     let failed = |e| Error::unavailable("cannot listen for signals").source(e);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;

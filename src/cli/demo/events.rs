@@ -1,0 +1,90 @@
+//! Made-up device events into the embedded broker, never faster than the table follows.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+
+use crate::model::{Error, Result};
+
+/// The events' columns.
+pub const SCHEMA: &str = "event_id STRING NOT NULL, device STRING, status STRING, temperature DOUBLE, event_time TIMESTAMP";
+
+/// One event in so many is malformed.
+const MALFORMED_EVERY: u64 = 9_973;
+/// The time of the first event: 2026-01-01T00:00:00Z.
+const FIRST_EVENT_MS: i64 = 1_767_225_600_000;
+
+/// Sends `events` events; `may_send(sent)` says `Some(true)` to go on, `Some(false)` to wait a moment and
+/// `None` to stop. Returns how many of those sent were malformed.
+///
+/// # Errors
+/// `Unavailable` if the embedded broker does not take them.
+pub fn generate(
+    brokers: &str,
+    topic: &str,
+    partitions: i32,
+    events: u64,
+    rate: Option<u64>,
+    may_send: impl Fn(u64) -> Option<bool>,
+) -> Result<u64> {
+    let failed = |e: KafkaError| Error::unavailable("the embedded broker takes no events").source(e);
+    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("linger.ms", "5")
+        .set("enable.idempotence", "true")
+        .create()
+        .map_err(failed)?;
+    let started = Instant::now();
+    let (mut malformed, mut sent) = (0, 0);
+    while sent < events {
+        let too_fast = rate.is_some_and(|rate| sent as f64 >= started.elapsed().as_secs_f64() * rate as f64);
+        match may_send(sent) {
+            None => break,
+            Some(true) if !too_fast => {}
+            Some(_) => {
+                thread::sleep(Duration::from_millis(2));
+                continue;
+            }
+        }
+        let (event, bad) = event(sent);
+        let partition = i32::try_from(sent % u64::from(partitions.unsigned_abs())).unwrap_or(0);
+        let mut record: BaseRecord<'_, str, String> = BaseRecord::to(topic).payload(&event).partition(partition);
+        while let Err((error, same)) = producer.send(record) {
+            if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
+                return Err(failed(error));
+            }
+            thread::sleep(Duration::from_millis(5));
+            record = same;
+        }
+        malformed += u64::from(bad);
+        sent += 1;
+    }
+    producer.flush(Duration::from_secs(30)).map_err(failed)?;
+    Ok(malformed)
+}
+
+/// Event `number` as JSON, and whether it is malformed on purpose.
+fn event(number: u64) -> (String, bool) {
+    let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ number;
+    let device = mixed % 500;
+    let status = ["ok", "ok", "ok", "warning", "offline"][(mixed >> 20) as usize % 5];
+    let (whole, part) = (15 + (mixed >> 32) % 20, (mixed >> 40) % 100);
+    let time = chrono::DateTime::from_timestamp_millis(FIRST_EVENT_MS + i64::try_from(number).unwrap_or(0))
+        .map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+        .unwrap_or_default();
+    if number % MALFORMED_EVERY == MALFORMED_EVERY - 1 {
+        let text = match (number / MALFORMED_EVERY) % 3 {
+            0 => format!(r#"{{"event_id":"e-{number}","device":"device-{device:03}","temperature":"warm"}}"#),
+            1 => format!(r#"{{"event_id":"e-{number}","device":"device-{device:03}","#),
+            _ => format!(r#"{{"device":"device-{device:03}","status":"{status}"}}"#),
+        };
+        return (text, true);
+    }
+    let event = format!(
+        r#"{{"event_id":"e-{number}","device":"device-{device:03}","status":"{status}","temperature":{whole}.{part:02},"event_time":"{time}"}}"#
+    );
+    (event, false)
+}

@@ -1,0 +1,155 @@
+//! `alluvia demo`: the main job on one machine with nothing installed.
+//!
+//! librdkafka's mock cluster plays the broker, generated device events go in, a local Delta table comes
+//! out, and at the end the table is read back and compared with what was generated. A few events are
+//! malformed, to show where such records go. What runs is the real stream from a real stream file.
+
+mod events;
+mod preview;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::mocking::MockCluster;
+use url::Url;
+
+use super::args::{DemoArgs, GlobalArgs};
+use super::io_runtime;
+use crate::checkpoint::Owner;
+use crate::config::{Config, ProcessLookup};
+use crate::model::{Error, Result};
+use crate::observe::report::grouped;
+use crate::observe::{Reporter, Style};
+use crate::runtime::start::Surroundings;
+use crate::runtime::{Stop, run_all};
+
+const STREAM: &str = "device_events";
+const TOPIC: &str = "device-events";
+const PARTITIONS: i32 = 8;
+/// The mock cluster keeps 5 MiB per partition and drops what is older, read or not: so many events may
+/// be in it and not yet in the table.
+const EVENTS_AHEAD: u64 = 80_000;
+
+/// Runs the demo.
+///
+/// # Errors
+/// `Config` if `--dir` holds another demo's table; `Data` if the table does not hold exactly what was
+/// generated; else the stream's error.
+pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
+    let folder = folder(args)?;
+    let cluster = MockCluster::new(1).map_err(|e| Error::unavailable("cannot start the embedded broker").source(e))?;
+    cluster
+        .create_topic(TOPIC, PARTITIONS, 1)
+        .map_err(|e| Error::unavailable("cannot make the demo's topic").source(e))?;
+    let yaml = stream_file(&cluster.bootstrap_servers());
+    let file = folder.join("ingest.yaml");
+    std::fs::write(&file, &yaml).map_err(|e| cannot_write(&file, e))?;
+    let config = Config::from_files(std::slice::from_ref(&file), &[], &ProcessLookup)?;
+    println!("Alluvia demo: an embedded Kafka broker, {} device events (a few of them malformed),", grouped(args.events));
+    println!("one Delta table. The stream file is {}\n", file.display());
+
+    let reporter = Reporter::new(match Style::detect() {
+        Style::Terminal => Style::Terminal,
+        Style::Json | Style::Quiet => Style::Quiet,
+    });
+    let malformed = ingest(args, &config, &cluster.bootstrap_servers(), &reporter)?;
+    reporter.summary();
+    let runtime = io_runtime()?;
+    preview::show(&folder, args.events, malformed, runtime.handle())?;
+    next_steps(&folder);
+    Ok(())
+}
+
+/// Runs generator and stream side by side until every event is in the table; how many were malformed.
+fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) -> Result<u64> {
+    let runtime = io_runtime()?;
+    let stop = Stop::new();
+    super::run::stop_on_signals(runtime.handle(), &stop)?;
+    let around = Surroundings {
+        handle: runtime.handle().clone(),
+        owner: Owner::here(""),
+        wait_for_lease: false,
+        stop: stop.clone(),
+    };
+    let (read, stream_ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (generated, ended) = thread::scope(|scope| {
+        let generator = scope.spawn(|| {
+            let may_send = |sent: u64| {
+                let waiting = sent.saturating_sub(read.load(Ordering::Relaxed)) >= EVENTS_AHEAD;
+                let over = stop.requested() || stream_ended.load(Ordering::Relaxed);
+                if over { None } else { Some(!waiting) }
+            };
+            events::generate(brokers, TOPIC, PARTITIONS, args.events, args.rate, may_send)
+        });
+        let watcher = scope.spawn(|| {
+            while !stop.requested() && !stream_ended.load(Ordering::Relaxed) {
+                let so_far = reporter.totals().get(STREAM).map_or(0, |totals| totals.input_rows);
+                read.store(so_far, Ordering::Relaxed);
+                if so_far >= args.events {
+                    stop.request();
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let ended = run_all(&config.streams, &around, reporter);
+        stream_ended.store(true, Ordering::Relaxed);
+        // The watcher only sleeps and looks; it can't fail.
+        let _ = watcher.join();
+        let generated = generator.join().unwrap_or_else(|_| Err(Error::internal("the generator panicked")));
+        (generated, ended)
+    });
+    ended.into_iter().try_for_each(|stream| stream.result)?;
+    generated
+}
+
+fn folder(args: &DemoArgs) -> Result<PathBuf> {
+    let folder = match &args.dir {
+        Some(dir) => std::path::absolute(dir).map_err(|e| cannot_write(dir, e))?,
+        None => std::env::temp_dir().join(format!("alluvia-demo-{}", std::process::id())),
+    };
+    if folder.join("table").exists() {
+        return Err(Error::config(format!("{} holds the table of an earlier demo", folder.display()))
+            .hint("delete the folder, or name another with --dir"));
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| cannot_write(&folder, e))?;
+    Ok(folder)
+}
+
+fn cannot_write(path: &Path, source: std::io::Error) -> Error {
+    Error::config(format!("cannot write {}", path.display())).source(source).hint("name another folder with --dir")
+}
+
+fn stream_file(brokers: &str) -> String {
+    format!(
+        "# The stream of `alluvia demo`. The same file runs against a real broker: change bootstrap.servers.
+streams:
+  - name: {STREAM}
+    source:
+      format: kafka
+      options:
+        kafka.bootstrap.servers: '{brokers}'
+        subscribe: {TOPIC}
+        startingOffsets: earliest
+      value:
+        format: json
+        schema: '{}'
+        keep: [partition, offset]
+    sink: {{ format: delta, path: ./table }}
+    deadLetter: {{ format: delta, path: ./dead_letters }}
+    trigger: {{ processingTime: 200 milliseconds }}
+    checkpointLocation: ./checkpoint
+",
+        events::SCHEMA
+    )
+}
+
+fn next_steps(folder: &Path) {
+    let table = Url::from_directory_path(folder.join("table")).map_or(String::new(), |url| url.to_string());
+    println!("\nTry next:");
+    println!("  alluvia checkpoint show {}", folder.join("checkpoint").display());
+    println!("  alluvia dead-letters show {}", folder.join("ingest.yaml").display());
+    println!("  python -c \"import deltalake; print(deltalake.DeltaTable('{table}').history())\"");
+    println!("  alluvia ingest --bootstrap-servers localhost:9092 --topic YOUR-TOPIC --table ./lake/your_table");
+}
