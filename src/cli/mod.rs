@@ -2,6 +2,7 @@
 
 pub mod args;
 mod completions;
+mod demo;
 #[cfg(test)]
 mod reference;
 mod run;
@@ -30,6 +31,7 @@ fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Run(args) => run::run(&args, &cli.global),
         Command::Ingest(args) => run::ingest(&args, &cli.global),
+        Command::Demo(args) => demo::run(&args, &cli.global),
         Command::Completions(args) => completions::print(&args),
         _ => Err(Error::internal("unreachable")),
     }

@@ -12,6 +12,7 @@ pub mod create;
 pub mod files;
 pub mod history;
 pub mod maintenance;
+pub mod read;
 pub mod schema;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,122 @@
+//! The end of the demo: the table read back, counted against what was generated, and shown.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use tokio::runtime::Handle;
+use url::Url;
+
+use crate::model::{Error, Result};
+use crate::observe::report::grouped;
+use crate::storage::Store;
+use crate::table::DeltaTable;
+
+/// Rows shown of each table.
+const SHOWN: usize = 5;
+/// Characters shown of a value.
+const WIDTH: usize = 34;
+
+/// Shows both tables in `folder` and checks that they hold exactly the generated events.
+///
+/// # Errors
+/// `Data` if an event is missing or twice there.
+pub fn show(folder: &Path, events: u64, malformed: u64, handle: &Handle) -> Result<()> {
+    let table = open(&folder.join("table"), handle)?;
+    let letters = open(&folder.join("dead_letters"), handle)?;
+    let (rows, distinct) = count(&table)?;
+    let (rejected, distinct_rejected) = count(&letters)?;
+    println!("\nDelta table {} (version {}):", table.store().url(), table.version());
+    print_rows(&table, &["event_id", "device", "status", "temperature", "event_time", "offset"])?;
+    if rejected > 0 {
+        println!("\nDead letters {}:", letters.store().url());
+        print_rows(&letters, &["partition", "offset", "errorCode", "errorField", "value"])?;
+    }
+    let exact = rows == distinct
+        && rejected == distinct_rejected
+        && rejected == malformed
+        && rows + rejected == events;
+    println!(
+        "\n{} events generated = {} rows + {} dead letters; every (partition, offset) is there once{}",
+        grouped(events),
+        grouped(rows),
+        grouped(rejected),
+        if exact { "." } else { ": NO." }
+    );
+    if exact {
+        return Ok(());
+    }
+    Err(Error::data(format!(
+        "the tables do not hold the {events} events once each: {rows} rows ({distinct} distinct), {rejected} dead letters ({distinct_rejected} distinct), {malformed} were malformed"
+    ))
+    .hint("if the demo was not interrupted this is a defect: please report it"))
+}
+
+fn open(folder: &Path, handle: &Handle) -> Result<DeltaTable> {
+    let url = Url::from_directory_path(folder)
+        .map_err(|()| Error::internal(format!("{} is no absolute path", folder.display())))?;
+    let store = Store::open(&url, &BTreeMap::new())?;
+    DeltaTable::open(&store, handle)?.ok_or_else(|| Error::data(format!("there is no table at {url}")))
+}
+
+/// Rows, and distinct places in the topic: bounds and counts of each partition's offsets.
+fn count(table: &DeltaTable) -> Result<(u64, u64)> {
+    let mut offsets: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+    let mut rows = 0;
+    table.read(&["partition", "offset"], |batch| {
+        let partition = batch.column(0).as_primitive::<arrow::datatypes::Int32Type>();
+        let offset = batch.column(1).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            offsets.entry(partition.value(row)).or_default().push(offset.value(row));
+        }
+        rows += batch.num_rows() as u64;
+        Ok(())
+    })?;
+    let mut distinct = 0;
+    for places in offsets.values_mut() {
+        places.sort_unstable();
+        places.dedup();
+        distinct += places.len() as u64;
+    }
+    Ok((rows, distinct))
+}
+
+fn print_rows(table: &DeltaTable, columns: &[&str]) -> Result<()> {
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|c| (*c).to_owned()).collect()];
+    table.read(columns, |batch| {
+        for row in 0..batch.num_rows() {
+            if lines.len() > SHOWN {
+                break;
+            }
+            lines.push(columns.iter().map(|name| text(batch, name, row)).collect());
+        }
+        Ok(())
+    })?;
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    for line in &lines {
+        let padded: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("  {}", padded.join("  ").trim_end());
+    }
+    Ok(())
+}
+
+fn text(batch: &RecordBatch, name: &str, row: usize) -> String {
+    let Some(column) = batch.column_by_name(name) else { return String::new() };
+    if column.is_null(row) {
+        return "NULL".into();
+    }
+    let text = match column.as_binary_opt::<i32>() {
+        Some(bytes) => String::from_utf8_lossy(bytes.value(row)).into_owned(),
+        None => ArrayFormatter::try_new(column.as_ref(), &FormatOptions::default())
+            .map_or_else(|_| "?".into(), |formatter| formatter.value(row).to_string()),
+    };
+    if text.chars().count() <= WIDTH {
+        return text;
+    }
+    text.chars().take(WIDTH - 1).chain(['…']).collect()
+}
