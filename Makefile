@@ -17,11 +17,11 @@ demo: ## the quickstart: an embedded broker, generated events, a local Delta tab
 	cargo run --quiet -- demo
 
 test: services ## all tests, against a real broker and real readers (ALLUVIA_SKIP_SERVICES=1 skips those)
-	cargo test
+	cargo test --features failpoints
 
 check: ## what needs no service: format, clippy, unit tests
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features failpoints -- -D warnings
 	cargo test --lib
 
 fmt: ## format the code

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::Metadata;
 use regex::Regex;
 use tracing::{debug, warn};
 
@@ -295,6 +296,15 @@ impl KafkaSource {
         if names.is_empty() {
             return Ok(Vec::new());
         }
+        // DescribeTopics goes to the controller. Where there is none (librdkafka's mock cluster, services that
+        // only speak the protocol) the plain metadata of every broker must do; it has no topic ids.
+        let first = self.metadata(Some(&names[0]), "describe the topics")?;
+        if !native::has_controller(&self.client) {
+            return names.iter().enumerate().map(|(at, name)| match at {
+                0 => Ok(described(name, &first)),
+                _ => Ok(described(name, &self.metadata(Some(name), "describe the topics")?)),
+            }).collect();
+        }
         native::serve(&self.client);
         let hopeless = self.hopeless();
         let topics = describe_topics(&self.client, names, REQUEST_TIMEOUT, &hopeless)
@@ -306,15 +316,19 @@ impl KafkaSource {
     /// The names of all topics in which the pattern is found anywhere.
     fn matching_topics(&self) -> Result<Vec<String>> {
         let Some(pattern) = &self.pattern else { return Ok(Vec::new()) };
+        let metadata = self.metadata(None, "list the topics")?;
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        Ok(names.filter(|name| pattern.is_match(name)).collect())
+    }
+
+    /// What the brokers say of one topic, or of all.
+    fn metadata(&self, topic: Option<&str>, what: &str) -> Result<Metadata> {
         let hopeless = self.hopeless();
         let step = REQUEST_TIMEOUT / 5;
         for _ in 0..5 {
-            match self.client.fetch_metadata(None, step) {
-                Ok(metadata) => {
-                    let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
-                    return Ok(names.filter(|name| pattern.is_match(name)).collect());
-                }
-                Err(error) => debug!(%error, "the list of topics is asked for again"),
+            match self.client.fetch_metadata(topic, step) {
+                Ok(metadata) => return Ok(metadata),
+                Err(error) => debug!(%error, what, "asked for again"),
             }
             native::serve(&self.client);
             if hopeless() {
@@ -323,7 +337,7 @@ impl KafkaSource {
         }
         let error =
             RequestError { code: RDKafkaErrorCode::OperationTimedOut, text: "no answer in time".to_owned() };
-        Err(failed(&self.options, &self.client, "list the topics", &error))
+        Err(failed(&self.options, &self.client, what, &error))
     }
 
     fn check_subscription(&self, view: &View, missing: &[String]) -> Result<()> {
@@ -352,4 +366,17 @@ impl KafkaSource {
             Subscription::Topics(_) | Subscription::Pattern(_) => Ok(()),
         }
     }
+}
+
+/// A topic as plain metadata describes it.
+fn described(name: &str, metadata: &Metadata) -> TopicDescription {
+    let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+    let partitions = match topic {
+        None => Err(RDKafkaErrorCode::UnknownTopicOrPartition),
+        Some(topic) => match topic.error() {
+            Some(error) => Err(error.into()),
+            None => Ok(topic.partitions().iter().map(|partition| partition.id()).collect()),
+        },
+    };
+    TopicDescription { name: name.to_owned(), id: None, internal: name.starts_with("__"), partitions }
 }

@@ -17,7 +17,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 pub(super) use message::{Batch, Message};
 pub(super) use request::{
-    OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
+    OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, has_controller,
+    list_offsets,
 };
 
 use super::client::ClientEvents;

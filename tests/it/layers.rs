@@ -1,0 +1,87 @@
+//! The layers of `docs/ARCHITECTURE.md`: who may use whom, and one door per vendor.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module and what it may use of the crate (every module may use itself).
+const MAY_USE: [(&str, &[&str]); 12] = [
+    ("model", &[]),
+    ("failpoint", &[]),
+    ("config", &["model"]),
+    ("storage", &["model", "failpoint"]),
+    ("observe", &["model"]),
+    ("source", &["model", "config", "storage", "table", "sink", "failpoint"]),
+    ("decode", &["model", "config"]),
+    ("table", &["model", "storage", "failpoint"]),
+    ("checkpoint", &["model", "storage", "failpoint"]),
+    ("sink", &["model", "config", "storage", "decode", "table", "failpoint"]),
+    ("runtime", &["model", "failpoint", "config", "storage", "observe", "source", "decode", "table", "checkpoint", "sink"]),
+    ("cli", &["model", "failpoint", "config", "storage", "observe", "source", "decode", "table", "checkpoint", "sink", "runtime"]),
+];
+
+/// Each vendor's crate and the folders or files that may name it.
+const DOORS: [(&str, &[&str]); 4] = [
+    ("rdkafka", &["source/kafka", "cli/demo"]),
+    ("delta_kernel", &["table"]),
+    ("deltalake", &["table"]),
+    ("object_store", &["storage", "table"]),
+];
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// The code of a file, without its unit tests and comments.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn all() -> Vec<(String, String)> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    assert!(files.len() > 30, "the sources were not found");
+    let name = |path: &PathBuf| path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
+    files.iter().map(|path| (name(path), code(path))).collect()
+}
+
+#[test]
+fn every_module_uses_only_the_layers_below_it() {
+    let known: BTreeSet<&str> = MAY_USE.iter().map(|(module, _)| *module).collect();
+    let mut wrong = Vec::new();
+    for (file, code) in all() {
+        let module = file.split(['/', '.']).next().unwrap_or_default();
+        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else { continue };
+        for (at, _) in code.match_indices("crate::") {
+            let used: String = code[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            if known.contains(used.as_str()) && used != module && !allowed.contains(&used.as_str()) {
+                wrong.push(format!("{file} uses {used}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_vendor_has_one_door() {
+    let mut wrong = Vec::new();
+    for (file, code) in all() {
+        for (vendor, doors) in DOORS {
+            let named = code.contains(&format!("use {vendor}::")) || code.contains(&format!(" {vendor}::"));
+            if named && !doors.iter().any(|door| file.starts_with(door)) {
+                wrong.push(format!("{file} names {vendor}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
