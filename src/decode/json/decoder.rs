@@ -14,8 +14,9 @@ use super::number::Symbols;
 use super::options::{JsonOptions, ParseMode};
 use super::outcome::{Outcome, Rejection, RejectionCode};
 use super::required::Required;
-use super::spark::{self, Parsed};
-use super::{Conversion, straight, utf8};
+use super::spark::{self, Parsed, rejection};
+use super::straight::{self, Straight};
+use super::{Conversion, utf8};
 use crate::decode::datetime::{FormatOptions, Formats};
 use crate::decode::schema::{DataType, StructField, StructType};
 use crate::model::error::{Error, Result};
@@ -55,6 +56,8 @@ pub struct JsonDecoder {
     keep_malformed: bool,
     bytes: usize,
     scratch: Scratch,
+    /// The indices of the fields that lead to a fault.
+    path: Vec<u32>,
     replaced: String,
 }
 
@@ -123,6 +126,7 @@ impl JsonDecoder {
             keep_malformed: keep,
             bytes: 0,
             scratch: Scratch::default(),
+            path: Vec::new(),
             replaced: String::new(),
         })
     }
@@ -160,19 +164,46 @@ impl JsonDecoder {
             return self.no_room(row, value.len());
         }
         self.bytes += value.len();
-        let text = match simdutf8::basic::from_utf8(value) {
-            Ok(text) => text,
-            Err(_) => {
-                self.replaced.clear();
-                utf8::replace_bad(value, &mut self.replaced);
-                &self.replaced
-            }
-        };
-        if straight::parse(text, &mut self.root, &self.conversion).is_ok() {
-            return self.checked(row, Outcome::Row);
+        if let Ok(text) = simdutf8::basic::from_utf8(value) {
+            return self.push_text(row, text);
         }
-        self.root.truncate(row);
-        let outcome = match spark::parse(text, &mut self.root, &self.conversion, &mut self.scratch) {
+        let mut replaced = std::mem::take(&mut self.replaced);
+        replaced.clear();
+        utf8::replace_bad(value, &mut replaced);
+        let outcome = self.push_text(row, &replaced);
+        self.replaced = replaced;
+        outcome
+    }
+
+    #[inline]
+    fn push_text(&mut self, row: usize, text: &str) -> Outcome {
+        let strict = !self.keep_malformed;
+        match straight::parse(text, &mut self.root, &self.conversion, strict, &mut self.path) {
+            Straight::Good => self.checked(row, Outcome::Row),
+            Straight::Partial(fault) => {
+                let why = rejection(&fault, &self.path, &self.root);
+                self.settle(row, text, Parsed::Partial(why))
+            }
+            Straight::Malformed(fault) => {
+                let why = rejection(&fault, &self.path, &self.root);
+                self.root.truncate(row);
+                self.settle(row, text, Parsed::Malformed(why))
+            }
+            Straight::Unsure => {
+                self.root.truncate(row);
+                self.push_by_spark(row, text)
+            }
+        }
+    }
+
+    fn push_by_spark(&mut self, row: usize, text: &str) -> Outcome {
+        let parsed = spark::parse(text, &mut self.root, &self.conversion, &mut self.scratch);
+        self.settle(row, text, parsed)
+    }
+
+    /// Keeps or takes back what has been read of a message that is not plainly good.
+    fn settle(&mut self, row: usize, text: &str, parsed: Parsed) -> Outcome {
+        let outcome = match parsed {
             Parsed::Good => Outcome::Row,
             Parsed::Nothing => {
                 self.root.push_null();
@@ -183,7 +214,7 @@ impl JsonDecoder {
                 return Outcome::Rejected(why);
             }
             Parsed::Partial(why) => {
-                keep_text(&mut self.root, self.corrupt, row, text);
+                self.keep_text(row, text);
                 Outcome::KeptMalformed(why)
             }
             Parsed::Malformed(why) => {
@@ -191,11 +222,22 @@ impl JsonDecoder {
                     Column::Struct(fields) => fields.close(),
                     other => other.push_null(),
                 }
-                keep_text(&mut self.root, self.corrupt, row, text);
+                self.keep_text(row, text);
                 Outcome::KeptMalformed(why)
             }
         };
         self.checked(row, outcome)
+    }
+
+    /// Sets the corrupt-record column of the last row.
+    fn keep_text(&mut self, row: usize, text: &str) {
+        let (Column::Struct(fields), Some(index)) = (&mut self.root, self.corrupt) else { return };
+        let column = &mut fields.columns[index];
+        column.truncate(row);
+        match column {
+            Column::Text(column) => column.push(text.as_bytes()),
+            other => other.push_null(),
+        }
     }
 
     /// Takes row `row` back if it breaks NOT NULL.
@@ -251,17 +293,6 @@ impl JsonDecoder {
     }
 }
 
-/// Sets the corrupt-record column of the last row.
-fn keep_text(root: &mut Column, corrupt: Option<usize>, row: usize, text: &str) {
-    let (Column::Struct(fields), Some(index)) = (root, corrupt) else { return };
-    let column = &mut fields.columns[index];
-    column.truncate(row);
-    match column {
-        Column::Text(column) => column.push(text.as_bytes()),
-        other => other.push_null(),
-    }
-}
-
 /// The index of the column for corrupt records, if the schema has it; of several the last.
 fn corrupt_column(schema: &StructType, name: &str) -> Result<Option<usize>> {
     let Some(index) = schema.fields.iter().rposition(|field| field.name == name) else { return Ok(None) };
@@ -272,3 +303,8 @@ fn corrupt_column(schema: &StructType, name: &str) -> Result<Option<usize>> {
     }
     Ok(Some(index))
 }
+
+#[cfg(test)]
+mod agreement;
+#[cfg(test)]
+mod tests;

@@ -51,10 +51,11 @@ impl Required {
         Some(Within::Each(Box::new(Required::of(data_type, nullable)?)))
     }
 
-    /// The path to what is null in row `row` of `column` and must not be.
-    pub(super) fn broken_by(&self, column: &Column, row: usize) -> Option<String> {
+    /// The path to what is null in row `row` of `root` and must not be. The fields of a root that is
+    /// null itself count as null columns.
+    pub(super) fn broken_by(&self, root: &Column, row: usize) -> Option<String> {
         let mut path = Vec::new();
-        self.breaks(column, row, &mut path).then(|| {
+        self.breaks_within(root, row, &mut path).then(|| {
             path.reverse();
             path.join(".")
         })
@@ -62,19 +63,18 @@ impl Required {
 
     /// Whether the row breaks the promise; the names to the place are added innermost first.
     fn breaks(&self, column: &Column, row: usize, path: &mut Vec<String>) -> bool {
-        if self.not_null && column.is_null(row) {
-            return true;
-        }
+        if column.is_null(row) { self.not_null } else { self.breaks_within(column, row, path) }
+    }
+
+    fn breaks_within(&self, column: &Column, row: usize, path: &mut Vec<String>) -> bool {
         match (&self.within, column) {
-            (Within::Fields(fields), Column::Struct(columns)) if !self.is_masked(column, row) => {
-                fields.iter().any(|(index, required)| {
-                    let broken = required.breaks(&columns.columns[*index], row, path);
-                    if broken {
-                        path.push(columns.name(*index).to_owned());
-                    }
-                    broken
-                })
-            }
+            (Within::Fields(fields), Column::Struct(columns)) => fields.iter().any(|(index, required)| {
+                let broken = required.breaks(&columns.columns[*index], row, path);
+                if broken {
+                    path.push(columns.name(*index).to_owned());
+                }
+                broken
+            }),
             (Within::Each(each), Column::List(list)) => {
                 list.elements_of(row).any(|row| each.breaks(&list.elements, row, path))
             }
@@ -83,10 +83,5 @@ impl Required {
             }
             _ => false,
         }
-    }
-
-    /// Whether the struct is null itself, which excuses its fields.
-    fn is_masked(&self, column: &Column, row: usize) -> bool {
-        column.is_null(row)
     }
 }

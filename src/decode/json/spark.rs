@@ -64,7 +64,8 @@ pub(super) fn parse(text: &str, root: &mut Column, conversion: &Conversion, scra
 }
 
 /// Says what is wrong with a message, by names and positions only.
-fn rejection(fault: &Fault, path: &[u32], root: &Column) -> Rejection {
+#[cold]
+pub(super) fn rejection(fault: &Fault, path: &[u32], root: &Column) -> Rejection {
     let message = match fault.wanted {
         Some(wanted) => format!("expected {wanted}: {} (before byte {})", fault.what, fault.at),
         None => format!("{} (before byte {})", fault.what, fault.at),

@@ -1,23 +1,54 @@
-//! The straight way from a message to the columns: strict JSON whose values suit their columns.
+//! The straight way from a message to the columns: strict JSON, one pass, no look back.
 //!
-//! One pass, no look back, nothing kept between tokens. It never judges: whatever is not plainly good
-//! makes it give up, and the caller cuts the columns back and asks `spark`. What it takes it reads
-//! exactly as `spark` would; a property test holds them together.
+//! It takes messages that are strict JSON as far as Spark looks at them, and of the malformed ones
+//! those whose fault it understands: a value of no use for its column, and text that breaks off or is
+//! no JSON of any dialect. Whatever else makes it give up, and the caller cuts the columns back and
+//! asks `spark`. What it answers, `spark` would answer too; a property test holds them together.
 
 use super::Conversion;
 use super::capture::{write_float, write_string, write_whole};
 use super::column::{Bytes, Column, ListColumn, MapColumn, StructColumn};
 use super::fields::UNWANTED;
-use super::jackson::{decode_base64, lone_surrogate, push_unit};
+use super::jackson::{Fault, decode_base64, lone_surrogate, push_unit};
 use super::number::{self, Lexed};
 use super::scan::{skip_blanks, string_stop};
 use super::spark::{decimal_text, special};
 
-/// The message is not plainly good.
+/// What became of a message on the straight way.
 #[derive(Debug)]
-pub(super) struct GiveUp;
+pub(super) enum Straight {
+    /// It is a row.
+    Good,
+    /// It is a row without the fields at fault; the first fault, and the path to its field.
+    Partial(Fault),
+    /// It is malformed, and no field of it counts. The root may hold parts of a row.
+    Malformed(Fault),
+    /// Ask `spark`. The root may hold parts of a row.
+    Unsure,
+}
 
-type Step = Result<usize, GiveUp>;
+/// Why a value could not be taken.
+#[derive(Debug, Clone, Copy)]
+enum Stop {
+    /// Only `spark` knows what it means.
+    Unsure,
+    /// Jackson throws, and Spark catches it at the root, so that no field counts.
+    Lost(&'static str, usize),
+    /// Jackson or Spark throws, and where it is caught decides what is left.
+    Caught(&'static str, usize),
+    /// It is JSON, but of no use for the column.
+    Useless(&'static str, &'static str),
+}
+
+type Step = Result<usize, Stop>;
+
+const CUT: &str = "the message breaks off";
+const NO_WORD: &str = "a word that is neither true, false nor null";
+const NO_COMMA: &str = "expected a comma or the end of the object or array";
+const NO_COLON: &str = "expected a colon behind a name";
+const WRONG_KIND: &str = "the value is of another kind";
+const EMPTY_TEXT: &str = "the string is empty";
+const UNREADABLE: &str = "the value cannot be read";
 
 /// Longer names are left to `spark`, which knows Jackson's limit.
 const NAME_BYTES_MAX: usize = 16_000;
@@ -25,40 +56,68 @@ const NAME_BYTES_MAX: usize = 16_000;
 struct Reader<'a> {
     bytes: &'a [u8],
     conversion: &'a Conversion,
+    /// Whether the first fault is the end of it: malformed messages are not kept.
+    strict: bool,
+    /// The indices of the fields that lead into the struct being read.
+    path: &'a mut Vec<u32>,
+    first_fault: Option<Fault>,
     /// Longest number and string that no limit can forbid, in bytes.
     number_max: usize,
     string_max: usize,
 }
 
-/// Adds the value that `text` begins with to `root`. After an error `root` may hold parts of a row.
+/// Adds the value that `text` begins with to `root`. With `strict` any fault makes the whole message
+/// malformed. `path` is left at the field of the first fault.
 #[inline]
-pub(super) fn parse(text: &str, root: &mut Column, conversion: &Conversion) -> Result<(), GiveUp> {
+pub(super) fn parse(
+    text: &str,
+    root: &mut Column,
+    conversion: &Conversion,
+    strict: bool,
+    path: &mut Vec<u32>,
+) -> Straight {
+    path.clear();
     let lexing = &conversion.lexing;
-    let reader = Reader {
+    let mut reader = Reader {
         bytes: text.as_bytes(),
         conversion,
+        strict,
+        path,
+        first_fault: None,
         number_max: lexing.number_digits_max.min(lexing.string_units_max),
         string_max: lexing.string_units_max,
     };
     let at = skip_blanks(reader.bytes, 0);
-    match (root, reader.bytes.get(at)) {
-        (Column::Struct(fields), Some(b'{')) => reader.object(at + 1, fields, 1)?,
-        (Column::List(list), Some(b'[')) => reader.array(at + 1, list, 1)?,
-        (Column::Map(map), Some(b'{')) => reader.map(at + 1, map, 1)?,
-        _ => return Err(GiveUp),
+    let step = match (root, reader.bytes.get(at)) {
+        (Column::Struct(fields), Some(b'{')) => reader.object(at + 1, fields, 1),
+        (Column::List(list), Some(b'[')) => reader.array(at + 1, list, 1),
+        (Column::Map(map), Some(b'{')) => reader.map(at + 1, map, 1),
+        _ => Err(Stop::Unsure),
     };
-    Ok(())
+    match (step, reader.first_fault) {
+        (Ok(_), None) => Straight::Good,
+        (Ok(_), Some(fault)) => Straight::Partial(fault),
+        (Err(Stop::Lost(what, at)), _) => {
+            reader.path.clear();
+            Straight::Malformed(Fault { what, at, wanted: None })
+        }
+        (Err(Stop::Caught(what, at)), _) if strict => Straight::Malformed(Fault { what, at, wanted: None }),
+        (Err(Stop::Useless(what, wanted)), fault) if strict => {
+            Straight::Malformed(fault.unwrap_or(Fault { what, at: 0, wanted: Some(wanted) }))
+        }
+        (Err(_), _) => Straight::Unsure,
+    }
 }
 
 impl Reader<'_> {
     #[inline(always)]
-    fn byte(&self, at: usize) -> Result<u8, GiveUp> {
-        self.bytes.get(at).copied().ok_or(GiveUp)
+    fn byte(&self, at: usize) -> Result<u8, Stop> {
+        self.bytes.get(at).copied().ok_or(Stop::Lost(CUT, at))
     }
 
     /// The position of the byte behind blanks, and the byte.
     #[inline(always)]
-    fn solid(&self, at: usize) -> Result<(usize, u8), GiveUp> {
+    fn solid(&self, at: usize) -> Result<(usize, u8), Stop> {
         let byte = self.byte(at)?;
         if byte > b' ' {
             return Ok((at, byte));
@@ -72,29 +131,36 @@ impl Reader<'_> {
     fn behind_colon(&self, at: usize) -> Step {
         let (at, colon) = self.solid(at)?;
         if colon != b':' {
-            return Err(GiveUp);
+            return Err(self.foreign(colon, NO_COLON, at));
         }
         Ok(self.solid(at + 1)?.0)
     }
 
+    /// What it means that `byte` stands where something else is due between values: a comment or a
+    /// control character is not judged here.
+    #[cold]
+    fn foreign(&self, byte: u8, what: &'static str, at: usize) -> Stop {
+        if byte == b'/' || byte <= b' ' { Stop::Unsure } else { Stop::Lost(what, at) }
+    }
+
     /// Checks the depth of what has just been opened.
     #[inline(always)]
-    fn opened(&self, depth: usize) -> Result<(), GiveUp> {
-        if depth > self.conversion.lexing.depth_max { Err(GiveUp) } else { Ok(()) }
+    fn opened(&self, depth: usize) -> Result<(), Stop> {
+        if depth > self.conversion.lexing.depth_max { Err(Stop::Unsure) } else { Ok(()) }
     }
 
     /// Behind a value: `Some` position of the next item, or `None` and the position behind `close`.
     #[inline(always)]
-    fn next_item(&self, at: usize, close: u8) -> Result<(usize, bool), GiveUp> {
+    fn next_item(&self, at: usize, close: u8) -> Result<(usize, bool), Stop> {
         let (at, byte) = self.solid(at)?;
         if byte == b',' {
             return Ok((self.solid(at + 1)?.0, true));
         }
-        if byte == close { Ok((at + 1, false)) } else { Err(GiveUp) }
+        if byte == close { Ok((at + 1, false)) } else { Err(self.foreign(byte, NO_COMMA, at)) }
     }
 
     /// An object whose brace has been read, as a row of `fields`.
-    fn object(&self, at: usize, fields: &mut StructColumn, depth: usize) -> Step {
+    fn object(&mut self, at: usize, fields: &mut StructColumn, depth: usize) -> Step {
         self.opened(depth)?;
         let row = fields.len();
         let (mut at, first) = self.solid(at)?;
@@ -105,7 +171,7 @@ impl Reader<'_> {
         let (mut place, mut met, mut next_index) = (0, 0, 0);
         while more {
             if self.byte(at)? != b'"' {
-                return Err(GiveUp);
+                return Err(Stop::Unsure);
             }
             let (field, length) = self.field(at + 1, fields, &mut place)?;
             at = self.behind_colon(at + 1 + length)?;
@@ -115,11 +181,14 @@ impl Reader<'_> {
                 let index = field as usize;
                 let column = &mut fields.columns[index];
                 if index < next_index && column.len() != row {
-                    return Err(GiveUp);
+                    return Err(Stop::Unsure);
                 }
                 next_index = next_index.max(index + 1);
                 met += 1;
-                at = self.value(at, column, depth)?;
+                at = match self.value(at, column, depth, field) {
+                    Ok(behind) => behind,
+                    Err(stop) => self.at_fault(stop, at, column, depth, field)?,
+                };
             }
             (at, more) = self.next_item(at, b'}')?;
         }
@@ -131,10 +200,42 @@ impl Reader<'_> {
         Ok(at)
     }
 
+    /// A field whose value begins at `at` and is at fault: null, if that is all there is to it.
+    #[cold]
+    #[inline(never)]
+    fn at_fault(&mut self, stop: Stop, at: usize, column: &mut Column, depth: usize, field: u32) -> Step {
+        let Stop::Useless(what, wanted) = stop else { return Err(stop) };
+        if self.first_fault.is_none() {
+            self.first_fault = Some(Fault { what, at, wanted: Some(wanted) });
+            self.path.push(field);
+        }
+        if self.strict {
+            return Err(stop);
+        }
+        column.push_null();
+        self.skip(at, depth)
+    }
+
+    /// Notes that field `field` is being entered, for the path of a fault.
+    #[inline]
+    fn enter(&mut self, field: u32) {
+        if self.first_fault.is_none() {
+            self.path.push(field);
+        }
+    }
+
+    /// Notes that it has been left.
+    #[inline]
+    fn leave(&mut self) {
+        if self.first_fault.is_none() {
+            self.path.pop();
+        }
+    }
+
     /// The field of the name that begins at `at`, and the length of the name with its quote.
     #[inline(always)]
-    fn field(&self, at: usize, fields: &mut StructColumn, place: &mut usize) -> Result<(u32, usize), GiveUp> {
-        let rest = self.bytes.get(at..).ok_or(GiveUp)?;
+    fn field(&self, at: usize, fields: &mut StructColumn, place: &mut usize) -> Result<(u32, usize), Stop> {
+        let rest = self.bytes.get(at..).ok_or(Stop::Lost(CUT, at))?;
         if let Some(expected) = fields.table.expected(*place, rest) {
             *place += 1;
             return Ok(expected);
@@ -149,13 +250,13 @@ impl Reader<'_> {
     fn name_end(&self, at: usize) -> Step {
         let stop = string_stop(self.bytes, at);
         if self.byte(stop)? != b'"' || stop - at > NAME_BYTES_MAX {
-            return Err(GiveUp);
+            return Err(Stop::Unsure);
         }
         Ok(stop)
     }
 
     /// An array whose bracket has been read, as a row of `list`.
-    fn array(&self, at: usize, list: &mut ListColumn, depth: usize) -> Step {
+    fn array(&mut self, at: usize, list: &mut ListColumn, depth: usize) -> Step {
         self.opened(depth)?;
         let (mut at, first) = self.solid(at)?;
         let mut more = first != b']';
@@ -163,7 +264,7 @@ impl Reader<'_> {
             at += 1;
         }
         while more {
-            at = self.value(at, &mut list.elements, depth)?;
+            at = self.element(at, &mut list.elements, depth)?;
             (at, more) = self.next_item(at, b']')?;
         }
         list.close();
@@ -171,7 +272,7 @@ impl Reader<'_> {
     }
 
     /// An object whose brace has been read, as a row of `map`.
-    fn map(&self, at: usize, map: &mut MapColumn, depth: usize) -> Step {
+    fn map(&mut self, at: usize, map: &mut MapColumn, depth: usize) -> Step {
         self.opened(depth)?;
         let (mut at, first) = self.solid(at)?;
         let mut more = first != b'}';
@@ -180,20 +281,31 @@ impl Reader<'_> {
         }
         while more {
             if self.byte(at)? != b'"' {
-                return Err(GiveUp);
+                return Err(Stop::Unsure);
             }
             let stop = self.name_end(at + 1)?;
             map.keys.push(&self.bytes[at + 1..stop]);
-            at = self.value(self.behind_colon(stop + 1)?, &mut map.values, depth)?;
+            at = self.behind_colon(stop + 1)?;
+            at = self.element(at, &mut map.values, depth)?;
             (at, more) = self.next_item(at, b'}')?;
         }
         map.close();
         Ok(at)
     }
 
-    /// The value that begins at `at`, as a row of `column`; gives the position behind it.
+    /// An element of an array or a value of a map; a fault in it is caught farther out.
     #[inline(always)]
-    fn value(&self, at: usize, column: &mut Column, depth: usize) -> Step {
+    fn element(&mut self, at: usize, column: &mut Column, depth: usize) -> Step {
+        self.value(at, column, depth, UNWANTED).map_err(|stop| match stop {
+            Stop::Useless(what, _) => Stop::Caught(what, at),
+            stop => stop,
+        })
+    }
+
+    /// The value that begins at `at`, as a row of `column`, which belongs to `field` of a struct
+    /// ([`UNWANTED`]: to an array or map); gives the position behind it.
+    #[inline(always)]
+    fn value(&mut self, at: usize, column: &mut Column, depth: usize, field: u32) -> Step {
         let first = self.byte(at)?;
         if first == b'n' {
             let end = self.word(at, b"null")?;
@@ -224,10 +336,48 @@ impl Reader<'_> {
             Column::Timestamp(column) if first != b'"' => {
                 self.whole(at, i64::MIN, i64::MAX, |value| column.push(value.wrapping_mul(1_000_000)))
             }
-            Column::Struct(fields) if first == b'{' => self.object(at + 1, fields, depth + 1),
-            Column::List(list) if first == b'[' => self.array(at + 1, list, depth + 1),
-            Column::Map(map) if first == b'{' => self.map(at + 1, map, depth + 1),
+            Column::Struct(_) | Column::List(_) | Column::Map(_) => self.nested(at, first, column, depth + 1, field),
             column => self.rarer(at, first, column),
+        }
+    }
+
+    /// A value of a nested type. Where a fault within it is caught, it is not told here.
+    fn nested(&mut self, at: usize, first: u8, column: &mut Column, depth: usize, field: u32) -> Step {
+        if field != UNWANTED {
+            self.enter(field);
+        }
+        let step = match (column, first) {
+            (Column::Struct(fields), b'{') => self.object(at + 1, fields, depth),
+            (Column::List(list), b'[') => self.array(at + 1, list, depth),
+            (Column::Map(map), b'{') => self.map(at + 1, map, depth),
+            (column, _) => {
+                if field != UNWANTED {
+                    self.leave();
+                }
+                return Err(self.useless(first, column));
+            }
+        };
+        match step {
+            // Whoever keeps nothing of a malformed message need not know what it loses.
+            Err(Stop::Lost(what, at)) if !(self.strict && what == CUT) => Err(Stop::Caught(what, at)),
+            Err(stop) => Err(stop),
+            Ok(behind) => {
+                if field != UNWANTED {
+                    self.leave();
+                }
+                Ok(behind)
+            }
+        }
+    }
+
+    /// What it means that a value begins with `first` where the column takes none such.
+    #[cold]
+    fn useless(&self, first: u8, column: &Column) -> Stop {
+        match first {
+            b'"' | b'{' | b'[' | b't' | b'f' | b'-' | b'0'..=b'9' => {
+                Stop::Useless(WRONG_KIND, column.type_name())
+            }
+            _ => Stop::Unsure,
         }
     }
 
@@ -236,76 +386,85 @@ impl Reader<'_> {
         let conversion = self.conversion;
         match (column, first) {
             (Column::Boolean(column), b't') => {
+                let end = self.word(at, b"true")?;
                 column.push(true);
-                self.word(at, b"true")
+                Ok(end)
             }
             (Column::Boolean(column), b'f') => {
+                let end = self.word(at, b"false")?;
                 column.push(false);
-                self.word(at, b"false")
+                Ok(end)
             }
             (Column::Timestamp(column), b'"') => {
-                let text = self.plain_text(at + 1)?;
-                column.push(conversion.formats.timestamp_micros(text, conversion.now).ok_or(GiveUp)?);
+                let text = self.full_text(at + 1)?;
+                column.push(readable(conversion.formats.timestamp_micros(text, conversion.now), "TIMESTAMP")?);
                 Ok(at + text.len() + 2)
             }
             (Column::TimestampNtz(column), b'"') => {
-                let text = self.plain_text(at + 1)?;
-                column.push(conversion.formats.timestamp_ntz_micros(text).ok_or(GiveUp)?);
+                let text = self.full_text(at + 1)?;
+                column.push(readable(conversion.formats.timestamp_ntz_micros(text), "TIMESTAMP_NTZ")?);
                 Ok(at + text.len() + 2)
             }
             (Column::Date(column), b'"') => {
-                let text = self.plain_text(at + 1)?;
-                column.push(conversion.formats.date_days(text).ok_or(GiveUp)?);
+                let text = self.full_text(at + 1)?;
+                column.push(readable(conversion.formats.date_days(text), "DATE")?);
                 Ok(at + text.len() + 2)
             }
             (Column::Double(column), b'"') => {
-                let text = self.plain_text(at + 1)?;
-                column.push(special(text, conversion).ok_or(GiveUp)?);
+                let text = self.full_text(at + 1)?;
+                column.push(readable(special(text, conversion), "DOUBLE")?);
                 Ok(at + text.len() + 2)
             }
             (Column::Float(column), b'"') => {
-                let text = self.plain_text(at + 1)?;
-                column.push(special(text, conversion).ok_or(GiveUp)? as f32);
+                let text = self.full_text(at + 1)?;
+                column.push(readable(special(text, conversion), "FLOAT")? as f32);
                 Ok(at + text.len() + 2)
             }
             (Column::Decimal(column, precision, scale), b'"') => {
-                let text = self.plain_text(at + 1)?;
-                column.push(decimal_text(text, *precision, *scale, conversion).ok_or(GiveUp)?);
+                let text = self.full_text(at + 1)?;
+                column.push(readable(decimal_text(text, *precision, *scale, conversion), "DECIMAL")?);
                 Ok(at + text.len() + 2)
             }
             (Column::Decimal(column, precision, scale), _) => {
                 let (number, text) = self.number(at)?;
-                let text = std::str::from_utf8(text).map_err(|_| GiveUp)?;
-                column.push(number::decimal(text, *precision, *scale).ok_or(GiveUp)?);
+                let text = std::str::from_utf8(text).map_err(|_| Stop::Unsure)?;
+                column.push(readable(number::decimal(text, *precision, *scale), "DECIMAL")?);
                 Ok(number.end)
             }
             (Column::Binary(column), b'"') => {
-                let text = self.plain_text(at + 1).or_else(|_| self.empty_text(at + 1))?;
-                decode_base64(text, column.data()).ok_or(GiveUp)?;
+                let text = self.plain_text(at + 1)?;
+                decode_base64(text, column.data()).ok_or(Stop::Caught(UNREADABLE, at))?;
                 column.close();
                 Ok(at + text.len() + 2)
             }
-            _ => Err(GiveUp),
+            (column, _) => Err(self.useless(first, column)),
         }
     }
 
     /// A number and its text.
     #[inline(always)]
-    fn number(&self, at: usize) -> Result<(Lexed, &[u8]), GiveUp> {
-        let number = number::lex(self.bytes, at).ok_or(GiveUp)?;
+    fn number(&self, at: usize) -> Result<(Lexed, &[u8]), Stop> {
+        let Some(number) = number::lex(self.bytes, at) else { return Err(self.no_number(at)) };
         if number.end - at > self.number_max {
-            return Err(GiveUp);
+            return Err(Stop::Unsure);
         }
         Ok((number, &self.bytes[at..number.end]))
+    }
+
+    /// What it means that no strict number begins at `at`.
+    #[cold]
+    fn no_number(&self, at: usize) -> Stop {
+        match self.bytes.get(at) {
+            Some(b'"' | b'{' | b'[' | b't' | b'f') => Stop::Useless(WRONG_KIND, "a number"),
+            _ => Stop::Unsure,
+        }
     }
 
     #[inline(always)]
     fn whole(&self, at: usize, min: i64, max: i64, push: impl FnOnce(i64)) -> Step {
         let (number, _) = self.number(at)?;
-        let value = number.long().ok_or(GiveUp)?;
-        if value < min || value > max {
-            return Err(GiveUp);
-        }
+        let value = number.long().filter(|value| (min..=max).contains(value));
+        let Some(value) = value else { return Err(Stop::Useless(UNREADABLE, "a whole number in range")) };
         push(value);
         Ok(number.end)
     }
@@ -313,21 +472,28 @@ impl Reader<'_> {
     /// The position behind `word`.
     #[inline(always)]
     fn word(&self, at: usize, word: &[u8]) -> Step {
-        if self.bytes[at..].starts_with(word) { Ok(at + word.len()) } else { Err(GiveUp) }
+        let rest = &self.bytes[at..];
+        if rest.starts_with(word) {
+            return Ok(at + word.len());
+        }
+        Err(if word.starts_with(rest) { Stop::Lost(CUT, at) } else { Stop::Lost(NO_WORD, at) })
     }
 
-    /// The text up to the next quote, if it has no escape and is not empty.
+    /// The text up to the next quote, if it has no escape.
     #[inline(always)]
-    fn plain_text(&self, at: usize) -> Result<&[u8], GiveUp> {
+    fn plain_text(&self, at: usize) -> Result<&[u8], Stop> {
         let stop = string_stop(self.bytes, at);
-        if self.byte(stop)? != b'"' || stop == at || stop - at > self.string_max {
-            return Err(GiveUp);
+        if self.byte(stop)? != b'"' || stop - at > self.string_max {
+            return Err(Stop::Unsure);
         }
         Ok(&self.bytes[at..stop])
     }
 
-    fn empty_text(&self, at: usize) -> Result<&[u8], GiveUp> {
-        if self.byte(at)? == b'"' { Ok(&[]) } else { Err(GiveUp) }
+    /// The text up to the next quote, if it has no escape, for a type that takes no empty one.
+    #[inline(always)]
+    fn full_text(&self, at: usize) -> Result<&[u8], Stop> {
+        let text = self.plain_text(at)?;
+        if text.is_empty() { Err(Stop::Useless(EMPTY_TEXT, "a text")) } else { Ok(text) }
     }
 
     /// A string whose opening quote has been read.
@@ -335,7 +501,7 @@ impl Reader<'_> {
     fn text(&self, at: usize, column: &mut Bytes) -> Step {
         let stop = string_stop(self.bytes, at);
         if stop - at > self.string_max {
-            return Err(GiveUp);
+            return Err(Stop::Unsure);
         }
         match self.byte(stop)? {
             b'"' => {
@@ -343,7 +509,7 @@ impl Reader<'_> {
                 Ok(stop + 1)
             }
             b'\\' => self.escaped_text(at, stop, column),
-            _ => Err(GiveUp),
+            _ => Err(Stop::Unsure),
         }
     }
 
@@ -358,7 +524,7 @@ impl Reader<'_> {
             match self.byte(stop)? {
                 b'"' => break,
                 b'\\' => {}
-                _ => return Err(GiveUp),
+                _ => return Err(Stop::Unsure),
             }
             from = stop + 2;
             let short = match self.byte(stop + 1)? {
@@ -369,21 +535,21 @@ impl Reader<'_> {
                 b'r' => 13,
                 same @ (b'"' | b'/' | b'\\') => same,
                 b'u' => {
-                    let unit = self.bytes.get(from..from + 4).and_then(hexadecimal).ok_or(GiveUp)?;
+                    let unit = self.bytes.get(from..from + 4).and_then(hexadecimal).ok_or(Stop::Unsure)?;
                     surrogates |= (0xd800..0xe000).contains(&unit);
                     push_unit(data, unit);
                     from += 4;
                     stop = string_stop(self.bytes, from);
                     continue;
                 }
-                _ => return Err(GiveUp),
+                _ => return Err(Stop::Unsure),
             };
             data.push(short);
             stop = string_stop(self.bytes, from);
         }
         let lone = surrogates && lone_surrogate(&data[data_from..]).is_some();
         if lone || stop - start > self.string_max {
-            return Err(GiveUp);
+            return Err(Stop::Unsure);
         }
         column.close();
         Ok(stop + 1)
@@ -391,7 +557,10 @@ impl Reader<'_> {
 
     /// A value that is no string where the type is STRING: its JSON, written anew.
     fn other_as_text(&self, at: usize, first: u8, column: &mut Bytes, depth: usize) -> Step {
-        let end = self.copy(at, first, column.data(), depth)?;
+        let end = match self.copy(at, first, column.data(), depth) {
+            Err(Stop::Lost(what, at)) if first == b'{' || first == b'[' => Err(Stop::Caught(what, at)),
+            step => step,
+        }?;
         column.close();
         Ok(end)
     }
@@ -402,7 +571,7 @@ impl Reader<'_> {
             b'"' => {
                 let stop = string_stop(self.bytes, at + 1);
                 if self.byte(stop)? != b'"' || stop - at > self.string_max {
-                    return Err(GiveUp);
+                    return Err(Stop::Unsure);
                 }
                 write_string(&self.bytes[at + 1..stop], out);
                 Ok(stop + 1)
@@ -437,7 +606,7 @@ impl Reader<'_> {
         while more {
             if open == b'{' {
                 if self.byte(at)? != b'"' {
-                    return Err(GiveUp);
+                    return Err(Stop::Unsure);
                 }
                 let stop = self.name_end(at + 1)?;
                 write_string(&self.bytes[at + 1..stop], out);
@@ -477,7 +646,7 @@ impl Reader<'_> {
         while more {
             if open == b'{' {
                 if self.byte(at)? != b'"' {
-                    return Err(GiveUp);
+                    return Err(Stop::Unsure);
                 }
                 at = self.behind_colon(self.name_end(at + 1)? + 1)?;
             }
@@ -494,15 +663,21 @@ impl Reader<'_> {
             match self.byte(at)? {
                 b'"' => return Ok(at + 1),
                 b'\\' => {}
-                _ => return Err(GiveUp),
+                _ => return Err(Stop::Unsure),
             }
             at += match self.byte(at + 1)? {
                 b'b' | b't' | b'n' | b'f' | b'r' | b'"' | b'/' | b'\\' => 2,
                 b'u' if self.bytes.get(at + 2..at + 6).and_then(hexadecimal).is_some() => 6,
-                _ => return Err(GiveUp),
+                _ => return Err(Stop::Unsure),
             };
         }
     }
+}
+
+/// A value that a text of JSON's grammar gives a column of type `wanted`.
+#[inline(always)]
+fn readable<T>(value: Option<T>, wanted: &'static str) -> Result<T, Stop> {
+    value.ok_or(Stop::Useless(UNREADABLE, wanted))
 }
 
 /// The value of four hexadecimal digits.

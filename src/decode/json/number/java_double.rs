@@ -5,6 +5,8 @@
 //! made here by the old way: Steele and White's free-format printing with Java's estimates and
 //! stopping rules (`jdk.internal.math.FloatingDecimal`), over whole numbers of any size.
 
+use std::cmp::Ordering;
+
 /// Writes `value` as `Double.toString` of Java 17 does: `1.0`, `1.0E10`, `NaN`, `-Infinity`.
 pub(in crate::decode::json) fn write_double(value: f64, out: &mut Vec<u8>) {
     if value.is_nan() {
@@ -34,6 +36,28 @@ impl Digits {
     fn push(&mut self, digit: u32) {
         self.digits[self.count] = digit as u8;
         self.count += 1;
+    }
+
+    /// Takes the next digit; a first one of zero is none, unless the number rounds up right there.
+    fn take(&mut self, digit: u32, first: &mut bool, point: &mut i32, low: &mut bool, high: &mut bool) {
+        if *first && digit == 0 && !*high {
+            *point -= 1;
+        } else {
+            self.push(digit);
+        }
+        // With an exponent there is always a digit behind the point.
+        if *first && !(-3..8).contains(point) {
+            (*low, *high) = (false, false);
+        }
+        *first = false;
+    }
+
+    /// Rounds the last digit by what is left: twice that, compared with one unit of the digit.
+    fn round(&mut self, low: bool, high: bool, rest: Ordering) {
+        let odd = self.digits[self.count - 1] % 2 != 0;
+        if high && (!low || rest == Ordering::Greater || (rest == Ordering::Equal && odd)) {
+            self.round_up();
+        }
     }
 
     /// Adds one to the last digit.
@@ -145,7 +169,14 @@ fn free_format(fraction: u64, exponent: i32, used: i32, tiny: i32, significant: 
         s2 -= m2;
         m2 = 0;
     }
-    let fits = bits_of(b5) + used + b2 < 64 && bits_of(s5 + 1) + s2 + 1 < 64;
+    let numerator_bits = used + b2 + bits_of(b5);
+    let denominator_bits = s2 + 1 + bits_of(s5 + 1);
+    if numerator_bits < 64 && denominator_bits < 64 {
+        let narrow = numerator_bits < 32 && denominator_bits < 32;
+        let five = |n: i32| 5i64.pow(n as u32);
+        let b = (((fraction >> zeros) as i64) * five(b5)) << b2;
+        return in_words(b, five(s5) << s2, five(b5) << m2, point, narrow);
+    }
     let mut b = Big::new(fraction >> zeros);
     b.scale(b5, b2);
     let mut s = Big::new(1);
@@ -156,57 +187,50 @@ fn free_format(fraction: u64, exponent: i32, used: i32, tiny: i32, significant: 
     tens.times(10);
 
     let mut digits = Digits { digits: [0; 24], count: 0, point: 0 };
-    let mut digit = b.divide_and_ten(&s);
-    m.times(10);
-    let mut low = b < m;
-    let mut high = reaches(&b, &m, &tens, fits);
-    if digit == 0 && !high {
-        point -= 1;
-    } else {
-        digits.push(digit);
-    }
-    // With an exponent there is always a digit behind the point.
-    if !(-3..8).contains(&point) {
-        (low, high) = (false, false);
-    }
+    let mut first = true;
+    let (mut low, mut high) = (false, false);
     while !low && !high {
-        digit = b.divide_and_ten(&s);
+        let digit = b.divide_and_ten(&s);
         m.times(10);
         low = b < m;
-        high = reaches(&b, &m, &tens, fits);
-        digits.push(digit);
+        let mut sum = b.clone();
+        sum.add(&m);
+        high = sum >= tens;
+        digits.take(digit, &mut first, &mut point, &mut low, &mut high);
     }
     digits.point = point + 1;
-    if high {
-        let up = if low {
-            b.times(2);
-            match b.cmp(&tens) {
-                std::cmp::Ordering::Less => false,
-                std::cmp::Ordering::Equal => digits.digits[digits.count - 1] % 2 != 0,
-                std::cmp::Ordering::Greater => true,
-            }
-        } else {
-            true
-        };
-        if up {
-            digits.round_up();
-        }
-    }
+    b.times(2);
+    digits.round(low, high, b.cmp(&tens));
     digits
 }
 
-/// Whether B + M goes beyond ten S. Where the numbers fit in machine words Java asks for more than
-/// ten S, else for as much.
-fn reaches(b: &Big, m: &Big, tens: &Big, fits: bool) -> bool {
-    let mut sum = b.clone();
-    sum.add(m);
-    if fits { sum > *tens } else { sum >= *tens }
+/// As [`free_format`], in words of 64 or (`narrow`) 32 bits, where M may overflow as it does in Java.
+fn in_words(mut b: i64, s: i64, mut m: i64, mut point: i32, narrow: bool) -> Digits {
+    let word = |number: i64| if narrow { i64::from(number as i32) } else { number };
+    let tens = word(s.wrapping_mul(10));
+    let mut digits = Digits { digits: [0; 24], count: 0, point: 0 };
+    let mut first = true;
+    let (mut low, mut high) = (false, false);
+    while !low && !high {
+        let digit = b / s;
+        b = word((b % s).wrapping_mul(10));
+        m = word(m.wrapping_mul(10));
+        (low, high) = (true, true);
+        if m > 0 || first {
+            low = b < m;
+            high = word(b.wrapping_add(m)) > tens;
+        }
+        digits.take(digit as u32, &mut first, &mut point, &mut low, &mut high);
+    }
+    digits.point = point + 1;
+    digits.round(low, high, word(word(b.wrapping_mul(2)).wrapping_sub(tens)).cmp(&0));
+    digits
 }
 
 /// How many bits five to the power of `n` has, as Java guesses.
 fn bits_of(n: i32) -> i32 {
-    const EXACT: [i32; 28] = [
-        0, 3, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47, 49, 52, 54, 56, 59, 61, 63,
+    const EXACT: [i32; 27] = [
+        0, 3, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47, 49, 52, 54, 56, 59, 61,
     ];
     EXACT.get(n as usize).copied().unwrap_or(n * 3)
 }
@@ -295,13 +319,13 @@ impl Big {
 }
 
 impl PartialOrd for Big {
-    fn partial_cmp(&self, other: &Big) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Big) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Big {
-    fn cmp(&self, other: &Big) -> std::cmp::Ordering {
+    fn cmp(&self, other: &Big) -> Ordering {
         let top_down = |big: &Big| big.count;
         top_down(self)
             .cmp(&top_down(other))
@@ -335,7 +359,8 @@ mod tests {
             (8.41e21, "8.409999999999999E21"),
             (2.225_073_858_507_201_4e-308, "2.2250738585072014E-308"),
             (5e-324, "4.9E-324"),
-            (1e23, "1.0E23"),
+            (1e23, "9.999999999999999E22"),
+            (f64::from_bits(4_989_805_469_266_250_234), "3.7899999999999995E25"),
             (9_007_199_254_740_993.0, "9.007199254740992E15"),
             (f64::MAX, "1.7976931348623157E308"),
             (1e22, "1.0E22"),
