@@ -5,6 +5,7 @@
 //! contradicts it. Blocking: call it from a thread that may wait. Every call is bounded in time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +28,9 @@ use crate::model::{Error, Offsets, Result, TopicPartition};
 /// How old the list of partitions may become before it is asked for again.
 pub const METADATA_REFRESH: Duration = Duration::from_secs(10);
 
+/// How long topic ids are waited for; they are a help, not a need.
+const IDS_PATIENCE: Duration = Duration::from_millis(1500);
+
 /// How long brokers that all refuse connections are waited for.
 const ALL_DOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,6 +41,8 @@ pub struct KafkaSource {
     pattern: Option<Regex>,
     refresh: Duration,
     view: Mutex<View>,
+    /// Set once the brokers turned out not to describe topics.
+    without_ids: AtomicBool,
 }
 
 /// The partitions of the subscription as last described.
@@ -69,7 +75,7 @@ impl KafkaSource {
             .map_or(METADATA_REFRESH, |ms| Duration::from_millis(ms).min(METADATA_REFRESH));
         let view = View { partitions: Vec::new(), topic_ids: BTreeMap::new(), at: Instant::now() };
         let source =
-            KafkaSource { options: options.clone(), client, pattern, refresh, view: Mutex::new(view) };
+            KafkaSource { options: options.clone(), client, pattern, refresh, view: Mutex::new(view), without_ids: AtomicBool::new(false) };
         let (view, missing) = source.look()?;
         source.check_subscription(&view, &missing)?;
         *source.lock() = view;
@@ -296,21 +302,37 @@ impl KafkaSource {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        // DescribeTopics goes to the controller. Where there is none (librdkafka's mock cluster, services that
-        // only speak the protocol) the plain metadata of every broker must do; it has no topic ids.
-        let first = self.metadata(Some(&names[0]), "describe the topics")?;
-        if !native::has_controller(&self.client) {
-            return names.iter().enumerate().map(|(at, name)| match at {
-                0 => Ok(described(name, &first)),
-                _ => Ok(described(name, &self.metadata(Some(name), "describe the topics")?)),
-            }).collect();
+        let mut topics = Vec::with_capacity(names.len());
+        for name in names {
+            topics.push(described(name, &self.metadata(Some(name), "describe the topics")?));
+        }
+        self.client.context().forget();
+        self.add_ids(names, &mut topics);
+        Ok(topics)
+    }
+
+    /// Adds what only DescribeTopics says: a topic's id, and whether it is internal. It goes to the
+    /// controller, which librdkafka's mock cluster and services that only speak the protocol do not have;
+    /// there it is not asked for again.
+    fn add_ids(&self, names: &[String], topics: &mut [TopicDescription]) {
+        if self.without_ids.load(Ordering::Relaxed) {
+            return;
         }
         native::serve(&self.client);
-        let hopeless = self.hopeless();
-        let topics = describe_topics(&self.client, names, REQUEST_TIMEOUT, &hopeless)
-            .map_err(|error| failed(&self.options, &self.client, "describe the topics", &error))?;
-        self.client.context().forget();
-        Ok(topics)
+        match describe_topics(&self.client, names, IDS_PATIENCE, &|| false) {
+            Err(error) => {
+                debug!(error = error.text, "the brokers give no topic ids");
+                self.without_ids.store(true, Ordering::Relaxed);
+            }
+            Ok(found) => {
+                for topic in topics {
+                    if let Some(more) = found.iter().find(|more| more.name == topic.name) {
+                        topic.id.clone_from(&more.id);
+                        topic.internal |= more.internal;
+                    }
+                }
+            }
+        }
     }
 
     /// The names of all topics in which the pattern is found anywhere.

@@ -17,8 +17,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 pub(super) use message::{Batch, Message};
 pub(super) use request::{
-    OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, has_controller,
-    list_offsets,
+    OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
 };
 
 use super::client::ClientEvents;

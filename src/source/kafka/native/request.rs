@@ -187,12 +187,6 @@ fn read_offsets(event: &Event, asked: &[(TopicPartition, OffsetSpec)]) -> Vec<Of
         .collect()
 }
 
-/// Whether the brokers' last metadata named a controller.
-pub(in super::super) fn has_controller(client: &Arc<Client>) -> bool {
-    // SAFETY: the client lives through the call, which reads what it has cached and waits for nothing.
-    unsafe { raw::rd_kafka_controllerid(client.client().native_ptr(), 0) >= 0 }
-}
-
 /// Describes topics by name in one request: their ids, partitions, or why not.
 pub(in super::super) fn describe_topics(
     client: &Arc<Client>,
