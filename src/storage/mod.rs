@@ -7,6 +7,8 @@
 //! before anyone concludes anything ([`Store::put_if_absent`]).
 
 pub mod conditional;
+#[cfg(feature = "failpoints")]
+pub mod faulty;
 pub mod local;
 
 use std::collections::BTreeMap;
@@ -18,7 +20,7 @@ use object_store::path::Path;
 use object_store::{DynObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode};
 use url::Url;
 
-use crate::model::{Error, Result};
+use crate::model::{Error, Kind, Result};
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +64,12 @@ impl Store {
         let (root, prefix): (Arc<DynObjectStore>, Path) = match scheme {
             ObjectStoreScheme::Local => {
                 let prefix = Path::from_url_path(url.path()).map_err(|e| bad_url(&url, e))?;
-                (Arc::new(local::DurableLocal::new()), prefix)
+                (with_faults(Arc::new(local::DurableLocal::new())), prefix)
             }
             _ => {
                 let pairs = options.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
                 let (root, prefix) = object_store::parse_url_opts(&url, pairs).map_err(|e| bad_url(&url, e))?;
-                (Arc::new(conditional::OneAnswer::new(root.into())), prefix)
+                (Arc::new(conditional::OneAnswer::new(with_faults(root.into()))), prefix)
             }
         };
         Ok(Store { root, url, prefix })
@@ -199,25 +201,45 @@ impl Store {
     }
 }
 
+/// The store itself; in tests the faults that the environment asks for stand over it.
+fn with_faults(root: Arc<DynObjectStore>) -> Arc<DynObjectStore> {
+    #[cfg(feature = "failpoints")]
+    if let Some(faults) = faulty::Faults::of_environment() {
+        return Arc::new(conditional::OneAnswer::new(Arc::new(faulty::Faulty::new(root, faults))));
+    }
+    root
+}
+
 fn bad_url(url: &Url, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::config(format!("cannot open the store of {url}")).source(source)
 }
 
-/// Gives a store's error its kind: refused credentials and rights are for the operator to mend, a
-/// full or read-only disk and everything else may pass.
+/// What a store's error means: refused credentials and rights are for the operator to mend, a full disk
+/// and everything else may pass.
+pub fn kind(error: &object_store::Error) -> Kind {
+    match error {
+        object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. }
+        | object_store::Error::NotImplemented { .. }
+        | object_store::Error::NotSupported { .. } => Kind::Config,
+        _ if denied_by_the_disk(error) => Kind::Config,
+        _ => Kind::Unavailable,
+    }
+}
+
+/// Gives a store's error its kind, and says what could not be done where.
 pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str) -> Error {
-    let text = format!("cannot {verb} {url}{relative}");
-    match &source {
+    let hint = match &source {
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-            Error::config(text).source(source).hint("the identity needs read, write and delete rights there")
+            Some("the identity needs read, write and delete rights there")
         }
-        object_store::Error::NotImplemented { .. } | object_store::Error::NotSupported { .. } => {
-            Error::config(text).source(source)
-        }
-        _ if denied_by_the_disk(&source) => {
-            Error::config(text).source(source).hint("the user of this process needs the right to write there")
-        }
-        _ => Error::unavailable(text).source(source),
+        _ if denied_by_the_disk(&source) => Some("the user of this process needs the right to write there"),
+        _ => None,
+    };
+    let error = Error::new(kind(&source), format!("cannot {verb} {url}{relative}")).source(source);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
 }
 
@@ -267,7 +289,7 @@ mod tests {
     #[test]
     fn an_unknown_scheme_is_refused_by_name() {
         let error = Store::open(&Url::parse("ftp://host/x").unwrap(), &BTreeMap::new()).unwrap_err();
-        assert_eq!(error.kind(), crate::model::Kind::Config);
+        assert_eq!(error.kind(), Kind::Config);
         assert!(error.to_string().contains("ftp://host/x"), "{error}");
     }
 }

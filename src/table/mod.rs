@@ -211,6 +211,22 @@ pub(crate) fn kernel_error(error: delta_kernel::Error, doing: &str, store: &Stor
         | Kernel::MissingVersion
         | Kernel::MalformedJson(_)
         | Kernel::FileNotFound(_) => Error::corrupt(text).source(error),
-        _ => Error::new(Kind::Internal, text).source(error),
+        other => Error::new(kind_underneath(&other), text).source(other),
     }
+}
+
+/// The kind of an error that the kernel passed on in a wrapper: storage that failed while a log file was
+/// read is no defect of ours.
+fn kind_underneath(error: &delta_kernel::Error) -> Kind {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(store) = inner.downcast_ref::<object_store::Error>() {
+            return storage::kind(store);
+        }
+        if inner.is::<std::io::Error>() {
+            return Kind::Unavailable;
+        }
+        cause = inner.source();
+    }
+    Kind::Internal
 }
