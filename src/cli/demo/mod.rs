@@ -43,7 +43,7 @@ pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
     cluster
         .create_topic(TOPIC, PARTITIONS, 1)
         .map_err(|e| Error::unavailable("cannot make the demo's topic").source(e))?;
-    let yaml = stream_file(&cluster.bootstrap_servers());
+    let yaml = stream_file(&cluster.bootstrap_servers(), &folder);
     let file = folder.join("ingest.yaml");
     std::fs::write(&file, &yaml).map_err(|e| cannot_write(&file, e))?;
     let config = Config::from_files(std::slice::from_ref(&file), &[], &ProcessLookup)?;
@@ -121,7 +121,8 @@ fn cannot_write(path: &Path, source: std::io::Error) -> Error {
     Error::config(format!("cannot write {}", path.display())).source(source).hint("name another folder with --dir")
 }
 
-fn stream_file(brokers: &str) -> String {
+fn stream_file(brokers: &str, folder: &Path) -> String {
+    let folder = folder.display();
     format!(
         "# The stream of `alluvia demo`. The same file runs against a real broker: change bootstrap.servers.
 streams:
@@ -136,10 +137,10 @@ streams:
         format: json
         schema: '{}'
         keep: [partition, offset]
-    sink: {{ format: delta, path: ./table }}
-    deadLetter: {{ format: delta, path: ./dead_letters }}
+    sink: {{ format: delta, path: '{folder}/table' }}
+    deadLetter: {{ format: delta, path: '{folder}/dead_letters' }}
     trigger: {{ processingTime: 200 milliseconds }}
-    checkpointLocation: ./checkpoint
+    checkpointLocation: '{folder}/checkpoint'
 ",
         events::SCHEMA
     )
