@@ -92,6 +92,16 @@ def stream_file(folder, bootstrap, topic, ddl, trigger):
     return file
 
 
+def high_water(pid):
+    """The most memory that a running process has held so far, in MiB; 0 when it has ended."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            kib = [line.split()[1] for line in status if line.startswith("VmHWM")]
+        return int(kib[0]) / 1024 if kib else 0.0
+    except OSError:
+        return 0.0
+
+
 def measured(call, log):
     """Runs a command to its end: wall and CPU seconds, peak RSS in MiB, start in ns of the wall clock."""
     os.sync()
@@ -100,14 +110,19 @@ def measured(call, log):
         child = subprocess.Popen([str(part) for part in call], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=SCRATCH)
         signal.signal(signal.SIGALRM, lambda *_: child.kill())
         signal.alarm(RUN_LIMIT_S)
-        _, status, usage = os.wait4(child.pid, 0)
+        # ru_maxrss would count the memory of this very process, which the child was for a moment before it was itself.
+        peak, done = 0.0, 0
+        while not done:
+            peak = max(peak, high_water(child.pid))
+            time.sleep(0.01)
+            done, status, usage = os.wait4(child.pid, os.WNOHANG)
         signal.alarm(0)
         wall = time.monotonic() - started
         child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         sys.exit(f"bench: {Path(call[0]).name} ended with {child.returncode}; it said:\n{Path(log).read_text()[-3000:]}")
     return {
-        "wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": usage.ru_maxrss / 1024, "started_ns": started_ns,
+        "wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": peak, "started_ns": started_ns,
     }
 
 
