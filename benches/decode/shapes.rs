@@ -23,8 +23,11 @@ pub enum Shape {
 /// All shapes; the first is W1.
 pub const SHAPES: &[Shape] = &[Shape::W1, Shape::Wide, Shape::Deep, Shape::Strings, Shape::Numbers];
 
+/// What makes a message malformed.
+pub type Spoil = fn(&mut Vec<u8>);
+
 /// Ways to make a message of W1 malformed.
-pub const SPOILERS: &[(&str, fn(&mut Vec<u8>))] = &[
+pub const SPOILERS: &[(&str, Spoil)] = &[
     ("with a bad field", |message| {
         let at = find(message, b"\"temperature\":");
         message.splice(at + 14..at + 15, *b"\"x\",\"_\":1");

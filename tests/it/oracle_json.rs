@@ -96,7 +96,8 @@ impl Case<'_> {
         if let Some(class) = &self.expected.error {
             return class.starts_with("MALFORMED_RECORD").then_some(true);
         }
-        let set = self.options.iter().find(|(name, _)| name.eq_ignore_ascii_case("columnNameOfCorruptRecord"));
+        let set =
+            self.options.iter().find(|(name, _)| name.eq_ignore_ascii_case("columnNameOfCorruptRecord"));
         let column = set.map_or("_corrupt_record", |(_, column)| column);
         let row: BTreeMap<String, &RawValue> = serde_json::from_str(self.expected.row?.get()).ok()?;
         Some(row.get(column)?.get() != "null")
@@ -157,8 +158,10 @@ fn every_case_of_the_oracle_is_answered_as_spark_answers() {
     let folder = std::env::var_os("ALLUVIA_ORACLE").map_or(default, PathBuf::from);
     let nested = folder.join("cases");
     let folder = if nested.is_dir() { nested } else { folder };
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(&folder).expect("list the cases").map(|entry| entry.expect("list").path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("list the cases")
+        .map(|entry| entry.expect("list").path())
+        .collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     files.sort();
     assert!(!files.is_empty(), "no cases in {}", folder.display());
@@ -182,7 +185,10 @@ fn every_case_of_the_oracle_is_answered_as_spark_answers() {
     assert_eq!(report.wrong_kind, Vec::<String>::new(), "malformed or not is decided wrong");
     assert!(deliberate.len() * 100 <= total, "more than one case in a hundred deviates");
     let of_positions = report.failed.get("malformed_positions").map_or(0, Vec::len);
-    assert!(of_positions * 100 <= positions * POSITIONS_FAILED_PERCENT_MAX, "{of_positions} positions are wrong");
+    assert!(
+        of_positions * 100 <= positions * POSITIONS_FAILED_PERCENT_MAX,
+        "{of_positions} positions are wrong"
+    );
     let unexplained: Vec<&String> = report
         .failed
         .iter()
@@ -190,5 +196,9 @@ fn every_case_of_the_oracle_is_answered_as_spark_answers() {
         .flat_map(|(_, names)| names)
         .filter(|name| !deliberate.contains(*name))
         .collect();
-    assert!(unexplained.is_empty(), "{} cases fail that are no deliberate deviations: {unexplained:#?}", unexplained.len());
+    assert!(
+        unexplained.is_empty(),
+        "{} cases fail that are no deliberate deviations: {unexplained:#?}",
+        unexplained.len()
+    );
 }

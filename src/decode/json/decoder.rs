@@ -179,6 +179,7 @@ impl JsonDecoder {
     fn push_text(&mut self, row: usize, text: &str) -> Outcome {
         let strict = !self.keep_malformed;
         match straight::parse(text, &mut self.root, &self.conversion, strict, &mut self.path) {
+            Straight::Good if self.required.is_none() => Outcome::Row,
             Straight::Good => self.checked(row, Outcome::Row),
             Straight::Partial(fault) => {
                 let why = rejection(&fault, &self.path, &self.root);
@@ -241,7 +242,6 @@ impl JsonDecoder {
     }
 
     /// Takes row `row` back if it breaks NOT NULL.
-    #[inline]
     fn checked(&mut self, row: usize, outcome: Outcome) -> Outcome {
         let Some(required) = &self.required else { return outcome };
         let Some(field) = required.broken_by(&self.root, row) else { return outcome };
@@ -298,8 +298,10 @@ fn corrupt_column(schema: &StructType, name: &str) -> Result<Option<usize>> {
     let Some(index) = schema.fields.iter().rposition(|field| field.name == name) else { return Ok(None) };
     let field = &schema.fields[index];
     if field.data_type != DataType::String || !field.nullable {
-        return Err(Error::config(format!("column {name} is for corrupt records and must be a nullable STRING"))
-            .hint("change its type in the schema, or columnNameOfCorruptRecord"));
+        return Err(Error::config(format!(
+            "column {name} is for corrupt records and must be a nullable STRING"
+        ))
+        .hint("change its type in the schema, or columnNameOfCorruptRecord"));
     }
     Ok(Some(index))
 }

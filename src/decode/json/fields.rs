@@ -26,7 +26,33 @@ pub(super) struct FieldTable {
 #[derive(Debug, Default)]
 struct Place {
     quoted: Vec<u8>,
+    /// Its first sixteen bytes as a word, and which bits of the word are its own.
+    head: u128,
+    mask: u128,
     field: u32,
+}
+
+impl Place {
+    fn remember(&mut self, quoted: &[u8], field: u32) {
+        self.quoted.clear();
+        self.quoted.extend_from_slice(quoted);
+        let mut head = [0; 16];
+        let length = quoted.len().min(16);
+        head[..length].copy_from_slice(&quoted[..length]);
+        self.head = u128::from_le_bytes(head);
+        self.mask = u128::MAX >> (128 - 8 * length);
+        self.field = field;
+    }
+
+    /// Whether `rest` begins with the key.
+    #[inline(always)]
+    fn begins(&self, rest: &[u8]) -> bool {
+        match rest.first_chunk::<16>() {
+            Some(chunk) if u128::from_le_bytes(*chunk) & self.mask != self.head => false,
+            Some(_) if self.quoted.len() <= 16 => true,
+            _ => rest.starts_with(&self.quoted),
+        }
+    }
 }
 
 impl FieldTable {
@@ -49,8 +75,7 @@ impl FieldTable {
     pub(super) fn expected(&self, place: usize, rest: &[u8]) -> Option<(u32, usize)> {
         let expected = self.places.get(place)?;
         let length = expected.quoted.len();
-        let same = length != 0 && rest.get(..length)? == expected.quoted.as_slice();
-        same.then_some((expected.field, length))
+        (length != 0 && expected.begins(rest)).then_some((expected.field, length))
     }
 
     /// Finds the field of `key`, which is followed by its closing quote in `quoted`, and remembers
@@ -68,10 +93,7 @@ impl FieldTable {
             if place >= self.places.len() {
                 self.places.resize_with(place + 1, Place::default);
             }
-            let remembered = &mut self.places[place];
-            remembered.quoted.clear();
-            remembered.quoted.extend_from_slice(quoted);
-            remembered.field = field;
+            self.places[place].remember(quoted, field);
         }
         (field, place + 1)
     }
@@ -91,6 +113,17 @@ mod tests {
         assert_eq!(table.expected(1, b"other\": 2"), Some((UNWANTED, 6)));
         assert_eq!(table.expected(0, b"bcd\":1"), None);
         assert_eq!(table.expected(0, b"bc"), None);
+        assert_eq!(table.expected(0, b"bc\": and sixteen bytes more"), Some((1, 3)));
+        assert_eq!(table.expected(0, b"bd\": and sixteen bytes more"), None);
+    }
+
+    #[test]
+    fn long_keys_are_compared_to_their_ends() {
+        let name = "a_name_of_more_than_sixteen_bytes";
+        let mut table = FieldTable::new([(7, name)].into_iter());
+        table.find_and_remember(0, format!("{name}\"").as_bytes());
+        assert_eq!(table.expected(0, format!("{name}\": 1").as_bytes()), Some((7, name.len() + 1)));
+        assert_eq!(table.expected(0, format!("{name}s\": 1").as_bytes()), None);
     }
 
     #[test]

@@ -234,8 +234,10 @@ fn check_charset(name: &str, value: &str) -> Result<()> {
 
 fn unknown(name: &str) -> Error {
     if name.eq_ignore_ascii_case("singleVariantColumn") {
-        return Error::config("JSON option singleVariantColumn needs the type VARIANT, which is not supported")
-            .hint("declare the columns, or one STRING");
+        return Error::config(
+            "JSON option singleVariantColumn needs the type VARIANT, which is not supported",
+        )
+        .hint("declare the columns, or one STRING");
     }
     let lower = name.to_ascii_lowercase();
     let known = HONOURED.iter().chain(NO_EFFECT).map(|(known, _)| *known);

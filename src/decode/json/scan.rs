@@ -2,7 +2,8 @@
 //!
 //! Leaf of the JSON decoder: takes positions, gives positions. Knows nothing of schemas, and judges
 //! nothing: what stands at a position is the caller's business. On x86-64 it uses SSE2, which every
-//! such processor has. The only file of the decoder with `unsafe` code.
+//! such processor has. Beside `column/bytes` the only file of
+//! the decoder with `unsafe` code.
 
 /// Where the next quote, backslash or control character (below 0x20) stands at or behind `from`;
 /// `bytes.len()` if there is none.
@@ -20,6 +21,27 @@ pub(super) fn string_stop(bytes: &[u8], from: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// As [`string_stop`], and copies what stands before the stop to `out`.
+#[inline]
+pub(super) fn copy_to_stop(bytes: &[u8], from: usize, out: &mut Vec<u8>) -> usize {
+    let mut at = from;
+    while let Some(chunk) = bytes[at..].first_chunk::<32>() {
+        // Whole chunks are copied in one go; what is too much is cut off again.
+        out.extend_from_slice(chunk);
+        let (low, high) = (chunk.first_chunk().map(stops_in), chunk.last_chunk().map(stops_in));
+        let stops = low.unwrap_or_default() | high.unwrap_or_default() << 16;
+        if stops != 0 {
+            let good = stops.trailing_zeros() as usize;
+            out.truncate(out.len() - (32 - good));
+            return at + good;
+        }
+        at += 32;
+    }
+    let stop = string_stop(bytes, at);
+    out.extend_from_slice(&bytes[at..stop]);
+    stop
 }
 
 /// Which of sixteen bytes stop a string, the first byte in the lowest bit.
@@ -106,6 +128,9 @@ mod tests {
                 text[at] = stop;
                 for from in 0..=at {
                     assert_eq!(string_stop(&text, from), at, "{stop} {at} {from}");
+                    let mut copy = vec![b'y'];
+                    assert_eq!(copy_to_stop(&text, from, &mut copy), at);
+                    assert_eq!(copy[1..], text[from..at]);
                 }
                 assert_eq!(string_stop(&text, at + 1), 50);
             }

@@ -70,8 +70,7 @@ pub(super) fn rejection(fault: &Fault, path: &[u32], root: &Column) -> Rejection
         Some(wanted) => format!("expected {wanted}: {} (before byte {})", fault.what, fault.at),
         None => format!("{} (before byte {})", fault.what, fault.at),
     };
-    let code =
-        if path.is_empty() { RejectionCode::MalformedRecord } else { RejectionCode::CannotParseField };
+    let code = if path.is_empty() { RejectionCode::MalformedRecord } else { RejectionCode::CannotParseField };
     let field = (!path.is_empty()).then(|| dotted(path, root));
     Rejection { code, field, message }
 }
@@ -257,14 +256,18 @@ impl Converter<'_, '_> {
             (Column::Timestamp(column), Token::Whole) => {
                 column.push(self.whole(i64::MIN, i64::MAX, "TIMESTAMP")?.wrapping_mul(1_000_000));
             }
-            (Column::Float(column), Token::Whole | Token::Float) => column.push(match self.parser.not_finite() {
-                Some(value) => value as f32,
-                None => self.number("FLOAT")?.float(self.parser.number_text()),
-            }),
-            (Column::Double(column), Token::Whole | Token::Float) => column.push(match self.parser.not_finite() {
-                Some(value) => value,
-                None => self.number("DOUBLE")?.double(self.parser.number_text()),
-            }),
+            (Column::Float(column), Token::Whole | Token::Float) => {
+                column.push(match self.parser.not_finite() {
+                    Some(value) => value as f32,
+                    None => self.number("FLOAT")?.float(self.parser.number_text()),
+                })
+            }
+            (Column::Double(column), Token::Whole | Token::Float) => {
+                column.push(match self.parser.not_finite() {
+                    Some(value) => value,
+                    None => self.number("DOUBLE")?.double(self.parser.number_text()),
+                })
+            }
             (Column::Decimal(column, precision, scale), Token::Whole | Token::Float) => {
                 let text = std::str::from_utf8(self.parser.number_text()).unwrap_or_default();
                 let value = match self.parser.not_finite() {
@@ -295,14 +298,14 @@ impl Converter<'_, '_> {
                 }
                 column.close();
             }
-            (column, Token::Text) => self.from_text(column)?,
+            (column, Token::Text) => self.text_value(column)?,
             (column, _) => return Err(self.parser.unusable(WRONG_TOKEN, column.type_name())),
         }
         Ok(Value::Whole)
     }
 
     /// A string where the column's type is neither STRING nor BINARY.
-    fn from_text(&mut self, column: &mut Column) -> Lexed<()> {
+    fn text_value(&mut self, column: &mut Column) -> Lexed<()> {
         let wanted = column.type_name();
         let conversion = self.conversion;
         if self.parser.finish_text()?.is_empty() {

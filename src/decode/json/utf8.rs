@@ -29,9 +29,8 @@ fn continues(byte: u8) -> bool {
 /// How many bytes Java takes for one bad sequence; `bad` begins with one and is not empty.
 fn bad_length(bad: &[u8]) -> usize {
     let second_of_three = |b: u8| continues(b) && !(bad[0] == 0xe0 && b & 0xe0 == 0x80);
-    let second_of_four = |b: u8| {
-        continues(b) && !(bad[0] == 0xf0 && b < 0x90) && !(bad[0] == 0xf4 && b & 0xf0 != 0x80)
-    };
+    let second_of_four =
+        |b: u8| continues(b) && !(bad[0] == 0xf0 && b < 0x90) && !(bad[0] == 0xf4 && b & 0xf0 != 0x80);
     match (bad[0], bad.len()) {
         (0xc2..=0xdf, 1) => 1,
         (0xe0..=0xef, length) => match &bad[1..] {

@@ -90,8 +90,12 @@ pub fn difference(expected: &str, data_type: &DataType, array: &dyn Array, row: 
         }
         DataType::Boolean => return compare(expected, booleans(array).value(row).to_string()),
         DataType::Byte => return compare(expected, array.as_primitive::<Int8Type>().value(row).to_string()),
-        DataType::Short => return compare(expected, array.as_primitive::<Int16Type>().value(row).to_string()),
-        DataType::Integer => return compare(expected, array.as_primitive::<Int32Type>().value(row).to_string()),
+        DataType::Short => {
+            return compare(expected, array.as_primitive::<Int16Type>().value(row).to_string());
+        }
+        DataType::Integer => {
+            return compare(expected, array.as_primitive::<Int32Type>().value(row).to_string());
+        }
         DataType::Long => return compare(expected, array.as_primitive::<Int64Type>().value(row).to_string()),
         DataType::Decimal { .. } => array.as_primitive::<Decimal128Type>().value_as_string(row),
         DataType::String => strings(array).value(row).to_owned(),

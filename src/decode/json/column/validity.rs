@@ -62,7 +62,9 @@ impl Validity {
         if self.nulls != 0 {
             self.nulls -= (len..self.len).filter(|row| self.is_null(*row)).count();
             self.words.truncate(len.div_ceil(64));
-            if !len.is_multiple_of(64) && let Some(last) = self.words.last_mut() {
+            if !len.is_multiple_of(64)
+                && let Some(last) = self.words.last_mut()
+            {
                 *last &= (1 << (len % 64)) - 1;
             }
         }
@@ -112,7 +114,7 @@ mod tests {
             for (what, number) in steps {
                 match what {
                     0 => { bits.push_null(); naive.push(false); }
-                    1 => { for _ in 0..number { bits.push_valid(); naive.push(true); } }
+                    1 => { for _ in 0..number { bits.push_valid(); } naive.resize(naive.len() + number, true); }
                     2 => { let n = number.min(naive.len()); bits.truncate(n); naive.truncate(n); }
                     _ => {
                         let end = number.min(naive.len());

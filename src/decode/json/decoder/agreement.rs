@@ -34,9 +34,39 @@ const MESSAGES: &[&str] = &[
 ];
 
 const PARTS: &[&[u8]] = &[
-    b"{", b"}", b"[", b"]", b",", b":", b"\"", b"\\", b"'", b"null", b"true", b"1e5", b"-0", b"0", b".5", b"\\u12",
-    b"\\ud83d", b"/", b"#", b"\n", b"\t", b"\x00", b"\x80", b"\xe2\x82", b"\xf0\x9f\x98\x80", b"9999999999999999999",
-    b"\"a\":", b"\"s\":{", b"\"l\":[", b"NaN", b"+INF", b"x", b" ",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\"",
+    b"\\",
+    b"'",
+    b"null",
+    b"true",
+    b"1e5",
+    b"-0",
+    b"0",
+    b".5",
+    b"\\u12",
+    b"\\ud83d",
+    b"/",
+    b"#",
+    b"\n",
+    b"\t",
+    b"\x00",
+    b"\x80",
+    b"\xe2\x82",
+    b"\xf0\x9f\x98\x80",
+    b"9999999999999999999",
+    b"\"a\":",
+    b"\"s\":{",
+    b"\"l\":[",
+    b"NaN",
+    b"+INF",
+    b"x",
+    b" ",
 ];
 
 fn mutated(random: &mut StdRng) -> Vec<u8> {
@@ -126,8 +156,11 @@ fn every_mutation_is_read_alike_by_both_readers() {
     };
     let (count, seed) = (number("ALLUVIA_MUTATIONS", 100_000), number("ALLUVIA_SEED", 1));
     println!("{count} mutations from seed {seed}");
-    const LENIENT: &[(&str, &str)] =
-        &[("allowComments", "true"), ("allowUnquotedFieldNames", "true"), ("allowNumericLeadingZeros", "true")];
+    const LENIENT: &[(&str, &str)] = &[
+        ("allowComments", "true"),
+        ("allowUnquotedFieldNames", "true"),
+        ("allowNumericLeadingZeros", "true"),
+    ];
     const TIGHT: &[(&str, &str)] = &[("maxNestingDepth", "3"), ("maxNumLen", "5"), ("maxStringLen", "8")];
     let mut trios: Vec<Trio> = SCHEMAS
         .iter()

@@ -29,7 +29,9 @@ fn a_rejected_message_leaves_nothing_behind() {
     let mut decoder = decoder("a INT, l ARRAY<STRUCT<x: STRING>>, m MAP<STRING, INT>", &[], STRICT);
     assert_eq!(decoder.push(Some(br#"{"a":1,"l":[{"x":"y"}],"m":{"k":1}}"#)), Outcome::Row);
     let before = decoder.memory_bytes();
-    for bad in [&br#"{"a":2,"l":[{"x":"z"},{"x":"z"}],"m":{"k":1,"j":"x"}}"#[..], br#"{"a":3,"l":[{"x":"w"#, b"x"] {
+    for bad in
+        [&br#"{"a":2,"l":[{"x":"z"},{"x":"z"}],"m":{"k":1,"j":"x"}}"#[..], br#"{"a":3,"l":[{"x":"w"#, b"x"]
+    {
         assert!(matches!(decoder.push(Some(bad)), Outcome::Rejected(_)));
         assert_eq!((decoder.rows(), decoder.memory_bytes()), (1, before));
     }
@@ -66,11 +68,9 @@ fn tombstones_and_empty_messages_are_rows_of_nulls() {
 fn not_null_is_enforced_where_it_stands_and_only_if_asked_for() {
     let schema = "a INT NOT NULL, s STRUCT<x: INT NOT NULL>, l ARRAY<STRUCT<y: INT NOT NULL>>";
     let mut strict = decoder(schema, &[], STRICT);
-    for (message, field) in [
-        (&br#"{"a":null}"#[..], "a"),
-        (br#"{"a":1,"s":{}}"#, "s.x"),
-        (br#"{"a":1,"l":[{"y":1},{}]}"#, "l.y"),
-    ] {
+    for (message, field) in
+        [(&br#"{"a":null}"#[..], "a"), (br#"{"a":1,"s":{}}"#, "s.x"), (br#"{"a":1,"l":[{"y":1},{}]}"#, "l.y")]
+    {
         let why = rejected(strict.push(Some(message)));
         assert_eq!((why.code, why.field.as_deref()), (RejectionCode::NotNullViolation, Some(field)));
     }

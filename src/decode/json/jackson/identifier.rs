@@ -192,10 +192,17 @@ mod tests {
 
     #[test]
     fn letters_begin_and_digits_continue() {
-        for (character, start, part) in
-            [('a', true, true), ('_', true, true), ('$', true, true), ('7', false, true), ('-', false, false),
-             ('\u{e9}', true, true), ('\u{fffd}', false, false), ('.', false, false), ('\u{7f}', false, true)]
-        {
+        for (character, start, part) in [
+            ('a', true, true),
+            ('_', true, true),
+            ('$', true, true),
+            ('7', false, true),
+            ('-', false, false),
+            ('\u{e9}', true, true),
+            ('\u{fffd}', false, false),
+            ('.', false, false),
+            ('\u{7f}', false, true),
+        ] {
             assert_eq!(is_identifier_start(character as u16), start, "{character:?}");
             assert_eq!(is_identifier_part(character as u16), part, "{character:?}");
         }

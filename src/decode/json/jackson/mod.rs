@@ -347,9 +347,7 @@ impl<'a> Jackson<'a> {
         let at = self.at;
         match byte {
             0xc0..0xe0 => ((u32::from(byte & 0x1f) << 6 | bits(at + 1)) as u16, at + 2),
-            0xe0..0xf0 => {
-                ((u32::from(byte & 0x0f) << 12 | bits(at + 1) << 6 | bits(at + 2)) as u16, at + 3)
-            }
+            0xe0..0xf0 => ((u32::from(byte & 0x0f) << 12 | bits(at + 1) << 6 | bits(at + 2)) as u16, at + 3),
             0xf0.. => {
                 let code = u32::from(byte & 7) << 18 | bits(at + 1) << 12 | bits(at + 2) << 6 | bits(at + 3);
                 ((0xd800 + ((code - 0x1_0000) >> 10)) as u16, at + 1)

@@ -210,9 +210,7 @@ mod tests {
 
     #[test]
     fn a_locale_rules_point_and_groups() {
-        let of = |tag: &str| {
-            Symbols::of(&JsonOptions { locale: tag.to_owned(), ..JsonOptions::default() })
-        };
+        let of = |tag: &str| Symbols::of(&JsonOptions { locale: tag.to_owned(), ..JsonOptions::default() });
         assert_eq!(of("en-US"), None);
         let german = of("de-DE").unwrap();
         assert_eq!(localized_decimal("-1.234.567,891", german, 20, 4), Some(-12_345_678_910));

@@ -54,7 +54,7 @@ impl Digits {
 
     /// Rounds the last digit by what is left: twice that, compared with one unit of the digit.
     fn round(&mut self, low: bool, high: bool, rest: Ordering) {
-        let odd = self.digits[self.count - 1] % 2 != 0;
+        let odd = !self.digits[self.count - 1].is_multiple_of(2);
         if high && (!low || rest == Ordering::Greater || (rest == Ordering::Equal && odd)) {
             self.round_up();
         }
@@ -140,7 +140,9 @@ fn whole_number(fraction: u64, exponent: i32, significant: i32) -> Digits {
     digits
 }
 
-/// `floor(log10(value))`, or one more; the estimate decides where Java begins.
+/// `floor(log10(value))`, or one more; the estimate decides where Java begins, so the constants are
+/// Java's to the last digit.
+#[allow(clippy::approx_constant, clippy::excessive_precision)]
 fn estimate(fraction: u64, exponent: i32) -> i32 {
     let mantissa = f64::from_bits(1023 << 52 | fraction & ((1 << 52) - 1));
     let logarithm =
@@ -230,7 +232,8 @@ fn in_words(mut b: i64, s: i64, mut m: i64, mut point: i32, narrow: bool) -> Dig
 /// How many bits five to the power of `n` has, as Java guesses.
 fn bits_of(n: i32) -> i32 {
     const EXACT: [i32; 27] = [
-        0, 3, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47, 49, 52, 54, 56, 59, 61,
+        0, 3, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28, 31, 33, 35, 38, 40, 42, 45, 47, 49, 52, 54, 56, 59,
+        61,
     ];
     EXACT.get(n as usize).copied().unwrap_or(n * 3)
 }

@@ -113,7 +113,8 @@ impl Lexed {
         let power = self.exponent.unsigned_abs() as usize;
         if self.digits <= 19 && self.mantissa < EXACT_WHOLE && power < EXACT_POWERS.len() {
             let whole = self.mantissa as f64;
-            let value = if self.exponent < 0 { whole / EXACT_POWERS[power] } else { whole * EXACT_POWERS[power] };
+            let value =
+                if self.exponent < 0 { whole / EXACT_POWERS[power] } else { whole * EXACT_POWERS[power] };
             // A whole -0 is a long first, which has no negative zero.
             return if self.negative && !(self.whole && self.mantissa == 0) { -value } else { value };
         }

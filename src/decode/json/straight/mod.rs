@@ -5,11 +5,13 @@
 //! no JSON of any dialect. Whatever else makes it give up, and the caller cuts the columns back and
 //! asks `spark`. What it answers, `spark` would answer too; a property test holds them together.
 
+mod passed_over;
+mod text;
+
 use super::Conversion;
-use super::capture::{write_float, write_string, write_whole};
-use super::column::{Bytes, Column, ListColumn, MapColumn, StructColumn};
+use super::column::{Column, ListColumn, MapColumn, StructColumn};
 use super::fields::UNWANTED;
-use super::jackson::{Fault, decode_base64, lone_surrogate, push_unit};
+use super::jackson::{Fault, decode_base64};
 use super::number::{self, Lexed};
 use super::scan::{skip_blanks, string_stop};
 use super::spark::{decimal_text, special};
@@ -336,7 +338,9 @@ impl Reader<'_> {
             Column::Timestamp(column) if first != b'"' => {
                 self.whole(at, i64::MIN, i64::MAX, |value| column.push(value.wrapping_mul(1_000_000)))
             }
-            Column::Struct(_) | Column::List(_) | Column::Map(_) => self.nested(at, first, column, depth + 1, field),
+            Column::Struct(_) | Column::List(_) | Column::Map(_) => {
+                self.nested(at, first, column, depth + 1, field)
+            }
             column => self.rarer(at, first, column),
         }
     }
@@ -397,7 +401,8 @@ impl Reader<'_> {
             }
             (Column::Timestamp(column), b'"') => {
                 let text = self.full_text(at + 1)?;
-                column.push(readable(conversion.formats.timestamp_micros(text, conversion.now), "TIMESTAMP")?);
+                column
+                    .push(readable(conversion.formats.timestamp_micros(text, conversion.now), "TIMESTAMP")?);
                 Ok(at + text.len() + 2)
             }
             (Column::TimestampNtz(column), b'"') => {
@@ -478,209 +483,10 @@ impl Reader<'_> {
         }
         Err(if word.starts_with(rest) { Stop::Lost(CUT, at) } else { Stop::Lost(NO_WORD, at) })
     }
-
-    /// The text up to the next quote, if it has no escape.
-    #[inline(always)]
-    fn plain_text(&self, at: usize) -> Result<&[u8], Stop> {
-        let stop = string_stop(self.bytes, at);
-        if self.byte(stop)? != b'"' || stop - at > self.string_max {
-            return Err(Stop::Unsure);
-        }
-        Ok(&self.bytes[at..stop])
-    }
-
-    /// The text up to the next quote, if it has no escape, for a type that takes no empty one.
-    #[inline(always)]
-    fn full_text(&self, at: usize) -> Result<&[u8], Stop> {
-        let text = self.plain_text(at)?;
-        if text.is_empty() { Err(Stop::Useless(EMPTY_TEXT, "a text")) } else { Ok(text) }
-    }
-
-    /// A string whose opening quote has been read.
-    #[inline(always)]
-    fn text(&self, at: usize, column: &mut Bytes) -> Step {
-        let stop = string_stop(self.bytes, at);
-        if stop - at > self.string_max {
-            return Err(Stop::Unsure);
-        }
-        match self.byte(stop)? {
-            b'"' => {
-                column.push(&self.bytes[at..stop]);
-                Ok(stop + 1)
-            }
-            b'\\' => self.escaped_text(at, stop, column),
-            _ => Err(Stop::Unsure),
-        }
-    }
-
-    /// A string in which the first backslash stands at `stop`.
-    fn escaped_text(&self, start: usize, mut stop: usize, column: &mut Bytes) -> Step {
-        let data = column.data();
-        let data_from = data.len();
-        let mut from = start;
-        let mut surrogates = false;
-        loop {
-            data.extend_from_slice(&self.bytes[from..stop]);
-            match self.byte(stop)? {
-                b'"' => break,
-                b'\\' => {}
-                _ => return Err(Stop::Unsure),
-            }
-            from = stop + 2;
-            let short = match self.byte(stop + 1)? {
-                b'b' => 8,
-                b't' => 9,
-                b'n' => 10,
-                b'f' => 12,
-                b'r' => 13,
-                same @ (b'"' | b'/' | b'\\') => same,
-                b'u' => {
-                    let unit = self.bytes.get(from..from + 4).and_then(hexadecimal).ok_or(Stop::Unsure)?;
-                    surrogates |= (0xd800..0xe000).contains(&unit);
-                    push_unit(data, unit);
-                    from += 4;
-                    stop = string_stop(self.bytes, from);
-                    continue;
-                }
-                _ => return Err(Stop::Unsure),
-            };
-            data.push(short);
-            stop = string_stop(self.bytes, from);
-        }
-        let lone = surrogates && lone_surrogate(&data[data_from..]).is_some();
-        if lone || stop - start > self.string_max {
-            return Err(Stop::Unsure);
-        }
-        column.close();
-        Ok(stop + 1)
-    }
-
-    /// A value that is no string where the type is STRING: its JSON, written anew.
-    fn other_as_text(&self, at: usize, first: u8, column: &mut Bytes, depth: usize) -> Step {
-        let end = match self.copy(at, first, column.data(), depth) {
-            Err(Stop::Lost(what, at)) if first == b'{' || first == b'[' => Err(Stop::Caught(what, at)),
-            step => step,
-        }?;
-        column.close();
-        Ok(end)
-    }
-
-    /// Writes the value that begins at `at` anew.
-    fn copy(&self, at: usize, first: u8, out: &mut Vec<u8>, depth: usize) -> Step {
-        match first {
-            b'"' => {
-                let stop = string_stop(self.bytes, at + 1);
-                if self.byte(stop)? != b'"' || stop - at > self.string_max {
-                    return Err(Stop::Unsure);
-                }
-                write_string(&self.bytes[at + 1..stop], out);
-                Ok(stop + 1)
-            }
-            b'{' | b'[' => self.copy_nested(at, first, out, depth + 1),
-            b't' | b'f' | b'n' => {
-                let word: &[u8] = match first {
-                    b't' => b"true",
-                    b'f' => b"false",
-                    _ => b"null",
-                };
-                out.extend_from_slice(word);
-                self.word(at, word)
-            }
-            _ => {
-                let (number, text) = self.number(at)?;
-                if number.whole { write_whole(text, out) } else { write_float(None, text, out) }
-                Ok(number.end)
-            }
-        }
-    }
-
-    fn copy_nested(&self, at: usize, open: u8, out: &mut Vec<u8>, depth: usize) -> Step {
-        self.opened(depth)?;
-        let close = open + 2;
-        out.push(open);
-        let (mut at, first) = self.solid(at + 1)?;
-        let mut more = first != close;
-        if !more {
-            at += 1;
-        }
-        while more {
-            if open == b'{' {
-                if self.byte(at)? != b'"' {
-                    return Err(Stop::Unsure);
-                }
-                let stop = self.name_end(at + 1)?;
-                write_string(&self.bytes[at + 1..stop], out);
-                out.push(b':');
-                at = self.behind_colon(stop + 1)?;
-            }
-            at = self.copy(at, self.byte(at)?, out, depth)?;
-            (at, more) = self.next_item(at, close)?;
-            if more {
-                out.push(b',');
-            }
-        }
-        out.push(close);
-        Ok(at)
-    }
-
-    /// Skips the value that begins at `at`, checking it as Jackson does.
-    fn skip(&self, at: usize, depth: usize) -> Step {
-        match self.byte(at)? {
-            b'"' => self.skip_text(at + 1),
-            b't' => self.word(at, b"true"),
-            b'f' => self.word(at, b"false"),
-            b'n' => self.word(at, b"null"),
-            open @ (b'{' | b'[') => self.skip_nested(at, open, depth + 1),
-            _ => Ok(self.number(at)?.0.end),
-        }
-    }
-
-    fn skip_nested(&self, at: usize, open: u8, depth: usize) -> Step {
-        self.opened(depth)?;
-        let close = open + 2;
-        let (mut at, first) = self.solid(at + 1)?;
-        let mut more = first != close;
-        if !more {
-            at += 1;
-        }
-        while more {
-            if open == b'{' {
-                if self.byte(at)? != b'"' {
-                    return Err(Stop::Unsure);
-                }
-                at = self.behind_colon(self.name_end(at + 1)? + 1)?;
-            }
-            at = self.skip(at, depth)?;
-            (at, more) = self.next_item(at, close)?;
-        }
-        Ok(at)
-    }
-
-    fn skip_text(&self, start: usize) -> Step {
-        let mut at = start;
-        loop {
-            at = string_stop(self.bytes, at);
-            match self.byte(at)? {
-                b'"' => return Ok(at + 1),
-                b'\\' => {}
-                _ => return Err(Stop::Unsure),
-            }
-            at += match self.byte(at + 1)? {
-                b'b' | b't' | b'n' | b'f' | b'r' | b'"' | b'/' | b'\\' => 2,
-                b'u' if self.bytes.get(at + 2..at + 6).and_then(hexadecimal).is_some() => 6,
-                _ => return Err(Stop::Unsure),
-            };
-        }
-    }
 }
 
 /// A value that a text of JSON's grammar gives a column of type `wanted`.
 #[inline(always)]
 fn readable<T>(value: Option<T>, wanted: &'static str) -> Result<T, Stop> {
     value.ok_or(Stop::Useless(UNREADABLE, wanted))
-}
-
-/// The value of four hexadecimal digits.
-fn hexadecimal(digits: &[u8]) -> Option<u16> {
-    digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)? as u16))
 }
