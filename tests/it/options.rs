@@ -1,6 +1,7 @@
 //! What a stream file can ask for: triggers, start positions, subscriptions, schemas that grow, several streams.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,8 +26,14 @@ fn yaml(broker: &Broker, options: &str, keys: &str) -> String {
     )
 }
 
+/// The time of number 0: an hour ago, which the broker's retention leaves alone.
+static START_MS: LazyLock<i64> = LazyLock::new(|| {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_millis()).unwrap() - 3_600_000
+});
+
 fn numbers(range: std::ops::Range<i64>, partition: i32) -> Vec<Message> {
-    range.map(|n| Message::new(format!(r#"{{"n":{n}}}"#)).partition(partition).timestamp_ms(1_700_000_000_000 + n)).collect()
+    range.map(|n| Message::new(format!(r#"{{"n":{n}}}"#)).partition(partition).timestamp_ms(*START_MS + n)).collect()
 }
 
 fn run(yaml: &str, folder: &Path) -> String {
@@ -81,11 +88,12 @@ fn streams_start_where_they_are_told() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("starts", 2);
     broker.produce(&topic, numbers(0..10, 0).into_iter().chain(numbers(10..20, 1)));
+    let at = |n: i64| *START_MS + n;
     let starts: [(String, Vec<i64>); 5] = [
         (format!(r#"subscribe: '{topic}', startingOffsets: '{{"{topic}":{{"0":7,"1":-1}}}}'"#), vec![7, 8, 9]),
-        (format!("subscribe: '{topic}', startingTimestamp: 1700000000008"), vec![8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]),
-        (format!(r#"subscribe: '{topic}', startingOffsetsByTimestamp: '{{"{topic}":{{"0":1700000000009,"1":1700000000018}}}}'"#), vec![9, 18, 19]),
-        (format!("subscribe: '{topic}', startingTimestamp: 1700000000015, startingOffsetsByTimestampStrategy: latest"), vec![15, 16, 17, 18, 19]),
+        (format!("subscribe: '{topic}', startingTimestamp: {}", at(8)), vec![8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]),
+        (format!(r#"subscribe: '{topic}', startingOffsetsByTimestamp: '{{"{topic}":{{"0":{},"1":{}}}}}'"#, at(9), at(18)), vec![9, 18, 19]),
+        (format!("subscribe: '{topic}', startingTimestamp: {}, startingOffsetsByTimestampStrategy: latest", at(15)), vec![15, 16, 17, 18, 19]),
         (format!(r#"assign: '{{"{topic}":[1]}}', startingOffsets: earliest"#), (10..20).collect()),
     ];
     for (options, expected) in starts {
@@ -94,7 +102,7 @@ fn streams_start_where_they_are_told() {
         assert_eq!(read(folder.path()), expected, "{options}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let late = yaml(broker, &format!("subscribe: '{topic}', startingTimestamp: 1700000000015"), "    trigger: availableNow\n");
+    let late = yaml(broker, &format!("subscribe: '{topic}', startingTimestamp: {}", at(15)), "    trigger: availableNow\n");
     let refused = Alluvia::run(&late, folder.path()).wait(BOUND);
     assert_eq!(refused.code(), 2, "{}", refused.stderr);
     assert!(refused.stderr.contains(&format!("{topic}-0")), "{}", refused.stderr);
