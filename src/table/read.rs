@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
+use futures::TryStreamExt;
+use tokio::runtime::Handle;
+use url::Url;
 
 use super::{DeltaTable, kernel_error};
-use crate::model::Result;
+use crate::model::{Error, Result};
 
 impl DeltaTable {
     /// Hands every row of the table to `each`, batch after batch, in no particular order; `columns` are
@@ -28,4 +31,38 @@ impl DeltaTable {
         }
         Ok(())
     }
+}
+
+/// One commit as other readers see it.
+#[derive(Debug, Clone)]
+pub struct CommitLine {
+    /// `STREAMING UPDATE`, `CREATE TABLE`, …
+    pub operation: String,
+    /// Rows added, if the commit says.
+    pub rows: Option<String>,
+    /// Who wrote it.
+    pub engine: String,
+}
+
+/// The newest commits of the table at `url`, newest first, read by delta-rs instead of by our own code.
+///
+/// # Errors
+/// `Corrupt` if delta-rs can't read the table.
+pub fn recent_commits(url: &Url, handle: &Handle, limit: usize) -> Result<Vec<CommitLine>> {
+    let read = handle.block_on(async {
+        let table = deltalake::open_table(url.clone()).await?;
+        table.history(Some(limit)).try_collect::<Vec<_>>().await
+    });
+    let commits = read.map_err(|e| Error::corrupt(format!("delta-rs cannot read table {url}")).source(e))?;
+    Ok(commits
+        .into_iter()
+        .map(|commit| CommitLine {
+            operation: commit.operation.unwrap_or_default(),
+            rows: commit
+                .info
+                .get("operationMetrics")
+                .and_then(|metrics| metrics["numOutputRows"].as_str().map(str::to_owned)),
+            engine: commit.engine_info.unwrap_or_default(),
+        })
+        .collect())
 }

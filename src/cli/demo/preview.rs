@@ -13,6 +13,7 @@ use crate::model::{Error, Result};
 use crate::observe::report::grouped;
 use crate::storage::Store;
 use crate::table::DeltaTable;
+use crate::table::read::recent_commits;
 
 /// Rows shown of each table.
 const SHOWN: usize = 5;
@@ -34,6 +35,7 @@ pub fn show(folder: &Path, events: u64, malformed: u64, handle: &Handle) -> Resu
         println!("\nDead letters {}:", letters.store().url());
         print_rows(&letters, &["partition", "offset", "errorCode", "errorField", "value"])?;
     }
+    print_history(&table, handle)?;
     let exact = rows == distinct
         && rejected == distinct_rejected
         && rejected == malformed
@@ -81,6 +83,16 @@ fn count(table: &DeltaTable) -> Result<(u64, u64)> {
         distinct += places.len() as u64;
     }
     Ok((rows, distinct))
+}
+
+/// The table's history, read by delta-rs: another library than the one that wrote it.
+fn print_history(table: &DeltaTable, handle: &Handle) -> Result<()> {
+    println!("\nIts history, as delta-rs reads it:");
+    for commit in recent_commits(table.store().url(), handle, SHOWN)? {
+        let rows = commit.rows.map_or(String::new(), |rows| format!("{rows} rows"));
+        println!("  {:<16}  {rows:<12}  {}", commit.operation, commit.engine);
+    }
+    Ok(())
 }
 
 fn print_rows(table: &DeltaTable, columns: &[&str]) -> Result<()> {
