@@ -104,6 +104,16 @@ fn a_full_batch_says_so_and_an_empty_one_never_does() {
 }
 
 #[test]
+fn a_message_may_be_as_deep_as_the_option_allows() {
+    let mut decoder = decoder("a INT, s STRING", &[("maxNestingDepth", "1000000")], KEEP);
+    let nested = format!("{}{}", "[".repeat(300_000), "]".repeat(300_000));
+    let message = format!(r#"{{"x":{nested},"s":{nested},"a":1}}"#);
+    assert_eq!(decoder.push(Some(message.as_bytes())), Outcome::Row);
+    let batch = decoder.finish().unwrap();
+    assert_eq!(batch.column(1).as_string::<i32>().value(0), nested);
+}
+
+#[test]
 fn the_corrupt_record_column_must_be_a_nullable_string() {
     let options = JsonOptions::default();
     for schema in ["_corrupt_record INT", "_corrupt_record STRING NOT NULL"] {

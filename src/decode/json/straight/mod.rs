@@ -52,6 +52,8 @@ const WRONG_KIND: &str = "the value is of another kind";
 const EMPTY_TEXT: &str = "the string is empty";
 const UNREADABLE: &str = "the value cannot be read";
 
+/// Deeper messages are left to `spark`, which skips and copies without recursion.
+const RECURSION_MAX: usize = 1000;
 /// Longer names are left to `spark`, which knows Jackson's limit.
 const NAME_BYTES_MAX: usize = 16_000;
 
@@ -66,6 +68,7 @@ struct Reader<'a> {
     /// Longest number and string that no limit can forbid, in bytes.
     number_max: usize,
     string_max: usize,
+    depth_max: usize,
 }
 
 /// Adds the value that `text` begins with to `root`. With `strict` any fault makes the whole message
@@ -88,6 +91,7 @@ pub(super) fn parse(
         first_fault: None,
         number_max: lexing.number_digits_max.min(lexing.string_units_max),
         string_max: lexing.string_units_max,
+        depth_max: lexing.depth_max.min(RECURSION_MAX),
     };
     let at = skip_blanks(reader.bytes, 0);
     let step = match (root, reader.bytes.get(at)) {
@@ -148,7 +152,7 @@ impl Reader<'_> {
     /// Checks the depth of what has just been opened.
     #[inline(always)]
     fn opened(&self, depth: usize) -> Result<(), Stop> {
-        if depth > self.conversion.lexing.depth_max { Err(Stop::Unsure) } else { Ok(()) }
+        if depth > self.depth_max { Err(Stop::Unsure) } else { Ok(()) }
     }
 
     /// Behind a value: `Some` position of the next item, or `None` and the position behind `close`.
