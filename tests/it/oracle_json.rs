@@ -82,10 +82,7 @@ impl Case<'_> {
             (_, Expected { row, .. }) => {
                 let rows = decoder.finish_array().expect("rows make an array");
                 let row = row.map_or("null", RawValue::get);
-                match value::difference(row, &data_type, rows.as_ref(), rows.len() - 1) {
-                    None => None,
-                    Some(difference) => Some(difference),
-                }
+                value::difference(row, &data_type, rows.as_ref(), rows.len() - 1)
             }
         };
         (verdict, Some(malformed))
