@@ -15,7 +15,7 @@ use crate::runtime::start::Surroundings;
 use crate::runtime::{Stop, run_all};
 
 /// How long background work (a table's checkpoint) may go on after the streams have ended.
-const BACKGROUND_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const BACKGROUND_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs the streams of files.
 ///
@@ -66,7 +66,7 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     ended.into_iter().try_for_each(|stream| stream.result.map_err(|e| e.context(format!("stream {}", stream.name))))
 }
 
-fn style(global: &GlobalArgs) -> Style {
+pub(super) fn style(global: &GlobalArgs) -> Style {
     match global.log_format {
         LogFormat::Json => Style::Json,
         LogFormat::Auto | LogFormat::Text => Style::detect(),

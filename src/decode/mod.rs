@@ -8,6 +8,7 @@
 pub mod datetime;
 pub mod ddl;
 pub mod envelope;
+pub mod infer;
 pub mod json;
 pub mod rows;
 pub mod schema;

@@ -1,0 +1,272 @@
+//! `alluvia dead-letters show` and `replay`.
+//!
+//! The one place that prints values of records: they are asked for here. Control characters never reach
+//! the terminal.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use super::args::{DeadLettersReplayArgs, DeadLettersShowArgs, GlobalArgs, OutputFormat};
+use super::run::{BACKGROUND_PATIENCE, stop_on_signals, style};
+use super::{io_runtime, one_stream};
+use crate::checkpoint::Owner;
+use crate::model::{Error, Header, Result, TimestampType};
+use crate::observe::Reporter;
+use crate::observe::report::grouped;
+use crate::runtime::replay::{self, Replayed};
+use crate::runtime::start::Surroundings;
+use crate::runtime::Stop;
+use crate::sink::dead_letter::{self, Letter};
+use crate::storage::Store;
+use crate::table::DeltaTable;
+
+/// Characters of a key or value that people are shown.
+const SHOWN: usize = 120;
+
+/// A letter to be shown, in the order from old to new.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Shown {
+    rejected_at_micros: i64,
+    batch_id: i64,
+    topic: String,
+    partition: i32,
+    offset: i64,
+    text: String,
+    json: String,
+}
+
+/// Shows the newest dead letters and how many there are of each kind.
+///
+/// # Errors
+/// `Config` if the stream has no `deadLetter`; as for reading a table.
+pub fn show(args: &DeadLettersShowArgs) -> Result<()> {
+    let config = one_stream(&args.stream)?;
+    let Some(target) = &config.dead_letter else {
+        return Err(Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter"));
+    };
+    let runtime = io_runtime()?;
+    let store = Store::open(&target.url, &config.storage.0)?;
+    let table = DeltaTable::open(&store, runtime.handle())?;
+    let mut codes: BTreeMap<String, u64> = BTreeMap::new();
+    let mut newest: Vec<Shown> = Vec::new();
+    if let Some(table) = &table {
+        dead_letter::read(table, &mut |letter| {
+            *codes.entry(letter.code.to_owned()).or_default() += 1;
+            if args.limit > 0 && args.code.as_ref().is_none_or(|code| code.eq_ignore_ascii_case(letter.code)) {
+                newest.push(shown(letter, args.output.output));
+                if newest.len() >= args.limit.saturating_mul(2).max(64) {
+                    keep_newest(&mut newest, args.limit);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    keep_newest(&mut newest, args.limit);
+    let total: u64 = codes.values().sum();
+    match args.output.output {
+        OutputFormat::Json => {
+            let letters: Vec<Value> =
+                newest.iter().map(|letter| serde_json::from_str(&letter.json).unwrap_or_default()).collect();
+            println!(
+                "{}",
+                json!({"stream": config.name, "table": store.url().as_str(), "total": total, "codes": codes, "letters": letters})
+            );
+        }
+        OutputFormat::Text => {
+            println!("{}: {} dead letters in {}", config.name, grouped(total), store.url());
+            for (code, count) in &codes {
+                println!("  {:>9}  {code}", grouped(*count));
+            }
+            newest.iter().for_each(|letter| print!("\n{}", letter.text));
+        }
+    }
+    Ok(())
+}
+
+fn keep_newest(letters: &mut Vec<Shown>, limit: usize) {
+    letters.sort_unstable_by(|a, b| b.cmp(a));
+    letters.truncate(limit);
+}
+
+fn shown(letter: &Letter<'_>, output: OutputFormat) -> Shown {
+    let record = &letter.record;
+    let (text, json) = match output {
+        OutputFormat::Text => (text_of(letter), String::new()),
+        OutputFormat::Json => (String::new(), json_of(letter).to_string()),
+    };
+    Shown {
+        rejected_at_micros: letter.rejected_at_micros,
+        batch_id: letter.batch_id,
+        topic: record.topic.to_owned(),
+        partition: record.partition,
+        offset: record.offset,
+        text,
+        json,
+    }
+}
+
+fn text_of(letter: &Letter<'_>) -> String {
+    let record = &letter.record;
+    let field = letter.field.map(|field| format!(" in {}", plain(field.as_bytes()))).unwrap_or_default();
+    let mut text = format!(
+        "{}-{} offset {}: {}{field} (batch {}, {})\n  {}\n",
+        record.topic,
+        record.partition,
+        record.offset,
+        letter.code,
+        letter.batch_id,
+        time(letter.rejected_at_micros),
+        plain(letter.message.as_bytes()),
+    );
+    for (what, bytes) in [("key", record.key), ("value", record.value)] {
+        if let Some(bytes) = bytes {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "  {what} ({} bytes): {}", grouped(bytes.len() as u64), plain(bytes));
+        }
+    }
+    text
+}
+
+fn json_of(letter: &Letter<'_>) -> Value {
+    let record = &letter.record;
+    let mut object = Map::new();
+    object.insert("topic".into(), record.topic.into());
+    object.insert("partition".into(), record.partition.into());
+    object.insert("offset".into(), record.offset.into());
+    let timestamp = (record.timestamp_type != TimestampType::None).then(|| time(record.timestamp_ms.saturating_mul(1000)));
+    object.insert("timestamp".into(), timestamp.into());
+    bytes_into(&mut object, "key", record.key);
+    bytes_into(&mut object, "value", record.value);
+    object.insert("headers".into(), record.headers.map(|headers| headers.iter().map(header).collect::<Vec<Value>>()).into());
+    object.insert("errorCode".into(), letter.code.into());
+    object.insert("errorField".into(), letter.field.into());
+    object.insert("errorMessage".into(), letter.message.into());
+    object.insert("queryId".into(), letter.query_id.into());
+    object.insert("batchId".into(), letter.batch_id.into());
+    object.insert("attempt".into(), letter.attempt.into());
+    object.insert("rejectedAt".into(), time(letter.rejected_at_micros).into());
+    Value::Object(object)
+}
+
+fn header(header: &Header<'_>) -> Value {
+    let mut object = Map::new();
+    object.insert("key".into(), header.key.into());
+    bytes_into(&mut object, "value", header.value);
+    Value::Object(object)
+}
+
+/// Bytes as text under `name`, or in hexadecimal digits under `nameHex` if they are no UTF-8.
+fn bytes_into(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
+    match bytes.map(|bytes| (std::str::from_utf8(bytes), bytes)) {
+        None => object.insert(name.into(), Value::Null),
+        Some((Ok(text), _)) => object.insert(name.into(), text.into()),
+        Some((Err(_), bytes)) => {
+            let mut hex = String::with_capacity(bytes.len() * 2);
+            for byte in bytes {
+                // Writing to a String does not fail.
+                let _ = write!(hex, "{byte:02x}");
+            }
+            object.insert(format!("{name}Hex"), hex.into())
+        }
+    };
+}
+
+/// Bytes as one line of printable text, cut where it gets long.
+fn plain(bytes: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN * 4)]);
+    let mut out: String = start.chars().take(SHOWN).flat_map(escaped).collect();
+    if start.chars().nth(SHOWN).is_some() || bytes.len() > SHOWN * 4 {
+        out.push('…');
+    }
+    out
+}
+
+fn escaped(c: char) -> impl Iterator<Item = char> {
+    let (plain, escape) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
+    plain.into_iter().chain(escape.into_iter().flatten())
+}
+
+fn time(micros: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(micros)
+        .map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+        .unwrap_or_default()
+}
+
+/// Decodes dead letters again and appends those that fit now.
+///
+/// # Errors
+/// `Config` if the stream has no `deadLetter`; as for a stream otherwise.
+pub fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Result<()> {
+    let config = one_stream(&args.stream)?;
+    let runtime = io_runtime()?;
+    let stop = Stop::new();
+    stop_on_signals(runtime.handle(), &stop)?;
+    let around = Surroundings {
+        handle: runtime.handle().clone(),
+        owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
+        wait_for_lease: false,
+        stop,
+    };
+    let replayed = replay::replay(&config, &around, &Reporter::new(style(global)), args.dry_run);
+    runtime.shutdown_timeout(BACKGROUND_PATIENCE);
+    let replayed = replayed?;
+    match args.output.output {
+        OutputFormat::Json => println!("{}", replayed_json(&config.name, &replayed, args.dry_run)),
+        OutputFormat::Text => print!("{}", replayed_text(&config.name, &replayed, args.dry_run)),
+    }
+    Ok(())
+}
+
+fn replayed_json(stream: &str, replayed: &Replayed, dry_run: bool) -> Value {
+    json!({
+        "stream": stream,
+        "dryRun": dry_run,
+        "replayed": replayed.replayed,
+        "left": replayed.left,
+        "takenBefore": replayed.taken_before,
+        "offsetsLost": replayed.offsets_lost,
+        "unsettled": replayed.unsettled,
+        "others": replayed.others,
+    })
+}
+
+fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
+    let verb = if dry_run { "would be appended to the table" } else { "appended to the table" };
+    let mut text = format!("{stream}: {} dead letters decode now and {verb}\n", grouped(replayed.replayed));
+    let mut line = |count: u64, what: &str| {
+        if count > 0 {
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "  {:>9}  {what}", grouped(count));
+        }
+    };
+    for (code, count) in &replayed.left {
+        line(*count, &format!("still rejected: {code}"));
+    }
+    line(replayed.taken_before, "taken by an earlier replay");
+    line(replayed.offsets_lost, "lost offsets: nothing to replay");
+    line(replayed.unsettled, "of a micro-batch that is not committed yet: run the stream first");
+    line(replayed.others, "of other streams or earlier checkpoints");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_cut_and_never_drive_a_terminal() {
+        assert_eq!(plain(b"a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
+        assert_eq!(plain("é".repeat(500).as_bytes()), format!("{}…", "é".repeat(SHOWN)));
+        assert_eq!(plain(b"\xff{"), "\u{fffd}{");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_in_digits() {
+        let mut object = Map::new();
+        bytes_into(&mut object, "value", Some(b"\xff\x00"));
+        bytes_into(&mut object, "key", Some(b"k"));
+        assert_eq!(Value::Object(object), json!({"valueHex": "ff00", "key": "k"}));
+    }
+}

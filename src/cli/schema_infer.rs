@@ -1,0 +1,169 @@
+//! `alluvia schema infer`: a sample of messages becomes a schema that decodes all of them.
+//!
+//! Standard output has the DDL alone, to be redirected into a file; what to know about it goes to standard
+//! error.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::json;
+
+use super::args::{OutputFormat, SchemaInferArgs};
+use crate::config::{KafkaOptions, ProcessLookup};
+use crate::decode::infer::Inference;
+use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Outcome, Policy};
+use crate::model::{Error, OffsetRange, Offsets, Result};
+use crate::source::{Reader, Source};
+use crate::source::kafka::{KafkaSource, LANE_MEMORY_BYTES};
+
+/// Bytes of messages that are kept to be decoded by what was inferred.
+const SAMPLE_BYTES_MAX: usize = 256 << 20;
+
+/// Messages that were looked at.
+#[derive(Default)]
+struct Sample {
+    messages: Vec<Vec<u8>>,
+    bytes: usize,
+    /// Tombstones, empty and blank messages.
+    blank: u64,
+}
+
+impl Sample {
+    /// Takes a message; whether there is room for more.
+    fn take(&mut self, message: &[u8], records: u64) -> bool {
+        if message.trim_ascii().is_empty() {
+            self.blank += 1;
+        } else {
+            self.bytes += message.len();
+            self.messages.push(message.to_vec());
+        }
+        (self.messages.len() as u64) < records && self.bytes < SAMPLE_BYTES_MAX
+    }
+}
+
+/// Prints the schema of a sample.
+///
+/// # Errors
+/// `Config` if the file or the topic can't be read; `Data` if no message is a JSON object.
+pub fn infer(args: &SchemaInferArgs) -> Result<()> {
+    let sample = match &args.file {
+        Some(path) => from_file(path, args.records)?,
+        None => from_topic(args)?,
+    };
+    let mut inference = Inference::default();
+    let objects: Vec<&Vec<u8>> = sample.messages.iter().filter(|message| inference.look(message)).collect();
+    let left_out = inference.others();
+    let made_text = settle(&mut inference, &objects)?;
+    let schema = inference.schema();
+    if schema.fields.is_empty() {
+        return Err(Error::data(format!(
+            "no column can be inferred: of {} messages {left_out} are no JSON objects",
+            sample.messages.len()
+        ))
+        .hint("is the value JSON? name another topic or file, or raise --records"));
+    }
+    let ddl = schema.to_ddl();
+    let timestamps = inference.timestamps();
+    match args.output.output {
+        OutputFormat::Json => println!(
+            "{}",
+            json!({"ddl": ddl, "records": objects.len(), "notJson": left_out, "blank": sample.blank, "timestamps": timestamps, "text": made_text})
+        ),
+        OutputFormat::Text => println!("{ddl}"),
+    }
+    eprintln!("alluvia: inferred from {} messages", objects.len());
+    if left_out > 0 {
+        eprintln!("alluvia: {left_out} messages are no JSON objects and were left out");
+    }
+    if !timestamps.is_empty() {
+        eprintln!("alluvia: every sampled value is an ISO 8601 instant, so these are TIMESTAMP (write STRING to keep the text): {}", timestamps.join(", "));
+    }
+    if !made_text.is_empty() {
+        eprintln!("alluvia: these are STRING because not every sampled value can be read as its type: {}", made_text.join(", "));
+    }
+    for (one, other) in inference.same_but_case() {
+        eprintln!("alluvia: {one} and {other} differ only in case: a Delta table holds one of them, remove the other");
+    }
+    Ok(())
+}
+
+/// Decodes the sample by its own schema; a column that a message does not fit becomes STRING. Gives the
+/// names of those.
+fn settle(inference: &mut Inference, objects: &[&Vec<u8>]) -> Result<Vec<String>> {
+    let mut made_text = Vec::new();
+    loop {
+        let schema = inference.schema();
+        if schema.fields.is_empty() {
+            return Ok(made_text);
+        }
+        let options = JsonOptions { corrupt_record_column: String::new(), ..JsonOptions::default() };
+        let policy = Policy { on_malformed: OnMalformed::Reject, enforce_not_null: true };
+        let mut decoder = JsonDecoder::new(&schema, &options, policy)?;
+        let mut changed = false;
+        for message in objects {
+            if let Outcome::Rejected(why) = decoder.push(Some(message))
+                && let Some(field) = why.field
+                && inference.declare_text(&field)
+            {
+                made_text.push(field);
+                changed = true;
+                break;
+            }
+            decoder.finish()?;
+        }
+        if !changed {
+            return Ok(made_text);
+        }
+    }
+}
+
+fn from_file(path: &Path, records: u64) -> Result<Sample> {
+    let failed = |e| Error::config(format!("cannot read {}", path.display())).source(e).hint("name a file of JSON lines");
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut sample = Sample::default();
+    for line in BufReader::new(file).split(b'\n') {
+        if !sample.take(&line.map_err(failed)?, records) {
+            break;
+        }
+    }
+    Ok(sample)
+}
+
+/// Reads the first records of every partition.
+fn from_topic(args: &SchemaInferArgs) -> Result<Sample> {
+    let (options, warnings) = KafkaOptions::from_flags(&args.settings(), &ProcessLookup)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let source = KafkaSource::open(&options)?;
+    let start = source.initial_offsets()?;
+    let latest = source.latest(&start)?;
+    let mut reader: Box<dyn Reader> = Source::reader(&source, LANE_MEMORY_BYTES)?;
+    let mut sample = Sample::default();
+    let share = (args.records / start.0.len().max(1) as u64).max(1);
+    // A share of each partition first, then what the others have more of.
+    let mut position = start;
+    loop {
+        let upto = |(partition, from): (&_, &i64)| {
+            let end = latest.end.get(partition)?.min(from.saturating_add(i64::try_from(share).unwrap_or(i64::MAX)));
+            Some((partition.clone(), end.max(*from)))
+        };
+        let next = Offsets(position.0.iter().filter_map(upto).collect());
+        let ranges: Vec<OffsetRange> = position.ranges_to(&next)?;
+        let mut more = true;
+        if ranges.is_empty() {
+            return Ok(sample);
+        }
+        reader.read(&ranges, &AtomicBool::new(false), &mut |record| {
+            if more {
+                more = sample.take(record.value.unwrap_or_default(), args.records);
+            }
+            Ok(())
+        })?;
+        if !more {
+            return Ok(sample);
+        }
+        position = next;
+    }
+}

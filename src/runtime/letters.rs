@@ -1,0 +1,85 @@
+//! The tables that a stream's dead letters have gone to over time.
+//!
+//! A micro-batch may have committed dead letters and then be run again with `deadLetter` changed or
+//! removed; that run does not know the table of the one before. So every table that ever took letters is
+//! noted in the checkpoint before it takes any, and once the sink's commit has decided which run stands,
+//! letters of the others are withdrawn from tables that are no longer the stream's.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use url::Url;
+use uuid::Uuid;
+
+use crate::checkpoint::Planned;
+use crate::config::{DeltaSink, StreamConfig};
+use crate::model::{Error, Result};
+use crate::sink::{BatchCommit, DeltaAppend, Landed, dead_letter};
+use crate::storage::Store;
+use crate::table::DeltaTable;
+
+/// The folder in the checkpoint; one file per table.
+const FOLDER: &str = "alluvia/dead-letters";
+
+/// Notes that the stream's dead letters go to the table at `url`.
+///
+/// # Errors
+/// `Unavailable` if storage does not answer.
+pub fn remember(checkpoint: &Store, url: &Url, handle: &Handle) -> Result<()> {
+    let name = format!("{FOLDER}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()));
+    if handle.block_on(checkpoint.get(&name))?.is_none() {
+        handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(url.to_string())))?;
+    }
+    Ok(())
+}
+
+/// Takes letters of a committed batch out of every table but the stream's present one, and keeps them out,
+/// unless they are of the run that stands: the one with definition `stands`.
+///
+/// # Errors
+/// As for a commit to those tables; `Corrupt` if what the checkpoint notes is damaged.
+pub fn withdraw(
+    config: &StreamConfig,
+    checkpoint: &Store,
+    query_id: &str,
+    planned: &Planned,
+    stands: &str,
+    handle: &Handle,
+) -> Result<()> {
+    for name in handle.block_on(checkpoint.names(FOLDER))? {
+        let file = format!("{FOLDER}/{name}");
+        let Some(bytes) = handle.block_on(checkpoint.get(&file))? else { continue };
+        let url = std::str::from_utf8(&bytes).ok().and_then(|text| Url::parse(text).ok()).ok_or_else(|| {
+            Error::corrupt(format!("checkpoint file {}{file} is damaged", checkpoint.url())).hint("restore it from a backup")
+        })?;
+        if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
+            continue;
+        }
+        let store = Store::open(&url, &config.storage.0)?;
+        let Some(table) = DeltaTable::open(&store, handle)? else { continue };
+        let sink = DeltaSink {
+            url,
+            partition_by: Vec::new(),
+            merge_schema: false,
+            table_properties: BTreeMap::new(),
+        };
+        let mut letters = DeltaAppend::open(&sink, &store, Some(table), handle, &dead_letter::schema())?;
+        let commit = BatchCommit {
+            query_id: query_id.to_owned(),
+            batch_id: planned.plan().batch_id,
+            attempt: Uuid::new_v4().to_string(),
+            start: planned.start().clone(),
+            end: planned.plan().end.clone(),
+            next_watermark_ms: planned.plan().watermark_ms,
+            definition: stands.to_owned(),
+            lost: Vec::new(),
+            letters_follow: false,
+        };
+        if let Landed::Ours { .. } = letters.supersede(&commit, Vec::new())? {
+            let table = store.url();
+            tracing::warn!(stream = config.name, batch = commit.batch_id, %table, "dead letters of an earlier run of the batch do not stand");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! How a stream's records become rows, and what becomes of those that are none.
+//!
+//! Read once from the configuration before anything is connected to; each lane's decoder is made from
+//! it. Its definition is a hash of all that decides results, so that a batch that is run again can tell
+//! whether dead letters of its earlier run still stand.
+
+use arrow::datatypes::SchemaRef;
+use uuid::Uuid;
+
+use super::lane::Rejected;
+use crate::config::{JsonValue, KafkaColumn, ParseMode, StreamConfig, ValueConfig};
+use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
+use crate::decode::rows::{self, RowDecoder};
+use crate::decode::schema::StructType;
+use crate::model::Result;
+use crate::model::error::Context;
+use crate::table::schema::Alignment;
+
+/// How values become rows: parsed once, made into one decoder per lane.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    schema: Option<StructType>,
+    options: JsonOptions,
+    policy: Policy,
+    keep: Vec<KafkaColumn>,
+    /// Kafka's columns that the table declares NOT NULL.
+    required: Vec<KafkaColumn>,
+    /// What becomes of a record that is no row.
+    pub rejected: Rejected,
+    /// Hash of all that decides results.
+    pub definition: String,
+}
+
+impl Recipe {
+    /// Reads the schema and the options.
+    ///
+    /// # Errors
+    /// `Config`, with the place in the text.
+    pub fn of(config: &StreamConfig) -> Result<Recipe> {
+        match &config.source.value {
+            ValueConfig::Raw => Ok(Recipe::raw(config)),
+            ValueConfig::Json(json) => Recipe::json(config, json),
+        }
+    }
+
+    fn raw(config: &StreamConfig) -> Recipe {
+        let headers = config.source.kafka.include_headers;
+        let letters = config.dead_letter.is_some();
+        Recipe {
+            schema: None,
+            options: JsonOptions::default(),
+            policy: Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false },
+            keep: KafkaColumn::ALL.into_iter().filter(|c| headers || *c != KafkaColumn::Headers).collect(),
+            required: Vec::new(),
+            rejected: if letters { Rejected::DeadLetter } else { Rejected::Fail },
+            definition: definition(config, "raw"),
+        }
+    }
+
+    fn json(config: &StreamConfig, json: &JsonValue) -> Result<Recipe> {
+        let dead_letters = config.dead_letter.is_some();
+        let schema = StructType::from_ddl(&json.schema).context(|| "read source.value.schema".into())?;
+        let mut options = json.options.clone();
+        options.insert("columnNameOfCorruptRecord".into(), json.corrupt_column.clone());
+        options.insert("mode".into(), json.mode.as_str().into());
+        if let Some(zone) = config.conf.get("spark.sql.session.timeZone") {
+            options.entry("timeZone".into()).or_insert_with(|| zone.clone());
+        }
+        let (options, without_effect) = JsonOptions::from_map(&options)?;
+        for name in without_effect {
+            tracing::warn!(stream = config.name, option = name, "the option has no effect when a schema is given");
+        }
+        let rejected = match (dead_letters, json.mode) {
+            (true, _) => Rejected::DeadLetter,
+            (false, ParseMode::DropMalformed) => Rejected::Drop,
+            (false, ParseMode::FailFast | ParseMode::Permissive) => Rejected::Fail,
+        };
+        let keep_malformed = !dead_letters && json.mode == ParseMode::Permissive;
+        let has_corrupt_column = schema.fields.iter().any(|field| field.name == json.corrupt_column);
+        if keep_malformed && !has_corrupt_column {
+            tracing::warn!(
+                stream = config.name,
+                "malformed records become rows of NULL and can't be told from others: add `{} STRING` to the schema, or set deadLetter",
+                json.corrupt_column
+            );
+        }
+        let definition = definition(config, &format!("json\n{}\n{:?}\n{:?}", json.schema, options, json.keep));
+        Ok(Recipe {
+            schema: Some(schema),
+            options,
+            policy: Policy {
+                on_malformed: if keep_malformed { OnMalformed::Keep } else { OnMalformed::Reject },
+                enforce_not_null: true,
+            },
+            keep: json.keep.clone(),
+            required: Vec::new(),
+            rejected,
+            definition,
+        })
+    }
+
+    /// The same for records that were rejected once and are selected because they decode now: one that
+    /// does not is an error.
+    pub fn for_replay(mut self) -> Recipe {
+        self.policy.on_malformed = OnMalformed::Reject;
+        self.rejected = Rejected::Fail;
+        self
+    }
+
+    /// The stream's columns.
+    ///
+    /// # Errors
+    /// `Config` if a Delta table can't hold one of them.
+    pub fn arrow_schema(&self) -> Result<SchemaRef> {
+        let decoded = self.schema.as_ref().map(StructType::to_arrow).transpose()?;
+        rows::schema(decoded.as_ref(), &self.keep)
+    }
+
+    /// Declares columns NOT NULL that the table demands, so that each record is judged by itself. What
+    /// the table demands beyond the schema is part of the definition.
+    pub fn demand(&mut self, stream: &SchemaRef, alignment: &Alignment) {
+        for position in alignment.required() {
+            let name = stream.field(position).name();
+            let columns = self.schema.iter_mut().flat_map(|schema| &mut schema.fields);
+            let mut added = false;
+            if let Some(field) = columns.into_iter().find(|field| field.name == *name) {
+                added = field.nullable;
+                field.nullable = false;
+            } else if let Some(column) = self.keep.iter().find(|column| column.name() == name)
+                && !self.required.contains(column)
+            {
+                added = true;
+                self.required.push(*column);
+            }
+            if added {
+                self.definition = hash(&format!("{}\n{name} NOT NULL", self.definition));
+            }
+        }
+    }
+
+    /// A decoder for one lane.
+    ///
+    /// # Errors
+    /// `Config` if the schema can't be decoded into.
+    pub fn decoder(&self) -> Result<RowDecoder> {
+        let value = match &self.schema {
+            None => None,
+            Some(schema) => Some(JsonDecoder::new(schema, &self.options, self.policy)?),
+        };
+        let mut decoder = RowDecoder::new(value, &self.keep)?;
+        decoder.require(&self.required);
+        Ok(decoder)
+    }
+}
+
+/// The hash of what decides results: also the table of the dead letters and the release that decodes.
+fn definition(config: &StreamConfig, how: &str) -> String {
+    let letters = config.dead_letter.as_ref().map(|target| target.url.as_str()).unwrap_or_default();
+    hash(&format!("{how}\n{letters}\n{}", env!("CARGO_PKG_VERSION")))
+}
+
+/// A hash that stays the same over releases of the compiler: a UUID of version 5.
+fn hash(text: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string()
+}

@@ -1,0 +1,231 @@
+//! `dead-letters replay`: dead letters whose records decode by now, into the stream's table, once each.
+//!
+//! A small stream of its own: its checkpoint lies in `alluvia/replay` of the stream's, its transaction in
+//! the table is its own, its steps are those of every stream. What it takes is selected before it is
+//! planned ([`crate::source::dead_letters`]); letters that still do not decode stay eligible. Only
+//! letters of micro-batches that the stream has committed are looked at: those of a batch that will be
+//! run again may yet be replaced. The dead-letter table is never written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::facts::Found;
+use super::recipe::Recipe;
+use super::start::{self, Surroundings};
+use super::stream::{Memory, Stream};
+use crate::checkpoint::{CheckpointLog, Identity};
+use crate::config::{SinkConfig, StreamConfig, Trigger};
+use crate::decode::json::Outcome;
+use crate::model::{Error, Record, Result};
+use crate::observe::Reporter;
+use crate::sink::dead_letter::{self, OFFSETS_LOST};
+use crate::source::Source;
+use crate::source::dead_letters::{DeadLetterSource, Ledger, Letters, Selection};
+use crate::storage::Store;
+use crate::table::DeltaTable;
+
+/// Letters of one micro-batch of a replay: their places are held in memory.
+const LETTERS_MAX: usize = 1_000_000;
+/// Where a replay's checkpoint lies in the stream's.
+const CHECKPOINT: &str = "alluvia/replay";
+
+/// What a replay did, or would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Letters that decode now: rows of the table, unless it was a dry run.
+    pub replayed: u64,
+    /// Letters that still do not, by the reason they have now.
+    pub left: BTreeMap<String, u64>,
+    /// Letters that earlier replays took.
+    pub taken_before: u64,
+    /// Letters that stand for lost offsets: there is nothing to replay.
+    pub offsets_lost: u64,
+    /// Letters of the newest micro-batch while it is not committed.
+    pub unsettled: u64,
+    /// Letters of other streams, or of this one's earlier checkpoints.
+    pub others: u64,
+}
+
+/// The letters of one query in a table, as far as they are settled.
+struct TableLetters {
+    table: DeltaTable,
+    query_id: String,
+    /// The newest micro-batch that the stream has committed.
+    settled: i64,
+}
+
+impl Letters for TableLetters {
+    fn table_id(&self) -> &str {
+        self.table.id()
+    }
+
+    fn visit(&self, visit: &mut dyn FnMut(i64, &Record<'_>) -> Result<()>) -> Result<()> {
+        dead_letter::read(&self.table, &mut |letter| {
+            let ours = letter.query_id == self.query_id && letter.batch_id <= self.settled;
+            if ours && letter.code != OFFSETS_LOST { visit(letter.batch_id, &letter.record) } else { Ok(()) }
+        })
+    }
+}
+
+/// The id of the query that replays the letters of query `id` from table `letters`. The same whenever it is
+/// made: with a lost checkpoint the table still knows what was replayed.
+pub fn query_id(id: &str, letters: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("replay\n{id}\n{letters}").as_bytes()).to_string()
+}
+
+/// Replays the dead letters of a stream; with `dry_run` only says what would come of it.
+///
+/// # Errors
+/// `Config` if the stream has no `deadLetter`; as for every stream otherwise.
+pub fn replay(config: &StreamConfig, around: &Surroundings, reporter: &Reporter, dry_run: bool) -> Result<Replayed> {
+    let handle = &around.handle;
+    let Some(target) = &config.dead_letter else {
+        return Err(Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter"));
+    };
+    let mut recipe = Recipe::of(config)?.for_replay();
+    let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
+    let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
+    let identity = handle.block_on(Identity::read(&checkpoint))?;
+    let settled = handle.block_on(log.entries())?.commits.last().copied();
+    let place = Store::open(&target.url, &config.storage.0)?;
+    let table = DeltaTable::open(&place, handle)?;
+    let (Some(Identity { id }), Some(settled), Some(table)) = (identity, settled, table) else {
+        return Ok(Replayed::default());
+    };
+    let SinkConfig::Delta(sink) = &config.sink;
+    let found = Found::look(&Store::open(&sink.url, &config.storage.0)?, None, handle)?;
+    let columns = recipe.arrow_schema()?;
+    start::check_columns(sink, &found, &columns, &mut recipe)?;
+
+    let own = own_config(config)?;
+    let store = Store::open(&own.checkpoint, &own.storage.0)?;
+    let ledger = Ledger::new(store.clone(), handle.clone());
+    let own_id = query_id(&id, table.id());
+    let letters = Arc::new(TableLetters { table, query_id: id, settled });
+    if dry_run {
+        return select(&letters, &recipe, &ledger.read_before(ledger.len()?)?).map(|(_, outcome)| outcome);
+    }
+    let mut memory = Memory::default();
+    start::hold_lease(&own, &store, around, &mut memory.lease)?;
+    handle.block_on(Identity::establish(&store, Identity { id: own_id }))?;
+    let replay_log = CheckpointLog::new(store.clone(), own.min_batches_to_retain);
+    let mut total: Option<Replayed> = None;
+    loop {
+        let planned = handle.block_on(replay_log.entries())?.plans.last().map_or(0, |batch| batch + 1);
+        if ledger.len()? > planned {
+            // Selected and never planned: the schema may have changed since.
+            ledger.remove(planned)?;
+        }
+        let (selection, outcome) = select(&letters, &recipe, &ledger.read_before(planned)?)?;
+        if !selection.is_empty() {
+            ledger.put(planned, &selection, &Uuid::new_v4().to_string())?;
+        }
+        memory.bound = None;
+        run(&own, &recipe, &letters, &ledger, around, reporter, &mut memory)?;
+        if around.stop.requested() {
+            return Err(Error::unavailable("stopped before the replay was through").hint("run it again: nothing is taken twice"));
+        }
+        let full = selection.len() >= LETTERS_MAX;
+        match &mut total {
+            None => total = Some(outcome),
+            Some(total) => {
+                total.replayed += outcome.replayed;
+                total.left = outcome.left;
+            }
+        }
+        if !full {
+            return Ok(total.unwrap_or_default());
+        }
+    }
+}
+
+/// Finishes what an interrupted replay had planned, then runs what is selected.
+fn run(
+    own: &StreamConfig,
+    recipe: &Recipe,
+    letters: &Arc<TableLetters>,
+    ledger: &Ledger,
+    around: &Surroundings,
+    reporter: &Reporter,
+    memory: &mut Memory,
+) -> Result<()> {
+    let place = letters.table.store().url().to_string();
+    let connect = || -> Result<Box<dyn Source>> {
+        Ok(Box::new(DeadLetterSource::new(Arc::clone(letters) as Arc<dyn Letters>, ledger.clone(), place.clone())))
+    };
+    let mut held = memory.lease.clone();
+    let opened = start::open(own, recipe.clone(), &connect, around, &mut held)?;
+    Stream::new(own, around, reporter, memory, opened).run().map_err(|error| match error.kind() {
+        crate::model::Kind::Data => error.context(
+            "an interrupted replay is finished first, with the schema it began with; to go on with another one restore the former until it is through",
+        ),
+        _ => error,
+    })
+}
+
+/// The replay as a stream: one lane, one selection per micro-batch, and an end.
+fn own_config(config: &StreamConfig) -> Result<StreamConfig> {
+    let mut own = config.clone();
+    let base = config.checkpoint.as_str().trim_end_matches('/');
+    own.checkpoint = url::Url::parse(&format!("{base}/{CHECKPOINT}"))
+        .map_err(|e| Error::internal("the replay's checkpoint has no address").source(e))?;
+    own.name = format!("{} (replay)", config.name);
+    own.dead_letter = None;
+    own.trigger = Trigger::AvailableNow;
+    own.lanes = Some(1);
+    own.source.kafka.max_offsets_per_trigger = Some(1);
+    own.source.kafka.min_offsets_per_trigger = None;
+    own.source.kafka.min_partitions = None;
+    Ok(own)
+}
+
+/// Finds the letters that decode now and that no replay took, and says what becomes of the others.
+fn select(letters: &TableLetters, recipe: &Recipe, taken: &Selection) -> Result<(Selection, Replayed)> {
+    let mut decoder = recipe.decoder()?;
+    let mut outcome = Replayed::default();
+    let mut selection = Selection::default();
+    dead_letter::read(&letters.table, &mut |letter| {
+        if letter.query_id != letters.query_id {
+            outcome.others += 1;
+            return Ok(());
+        }
+        if letter.batch_id > letters.settled {
+            outcome.unsettled += 1;
+            return Ok(());
+        }
+        if letter.code == OFFSETS_LOST {
+            outcome.offsets_lost += 1;
+            return Ok(());
+        }
+        if taken.contains(letter.batch_id, &letter.record) {
+            outcome.taken_before += 1;
+            return Ok(());
+        }
+        if selection.len() >= LETTERS_MAX {
+            return Ok(());
+        }
+        decoder.set_now(letter.rejected_at_micros);
+        if decoder.is_full() {
+            decoder.finish()?;
+        }
+        let mut pushed = decoder.push(&letter.record);
+        if matches!(pushed, Outcome::Full) {
+            decoder.finish()?;
+            pushed = decoder.push(&letter.record);
+        }
+        match pushed {
+            Outcome::Row => {
+                selection.add(letter.batch_id, &letter.record);
+                outcome.replayed += 1;
+            }
+            Outcome::Rejected(why) | Outcome::KeptMalformed(why) => {
+                *outcome.left.entry(why.code.name().to_owned()).or_default() += 1;
+            }
+            Outcome::Full => return Err(Error::internal("an empty batch has no room for a record")),
+        }
+        Ok(())
+    })?;
+    Ok((selection, outcome))
+}

@@ -1,0 +1,356 @@
+//! Dead letters as a source: the records of a replay.
+//!
+//! What a replay takes is decided before it runs and made durable first: micro-batch K of a replay is the
+//! letters that selection K names, whoever runs it and how often. So a letter that was taken once is
+//! never taken again, and one that was left stays eligible: selections are the ledger of both. Offset K
+//! is the position before selection K, in partition 0 of a topic named by the table's id.
+//!
+//! Reads the table through [`Letters`]; writes nothing but selections.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
+
+use super::{Latest, ReadReport, Reader, Source};
+use crate::model::{Error, OffsetRange, Offsets, Record, Result, TopicPartition};
+use crate::storage::{Put, Store};
+
+/// The folder of selections in a replay's checkpoint.
+const SELECTIONS: &str = "alluvia/selections";
+
+/// The dead letters of one query, wherever they are.
+pub trait Letters: Send + Sync {
+    /// The identity of the table that holds them.
+    fn table_id(&self) -> &str;
+
+    /// Hands every letter to `visit`, with the micro-batch that rejected it; letters that stand for lost
+    /// offsets are none.
+    ///
+    /// # Errors
+    /// If the table can't be read; what `visit` returns.
+    fn visit(&self, visit: &mut dyn FnMut(i64, &Record<'_>) -> Result<()>) -> Result<()>;
+}
+
+/// Letters by micro-batch, topic, partition and offset: a topic that was made anew uses its offsets again,
+/// but not within one micro-batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    places: BTreeMap<i64, BTreeMap<String, BTreeMap<i32, BTreeSet<i64>>>>,
+    len: usize,
+}
+
+/// A selection as it is stored: offsets as half-open ranges.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    format: u32,
+    /// Makes the document unique to its writer.
+    writer: String,
+    letters: BTreeMap<i64, BTreeMap<String, BTreeMap<i32, Vec<(i64, i64)>>>>,
+}
+
+impl Selection {
+    /// Adds a letter; whether it was not there yet.
+    pub fn add(&mut self, batch_id: i64, record: &Record<'_>) -> bool {
+        let topics = self.places.entry(batch_id).or_default();
+        let partitions = topics.entry(record.topic.to_owned()).or_default();
+        let added = partitions.entry(record.partition).or_default().insert(record.offset);
+        self.len += usize::from(added);
+        added
+    }
+
+    /// Whether a letter is among them.
+    pub fn contains(&self, batch_id: i64, record: &Record<'_>) -> bool {
+        let partitions = self.places.get(&batch_id).and_then(|topics| topics.get(record.topic));
+        let offsets = partitions.and_then(|partitions| partitions.get(&record.partition));
+        offsets.is_some_and(|offsets| offsets.contains(&record.offset))
+    }
+
+    /// How many letters there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds all of another selection.
+    pub fn extend(&mut self, other: &Selection) {
+        for (batch, topics) in &other.places {
+            for (topic, partitions) in topics {
+                for (partition, offsets) in partitions {
+                    let mine = self.places.entry(*batch).or_default().entry(topic.clone()).or_default();
+                    let mine = mine.entry(*partition).or_default();
+                    self.len += offsets.iter().filter(|offset| mine.insert(**offset)).count();
+                }
+            }
+        }
+    }
+
+    fn to_bytes(&self, writer: &str) -> Bytes {
+        let mut letters = BTreeMap::new();
+        for (batch, topics) in &self.places {
+            for (topic, partitions) in topics {
+                for (partition, offsets) in partitions {
+                    let topics: &mut BTreeMap<_, BTreeMap<_, _>> = letters.entry(*batch).or_insert_with(BTreeMap::new);
+                    topics.entry(topic.clone()).or_default().insert(*partition, ranges(offsets));
+                }
+            }
+        }
+        let document = Document { format: 1, writer: writer.to_owned(), letters };
+        Bytes::from(serde_json::to_vec(&document).expect("numbers and strings are always JSON"))
+    }
+
+    fn from_bytes(bytes: &[u8], file: &str) -> Result<Selection> {
+        let damaged = || {
+            Error::corrupt(format!("checkpoint file {file} is damaged"))
+                .hint("restore it from a backup; without it a replay can't tell which letters were taken")
+        };
+        let document: Document = serde_json::from_slice(bytes).map_err(|e| damaged().source(e))?;
+        if document.format != 1 {
+            return Err(Error::config(format!("{file} has format {}", document.format))
+                .hint("it was written by a newer Alluvia; use that one"));
+        }
+        let mut selection = Selection::default();
+        for (batch, topics) in document.letters {
+            for (topic, partitions) in topics {
+                for (partition, ranges) in partitions {
+                    let offsets: BTreeSet<i64> = ranges.iter().flat_map(|(from, upto)| *from..*upto).collect();
+                    selection.len += offsets.len();
+                    selection.places.entry(batch).or_default().entry(topic.clone()).or_default().insert(partition, offsets);
+                }
+            }
+        }
+        Ok(selection)
+    }
+}
+
+fn ranges(offsets: &BTreeSet<i64>) -> Vec<(i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for offset in offsets {
+        match ranges.last_mut() {
+            Some((_, upto)) if *upto == *offset => *upto += 1,
+            _ => ranges.push((*offset, offset + 1)),
+        }
+    }
+    ranges
+}
+
+/// The selections of a replay's checkpoint.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    store: Store,
+    handle: Handle,
+}
+
+impl Ledger {
+    /// The selections in the replay's checkpoint `store`.
+    pub fn new(store: Store, handle: Handle) -> Ledger {
+        Ledger { store, handle }
+    }
+
+    /// How many selections there are; they are numbered from 0.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer; `Corrupt` if one is missing.
+    pub fn len(&self) -> Result<i64> {
+        let names = self.handle.block_on(self.store.names(SELECTIONS))?;
+        let numbers: BTreeSet<i64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        let len = numbers.last().map_or(0, |last| last + 1);
+        match (0..len).find(|number| !numbers.contains(number)) {
+            None => Ok(len),
+            Some(missing) => Err(Error::corrupt(format!(
+                "checkpoint file {}{SELECTIONS}/{missing} is missing",
+                self.store.url()
+            ))
+            .hint("restore it from a backup; without it a replay can't tell which letters were taken")),
+        }
+    }
+
+    /// Reads a selection.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is missing or damaged; `Unavailable` if storage does not answer.
+    pub fn read(&self, number: i64) -> Result<Selection> {
+        let name = format!("{SELECTIONS}/{number}");
+        let file = format!("{}{name}", self.store.url());
+        let bytes = self.handle.block_on(self.store.get(&name))?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("checkpoint file {file} is missing")))?;
+        Selection::from_bytes(&bytes, &file)
+    }
+
+    /// All letters that selections before `upto` name.
+    ///
+    /// # Errors
+    /// As for [`Ledger::read`].
+    pub fn read_before(&self, upto: i64) -> Result<Selection> {
+        let mut all = Selection::default();
+        for number in 0..upto {
+            all.extend(&self.read(number)?);
+        }
+        Ok(all)
+    }
+
+    /// Makes a selection durable; `writer` is unique to this call.
+    ///
+    /// # Errors
+    /// `Conflict` if another process made one of this number; `Unavailable` if storage does not answer.
+    pub fn put(&self, number: i64, selection: &Selection, writer: &str) -> Result<()> {
+        let name = format!("{SELECTIONS}/{number}");
+        match self.handle.block_on(self.store.put_if_absent(&name, selection.to_bytes(writer)))? {
+            Put::Created => Ok(()),
+            Put::Exists => Err(Error::conflict("another process replays the same dead letters")),
+        }
+    }
+
+    /// Removes a selection that no plan names.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub fn remove(&self, number: i64) -> Result<()> {
+        self.handle.block_on(self.store.delete(&format!("{SELECTIONS}/{number}")))
+    }
+}
+
+/// The asking side of a replay.
+pub struct DeadLetterSource {
+    letters: Arc<dyn Letters>,
+    ledger: Ledger,
+    place: String,
+}
+
+impl DeadLetterSource {
+    /// A source of the letters that the ledger names; `place` is where they are, for people.
+    pub fn new(letters: Arc<dyn Letters>, ledger: Ledger, place: String) -> DeadLetterSource {
+        DeadLetterSource { letters, ledger, place }
+    }
+
+    fn at(&self, offset: i64) -> Offsets {
+        Offsets([(TopicPartition::new(self.letters.table_id(), 0), offset)].into())
+    }
+}
+
+impl Source for DeadLetterSource {
+    fn description(&self) -> String {
+        format!("DeadLetters[{}]", self.place)
+    }
+
+    fn initial_offsets(&self) -> Result<Offsets> {
+        Ok(self.at(0))
+    }
+
+    fn latest(&self, known: &Offsets) -> Result<Latest> {
+        let end = self.at(self.ledger.len()?);
+        if let Some(other) = known.0.keys().find(|partition| end.get(partition).is_none()) {
+            return Err(Error::corrupt(format!(
+                "the dead-letter table was replaced: the replay has read table {}, this is {}",
+                other.topic,
+                self.letters.table_id()
+            )));
+        }
+        Ok(Latest { end, added: Offsets::default(), vanished: Vec::new() })
+    }
+
+    fn reader(&self, _: usize) -> Result<Box<dyn Reader>> {
+        Ok(Box::new(LetterReader { letters: Arc::clone(&self.letters), ledger: self.ledger.clone() }))
+    }
+}
+
+/// The reading side of a replay.
+struct LetterReader {
+    letters: Arc<dyn Letters>,
+    ledger: Ledger,
+}
+
+impl Reader for LetterReader {
+    fn read(
+        &mut self,
+        ranges: &[OffsetRange],
+        cancel: &AtomicBool,
+        on_record: &mut dyn FnMut(&Record<'_>) -> Result<()>,
+    ) -> Result<ReadReport> {
+        let mut wanted = Selection::default();
+        for number in ranges.iter().flat_map(|range| range.from..range.upto) {
+            wanted.extend(&self.ledger.read(number)?);
+        }
+        let mut report = ReadReport::default();
+        self.letters.visit(&mut |batch_id, record| {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(Error::unavailable("the read was told to stop before its end"));
+            }
+            if !wanted.contains(batch_id, record) {
+                return Ok(());
+            }
+            report.records += 1;
+            report.bytes += (record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)) as u64;
+            on_record(record)
+        })?;
+        let gone = wanted.len() as u64 - report.records.min(wanted.len() as u64);
+        if gone > 0 {
+            tracing::warn!(letters = gone, "dead letters were deleted before they were replayed");
+        }
+        report.next = ranges.iter().map(|range| (range.partition.clone(), range.upto)).collect();
+        Ok(report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TimestampType;
+
+    fn record(topic: &str, partition: i32, offset: i64) -> Record<'_> {
+        Record {
+            topic,
+            partition,
+            offset,
+            timestamp_ms: 0,
+            timestamp_type: TimestampType::None,
+            key: None,
+            value: None,
+            headers: None,
+        }
+    }
+
+    #[test]
+    fn a_selection_reads_back_and_knows_its_letters() {
+        let mut some = Selection::default();
+        for (batch, offset) in [(0, 7), (0, 8), (0, 11), (3, 7)] {
+            assert!(some.add(batch, &record("t", 1, offset)));
+        }
+        assert!(!some.add(0, &record("t", 1, 8)));
+        let bytes = some.to_bytes("w");
+        assert!(std::str::from_utf8(&bytes).unwrap().contains("[[7,9],[11,12]]"));
+        let back = Selection::from_bytes(&bytes, "x").unwrap();
+        assert_eq!((&back, back.len()), (&some, 4));
+        assert!(back.contains(3, &record("t", 1, 7)) && !back.contains(3, &record("t", 1, 8)));
+        assert!(!back.contains(0, &record("t", 0, 7)));
+    }
+
+    #[test]
+    fn a_damaged_selection_is_told_from_an_empty_one() {
+        assert!(Selection::from_bytes(&Selection::default().to_bytes("w"), "x").unwrap().is_empty());
+        assert_eq!(Selection::from_bytes(b"{", "x").unwrap_err().kind(), crate::model::Kind::Corrupt);
+    }
+
+    #[test]
+    fn a_missing_selection_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let ledger = Ledger::new(Store::open(&url, &BTreeMap::new()).unwrap(), runtime.handle().clone());
+        assert_eq!(ledger.len().unwrap(), 0);
+        ledger.put(0, &Selection::default(), "a").unwrap();
+        ledger.put(1, &Selection::default(), "b").unwrap();
+        assert_eq!(ledger.len().unwrap(), 2);
+        assert!(ledger.put(1, &Selection::default(), "c").is_err());
+        ledger.remove(0).unwrap();
+        assert!(ledger.len().unwrap_err().to_string().contains("selections/0 is missing"));
+    }
+}

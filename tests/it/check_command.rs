@@ -1,0 +1,147 @@
+//! `alluvia check`: what a run would meet, said before, and nothing written.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::rig::{Alluvia, Broker, Message, until};
+
+const BOUND: Duration = Duration::from_secs(60);
+
+fn yaml(bootstrap: &str, topic: &str, schema: &str) -> String {
+    format!(
+        "streams:
+  - name: checked
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{bootstrap}', subscribe: '{topic}', startingOffsets: earliest }}
+      value: {{ format: json, schema: '{schema}' }}
+    sink: {{ format: delta, path: ./lake/table }}
+    deadLetter: {{ format: delta, path: ./lake/dead }}
+    checkpointLocation: ./checkpoints/checked
+"
+    )
+}
+
+/// The exit code and what was said, as JSON.
+fn check(yaml: &str, folder: &Path) -> (i32, Value) {
+    std::fs::write(folder.join("stream.yaml"), yaml).unwrap();
+    let ended = Alluvia::start(["check", "stream.yaml", "--output", "json"], folder, &[]).wait(BOUND);
+    let said = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}\n{}", ended.stdout, ended.stderr));
+    (ended.code(), said)
+}
+
+/// The names of the checks that failed, with what is wrong and what mends it.
+fn wrong(said: &Value) -> Vec<(String, String)> {
+    let checks = said["streams"][0]["checks"].as_array().unwrap();
+    let failed = checks.iter().filter(|check| check["ok"] == false);
+    failed.map(|check| (check["check"].as_str().unwrap().to_owned(), format!("{} / {}", check["wrong"], check["mend"]))).collect()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_stream_that_would_start_is_well_and_nothing_is_left_behind() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("check", 2);
+    broker.produce(&topic, [Message::new("{}")]);
+    let (code, said) = check(&yaml(broker.bootstrap(), &topic, "a INT"), folder.path());
+    assert_eq!((code, &said["ok"], wrong(&said)), (0, &true.into(), vec![]), "{said}");
+    assert_eq!(files(folder.path()), ["stream.yaml"]);
+    let text = Alluvia::start(["check", "stream.yaml"], folder.path(), &[]).wait(BOUND).success();
+    assert!(text.stdout.contains("ok     source") && text.stdout.contains("2 partitions, 1 offsets"), "{}", text.stdout);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once_with_what_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("lake"), "a file where a folder must be").unwrap();
+    let (code, said) = check(&yaml("127.0.0.1:1", "t", "a INT, b TEXT"), folder.path());
+    let wrong = wrong(&said);
+    let steps: Vec<&str> = wrong.iter().map(|(step, _)| step.as_str()).collect();
+    assert_eq!(steps[..2], ["schema", "source"], "{said}");
+    assert!(steps.contains(&"table") && steps.contains(&"deadLetter"), "{said}");
+    assert!(wrong[0].1.contains("TEXT") && wrong[0].1.contains("STRING"), "{wrong:?}");
+    assert!(wrong[1].1.contains("127.0.0.1:1") && wrong[1].1.contains("kafka.bootstrap.servers"), "{wrong:?}");
+    assert_eq!((code, &said["exitCode"]), (2, &2.into()));
+    let (code, said) = check("streams: [ { name: x, sorce: 1 } ]", folder.path());
+    assert_eq!((code, &said["ok"]), (2, &false.into()));
+    assert!(said["config"]["wrong"].as_str().unwrap().contains("sorce"), "{said}");
+}
+
+#[test]
+fn a_topic_that_is_not_there_and_a_broker_that_does_not_answer_have_their_own_codes() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (code, said) = check(&yaml(broker.bootstrap(), "no-such-topic", "a INT"), folder.path());
+    assert_eq!((code, wrong(&said).len()), (2, 1), "{said}");
+    assert!(wrong(&said)[0].1.contains("no-such-topic"), "{said}");
+    let (code, said) = check(&yaml("127.0.0.1:1", "t", "a INT"), folder.path());
+    assert_eq!((code, wrong(&said).len()), (3, 1), "{said}");
+    assert_eq!(files(folder.path()), ["stream.yaml"]);
+}
+
+#[test]
+fn a_login_that_is_refused_is_the_sources_fault() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let text = yaml(broker.fact("/bootstrap/eventhubs"), "t", "a INT").replace(
+        "startingOffsets: earliest",
+        &format!(
+            "kafka.security.protocol: SASL_SSL, kafka.sasl.mechanism: PLAIN, kafka.ssl.ca.location: '{}', \
+             kafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"$ConnectionString\" password=\"hunter2-wrong\";'",
+            broker.fact("/ca")
+        ),
+    );
+    let (code, said) = check(&text, folder.path());
+    assert_eq!(code, 2, "{said}");
+    let text = said.to_string();
+    assert!(text.contains("\"source\"") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("check-used", 1);
+    broker.produce(&topic, [Message::new(r#"{"a":1}"#)]);
+    let good = yaml(broker.bootstrap(), &topic, "a INT");
+    let once = |text: &str| format!("{text}    trigger: availableNow\n");
+    Alluvia::run(&once(&good), folder.path()).wait(BOUND).success();
+    let before = (files(&folder.path().join("lake/table/_delta_log")), files(&folder.path().join("checkpoints/checked/offsets")));
+    assert_eq!(check(&good, folder.path()).0, 0);
+
+    let step = |text: &str, code: i32, step: &str, says: &str| {
+        let (found, said) = check(text, folder.path());
+        assert_eq!(found, code, "{said}");
+        let wrong = wrong(&said);
+        assert!(wrong.iter().any(|(at, what)| at == step && what.contains(says)), "no {says} in {said}");
+    };
+    step(&good.replace("a INT", "a STRING"), 2, "table", "column a is STRING in the stream but INT");
+    step(&good.replace("a INT", "a INT, b INT"), 2, "table", "sink.mergeSchema");
+    step(&good.replace("./lake/table }", "./lake/table, partitionBy: [a] }"), 2, "table", "partition");
+    let other = good.replace("name: checked", "name: rows").replace("./lake/table", "./lake/rows").replace("checkpoints/checked", "checkpoints/rows");
+    Alluvia::run(&once(&other), folder.path()).wait(BOUND).success();
+    step(&good.replace("./lake/dead", "./lake/rows"), 2, "deadLetter", "no table of dead letters");
+    step(&good.replace("name: checked", "name: other"), 2, "checkpoint", "belongs to stream checked");
+    step(&good.replace("./lake/table", "./lake/other"), 7, "checkpoint", "is gone");
+    std::fs::rename(folder.path().join("checkpoints/checked/offsets"), folder.path().join("offsets")).unwrap();
+    step(&good, 7, "checkpoint", "offset log");
+    std::fs::rename(folder.path().join("offsets"), folder.path().join("checkpoints/checked/offsets")).unwrap();
+
+    let running = Alluvia::run(&good, folder.path());
+    until("the lease", BOUND, || (check(&good, folder.path()).0 == 5).then_some(()));
+    step(&good, 5, "owner", "is run by process");
+    running.terminate();
+    running.wait(BOUND).success();
+    assert_eq!(check(&good, folder.path()).0, 0);
+    let after = (files(&folder.path().join("lake/table/_delta_log")), files(&folder.path().join("checkpoints/checked/offsets")));
+    assert_eq!(before, after, "a check wrote something");
+}
