@@ -17,6 +17,7 @@ pub mod document;
 pub mod identity;
 pub mod lease;
 pub mod log;
+pub mod rebuild;
 pub mod resume;
 
 pub use document::Plan;

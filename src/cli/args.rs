@@ -333,6 +333,9 @@ pub struct CheckpointShowArgs {
 pub struct CheckpointRebuildArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
+    /// The query, if several have written to the table (the message names them)
+    #[arg(long, value_name = "ID")]
+    pub query_id: Option<String>,
     /// Only say what would be written
     #[arg(long)]
     pub dry_run: bool,

@@ -1,0 +1,273 @@
+//! A lost checkpoint's files, made anew from what the stream's newest commits say. Pure.
+//!
+//! The files are those that the stream would have had after its newest commit. Their order is part of
+//! the contract: a rebuild that is cut off anywhere leaves a checkpoint that a run refuses (it has no
+//! `alluvia/stream.json`, or the table is ahead of it), and that another rebuild completes, because the
+//! same commits make the same bytes.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+
+use super::document::{Plan, commit_text, initial_offsets_bytes};
+use super::{Identity, Serves};
+use crate::model::{Error, Offsets, Result};
+use crate::storage::{self, Store};
+
+/// What a commit of Alluvia says of its micro-batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The micro-batch.
+    pub batch_id: i64,
+    /// Where it starts.
+    pub start: Offsets,
+    /// Where it ends.
+    pub end: Offsets,
+    /// The watermark of the batch after it.
+    pub next_watermark_ms: i64,
+    /// Hash of what decided its results.
+    pub definition: String,
+    /// Whether its dead letters were to be committed after it.
+    pub letters_follow: bool,
+    /// The run that made the commit.
+    pub attempt: String,
+    /// When it was committed.
+    pub timestamp_ms: i64,
+}
+
+/// One file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// From the checkpoint's folder.
+    pub path: String,
+    /// What is in it.
+    pub content: Bytes,
+}
+
+/// The files of the checkpoint of query `identity`, in the order in which they must be written.
+///
+/// `rows` is the newest commit of the stream's table, `letters` that of its dead letters: if it is of the
+/// batch behind `rows`, that batch was planned and is run again over the same offsets. A batch whose dead
+/// letters may be still to come gets no entry in the commit log: the next start looks for them.
+///
+/// # Errors
+/// `Corrupt` if the two contradict each other or there is neither.
+pub fn files(
+    identity: &Identity,
+    serves: &Serves,
+    rows: Option<&Remembered>,
+    letters: Option<&Remembered>,
+) -> Result<Vec<File>> {
+    let newest = rows.map_or(-1, |rows| rows.batch_id);
+    let planned = letters.filter(|letters| letters.batch_id > newest);
+    let first = rows.or(planned).ok_or_else(|| Error::corrupt("no commit says where the stream stands"))?;
+    let mut files =
+        vec![file("metadata", identity.to_bytes()), file("sources/0/0", initial_offsets_bytes(&first.start))];
+    if let Some(rows) = rows {
+        if newest > 0 {
+            let before = Remembered { batch_id: newest - 1, end: rows.start.clone(), ..rows.clone() };
+            files.push(plan(&before, &Offsets::default()));
+        }
+        files.push(plan(rows, &Offsets::default()));
+        if !rows.letters_follow || planned.is_some() {
+            files.push(file(&format!("commits/{newest}"), commit_text(rows.next_watermark_ms)));
+        }
+    }
+    if let Some(planned) = planned {
+        let known = rows.map(|rows| &rows.end);
+        check_next(newest, known, planned)?;
+        let starts =
+            planned.start.0.iter().filter(|(p, _)| known.is_some_and(|known| known.get(p).is_none()));
+        files.push(plan(planned, &Offsets(starts.map(|(p, offset)| (p.clone(), *offset)).collect())));
+    }
+    files.push(file("alluvia/stream.json", serves.to_bytes()));
+    Ok(files)
+}
+
+/// The dead letters may be one batch ahead of the rows, and go on where the rows end.
+fn check_next(newest: i64, known: Option<&Offsets>, planned: &Remembered) -> Result<()> {
+    let batch = planned.batch_id;
+    let touches = |known: &Offsets| {
+        planned.start.0.iter().all(|(p, from)| known.get(p).is_none_or(|upto| upto == *from))
+    };
+    if batch == newest + 1 && known.is_none_or(touches) {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "the dead letters hold micro-batch {batch}, which does not follow micro-batch {newest} of the table"
+    ))
+    .hint("one of the two tables was replaced or restored from a backup"))
+}
+
+fn plan(of: &Remembered, new_starts: &Offsets) -> File {
+    let plan = Plan {
+        batch_id: of.batch_id,
+        end: of.end.clone(),
+        new_starts: new_starts.clone(),
+        timestamp_ms: of.timestamp_ms,
+        watermark_ms: 0,
+        definition: of.definition.clone(),
+        isolation: String::new(),
+        writer: format!("rebuilt from {}", of.attempt),
+        conf: BTreeMap::new(),
+    };
+    file(&format!("offsets/{}", of.batch_id), plan.to_text())
+}
+
+fn file(path: &str, content: impl Into<Bytes>) -> File {
+    File { path: path.to_owned(), content: content.into() }
+}
+
+/// Refuses a checkpoint in which anything lies but some of `files`, byte for byte; the lease's folder
+/// does not count. Returns the paths of those that are there.
+///
+/// # Errors
+/// `Config`, naming what is there; `Unavailable` if storage does not answer.
+pub async fn check_empty(store: &Store, files: &[File]) -> Result<Vec<String>> {
+    let mut there = Vec::new();
+    for path in paths(store).await?.into_iter().filter(|path| !path.starts_with("alluvia/lease/")) {
+        let ours = files.iter().find(|file| file.path == path);
+        match ours {
+            Some(file) if store.get(&path).await?.as_ref() == Some(&file.content) => there.push(path),
+            _ => return Err(in_the_way(store, &path)),
+        }
+    }
+    Ok(there)
+}
+
+fn in_the_way(store: &Store, path: &str) -> Error {
+    let folder = store
+        .url()
+        .to_file_path()
+        .map_or_else(|()| store.url().to_string(), |path| path.display().to_string());
+    let folder = folder.trim_end_matches('/');
+    Error::config(format!("checkpoint {} is not empty: it holds {path}; nothing is ever overwritten", store.url())).hint(
+        format!("look at it with `alluvia checkpoint show`; if it is damaged or older than its table, stop the stream, move it aside ({folder} to {folder}.old), and rebuild again"),
+    )
+}
+
+/// The paths of all files in the checkpoint, from its folder.
+async fn paths(store: &Store) -> Result<Vec<String>> {
+    let folder = store.path("");
+    let listed: Result<Vec<_>, _> = store.root().list(Some(&folder)).try_collect().await;
+    let objects = match listed {
+        Ok(objects) => objects,
+        Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+        Err(e) => return Err(storage::error(e, "list", store.url(), "")),
+    };
+    let relative = |location: &object_store::path::Path| {
+        let parts: Vec<String> =
+            location.prefix_match(&folder)?.map(|part| part.as_ref().to_owned()).collect();
+        Some(parts.join("/"))
+    };
+    let mut paths: Vec<String> = objects.iter().filter_map(|object| relative(&object.location)).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::CheckpointLog;
+    use crate::model::{Kind, TopicPartition};
+
+    fn offsets(values: &[(i32, i64)]) -> Offsets {
+        Offsets(values.iter().map(|&(p, o)| (TopicPartition::new("t", p), o)).collect())
+    }
+
+    fn remembered(batch_id: i64, start: &[(i32, i64)], end: &[(i32, i64)]) -> Remembered {
+        Remembered {
+            batch_id,
+            start: offsets(start),
+            end: offsets(end),
+            next_watermark_ms: 0,
+            definition: "d".into(),
+            letters_follow: false,
+            attempt: format!("attempt-{batch_id}"),
+            timestamp_ms: 17,
+        }
+    }
+
+    fn made(rows: Option<&Remembered>, letters: Option<&Remembered>) -> Result<Vec<File>> {
+        let serves =
+            Serves { format: 1, stream: "s".into(), table: "file:///t/".into(), table_id: "id".into() };
+        files(&Identity { id: "q".into() }, &serves, rows, letters)
+    }
+
+    async fn written(folder: &tempfile::TempDir, files: &[File]) -> CheckpointLog {
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        for file in files {
+            store.put_if_absent(&file.path, file.content.clone()).await.unwrap();
+        }
+        CheckpointLog::new(store, 100)
+    }
+
+    #[tokio::test]
+    async fn the_next_run_finds_the_batch_committed_with_its_ranges() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = remembered(5, &[(0, 10), (1, 0)], &[(0, 20), (1, 3)]);
+        let log = written(&folder, &made(Some(&rows), None).unwrap()).await;
+        let entries = log.entries().await.unwrap();
+        assert_eq!((entries.plans, entries.commits), ([4, 5].into(), [5].into()));
+        let planned = log.planned(5).await.unwrap();
+        assert_eq!((planned.start(), &planned.plan().end), (&rows.start, &rows.end));
+        assert!(planned.plan().is_ours());
+        assert_eq!(Identity::read(log.store()).await.unwrap().unwrap().id, "q");
+        assert_eq!(Serves::read(log.store()).await.unwrap().unwrap().stream, "s");
+    }
+
+    #[tokio::test]
+    async fn dead_letters_one_batch_ahead_are_a_plan_to_run_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = remembered(0, &[(0, 0)], &[(0, 20)]);
+        let letters = remembered(1, &[(0, 20), (1, 4)], &[(0, 30), (1, 9)]);
+        let log = written(&folder, &made(Some(&rows), Some(&letters)).unwrap()).await;
+        let planned = log.planned(1).await.unwrap();
+        assert_eq!((planned.start(), &planned.plan().end), (&letters.start, &letters.end));
+        assert_eq!(log.entries().await.unwrap().commits, [0].into());
+        let first = tempfile::tempdir().unwrap();
+        let alone = remembered(0, &[(0, 3)], &[(0, 8)]);
+        let log = written(&first, &made(None, Some(&alone)).unwrap()).await;
+        assert_eq!(log.planned(0).await.unwrap().start(), &alone.start);
+    }
+
+    #[test]
+    fn a_batch_whose_dead_letters_may_be_missing_is_not_called_committed() {
+        let rows = Remembered { letters_follow: true, ..remembered(3, &[(0, 0)], &[(0, 20)]) };
+        let paths = |files: Vec<File>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
+        let made = paths(made(Some(&rows), None).unwrap());
+        assert_eq!(made, ["metadata", "sources/0/0", "offsets/2", "offsets/3", "alluvia/stream.json"]);
+    }
+
+    #[test]
+    fn dead_letters_that_do_not_follow_are_refused_and_older_ones_say_nothing() {
+        let rows = remembered(3, &[(0, 0)], &[(0, 20)]);
+        for letters in [remembered(5, &[(0, 20)], &[(0, 30)]), remembered(4, &[(0, 19)], &[(0, 30)])] {
+            assert_eq!(made(Some(&rows), Some(&letters)).unwrap_err().kind(), Kind::Corrupt);
+        }
+        let older = remembered(2, &[(0, 7)], &[(0, 9)]);
+        assert_eq!(made(Some(&rows), Some(&older)).unwrap(), made(Some(&rows), None).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_rebuild_cut_off_anywhere_can_be_completed_and_nothing_else_is_touched() {
+        let files = made(Some(&remembered(5, &[(0, 10)], &[(0, 20)])), None).unwrap();
+        for cut in 0..=files.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let log = written(&folder, &files[..cut]).await;
+            log.store().put("alluvia/lease/0000000000", Bytes::from_static(b"x")).await.unwrap();
+            assert_eq!(check_empty(log.store(), &files).await.unwrap().len(), cut);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let log = written(&folder, &[file("offsets/5", "other")]).await;
+        let error = check_empty(log.store(), &files).await.unwrap_err();
+        assert!(error.to_string().contains("holds offsets/5"), "{error}");
+        log.store().delete("offsets/5").await.unwrap();
+        log.store().put("state/0/0/1.delta", Bytes::from_static(b"x")).await.unwrap();
+        assert!(
+            check_empty(log.store(), &files).await.unwrap_err().to_string().contains("state/0/0/1.delta")
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! `alluvia checkpoint rebuild`: makes the lost checkpoint of a stateless stream from its newest commits.
+//!
+//! Only an empty checkpoint is written to (or one that an earlier rebuild was cut off in), under the
+//! stream's lease, by put-if-absent. What the table does not say for sure is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use tokio::runtime::Handle;
+
+use super::super::args::{CheckpointRebuildArgs, OutputFormat};
+use super::super::{io_runtime, one_stream};
+use crate::checkpoint::lease::Taken;
+use crate::checkpoint::rebuild::{self, File, Remembered};
+use crate::checkpoint::{Identity, Lease, Owner, Serves};
+use crate::config::{SinkConfig, StreamConfig};
+use crate::model::{Error, Result};
+use crate::runtime::replay;
+use crate::sink::delta;
+use crate::storage::{Put, Store};
+use crate::table::{DeltaTable, OwnCommit, history};
+
+/// Runs the command.
+///
+/// # Errors
+/// `Config` if the table does not say which query the stream is or the checkpoint is not empty;
+/// `Corrupt` if what the tables say does not fit together; `Fenced` if someone runs the stream.
+pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
+    let config = one_stream(&args.stream)?;
+    let runtime = io_runtime()?;
+    let handle = runtime.handle();
+    let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
+    let found = read_tables(&config, args.query_id.as_deref(), handle)?;
+    let identity = Identity { id: found.query_id.clone() };
+    let files = rebuild::files(&identity, &found.serves, found.rows.as_ref(), found.letters.as_ref())?;
+    let there = handle.block_on(rebuild::check_empty(&checkpoint, &files))?;
+    if !args.dry_run {
+        let _lease = lease(&checkpoint, &config)?;
+        handle.block_on(write(&checkpoint, &files))?;
+    }
+    match args.output.output {
+        OutputFormat::Json => println!("{}", as_json(&checkpoint, &found, &files, args.dry_run)),
+        OutputFormat::Text => print!("{}", as_text(&checkpoint, &found, &files, &there, args.dry_run)),
+    }
+    Ok(())
+}
+
+/// What the tables say of the stream.
+struct Lost {
+    query_id: String,
+    serves: Serves,
+    rows: Option<Remembered>,
+    letters: Option<Remembered>,
+}
+
+fn read_tables(config: &StreamConfig, query_id: Option<&str>, handle: &Handle) -> Result<Lost> {
+    let SinkConfig::Delta(target) = &config.sink;
+    let store = Store::open(&target.url, &config.storage.0)?;
+    let mut table = DeltaTable::open(&store, handle)?.ok_or_else(|| {
+        Error::config(format!(
+            "there is no table at {}: nothing says where stream {} stood",
+            store.url(),
+            config.name
+        ))
+        .hint("without table and checkpoint the stream starts anew: `alluvia run`")
+    })?;
+    let mut letters = match &config.dead_letter {
+        None => None,
+        Some(to) => DeltaTable::open(&Store::open(&to.url, &config.storage.0)?, handle)?,
+    };
+    let mut queries = history::newest_commits(&table)?;
+    leave_out_replays(&mut queries);
+    let mut rejected = letters.as_ref().map(history::newest_commits).transpose()?.unwrap_or_default();
+    let query_id = choose(query_id, &queries, &rejected, &store)?;
+    let serves = Serves {
+        format: 1,
+        stream: config.name.clone(),
+        table: store.url().to_string(),
+        table_id: table.id().to_owned(),
+    };
+    let rows = remembered(&mut table, queries.remove(&query_id), &query_id)?;
+    let letters = match &mut letters {
+        None => None,
+        Some(letters) => remembered(letters, rejected.remove(&query_id), &query_id)?,
+    };
+    Ok(Lost { serves, rows, letters, query_id })
+}
+
+/// A replay of dead letters is a query of its own in the table, and no stream's: its offsets are of a topic
+/// that is named by the letters' table.
+fn leave_out_replays(queries: &mut BTreeMap<String, OwnCommit>) {
+    let topics = |commit: &OwnCommit| -> Vec<String> {
+        let end = commit.checkpoint.as_ref().and_then(|info| info.get("endOffset")?.as_object());
+        end.into_iter().flat_map(|end| end.keys().cloned()).collect()
+    };
+    let letters: BTreeSet<String> = queries.values().flat_map(topics).collect();
+    let ids = queries.keys().flat_map(|id| letters.iter().map(|table| replay::query_id(id, table)));
+    for replay in ids.collect::<Vec<_>>() {
+        queries.remove(&replay);
+    }
+}
+
+/// The query that is meant; the stream's name is not in its commits, so only a lone one needs no flag.
+fn choose(
+    wanted: Option<&str>,
+    rows: &BTreeMap<String, OwnCommit>,
+    letters: &BTreeMap<String, OwnCommit>,
+    table: &Store,
+) -> Result<String> {
+    let mut ids: Vec<&String> =
+        rows.keys().chain(letters.keys().filter(|id| !rows.contains_key(*id))).collect();
+    if let Some(wanted) = wanted {
+        ids.retain(|id| *id == wanted);
+    }
+    match (ids.as_slice(), wanted) {
+        ([one], _) => Ok((*one).clone()),
+        ([], Some(wanted)) => Err(Error::config(format!(
+            "the log of table {} holds no commit that Alluvia made for query {wanted}",
+            table.url()
+        ))
+        .hint(listed("--query-id", rows))),
+        ([], None) => Err(Error::config(format!("the log of table {} holds no commit that Alluvia made", table.url()))
+            .hint("only such commits say their offsets; to start at known offsets give the stream a new checkpointLocation and source.options.startingOffsets as JSON")),
+        _ => Err(Error::config(format!("{} queries have written to table {}", ids.len(), table.url()))
+            .hint(listed("--query-id says which is the stream's", rows))),
+    }
+}
+
+fn listed(ask: &str, queries: &BTreeMap<String, OwnCommit>) -> String {
+    let lines: Vec<String> = queries
+        .iter()
+        .map(|(id, commit)| {
+            let end =
+                commit.checkpoint.as_ref().and_then(|info| info.get("endOffset")).map(ToString::to_string);
+            format!(
+                "{id}: micro-batch {}, version {}, up to {}",
+                commit.batch_id,
+                commit.version,
+                end.unwrap_or_default()
+            )
+        })
+        .collect();
+    format!("{ask}; there are [{}]", lines.join("; "))
+}
+
+/// What the newest commit of the query says, if it is also the newest transaction of the query.
+fn remembered(
+    table: &mut DeltaTable,
+    commit: Option<OwnCommit>,
+    query_id: &str,
+) -> Result<Option<Remembered>> {
+    let transaction = table.transaction(query_id)?;
+    let url = table.store().url().to_string();
+    let Some(commit) = commit else {
+        return match transaction {
+            None => Ok(None),
+            Some(batch) => Err(silent(&url, batch)),
+        };
+    };
+    if let Some(batch) = transaction.filter(|batch| *batch != commit.batch_id) {
+        return Err(silent(&url, batch));
+    }
+    let (Some(start), Some(end)) = (delta::start_of(&commit)?, delta::end_of(&commit)?) else {
+        return Err(silent(&url, commit.batch_id));
+    };
+    let watermark = commit.checkpoint.as_ref().and_then(|info| info.get("nextBatchWatermarkMs")?.as_i64());
+    Ok(Some(Remembered {
+        batch_id: commit.batch_id,
+        start,
+        end,
+        next_watermark_ms: watermark.unwrap_or_default(),
+        definition: delta::definition_of(&commit),
+        letters_follow: delta::letters_follow(&commit),
+        attempt: commit.attempt().unwrap_or_default().to_owned(),
+        timestamp_ms: commit.timestamp_ms,
+    }))
+}
+
+fn silent(table: &str, batch: i64) -> Error {
+    Error::corrupt(format!(
+        "the newest micro-batch of the query in table {table} is {batch}, and no commit of Alluvia says its offsets (Spark's do not)"
+    ))
+    .hint("restore the checkpoint from a backup, or start on a new checkpointLocation with source.options.startingOffsets as JSON")
+}
+
+fn lease(checkpoint: &Store, config: &StreamConfig) -> Result<Lease> {
+    match Lease::take(checkpoint, &Owner::here(""))? {
+        Taken::Ours(lease) => Ok(lease),
+        Taken::OwnedBy(other) => Err(Error::fenced(format!("stream {} is run by {other}", config.name))
+            .hint("stop it before rebuilding")),
+    }
+}
+
+async fn write(checkpoint: &Store, files: &[File]) -> Result<()> {
+    // Looked at again under the lease.
+    rebuild::check_empty(checkpoint, files).await?;
+    for file in files {
+        if checkpoint.put_if_absent(&file.path, file.content.clone()).await? == Put::Exists {
+            return Err(Error::conflict(format!(
+                "another process wrote {} of checkpoint {}",
+                file.path,
+                checkpoint.url()
+            ))
+            .hint("nothing was overwritten; see `alluvia checkpoint show`"));
+        }
+    }
+    Ok(())
+}
+
+fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> serde_json::Value {
+    let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    json!({
+        "checkpoint": checkpoint.url().as_str(),
+        "stream": lost.serves.stream,
+        "table": lost.serves.table,
+        "queryId": lost.query_id,
+        "batchId": lost.rows.as_ref().map(|rows| rows.batch_id),
+        "endOffset": lost.rows.as_ref().and_then(|rows| serde_json::from_str::<serde_json::Value>(&rows.end.to_json()).ok()),
+        "files": paths,
+        "dryRun": dry_run,
+    })
+}
+
+fn as_text(checkpoint: &Store, lost: &Lost, files: &[File], there: &[String], dry_run: bool) -> String {
+    let mut lines = vec![format!("Query {} of table {}", lost.query_id, lost.serves.table)];
+    if let Some(rows) = &lost.rows {
+        lines.push(format!("micro-batch {} is its newest, up to {}", rows.batch_id, rows.end.to_json()));
+    }
+    if let Some(letters) = &lost.letters
+        && lost.rows.as_ref().is_none_or(|rows| letters.batch_id > rows.batch_id)
+    {
+        lines.push(format!(
+            "micro-batch {} has dead letters and no rows yet: the next run runs it again",
+            letters.batch_id
+        ));
+    }
+    lines.push(match (dry_run, there.len() == files.len()) {
+        (_, true) => format!("checkpoint {} holds all of this already:", checkpoint.url()),
+        (true, false) => format!("checkpoint {} would get:", checkpoint.url()),
+        (false, false) => format!("checkpoint {} now holds:", checkpoint.url()),
+    });
+    lines.extend(files.iter().map(|file| format!("  {}", file.path)));
+    lines.join("\n") + "\n"
+}

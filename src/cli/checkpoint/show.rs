@@ -1,0 +1,206 @@
+//! `alluvia checkpoint show`: reads a checkpoint, and with a stream file its table, and says what a run
+//! would do first. Writes nothing, takes no lease.
+
+use std::path::Path;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use object_store::ObjectStoreExt;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
+
+use super::super::args::{CheckpointShowArgs, OutputFormat, StreamArgs};
+use super::super::{io_runtime, one_stream};
+use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Serves, decide};
+use crate::config::{SinkConfig, StreamConfig, parse_location};
+use crate::model::{Error, Result};
+use crate::runtime::facts::{Found, Known};
+use crate::runtime::recipe::Recipe;
+use crate::storage::{self, Store};
+
+/// Runs the command.
+///
+/// # Errors
+/// `Config` if there is no such checkpoint; `Unavailable` if storage does not answer. What is wrong *in*
+/// the checkpoint is no error but part of the answer.
+pub fn run(args: &CheckpointShowArgs) -> Result<()> {
+    let runtime = io_runtime()?;
+    let config = stream_file(args)?;
+    let store = match &config {
+        Some(config) => Store::open(&config.checkpoint, &config.storage.0)?,
+        None => Store::open(&location(&args.target)?, &Default::default())?,
+    };
+    let shown = look(&store, config.as_ref(), args.batches, runtime.handle())?;
+    match args.output.output {
+        OutputFormat::Json => println!("{shown}"),
+        OutputFormat::Text => print!("{}", text(&shown)),
+    }
+    Ok(())
+}
+
+/// The stream, if the target is a file: a checkpoint is a folder or a URL.
+fn stream_file(args: &CheckpointShowArgs) -> Result<Option<StreamConfig>> {
+    if !Path::new(&args.target).is_file() {
+        return Ok(None);
+    }
+    one_stream(&StreamArgs { file: args.target.clone().into(), stream: args.stream.clone() }).map(Some)
+}
+
+fn location(target: &str) -> Result<url::Url> {
+    let base = std::env::current_dir()
+        .map_err(|e| Error::unavailable("cannot tell the current folder").source(e))?;
+    parse_location(target, &base).map_err(Error::config)
+}
+
+/// All that is shown, as the JSON object that `--output json` prints.
+fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &Handle) -> Result<Value> {
+    let log =
+        CheckpointLog::new(store.clone(), config.map_or(u32::MAX, |config| config.min_batches_to_retain));
+    let entries = handle.block_on(log.entries())?;
+    let identity = handle.block_on(Identity::read(store));
+    if let (Ok(None), true) = (&identity, entries.plans.is_empty() && entries.commits.is_empty())
+        && config.is_none()
+    {
+        return Err(Error::config(format!("{} holds no checkpoint", store.url()))
+            .hint("name a checkpoint's folder or URL, or a stream file"));
+    }
+    let served = handle.block_on(Serves::read(store));
+    let newest: Vec<i64> = entries.plans.union(&entries.commits).copied().collect();
+    let newest = newest.into_iter().rev().take(batches);
+    let rows: Result<Vec<Value>> = newest.map(|batch| batch_row(&log, batch, handle)).collect();
+    let (query_id, no_id) = apart(identity.map(|found| found.map(|identity| identity.id)));
+    let (serves, no_serves) = apart(served);
+    let problems: Vec<String> = no_id.into_iter().chain(no_serves).collect();
+    Ok(json!({
+        "checkpoint": store.url().as_str(),
+        "queryId": query_id,
+        "stream": serves.as_ref().map(|serves| &serves.stream),
+        "table": serves.as_ref().map(|serves| &serves.table),
+        "tableId": serves.as_ref().map(|serves| &serves.table_id),
+        "owner": Lease::owner(store)?.map(|owner| owner.to_string()),
+        "newestPlan": entries.plans.last(),
+        "newestCommit": entries.commits.last(),
+        "batches": rows?,
+        "problems": problems,
+        "next": next(&log, config, handle),
+    }))
+}
+
+fn apart<T>(read: Result<Option<T>>) -> (Option<T>, Option<String>) {
+    match read {
+        Ok(found) => (found, None),
+        Err(error) => (None, Some(error.to_string())),
+    }
+}
+
+/// One micro-batch: its plan and whether it is committed.
+fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Result<Value> {
+    let committed = written_at(log.store(), &format!("commits/{batch_id}"), handle)?;
+    Ok(match handle.block_on(log.plan(batch_id)) {
+        Ok(plan) => json!({
+            "batchId": batch_id,
+            "planned": DateTime::from_timestamp_millis(plan.timestamp_ms).map(time),
+            "plannedBy": if plan.is_ours() { "Alluvia" } else { "Spark" },
+            "committed": committed.map(time),
+            "endOffset": serde_json::from_str::<Value>(&plan.end.to_json()).unwrap_or_default(),
+        }),
+        Err(error) => {
+            json!({"batchId": batch_id, "committed": committed.map(time), "problem": error.to_string()})
+        }
+    })
+}
+
+/// When a file was written; `None` if it is not there.
+fn written_at(store: &Store, file: &str, handle: &Handle) -> Result<Option<DateTime<Utc>>> {
+    match handle.block_on(store.root().head(&store.path(file))) {
+        Ok(meta) => Ok(Some(meta.last_modified)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(e) => Err(storage::error(e, "look at", store.url(), file)),
+    }
+}
+
+/// What a run would do first: a word for machines and a sentence for people.
+fn next(log: &CheckpointLog, config: Option<&StreamConfig>, handle: &Handle) -> Value {
+    let Some(config) = config else {
+        return json!({"does": "unknown", "says": "not known without the table: name the stream file instead of the checkpoint"});
+    };
+    match decision(log, config, handle) {
+        Ok(decision) => {
+            let (does, says) = in_words(&decision);
+            json!({"does": does, "says": says})
+        }
+        Err(error) => json!({"does": "refuse", "kind": error.kind().name(), "says": error.to_string()}),
+    }
+}
+
+/// The decision of a start, by the same steps, without what a start makes.
+fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Result<Decision> {
+    let checkpoint = log.store();
+    let SinkConfig::Delta(target) = &config.sink;
+    let table = Store::open(&target.url, &config.storage.0)?;
+    let letters =
+        config.dead_letter.as_ref().map(|to| Store::open(&to.url, &config.storage.0)).transpose()?;
+    let known = Known::read(log, handle)?;
+    match &known.served {
+        Some(served) => served.check_stream(&config.name, checkpoint)?,
+        None => handle.block_on(log.refuse_state())?,
+    }
+    let mut found = Found::look(&table, letters.as_ref(), handle)?;
+    known.check_table(&table, &found, checkpoint)?;
+    let facts = known.facts(log, &mut found, &Recipe::of(config)?.definition, handle)?;
+    decide(&facts).map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))
+}
+
+fn in_words(decision: &Decision) -> (&'static str, String) {
+    match decision {
+        Decision::StartFresh => ("startFresh", "start a new query: plan micro-batch 0".into()),
+        Decision::PlanAfter(batch) => ("plan", format!("plan micro-batch {}", batch + 1)),
+        Decision::MendCommitLog(batch) => (
+            "mendCommitLog",
+            format!("write commits/{batch}, because the table holds it, and plan micro-batch {}", batch + 1),
+        ),
+        Decision::Rerun(batch) => {
+            ("rerun", format!("run micro-batch {batch} again over the offsets of its plan"))
+        }
+    }
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The same for people.
+fn text(shown: &Value) -> String {
+    let said = |key: &str, otherwise: &str| shown[key].as_str().unwrap_or(otherwise).to_owned();
+    let mut lines = vec![
+        format!("checkpoint  {}", said("checkpoint", "")),
+        format!("query id    {}", said("queryId", "none")),
+        format!("stream      {}", said("stream", "none yet: no run of Alluvia has used this checkpoint")),
+        format!("table       {}", said("table", "not known")),
+        format!("owner       {}", said("owner", "no one runs the stream")),
+        format!("next run    {}", shown["next"]["says"].as_str().unwrap_or_default()),
+    ];
+    lines.extend(
+        shown["problems"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|p| Some(format!("problem     {}", p.as_str()?))),
+    );
+    lines.push(String::new());
+    let batches = shown["batches"].as_array().map(Vec::as_slice).unwrap_or_default();
+    match batches {
+        [] => lines.push("No micro-batch was planned.".into()),
+        _ => lines
+            .push(format!("{:>8}  {:24}  {:24}  {:8}  ends before", "batch", "planned", "committed", "by")),
+    }
+    for batch in batches {
+        let field = |key: &str| batch[key].as_str().unwrap_or("-").to_owned();
+        let end = match batch["problem"].as_str() {
+            Some(problem) => problem.to_owned(),
+            None => batch["endOffset"].to_string(),
+        };
+        let row = (field("planned"), field("committed"), field("plannedBy"));
+        lines.push(format!("{:>8}  {:24}  {:24}  {:8}  {end}", batch["batchId"], row.0, row.1, row.2));
+    }
+    lines.join("\n") + "\n"
+}

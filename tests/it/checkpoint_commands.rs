@@ -1,0 +1,316 @@
+//! `alluvia checkpoint show` tells what a checkpoint knows; `alluvia checkpoint rebuild` makes a lost one anew, and the
+//! stream goes on as if it had never been lost.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::ingest::{COLUMNS, expected, w1_yaml};
+use crate::rig::{Alluvia, Broker, Ended, Message, delta_digest, delta_rows};
+
+const BOUND: Duration = Duration::from_secs(120);
+const PARTITIONS: u32 = 2;
+
+struct Stream<'a> {
+    broker: &'a Broker,
+    topic: String,
+    folder: tempfile::TempDir,
+    yaml: String,
+}
+
+impl<'a> Stream<'a> {
+    /// A stream of batches of 100 events, with `more` keys.
+    fn new(broker: &'a Broker, hint: &str, more: &str) -> Stream<'a> {
+        let topic = broker.topic(hint, PARTITIONS as i32);
+        let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 100", more);
+        Stream { broker, topic, folder: tempfile::tempdir().unwrap(), yaml }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, from: u64, upto: u64) {
+        self.broker.produce(&self.topic, (from..upto).map(|seq| Message::event(1, seq, PARTITIONS)));
+        Alluvia::run(&self.yaml, self.folder.path()).wait(BOUND).success();
+    }
+
+    fn refused(&self) -> Ended {
+        Alluvia::run(&self.yaml, self.folder.path()).wait(BOUND)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Ended {
+        Alluvia::start(["checkpoint"].iter().chain(arguments), self.folder.path(), &[]).wait(BOUND)
+    }
+
+    fn show(&self, target: &str) -> Value {
+        let ended = self.command(&["show", target, "--output", "json"]).success();
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{}: {e}", ended.stdout))
+    }
+
+    fn next(&self) -> String {
+        self.show("stream.yaml")["next"]["does"].as_str().expect("a word").to_owned()
+    }
+
+    fn newest(&self) -> i64 {
+        self.show("checkpoint")["newestPlan"].as_i64().expect("a plan")
+    }
+
+    fn lose(&self) {
+        fs::remove_dir_all(self.path("checkpoint")).unwrap();
+    }
+
+    fn assert_holds(&self, events: u64) {
+        let there = delta_digest(&self.path("table"), &COLUMNS);
+        assert!(there.same_rows(&expected(&self.topic, 1, events, PARTITIONS)), "{there:?}");
+    }
+
+    fn newest_commit(&self) -> PathBuf {
+        let log = fs::read_dir(self.path("table/_delta_log")).unwrap().flatten().map(|entry| entry.path());
+        log.filter(|path| path.extension().is_some_and(|e| e == "json")).max().expect("a table has commits")
+    }
+}
+
+fn says(ended: &Ended, code: i32, texts: &[&str]) {
+    assert_eq!(ended.code(), code, "{}", ended.stderr);
+    for text in texts {
+        assert!(ended.stderr.contains(text), "no `{text}` in {}", ended.stderr);
+    }
+}
+
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for path in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            all.extend(contents(&path))
+        } else {
+            all.push((path.clone(), fs::read(&path).unwrap()))
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn show_tells_what_a_checkpoint_knows_and_what_a_run_would_do() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "show", "");
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    says(&stream.command(&["show", "checkpoint"]), 2, &["holds no checkpoint"]);
+    assert_eq!(stream.next(), "startFresh");
+    stream.run(0, 300);
+    let before = contents(stream.folder.path());
+
+    let id = fs::read_to_string(stream.path("checkpoint/metadata")).unwrap();
+    let shown = stream.show("checkpoint");
+    assert!(id.contains(shown["queryId"].as_str().unwrap()));
+    assert_eq!(
+        (&shown["stream"], &shown["owner"], &shown["next"]["does"]),
+        (&"w1".into(), &Value::Null, &"unknown".into())
+    );
+    let newest = shown["newestPlan"].as_i64().unwrap();
+    assert_eq!(shown["newestCommit"], newest);
+    assert_eq!(shown["batches"].as_array().unwrap().len() as i64, (newest + 1).min(5));
+    assert_eq!(shown["batches"][0]["endOffset"][&stream.topic]["0"], broker.offsets(&stream.topic)[&0].1);
+    assert_eq!(shown["batches"][0]["plannedBy"], "Alluvia");
+    let text = stream.command(&["show", "stream.yaml", "--batches", "1"]).success().stdout;
+    for part in [
+        "query id",
+        "w1",
+        "no one runs the stream",
+        &format!("plan micro-batch {}", newest + 1),
+        "ends before",
+    ] {
+        assert!(text.contains(part), "no `{part}` in {text}");
+    }
+    assert_eq!(text.lines().count(), 9, "one batch was asked for:\n{text}");
+    assert_eq!(stream.next(), "plan");
+    assert_eq!(contents(stream.folder.path()), before, "showing changes nothing");
+
+    fs::remove_file(stream.path(&format!("checkpoint/commits/{newest}"))).unwrap();
+    assert_eq!(stream.next(), "mendCommitLog");
+    let commit = stream.newest_commit();
+    fs::rename(&commit, stream.path("aside")).unwrap();
+    assert_eq!(stream.next(), "rerun");
+    fs::rename(stream.path("aside"), &commit).unwrap();
+    fs::remove_file(stream.path(&format!("checkpoint/offsets/{newest}"))).unwrap();
+    let refuses = stream.show("stream.yaml");
+    assert_eq!(
+        (&refuses["next"]["does"], &refuses["next"]["kind"]),
+        (&"refuse".into(), &"corrupt".into()),
+        "{refuses}"
+    );
+    assert!(refuses["next"]["says"].as_str().unwrap().contains("is older than table"), "{refuses}");
+    fs::write(stream.path("checkpoint/metadata"), "{").unwrap();
+    assert!(stream.show("checkpoint")["problems"][0].as_str().unwrap().contains("metadata is damaged"));
+}
+
+#[test]
+fn show_names_the_process_that_runs_the_stream() {
+    let Some(broker) = Broker::shared() else { return };
+    let mut stream = Stream::new(broker, "owner", "");
+    stream.yaml = stream.yaml.replace("trigger: availableNow", "trigger: { processingTime: 100 ms }");
+    broker.produce(&stream.topic, (0..10).map(|seq| Message::event(1, seq, PARTITIONS)));
+    let running = Alluvia::run(&stream.yaml, stream.folder.path());
+    running.wait_for("\"event\":\"progress\"", BOUND);
+    let owner = stream.show("checkpoint")["owner"].as_str().expect("an owner").to_owned();
+    assert!(owner.contains(&format!("process {}", running.pid())), "{owner}");
+    says(&stream.command(&["rebuild", "stream.yaml"]), 2, &["is not empty"]);
+    running.terminate();
+    running.wait(BOUND).success();
+    assert_eq!(stream.show("checkpoint")["owner"], Value::Null);
+}
+
+#[test]
+fn a_lost_checkpoint_is_rebuilt_and_the_stream_goes_on() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "lost", "");
+    stream.run(0, 250);
+    let (newest, id) = (stream.newest(), fs::read(stream.path("checkpoint/metadata")).unwrap());
+    stream.lose();
+    let dry = stream.command(&["rebuild", "stream.yaml", "--dry-run"]).success();
+    assert!(dry.stdout.contains("would get") && dry.stdout.contains("alluvia/stream.json"), "{}", dry.stdout);
+    assert!(!stream.path("checkpoint").exists(), "a dry run wrote something");
+    let rebuilt = stream.command(&["rebuild", "stream.yaml", "--output", "json"]).success();
+    let rebuilt: Value = serde_json::from_str(&rebuilt.stdout).unwrap();
+    assert_eq!((&rebuilt["batchId"], &rebuilt["dryRun"]), (&newest.into(), &false.into()));
+    assert_eq!(fs::read(stream.path("checkpoint/metadata")).unwrap(), id, "the query keeps its id");
+    let again = stream.command(&["rebuild", "stream.yaml"]).success();
+    assert!(again.stdout.contains("holds all of this already"), "{}", again.stdout);
+    assert_eq!(stream.next(), "plan");
+    stream.run(250, 400);
+    assert_eq!(
+        stream.show("checkpoint")["batches"].as_array().unwrap().last().unwrap()["batchId"],
+        newest - 1
+    );
+    stream.assert_holds(400);
+}
+
+#[test]
+fn a_checkpoint_older_than_its_table_is_moved_aside_and_rebuilt() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "older", "");
+    stream.run(0, 50);
+    fs::rename(stream.path("checkpoint"), stream.path("backup")).unwrap();
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(stream.path("backup"))
+        .arg(stream.path("checkpoint"))
+        .status();
+    assert!(copied.unwrap().success());
+    stream.run(50, 300);
+    stream.lose();
+    fs::rename(stream.path("backup"), stream.path("checkpoint")).unwrap();
+    says(&stream.refused(), 7, &["is older than table", "alluvia checkpoint rebuild"]);
+    let before = contents(&stream.path("checkpoint"));
+    let aside = format!("{0} to {0}.old", stream.path("checkpoint").display());
+    says(&stream.command(&["rebuild", "stream.yaml"]), 2, &["is not empty", "move it aside", &aside]);
+    assert_eq!(contents(&stream.path("checkpoint")), before, "nothing is overwritten");
+    fs::rename(stream.path("checkpoint"), stream.path("checkpoint.old")).unwrap();
+    stream.command(&["rebuild", "stream.yaml"]).success();
+    stream.run(300, 400);
+    stream.assert_holds(400);
+}
+
+#[test]
+fn of_several_queries_in_a_table_the_stream_needs_to_be_told() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "several", "");
+    stream.run(0, 100);
+    let id = stream.show("checkpoint")["queryId"].as_str().unwrap().to_owned();
+    let other = broker.topic("several-too", 1);
+    broker.produce(&other, (0..10).map(|seq| Message::event(2, seq, 1)));
+    let yaml = stream
+        .yaml
+        .replace(&stream.topic, &other)
+        .replace("./checkpoint", "./checkpoint2")
+        .replace("name: w1", "name: w2");
+    Alluvia::run(&yaml, stream.folder.path()).wait(BOUND).success();
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    stream.lose();
+    says(
+        &stream.command(&["rebuild", "stream.yaml"]),
+        2,
+        &["2 queries have written", "--query-id", &id, &other],
+    );
+    says(&stream.command(&["rebuild", "stream.yaml", "--query-id", "who"]), 2, &["for query who", &id]);
+    stream.command(&["rebuild", "stream.yaml", "--query-id", &id]).success();
+    stream.run(100, 200);
+    let there = delta_digest(&stream.path("table"), &COLUMNS);
+    assert_eq!((there.rows, there.distinct), (210, 210));
+    assert_eq!(there.partitions.iter().map(|p| p.distinct_offsets).sum::<u64>(), 210);
+}
+
+#[test]
+fn without_a_table_or_a_commit_of_alluvia_there_is_nothing_to_rebuild_from() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "nothing", "");
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    says(&stream.command(&["rebuild", "stream.yaml"]), 2, &["there is no table at"]);
+    stream.run(0, 10);
+    // The table as it was made, before the first micro-batch.
+    fs::remove_file(stream.newest_commit()).unwrap();
+    stream.lose();
+    says(
+        &stream.command(&["rebuild", "stream.yaml"]),
+        2,
+        &["holds no commit that Alluvia made", "startingOffsets"],
+    );
+    assert!(!stream.path("checkpoint").exists());
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn dead_letters_ahead_of_their_rows_are_planned_again() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "letters", "    deadLetter: { format: delta, path: ./dead }\n");
+    stream.run(0, 50);
+    broker.produce(
+        &stream.topic,
+        [Message::new("no JSON").partition(0), Message::new("nor this").partition(1)],
+    );
+    broker.produce(&stream.topic, (50..80).map(|seq| Message::event(1, seq, PARTITIONS)));
+    let killed = Alluvia::run_with(
+        &stream.yaml,
+        stream.folder.path(),
+        &[("ALLUVIA_FAILPOINTS", "letters.after=kill")],
+    );
+    assert!(!killed.wait(BOUND).status.success(), "it was killed before the rows' commit");
+    let planned = stream.newest();
+    let plan = stream.show("checkpoint")["batches"][0]["endOffset"].clone();
+    stream.lose();
+    broker.produce(&stream.topic, (80..90).map(|seq| Message::event(1, seq, PARTITIONS)));
+    stream.command(&["rebuild", "stream.yaml"]).success();
+    assert_eq!((stream.newest(), stream.next()), (planned, "rerun".into()));
+    assert_eq!(stream.show("checkpoint")["batches"][0]["endOffset"], plan, "over the same offsets");
+    stream.run(90, 100);
+    let rows = delta_digest(&stream.path("table"), &COLUMNS);
+    assert_eq!((rows.rows, rows.distinct), (100, 100));
+    assert_eq!(delta_rows(&stream.path("dead"), &["partition", "offset"]).len(), 2);
+}
+
+#[test]
+fn a_replay_of_dead_letters_is_not_taken_for_a_stream() {
+    let Some(broker) = Broker::shared() else { return };
+    let mut stream = Stream::new(broker, "replayed", "    deadLetter: { format: delta, path: ./dead }\n");
+    stream.run(0, 20);
+    broker.produce(&stream.topic, [Message::new("{seq: 7}").partition(0)]);
+    stream.run(20, 30);
+    let keep = "        keep:";
+    stream.yaml =
+        stream.yaml.replace(keep, &format!("        options: {{ allowUnquotedFieldNames: true }}\n{keep}"));
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    let replay =
+        || Alluvia::start(["dead-letters", "replay", "stream.yaml"], stream.folder.path(), &[]).wait(BOUND);
+    replay().success();
+    let rows = || delta_digest(&stream.path("table"), &COLUMNS).rows;
+    assert_eq!(rows(), 31, "the letter was replayed");
+    stream.lose();
+    stream.command(&["rebuild", "stream.yaml"]).success();
+    stream.run(30, 40);
+    assert_eq!(rows(), 41);
+    says(&replay(), 7, &["is empty, but table"]);
+    assert_eq!(rows(), 41, "what was replayed once is not replayed again");
+}
