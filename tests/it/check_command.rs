@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::rig::{Alluvia, Broker, Message, until};
+use crate::rig::{Alluvia, Broker, Message};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -136,8 +136,8 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     step(&good, 7, "checkpoint", "offset log");
     std::fs::rename(folder.path().join("offsets"), folder.path().join("checkpoints/checked/offsets")).unwrap();
 
-    let running = Alluvia::run(&good, folder.path());
-    until("the lease", BOUND, || (check(&good, folder.path()).0 == 5).then_some(()));
+    let running = Alluvia::run_with(&good, folder.path(), &[("ALLUVIA_LOG", "debug")]);
+    running.wait_for("decided what to do first", BOUND);
     step(&good, 5, "owner", "is run by process");
     running.terminate();
     running.wait(BOUND).success();

@@ -30,6 +30,13 @@ fn yaml(broker: &Broker, topic: &str, schema: &str, value: &str, stream: &str) -
 
 const LETTERS: &str = "    deadLetter: { format: delta, path: ./dead }\n";
 
+/// A topic whose old messages the broker's retention leaves alone.
+fn lasting_topic(broker: &Broker, hint: &str, partitions: i32) -> String {
+    let name = format!("lasting-{hint}");
+    broker.create_topic(&name, partitions, &[("retention.ms", "-1")]);
+    name
+}
+
 fn with_letters(broker: &Broker, topic: &str, schema: &str) -> String {
     yaml(broker, topic, schema, "", LETTERS)
 }
@@ -78,7 +85,7 @@ fn each_once(folder: &Path, upto: i64, rows: &[i64]) {
 fn a_dead_letter_is_the_whole_record_with_the_reason() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let topic = broker.topic("whole", 2);
+    let topic = lasting_topic(broker, "whole", 2);
     broker.produce(
         &topic,
         [
@@ -461,7 +468,7 @@ mod killed {
 fn letters_that_a_replay_left_are_taken_by_a_later_one() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let topic = broker.topic("twice", 1);
+    let topic = lasting_topic(broker, "twice", 1);
     let timed = |value: &str| Message::new(value).key("k").timestamp_ms(1_700_000_000_123);
     broker.produce(&topic, [timed("{v:1}"), timed("{'v':2 /* two */}"), timed(r#"{"v":3}"#), timed("{")]);
     let with = |options: &str| yaml(broker, &topic, "v BIGINT", &format!(", options: {{ {options} }}"), LETTERS);
