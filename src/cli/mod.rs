@@ -1,17 +1,22 @@
 //! The commands, one file each. A command reads its flags, calls the stages, and prints.
 
 pub mod args;
+mod check;
+mod checkpoint;
 mod completions;
+mod dead_letters;
 mod demo;
 #[cfg(test)]
 mod reference;
 mod run;
+mod schema_infer;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use args::{Cli, Command, GlobalArgs, LogFormat};
+use args::{Cli, Command, DeadLettersCommand, GlobalArgs, LogFormat, SchemaCommand, StreamArgs};
 
+use crate::config::{Config, ProcessLookup, StreamConfig};
 use crate::model::{Error, Result};
 use crate::observe;
 
@@ -32,8 +37,12 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Run(args) => run::run(&args, &cli.global),
         Command::Ingest(args) => run::ingest(&args, &cli.global),
         Command::Demo(args) => demo::run(&args, &cli.global),
+        Command::Check(args) => check::check(&args),
+        Command::Checkpoint(command) => checkpoint::run(&command),
         Command::Completions(args) => completions::print(&args),
-        _ => Err(Error::internal("unreachable")),
+        Command::DeadLetters(DeadLettersCommand::Show(args)) => dead_letters::show(&args),
+        Command::DeadLetters(DeadLettersCommand::Replay(args)) => dead_letters::replay(&args, &cli.global),
+        Command::Schema(SchemaCommand::Infer(args)) => schema_infer::infer(&args),
     }
 }
 
@@ -57,4 +66,23 @@ fn io_runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|e| Error::unavailable("cannot start the I/O threads").source(e))
+}
+
+/// The stream that is meant: the one named, or the only one of the file.
+///
+/// # Errors
+/// `Config` for a wrong file, or if it is not clear which stream is meant.
+fn one_stream(args: &StreamArgs) -> Result<StreamConfig> {
+    let config = Config::from_files(std::slice::from_ref(&args.file), &[], &ProcessLookup)?;
+    let names: Vec<&str> = config.streams.iter().map(|stream| stream.name.as_str()).collect();
+    let known = format!("{} has {}", args.file.display(), names.join(", "));
+    match (&args.stream, config.streams.as_slice()) {
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(Error::config("the file has several streams").hint(format!("name one with --stream; {known}"))),
+        (Some(name), streams) => streams
+            .iter()
+            .find(|stream| stream.name == *name)
+            .cloned()
+            .ok_or_else(|| Error::config(format!("there is no stream {name}")).hint(known)),
+    }
 }
