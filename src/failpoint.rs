@@ -5,17 +5,32 @@
 //! that the process comes by NAME, it sends itself SIGKILL (`kill`) or SIGSTOP (`stop`). Names are
 //! `step.moment`; [`NAMES`] holds them all, so that a test can visit each.
 
-/// Every failpoint, in the order of a micro-batch.
-pub const NAMES: [&str; 9] = [
+/// Every failpoint, in the order in which a new stream first comes by them. Those of `disk` are passed
+/// by every file that is written to a local disk.
+pub const NAMES: [&str; 23] = [
+    "lease.taken",
+    "table.created",
+    "letters.created",
+    "metadata.written",
+    "serves.written",
+    "stream.opened",
+    "initial.written",
     "plan.before",
     "plan.after",
+    "files.some",
     "files.after",
     "letters.before",
     "letters.after",
     "sink.before",
     "sink.after",
     "log.after",
-    "stream.opened",
+    "retention.before",
+    "retention.some",
+    "upkeep.before",
+    "upkeep.after",
+    "disk.written",
+    "disk.placed",
+    "disk.after",
 ];
 
 /// A failpoint: `failpoint!("sink.before")`.
@@ -90,8 +105,9 @@ pub fn hit(name: &str) {
     };
     if let Some(signal) = signal {
         eprintln!("{{\"event\":\"failpoint\",\"name\":\"{name}\"}}");
-        // SAFETY: kill(2) on ourselves with a valid signal number has no memory effects.
-        unsafe { libc::kill(libc::getpid(), signal) };
+        // To this very thread, so that it does not take one more step before the process stops.
+        // SAFETY: raise(3) with a valid signal number has no memory effects.
+        unsafe { libc::raise(signal) };
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Error, Offsets, Result};
+use crate::model::{Error, Loss, OffsetRange, Offsets, Result, TopicPartition};
 
 /// The key in a plan's `conf` of the partitions it is the first to read, with their start offsets.
 const STARTS: &str = "alluvia.startOffsets";
@@ -15,6 +15,10 @@ const STARTS: &str = "alluvia.startOffsets";
 const DEFINITION: &str = "alluvia.definition";
 /// The key in a plan's `conf` of the isolation level its end offsets were asked with.
 const ISOLATION: &str = "alluvia.isolationLevel";
+/// The key in a plan's `conf` of Kafka's ids of the topics it reads, as far as the brokers gave them.
+const TOPIC_IDS: &str = "alluvia.topicIds";
+/// The key in a plan's `conf` of offsets that were found gone when it was made.
+const LOST: &str = "alluvia.lostRanges";
 /// The key in a plan's `conf` that makes the document unique to its writer.
 const WRITER: &str = "alluvia.writer";
 
@@ -25,7 +29,8 @@ pub struct Plan {
     pub batch_id: i64,
     /// Where it ends, for every partition of the stream; where it starts is where N−1 ended.
     pub end: Offsets,
-    /// Start offsets of partitions that no earlier batch knew.
+    /// Start offsets of partitions that do not start where N−1 ended: no earlier batch knew them, or
+    /// their topic was made anew.
     pub new_starts: Offsets,
     /// Wall clock when the batch was planned: `current_timestamp()`.
     pub timestamp_ms: i64,
@@ -57,7 +62,74 @@ struct CommitMetadata {
     next_batch_watermark_ms: i64,
 }
 
+#[derive(Serialize, Deserialize)]
+struct LossEntry {
+    topic: String,
+    partition: i32,
+    from: i64,
+    upto: i64,
+    why: String,
+}
+
+impl LossEntry {
+    fn of(loss: &Loss) -> LossEntry {
+        let OffsetRange { partition, from, upto } = &loss.range;
+        LossEntry {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            from: *from,
+            upto: *upto,
+            why: loss.why.clone(),
+        }
+    }
+
+    fn into_loss(self) -> Loss {
+        let partition = TopicPartition::new(self.topic, self.partition);
+        Loss { range: OffsetRange { partition, from: self.from, upto: self.upto }, why: self.why }
+    }
+}
+
 impl Plan {
+    /// Whether Alluvia wrote the plan, not Spark.
+    pub fn is_ours(&self) -> bool {
+        !self.writer.is_empty()
+    }
+
+    /// Kafka's ids of the topics that the plan reads, by name: a topic that was deleted and made anew has
+    /// another one (KIP-516). Empty where the brokers gave none, and in a plan of Spark.
+    pub fn topic_ids(&self) -> BTreeMap<String, String> {
+        let text = self.conf.get(TOPIC_IDS).map_or("{}", String::as_str);
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    /// Notes the ids of the topics that the plan reads.
+    pub fn note_topic_ids(&mut self, ids: &BTreeMap<String, String>) {
+        if !ids.is_empty() {
+            self.conf.insert(TOPIC_IDS.into(), serde_json::to_string(ids).expect("strings are always JSON"));
+        }
+    }
+
+    /// Offsets that were gone when the plan was made: every run of it records the same.
+    pub fn lost(&self) -> Vec<Loss> {
+        let text = self.conf.get(LOST).map_or("[]", String::as_str);
+        let entries: Vec<LossEntry> = serde_json::from_str(text).unwrap_or_default();
+        entries.into_iter().map(LossEntry::into_loss).collect()
+    }
+
+    /// Notes offsets that are gone.
+    pub fn note_lost(&mut self, lost: &[Loss]) {
+        if !lost.is_empty() {
+            let entries: Vec<LossEntry> = lost.iter().map(LossEntry::of).collect();
+            self.conf.insert(LOST.into(), serde_json::to_string(&entries).expect("entries are always JSON"));
+        }
+    }
+
+    /// The settings of Spark that the plan carries, without what Alluvia notes beside them.
+    pub fn conf_of_spark(&self) -> BTreeMap<String, String> {
+        let spark = self.conf.iter().filter(|(key, _)| !key.starts_with("alluvia."));
+        spark.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
     /// The text of `offsets/N`.
     pub fn to_text(&self) -> String {
         let mut conf = self.conf.clone();
@@ -98,7 +170,7 @@ impl Plan {
             ))
             .hint("give the stream a checkpointLocation of its own"));
         }
-        let end = Offsets::from_json(end).map_err(|e| damaged(&file, e))?;
+        let end = Offsets::from_json(end).map_err(|e| not_kafka(&file, end, e))?;
         let mut conf = metadata.conf;
         let new_starts = match conf.remove(STARTS) {
             Some(text) => Offsets::from_json(&text).map_err(|e| damaged(&file, e))?,
@@ -181,6 +253,16 @@ fn incomplete(file: &str) -> Error {
         .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
 }
 
+/// Whole JSON that is no Kafka offset is that of another source; else the text is damaged.
+fn not_kafka(file: &str, offset: &str, cause: Error) -> Error {
+    if serde_json::from_str::<serde_json::Value>(offset).is_err() {
+        return damaged(file, cause);
+    }
+    Error::config(format!("{file} holds the offset of another source than Kafka; the checkpoint is of another query"))
+        .source(cause)
+        .hint("give the stream a checkpointLocation of its own")
+}
+
 fn damaged(file: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::corrupt(format!("checkpoint file {file} is damaged"))
         .source(cause)
@@ -190,7 +272,7 @@ fn damaged(file: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, TopicPartition};
+    use crate::model::Kind;
 
     fn plan() -> Plan {
         Plan {
@@ -209,6 +291,19 @@ mod tests {
     #[test]
     fn a_plan_reads_back() {
         assert_eq!(Plan::from_text(3, &plan().to_text()).unwrap(), plan());
+    }
+
+    #[test]
+    fn ids_of_topics_and_lost_offsets_read_back() {
+        let mut plan = plan();
+        assert!(plan.topic_ids().is_empty() && plan.lost().is_empty());
+        let ids = BTreeMap::from([("t".to_owned(), "q83vEjRWeJA".to_owned())]);
+        let range = OffsetRange { partition: TopicPartition::new("t", 0), from: 2, upto: 5 };
+        let lost = vec![Loss { range, why: "t-0 was \"made\" anew".into() }];
+        plan.note_topic_ids(&ids);
+        plan.note_lost(&lost);
+        let read = Plan::from_text(3, &plan.to_text()).unwrap();
+        assert_eq!((read.topic_ids(), read.lost()), (ids, lost));
     }
 
     #[test]
@@ -231,9 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn several_sources_and_format_2_are_refused() {
+    fn several_sources_other_sources_and_format_2_are_refused() {
         let two = format!("{}\n{{\"u\":{{\"0\":1}}}}", plan().to_text());
         assert_eq!(Plan::from_text(3, &two).unwrap_err().kind(), Kind::Config);
+        let rate = plan().to_text().replace(r#"{"t":{"0":5}}"#, "17");
+        let error = Plan::from_text(3, &rate).unwrap_err();
+        assert!(error.kind() == Kind::Config && error.to_string().contains("another source than Kafka"), "{error}");
         let error = commit_from_text(3, "v2\n{}").unwrap_err();
         assert!(error.to_string().contains("commits/3 is in format v2"), "{error}");
     }

@@ -32,6 +32,11 @@ pub struct Serves {
 }
 
 impl Identity {
+    /// What `metadata` holds.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec(self).expect("a string is always JSON"))
+    }
+
     /// Reads the identity; `None` if the checkpoint is new.
     ///
     /// # Errors
@@ -44,6 +49,12 @@ impl Identity {
                 .hint("restore it from a backup; without it the table's transactions can't be told")
         })?;
         Ok(Some(identity))
+    }
+
+    /// The error of a checkpoint that was used and has no identity.
+    pub fn missing(store: &Store) -> Error {
+        Error::corrupt(format!("checkpoint file {}{METADATA} is missing", store.url()))
+            .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
     }
 
     /// Makes a new identity, or takes that of a process that was faster.
@@ -59,8 +70,7 @@ impl Identity {
     /// # Errors
     /// As for [`Identity::read`].
     pub async fn establish(store: &Store, identity: Identity) -> Result<Identity> {
-        let text = serde_json::to_vec(&identity).expect("a string is always JSON");
-        match store.put_if_absent(METADATA, Bytes::from(text)).await? {
+        match store.put_if_absent(METADATA, identity.to_bytes()).await? {
             Put::Created => Ok(identity),
             Put::Exists => {
                 Self::read(store).await?.ok_or_else(|| Error::conflict(format!("{METADATA} came and went")))
@@ -70,6 +80,11 @@ impl Identity {
 }
 
 impl Serves {
+    /// What `alluvia/stream.json` holds.
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::from(serde_json::to_vec(self).expect("strings and numbers are always JSON"))
+    }
+
     /// Reads what the checkpoint serves; `None` if no run of Alluvia has said so yet.
     ///
     /// # Errors
@@ -86,6 +101,12 @@ impl Serves {
                 .hint("it was written by a newer Alluvia; use that one"));
         }
         Ok(Some(serves))
+    }
+
+    /// The error of a checkpoint that Alluvia has used and that says no more for what.
+    pub fn missing(store: &Store) -> Error {
+        Error::corrupt(format!("checkpoint file {}{STREAM} is missing", store.url()))
+            .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
     }
 
     /// Refuses a checkpoint of another stream.
@@ -127,8 +148,7 @@ impl Serves {
     /// `Unavailable` if storage does not answer; `Config` or `Corrupt` if another stream or table
     /// took the checkpoint meanwhile.
     pub async fn write(&self, store: &Store) -> Result<()> {
-        let text = serde_json::to_vec(self).expect("strings are always JSON");
-        match store.put_if_absent(STREAM, Bytes::from(text)).await? {
+        match store.put_if_absent(STREAM, self.to_bytes()).await? {
             Put::Created => Ok(()),
             Put::Exists => match Self::read(store).await? {
                 Some(there) => {

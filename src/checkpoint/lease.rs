@@ -86,7 +86,7 @@ impl Lease {
             return Ok(Taken::Ours(Lease { held: None }));
         };
         let folder = folder.join("alluvia").join("lease");
-        fs::create_dir_all(&folder).map_err(|e| unavailable(&folder, e))?;
+        crate::storage::local::make_folders(&folder).map_err(|e| unavailable(&folder, e))?;
         // A race with other newcomers is lost at most once per newcomer.
         for _ in 0..100 {
             let newest = newest(&folder)?;
@@ -106,6 +106,35 @@ impl Lease {
             }
         }
         Err(Error::conflict(format!("too many processes want the lease in {}", folder.display())))
+    }
+
+    /// Stops an owner of stream `stream` that was replaced.
+    ///
+    /// # Errors
+    /// `Fenced` if it was; `Unavailable` if the folder can't be read.
+    pub fn check(&self, stream: &str) -> Result<()> {
+        if self.still_ours()? {
+            return Ok(());
+        }
+        Err(Error::fenced(format!("another process took over stream {stream}"))
+            .hint("nothing is lost: the new owner goes on where this one stopped"))
+    }
+
+    /// Who runs the stream of the checkpoint in `store` now; `None` if no one does, or if this kind of
+    /// store has no lease. Writes nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` if the folder can't be read.
+    pub fn owner(store: &Store) -> Result<Option<Owner>> {
+        let Ok(folder) = store.url().to_file_path() else { return Ok(None) };
+        let folder = folder.join("alluvia").join("lease");
+        if !folder.exists() {
+            return Ok(None);
+        }
+        match newest(&folder)? {
+            None => Ok(None),
+            Some(number) => holder(&folder, number),
+        }
     }
 
     /// Whether no one has replaced us.
@@ -147,7 +176,8 @@ fn newest(folder: &Path) -> Result<Option<u64>> {
 fn holder(folder: &Path, number: u64) -> Result<Option<Owner>> {
     let file = path(folder, number);
     let Ok(opened) = File::open(&file) else { return Ok(None) };
-    match opened.try_lock() {
+    // Shared, so that two newcomers who ask at the same time do not take each other for the holder.
+    match opened.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(fs::TryLockError::WouldBlock) => {
             let text = fs::read(&file).unwrap_or_default();

@@ -31,6 +31,20 @@ impl Planned {
     pub fn start(&self) -> &Offsets {
         &self.start
     }
+
+    /// The ends of partitions whose start is not known: those that are new in a plan of Spark.
+    pub fn ends_without_start(&self) -> Offsets {
+        let unknown = self.plan.end.0.iter().filter(|(partition, _)| self.start.get(partition).is_none());
+        Offsets(unknown.map(|(partition, upto)| (partition.clone(), *upto)).collect())
+    }
+
+    /// The same batch with the starts of partitions that had none.
+    pub fn with_starts(mut self, starts: Offsets) -> Planned {
+        for (partition, from) in starts.0 {
+            self.start.0.entry(partition).or_insert(from);
+        }
+        self
+    }
 }
 
 /// The checkpoint's two logs.
@@ -47,6 +61,23 @@ pub struct Entries {
     pub plans: BTreeSet<i64>,
     /// The files of `commits/`.
     pub commits: BTreeSet<i64>,
+}
+
+impl Entries {
+    /// Refuses an offset log with holes: Spark's asynchronous progress tracking leaves them, and the
+    /// batches in them can't be told.
+    ///
+    /// # Errors
+    /// `Config`, naming a batch that is missing.
+    pub fn refuse_gaps(&self, checkpoint: &Store) -> Result<()> {
+        let followed = self.plans.iter().zip(self.plans.iter().skip(1));
+        let Some((batch, next)) = followed.into_iter().find(|(batch, next)| **next > **batch + 1) else { return Ok(()) };
+        Err(Error::config(format!(
+            "checkpoint {} has the plans of micro-batches {batch} and {next} and none between them: it is of a query with asynchronous progress tracking, or lost files",
+            checkpoint.url()
+        ))
+        .hint("start the stream on a new checkpointLocation"))
+    }
 }
 
 impl CheckpointLog {
@@ -95,20 +126,28 @@ impl CheckpointLog {
     /// `Corrupt` if a file that must be there is missing or damaged.
     pub async fn planned(&self, batch_id: i64) -> Result<Planned> {
         let plan = self.plan(batch_id).await?;
-        let before = if batch_id == 0 { self.initial_offsets().await? } else { Some(self.plan(batch_id - 1).await?.end) };
-        let mut start = before.unwrap_or_default();
+        let mut start = match batch_id {
+            0 => self.initial_offsets().await?.ok_or_else(|| self.missing(INITIAL))?,
+            _ => self.plan(batch_id - 1).await?.end,
+        };
         for (partition, offset) in &plan.new_starts.0 {
-            start.0.entry(partition.clone()).or_insert(*offset);
+            start.0.insert(partition.clone(), *offset);
         }
         Ok(Planned { plan, start })
     }
 
-    async fn plan(&self, batch_id: i64) -> Result<Plan> {
+    fn missing(&self, file: &str) -> Error {
+        Error::corrupt(format!("checkpoint file {}{file} is missing", self.store.url()))
+            .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+    }
+
+    /// Reads the plan of batch `batch_id` alone.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is missing or damaged.
+    pub async fn plan(&self, batch_id: i64) -> Result<Plan> {
         let file = format!("offsets/{batch_id}");
-        let bytes = self.store.get(&file).await?.ok_or_else(|| {
-            Error::corrupt(format!("checkpoint file {}{file} is missing", self.store.url()))
-                .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
-        })?;
+        let bytes = self.store.get(&file).await?.ok_or_else(|| self.missing(&file))?;
         let text = String::from_utf8_lossy(&bytes);
         Plan::from_text(batch_id, &text).context(|| format!("read checkpoint {}", self.store.url()))
     }
@@ -198,8 +237,10 @@ impl CheckpointLog {
     }
 
     async fn delete(&self, batch_id: i64) -> Result<()> {
+        crate::failpoint!("retention.before");
         for folder in ["commits", "offsets"] {
             self.store.delete(&format!("{folder}/{batch_id}")).await?;
+            crate::failpoint!("retention.some");
             self.store.delete(&format!("{folder}/.{batch_id}.crc")).await?;
         }
         Ok(())
@@ -258,6 +299,33 @@ mod tests {
         assert_eq!(entries.plans.into_iter().collect::<Vec<_>>(), [3, 4]);
         assert_eq!(entries.commits.into_iter().collect::<Vec<_>>(), [3, 4]);
         assert_eq!(log.store().names("offsets").await.unwrap().len(), 4);
+    }
+
+    #[test]
+    fn holes_in_the_offset_log_are_refused() {
+        let store = Store::open(&url::Url::parse("memory:///").unwrap(), &BTreeMap::new()).unwrap();
+        let entries = |plans: &[i64]| Entries { plans: plans.iter().copied().collect(), commits: BTreeSet::new() };
+        for whole in [&[][..], &[0], &[7, 8, 9]] {
+            entries(whole).refuse_gaps(&store).unwrap();
+        }
+        let error = entries(&[0, 4, 5]).refuse_gaps(&store).unwrap_err();
+        assert!(error.to_string().contains("micro-batches 0 and 4"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_partition_without_a_pinned_start_is_told_and_given_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, 2);
+        log.fix_initial_offsets(&plan(0, 3, "").end).await.unwrap();
+        let mut of_spark = plan(0, 5, "");
+        let added = TopicPartition::new("t", 1);
+        of_spark.end.0.insert(added.clone(), 9);
+        log.put_plan(of_spark, Offsets::default()).await.unwrap();
+        let planned = log.planned(0).await.unwrap();
+        assert_eq!(planned.ends_without_start(), Offsets([(added.clone(), 9)].into()));
+        let planned = planned.with_starts(Offsets([(added.clone(), 2), (TopicPartition::new("t", 0), 99)].into()));
+        assert!(planned.ends_without_start().0.is_empty());
+        assert_eq!((planned.start().get(&added), planned.start().get(&TopicPartition::new("t", 0))), (Some(2), Some(3)));
     }
 
     #[tokio::test]

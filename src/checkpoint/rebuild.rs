@@ -8,12 +8,11 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
 
 use super::document::{Plan, commit_text, initial_offsets_bytes};
 use super::{Identity, Serves};
 use crate::model::{Error, Offsets, Result};
-use crate::storage::{self, Store};
+use crate::storage::Store;
 
 /// What a commit of Alluvia says of its micro-batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +125,7 @@ fn file(path: &str, content: impl Into<Bytes>) -> File {
 /// `Config`, naming what is there; `Unavailable` if storage does not answer.
 pub async fn check_empty(store: &Store, files: &[File]) -> Result<Vec<String>> {
     let mut there = Vec::new();
-    for path in paths(store).await?.into_iter().filter(|path| !path.starts_with("alluvia/lease/")) {
+    for path in store.all_paths().await?.into_iter().filter(|path| !path.starts_with("alluvia/lease/")) {
         let ours = files.iter().find(|file| file.path == path);
         match ours {
             Some(file) if store.get(&path).await?.as_ref() == Some(&file.content) => there.push(path),
@@ -145,25 +144,6 @@ fn in_the_way(store: &Store, path: &str) -> Error {
     Error::config(format!("checkpoint {} is not empty: it holds {path}; nothing is ever overwritten", store.url())).hint(
         format!("look at it with `alluvia checkpoint show`; if it is damaged or older than its table, stop the stream, move it aside ({folder} to {folder}.old), and rebuild again"),
     )
-}
-
-/// The paths of all files in the checkpoint, from its folder.
-async fn paths(store: &Store) -> Result<Vec<String>> {
-    let folder = store.path("");
-    let listed: Result<Vec<_>, _> = store.root().list(Some(&folder)).try_collect().await;
-    let objects = match listed {
-        Ok(objects) => objects,
-        Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
-        Err(e) => return Err(storage::error(e, "list", store.url(), "")),
-    };
-    let relative = |location: &object_store::path::Path| {
-        let parts: Vec<String> =
-            location.prefix_match(&folder)?.map(|part| part.as_ref().to_owned()).collect();
-        Some(parts.join("/"))
-    };
-    let mut paths: Vec<String> = objects.iter().filter_map(|object| relative(&object.location)).collect();
-    paths.sort();
-    Ok(paths)
 }
 
 #[cfg(test)]

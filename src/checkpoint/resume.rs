@@ -10,6 +10,7 @@
 //! | none | T some | | refuse: the table is ahead, the checkpoint was lost |
 //! | B | T = B, same end offsets | C = B | plan B+1 |
 //! | B | T = B, same end offsets | C < B | write `commits/B`, then plan B+1 |
+//! | B | T = B, dead letters to follow, D other | C < B | run B again for its dead letters; refuse if the stream was changed |
 //! | B | T = B, other end offsets | | refuse: the table holds another batch B |
 //! | B | T = B−1, or none and B = 0 | C < B | run B again |
 //! | B | T = B−1 or older or none | C = B | refuse: the table lost batch B |
@@ -44,6 +45,8 @@ pub struct TableFacts {
     pub transaction: Option<i64>,
     /// Where batch T ended, if its commit was made by Alluvia and is still in the log.
     pub end: Option<Offsets>,
+    /// The definition that batch T ran with, if its commit says that its dead letters come after it.
+    pub letters_follow: Option<String>,
     /// Whether the table may have forgotten transactions.
     pub forgets_transactions: bool,
 }
@@ -57,18 +60,12 @@ pub enum Decision {
     PlanAfter(i64),
     /// The batch is in the table, the commit log does not say so yet.
     MendCommitLog(i64),
-    /// The batch was planned and is not in the table: run it again over the same ranges.
-    Rerun {
-        /// The batch.
-        batch_id: i64,
-        /// Its dead letters are there, but from another definition: replace them.
-        replace_dead_letters: bool,
-    },
-    /// The facts contradict each other: stop and touch nothing.
-    Refuse(Refusal),
+    /// The batch was planned, and it or its dead letters are not in their tables: run it again over the
+    /// same ranges.
+    Rerun(i64),
 }
 
-/// Why a stream does not start.
+/// Why a stream does not start: the facts contradict each other, so nothing may be touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The table (or the dead-letter table) holds a batch that the checkpoint does not know.
@@ -90,6 +87,12 @@ pub enum Refusal {
         /// The batch that must be there.
         batch_id: i64,
     },
+    /// The batch is in the table, its dead letters are still to come, and the stream's definition was
+    /// changed meanwhile.
+    LettersMissing {
+        /// The batch.
+        batch_id: i64,
+    },
     /// The commit log knows a batch that the offset log does not.
     PlansLost {
         /// C.
@@ -100,52 +103,59 @@ pub enum Refusal {
 }
 
 /// Decides; see the module's page for the table of cases.
-pub fn decide(facts: &Facts) -> Decision {
+///
+/// # Errors
+/// The contradiction, if the facts hold one.
+pub fn decide(facts: &Facts) -> Result<Decision, Refusal> {
     let Some((plan, end)) = &facts.newest_plan else { return without_plan(facts) };
     let plan = *plan;
     if let Some(commit) = facts.newest_commit.filter(|commit| *commit > plan) {
-        return Decision::Refuse(Refusal::PlansLost { commit, plan: Some(plan) });
+        return Err(Refusal::PlansLost { commit, plan: Some(plan) });
     }
     let dead = facts.dead_letters.as_ref().map(|(batch, _)| *batch);
     if let Some(table) = facts.table.transaction.max(dead).filter(|table| *table > plan) {
-        return Decision::Refuse(Refusal::TableAhead { table, plan: Some(plan) });
+        return Err(Refusal::TableAhead { table, plan: Some(plan) });
     }
     let committed = facts.newest_commit == Some(plan);
     match facts.table.transaction {
         Some(table) if table == plan => {
             if facts.table.end.as_ref().is_some_and(|there| there != end) {
-                Decision::Refuse(Refusal::OtherOffsets { batch_id: plan })
+                Err(Refusal::OtherOffsets { batch_id: plan })
             } else if committed {
-                Decision::PlanAfter(plan)
+                Ok(Decision::PlanAfter(plan))
             } else {
-                Decision::MendCommitLog(plan)
+                finish(plan, facts)
             }
         }
-        None if committed && facts.table.forgets_transactions => Decision::PlanAfter(plan),
-        table if committed => Decision::Refuse(Refusal::TableBehind { table, batch_id: plan }),
-        Some(table) if table == plan - 1 => rerun(plan, facts),
-        None if plan == 0 || facts.table.forgets_transactions => rerun(plan, facts),
-        table => Decision::Refuse(Refusal::TableBehind { table, batch_id: plan - 1 }),
+        None if committed && facts.table.forgets_transactions => Ok(Decision::PlanAfter(plan)),
+        table if committed => Err(Refusal::TableBehind { table, batch_id: plan }),
+        Some(table) if table == plan - 1 => Ok(Decision::Rerun(plan)),
+        None if plan == 0 || facts.table.forgets_transactions => Ok(Decision::Rerun(plan)),
+        table => Err(Refusal::TableBehind { table, batch_id: plan - 1 }),
     }
 }
 
-fn without_plan(facts: &Facts) -> Decision {
+fn without_plan(facts: &Facts) -> Result<Decision, Refusal> {
     let dead = facts.dead_letters.as_ref().map(|(batch, _)| *batch);
     if let Some(commit) = facts.newest_commit {
-        return Decision::Refuse(Refusal::PlansLost { commit, plan: None });
+        return Err(Refusal::PlansLost { commit, plan: None });
     }
     match facts.table.transaction.max(dead) {
-        Some(table) => Decision::Refuse(Refusal::TableAhead { table, plan: None }),
-        None => Decision::StartFresh,
+        Some(table) => Err(Refusal::TableAhead { table, plan: None }),
+        None => Ok(Decision::StartFresh),
     }
 }
 
-fn rerun(batch_id: i64, facts: &Facts) -> Decision {
-    let replace_dead_letters = facts
-        .dead_letters
-        .as_ref()
-        .is_some_and(|(dead, definition)| *dead == batch_id && *definition != facts.definition);
-    Decision::Rerun { batch_id, replace_dead_letters }
+/// The batch is in the table; its dead letters may be still to come.
+fn finish(batch_id: i64, facts: &Facts) -> Result<Decision, Refusal> {
+    let Some(definition) = &facts.table.letters_follow else { return Ok(Decision::MendCommitLog(batch_id)) };
+    if facts.dead_letters.as_ref().is_some_and(|(dead, by)| *dead == batch_id && by == definition) {
+        Ok(Decision::MendCommitLog(batch_id))
+    } else if *definition == facts.definition {
+        Ok(Decision::Rerun(batch_id))
+    } else {
+        Err(Refusal::LettersMissing { batch_id })
+    }
 }
 
 impl Refusal {
@@ -170,6 +180,10 @@ impl Refusal {
                 there.map_or("none of its query".to_owned(), |there| format!("only {there}"))
             ))
             .hint("the table was replaced or restored from a backup: start the stream on a new checkpointLocation; nothing was changed"),
+            Refusal::LettersMissing { batch_id } => Error::config(format!(
+                "micro-batch {batch_id} is in table {table}, but its dead letters are not, and the stream was changed since"
+            ))
+            .hint("run it once more with the source.value and deadLetter that it had then; nothing was changed"),
             Refusal::PlansLost { commit, plan } => Error::corrupt(format!(
                 "checkpoint {checkpoint} lost entries of its offset log: micro-batch {commit} is committed, the newest plan is {}",
                 plan.map_or("none".to_owned(), |plan| plan.to_string())
@@ -192,7 +206,7 @@ mod tests {
         Facts {
             newest_plan: plan.map(|b| (b, end(b))),
             newest_commit: commit,
-            table: TableFacts { transaction: table, end: table.map(end), forgets_transactions: false },
+            table: TableFacts { transaction: table, end: table.map(end), ..TableFacts::default() },
             ..Facts::default()
         }
     }
@@ -201,24 +215,23 @@ mod tests {
     fn every_row_of_the_table_of_cases() {
         use Decision::*;
         use Refusal::*;
-        let again = |batch_id| Rerun { batch_id, replace_dead_letters: false };
         let cases = [
-            (facts(None, None, None), StartFresh),
-            (facts(None, Some(4), None), Refuse(TableAhead { table: 4, plan: None })),
-            (facts(None, None, Some(2)), Refuse(PlansLost { commit: 2, plan: None })),
-            (facts(Some(0), None, None), again(0)),
-            (facts(Some(0), Some(0), None), MendCommitLog(0)),
-            (facts(Some(0), Some(0), Some(0)), PlanAfter(0)),
-            (facts(Some(7), Some(6), Some(6)), again(7)),
-            (facts(Some(7), Some(6), None), again(7)),
-            (facts(Some(7), Some(7), Some(6)), MendCommitLog(7)),
-            (facts(Some(7), Some(7), Some(7)), PlanAfter(7)),
-            (facts(Some(7), Some(8), Some(7)), Refuse(TableAhead { table: 8, plan: Some(7) })),
-            (facts(Some(7), Some(6), Some(7)), Refuse(TableBehind { table: Some(6), batch_id: 7 })),
-            (facts(Some(7), None, Some(7)), Refuse(TableBehind { table: None, batch_id: 7 })),
-            (facts(Some(7), Some(5), Some(6)), Refuse(TableBehind { table: Some(5), batch_id: 6 })),
-            (facts(Some(7), None, Some(6)), Refuse(TableBehind { table: None, batch_id: 6 })),
-            (facts(Some(7), Some(7), Some(9)), Refuse(PlansLost { commit: 9, plan: Some(7) })),
+            (facts(None, None, None), Ok(StartFresh)),
+            (facts(None, Some(4), None), Err(TableAhead { table: 4, plan: None })),
+            (facts(None, None, Some(2)), Err(PlansLost { commit: 2, plan: None })),
+            (facts(Some(0), None, None), Ok(Rerun(0))),
+            (facts(Some(0), Some(0), None), Ok(MendCommitLog(0))),
+            (facts(Some(0), Some(0), Some(0)), Ok(PlanAfter(0))),
+            (facts(Some(7), Some(6), Some(6)), Ok(Rerun(7))),
+            (facts(Some(7), Some(6), None), Ok(Rerun(7))),
+            (facts(Some(7), Some(7), Some(6)), Ok(MendCommitLog(7))),
+            (facts(Some(7), Some(7), Some(7)), Ok(PlanAfter(7))),
+            (facts(Some(7), Some(8), Some(7)), Err(TableAhead { table: 8, plan: Some(7) })),
+            (facts(Some(7), Some(6), Some(7)), Err(TableBehind { table: Some(6), batch_id: 7 })),
+            (facts(Some(7), None, Some(7)), Err(TableBehind { table: None, batch_id: 7 })),
+            (facts(Some(7), Some(5), Some(6)), Err(TableBehind { table: Some(5), batch_id: 6 })),
+            (facts(Some(7), None, Some(6)), Err(TableBehind { table: None, batch_id: 6 })),
+            (facts(Some(7), Some(7), Some(9)), Err(PlansLost { commit: 9, plan: Some(7) })),
         ];
         for (facts, expected) in cases {
             assert_eq!(decide(&facts), expected, "{facts:?}");
@@ -229,34 +242,50 @@ mod tests {
     fn the_same_batch_with_other_offsets_is_refused() {
         let mut copied = facts(Some(7), Some(7), Some(6));
         copied.table.end = Some(end(99));
-        assert_eq!(decide(&copied), Decision::Refuse(Refusal::OtherOffsets { batch_id: 7 }));
+        assert_eq!(decide(&copied), Err(Refusal::OtherOffsets { batch_id: 7 }));
     }
 
     #[test]
     fn a_commit_of_spark_says_no_offsets_and_is_trusted() {
         let mut spark = facts(Some(7), Some(7), Some(6));
         spark.table.end = None;
-        assert_eq!(decide(&spark), Decision::MendCommitLog(7));
+        assert_eq!(decide(&spark), Ok(Decision::MendCommitLog(7)));
     }
 
     #[test]
     fn a_table_that_forgets_leaves_the_decision_to_the_commit_log() {
         let mut forgot = facts(Some(7), None, Some(7));
         forgot.table.forgets_transactions = true;
-        assert_eq!(decide(&forgot), Decision::PlanAfter(7));
+        assert_eq!(decide(&forgot), Ok(Decision::PlanAfter(7)));
         forgot.newest_commit = Some(6);
-        assert_eq!(decide(&forgot), Decision::Rerun { batch_id: 7, replace_dead_letters: false });
+        assert_eq!(decide(&forgot), Ok(Decision::Rerun(7)));
     }
 
     #[test]
-    fn dead_letters_of_another_definition_are_replaced_and_of_a_later_batch_refused() {
-        let mut changed = facts(Some(7), Some(6), Some(6));
+    fn dead_letters_that_are_to_follow_are_waited_for() {
+        let mut changed = facts(Some(7), Some(7), Some(6));
         changed.definition = "new".into();
+        changed.table.letters_follow = Some("new".into());
         changed.dead_letters = Some((7, "old".into()));
-        assert_eq!(decide(&changed), Decision::Rerun { batch_id: 7, replace_dead_letters: true });
+        assert_eq!(decide(&changed), Ok(Decision::Rerun(7)));
+        changed.dead_letters = None;
+        assert_eq!(decide(&changed), Ok(Decision::Rerun(7)));
         changed.dead_letters = Some((7, "new".into()));
-        assert_eq!(decide(&changed), Decision::Rerun { batch_id: 7, replace_dead_letters: false });
-        changed.dead_letters = Some((8, "old".into()));
-        assert_eq!(decide(&changed), Decision::Refuse(Refusal::TableAhead { table: 8, plan: Some(7) }));
+        assert_eq!(decide(&changed), Ok(Decision::MendCommitLog(7)));
+        changed.definition = "newest".into();
+        assert_eq!(decide(&changed), Ok(Decision::MendCommitLog(7)));
+        changed.dead_letters = Some((6, "new".into()));
+        assert_eq!(decide(&changed), Err(Refusal::LettersMissing { batch_id: 7 }));
+        changed.newest_commit = Some(7);
+        assert_eq!(decide(&changed), Ok(Decision::PlanAfter(7)));
+    }
+
+    #[test]
+    fn dead_letters_of_a_later_batch_are_refused() {
+        let mut copied = facts(Some(7), Some(6), Some(6));
+        copied.dead_letters = Some((8, String::new()));
+        assert_eq!(decide(&copied), Err(Refusal::TableAhead { table: 8, plan: Some(7) }));
+        copied.dead_letters = Some((7, "old".into()));
+        assert_eq!(decide(&copied), Ok(Decision::Rerun(7)));
     }
 }

@@ -27,6 +27,7 @@ pub struct RowDecoder {
     schema: SchemaRef,
     rows: usize,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl RowDecoder {
@@ -38,12 +39,17 @@ impl RowDecoder {
         let decoded = value.as_ref().map(JsonDecoder::schema);
         let schema = schema(decoded.as_deref(), keep)?;
         let envelope = keep.iter().map(|column| EnvelopeColumn::new(*column)).collect();
-        Ok(RowDecoder { value, envelope, required: Vec::new(), schema, rows: 0, bytes: 0 })
+        Ok(RowDecoder { value, envelope, required: Vec::new(), schema, rows: 0, bytes: 0, bytes_max: BATCH_BYTES })
     }
 
     /// Rejects records from now on in which one of these Kafka columns is null.
     pub fn require(&mut self, columns: &[KafkaColumn]) {
         self.required = columns.to_vec();
+    }
+
+    /// Hands rows on from `bytes` on, where memory is too short for [`BATCH_BYTES`].
+    pub fn limit_bytes(&mut self, bytes: usize) {
+        self.bytes_max = bytes.min(BATCH_BYTES);
     }
 
     /// The rows' columns.
@@ -66,7 +72,7 @@ impl RowDecoder {
 
     /// Whether the rows so far should be handed on.
     pub fn is_full(&self) -> bool {
-        self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+        self.rows >= BATCH_ROWS || self.bytes >= self.bytes_max
     }
 
     /// Adds a record; a rejected one leaves no trace in the rows.

@@ -7,5 +7,5 @@ pub mod offsets;
 pub mod record;
 
 pub use error::{Error, Kind, Result};
-pub use offsets::{OffsetRange, Offsets, TopicPartition};
+pub use offsets::{Loss, OffsetRange, Offsets, TopicPartition};
 pub use record::{Header, Record, TimestampType};

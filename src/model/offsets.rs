@@ -61,6 +61,21 @@ impl fmt::Display for OffsetRange {
     }
 }
 
+/// Offsets that the stream will never read, and why, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The offsets; empty where only the place is known.
+    pub range: OffsetRange,
+    /// The fact.
+    pub why: String,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
 /// The next offset to read, per partition: Spark's `KafkaSourceOffset`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Offsets(pub BTreeMap<TopicPartition, i64>);

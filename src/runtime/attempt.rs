@@ -13,9 +13,8 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::lane::{Attempt, Counts, Lane, LaneOutput};
 use super::stop::Stop;
 use crate::checkpoint::Planned;
-use crate::model::{Error, OffsetRange, Result};
+use crate::model::{Error, Loss, OffsetRange, Result};
 use crate::sink::DeadLetterRows;
-use crate::source::LostRange;
 use crate::source::kafka::plan_lanes;
 use crate::table::files::WriterSettings;
 use crate::table::{AddedFile, FileWriter};
@@ -31,7 +30,7 @@ pub struct Written {
     attempt: String,
     files: Vec<AddedFile>,
     letters: Vec<AddedFile>,
-    lost: Vec<LostRange>,
+    lost: Vec<Loss>,
     counts: Counts,
 }
 
@@ -47,7 +46,7 @@ impl Written {
     }
 
     /// Offsets that were gone.
-    pub fn lost(&self) -> &[LostRange] {
+    pub fn lost(&self) -> &[Loss] {
         &self.lost
     }
 
@@ -67,7 +66,7 @@ impl Written {
     }
 }
 
-/// Runs a planned batch.
+/// Runs a planned batch; `lost` are offsets that were found gone before it, whole ranges of it among them.
 ///
 /// # Errors
 /// The first error of a lane; the others are stopped. `Unavailable` with nothing said if the stop's
@@ -76,11 +75,13 @@ pub fn run(
     lanes: &[Lane],
     planned: Planned,
     attempt: Attempt,
+    lost: Vec<Loss>,
     min_partitions: Option<u32>,
     stop: &Stop,
     patience: Duration,
 ) -> Result<Written> {
-    let ranges = planned.start().ranges_to(&planned.plan().end)?;
+    let mut ranges = planned.start().ranges_to(&planned.plan().end)?;
+    ranges.retain(|range| !lost.iter().any(|loss| loss.range == *range));
     let offsets: i64 = ranges.iter().map(OffsetRange::len).sum();
     let attempt = Arc::new(Attempt { gather: offsets < ONE_ENCODER_OFFSETS, ..attempt });
     let shares = plan_lanes(&ranges, lanes.len(), min_partitions);
@@ -111,7 +112,7 @@ pub fn run(
     if outputs.len() < waiting {
         return Err(Error::internal("a lane ended without a result"));
     }
-    gather(planned, &attempt, outputs)
+    gather(planned, &attempt, lost, outputs)
 }
 
 fn give_up_if_asked(cancel: &Arc<AtomicBool>, stop: &Stop, patience: Duration) {
@@ -121,13 +122,13 @@ fn give_up_if_asked(cancel: &Arc<AtomicBool>, stop: &Stop, patience: Duration) {
 }
 
 /// Puts the lanes' outputs together; rows that were handed back are written by one encoder.
-fn gather(planned: Planned, attempt: &Attempt, outputs: Vec<LaneOutput>) -> Result<Written> {
+fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<LaneOutput>) -> Result<Written> {
     let mut written = Written {
         planned,
         attempt: attempt.rows.attempt.clone(),
         files: Vec::new(),
         letters: Vec::new(),
-        lost: Vec::new(),
+        lost,
         counts: Counts::default(),
     };
     let (mut rows, mut letters) = (Vec::new(), Vec::new());
@@ -135,7 +136,7 @@ fn gather(planned: Planned, attempt: &Attempt, outputs: Vec<LaneOutput>) -> Resu
         written.counts.add(&output.counts);
         written.files.extend(output.files);
         written.letters.extend(output.letter_files);
-        written.lost.extend(output.lost);
+        written.lost.extend(output.lost.iter().map(Loss::from));
         rows.extend(output.gathered);
         letters.extend(output.letters);
     }
@@ -143,7 +144,7 @@ fn gather(planned: Planned, attempt: &Attempt, outputs: Vec<LaneOutput>) -> Resu
         if !written.lost.is_empty() {
             let mut lost = DeadLetterRows::default();
             for range in &written.lost {
-                lost.push_lost(&range.range, &range.to_string(), of);
+                lost.push_lost(&range.range, &range.why, of);
             }
             letters.push(lost.finish()?);
         }

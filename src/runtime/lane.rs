@@ -250,7 +250,7 @@ impl<'a> Share<'a> {
         if self.attempt.gather && self.rows.is_none() {
             self.gathered_bytes += rows.get_array_memory_size();
             self.output.gathered.push(rows);
-            if self.gathered_bytes <= GATHER_BYTES_MAX {
+            if self.gathered_bytes <= GATHER_BYTES_MAX.min(self.attempt.rows.budget.limit_bytes() / 4) {
                 return Ok(());
             }
             for rows in std::mem::take(&mut self.output.gathered) {

@@ -6,7 +6,13 @@
 //! [`stream`] and nowhere else.
 
 pub mod attempt;
+pub mod check;
+pub mod facts;
 pub mod lane;
+pub mod letters;
+mod look;
+pub mod recipe;
+pub mod replay;
 pub mod start;
 pub mod stop;
 pub mod stream;

@@ -8,18 +8,14 @@ use arrow::datatypes::SchemaRef;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::lane::{Lane, Rejected};
+use super::facts::{Found, Known};
+use super::lane::Lane;
+use super::recipe::Recipe;
 use super::stop::Stop;
 use crate::checkpoint::lease::Taken;
-use crate::checkpoint::{
-    CheckpointLog, Decision, Facts, Identity, Lease, Owner, Serves, TableFacts, decide,
-};
-use crate::config::{
-    DeltaSink, KafkaColumn, ParseMode, SinkConfig, StreamConfig, ValueConfig,
-};
-use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
-use crate::decode::rows::{self, RowDecoder};
-use crate::decode::schema::StructType;
+use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Owner, Serves, decide};
+use crate::config::{DeltaSink, SinkConfig, StreamConfig};
+use crate::failpoint;
 use crate::model::error::Context;
 use crate::model::{Error, Result};
 use crate::sink::{DeltaAppend, dead_letter, delta};
@@ -36,19 +32,6 @@ const WRITER_BYTES: usize = 128 * 1024 * 1024;
 /// Lanes at most; more clients than that no longer pay.
 const LANES_MAX: usize = 16;
 
-/// How values become rows: parsed once, made into one decoder per lane.
-#[derive(Debug, Clone)]
-pub struct Recipe {
-    schema: Option<StructType>,
-    options: JsonOptions,
-    policy: Policy,
-    keep: Vec<KafkaColumn>,
-    /// What becomes of a record that is no row.
-    pub rejected: Rejected,
-    /// Hash of all that decides results.
-    pub definition: String,
-}
-
 /// A stream that is ready to run.
 pub struct Opened {
     /// The source's asking side.
@@ -64,7 +47,7 @@ pub struct Opened {
     /// The dead letters.
     pub dead_letters: Option<DeltaAppend>,
     /// Who runs the stream.
-    pub lease: Lease,
+    pub lease: Arc<Lease>,
     /// How values become rows.
     pub recipe: Recipe,
     /// Shared by all writers.
@@ -86,155 +69,93 @@ pub struct Surroundings {
     pub stop: Stop,
 }
 
-impl Recipe {
-    /// Reads the schema and the options.
-    ///
-    /// # Errors
-    /// `Config`, with the place in the text.
-    pub fn of(config: &StreamConfig) -> Result<Recipe> {
-        let dead_letters = config.dead_letter.is_some();
-        let ValueConfig::Json(json) = &config.source.value else {
-            let keep = KafkaColumn::ALL.into_iter();
-            let headers = config.source.kafka.include_headers;
-            return Ok(Recipe {
-                schema: None,
-                options: JsonOptions::from_map(&Default::default())?.0,
-                policy: Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false },
-                keep: keep.filter(|column| headers || *column != KafkaColumn::Headers).collect(),
-                rejected: Rejected::Fail,
-                definition: hash("raw"),
-            });
-        };
-        let schema = StructType::from_ddl(&json.schema).context(|| "read source.value.schema".into())?;
-        let mut options = json.options.clone();
-        options.insert("columnNameOfCorruptRecord".into(), json.corrupt_column.clone());
-        options.insert("mode".into(), json.mode.as_str().into());
-        if let Some(zone) = config.conf.get("spark.sql.session.timeZone") {
-            options.entry("timeZone".into()).or_insert_with(|| zone.clone());
-        }
-        let (options, without_effect) = JsonOptions::from_map(&options)?;
-        for name in without_effect {
-            tracing::warn!(stream = config.name, option = name, "the option has no effect when a schema is given");
-        }
-        let rejected = match (dead_letters, json.mode) {
-            (true, _) => Rejected::DeadLetter,
-            (false, ParseMode::DropMalformed) => Rejected::Drop,
-            (false, ParseMode::FailFast | ParseMode::Permissive) => Rejected::Fail,
-        };
-        let keep_malformed = !dead_letters && json.mode == ParseMode::Permissive;
-        let has_corrupt_column = schema.fields.iter().any(|field| field.name == json.corrupt_column);
-        if keep_malformed && !has_corrupt_column {
-            tracing::warn!(
-                stream = config.name,
-                "malformed records become rows of NULL and can't be told from others: add `{} STRING` to the schema, or set deadLetter",
-                json.corrupt_column
-            );
-        }
-        let definition =
-            hash(&format!("json\n{}\n{:?}\n{:?}\n{dead_letters}", json.schema, options, json.keep));
-        Ok(Recipe {
-            schema: Some(schema),
-            options,
-            policy: Policy {
-                on_malformed: if keep_malformed { OnMalformed::Keep } else { OnMalformed::Reject },
-                enforce_not_null: true,
-            },
-            keep: json.keep.clone(),
-            rejected,
-            definition,
-        })
-    }
-
-    /// The stream's columns.
-    ///
-    /// # Errors
-    /// `Config` if a Delta table can't hold one of them.
-    pub fn arrow_schema(&self) -> Result<SchemaRef> {
-        let decoded = self.schema.as_ref().map(StructType::to_arrow).transpose()?;
-        rows::schema(decoded.as_ref(), &self.keep)
-    }
-
-    /// Declares columns NOT NULL that the table demands, so that each record is judged by itself.
-    fn demand(&mut self, stream: &SchemaRef, alignment: &Alignment) {
-        let Some(schema) = &mut self.schema else { return };
-        for position in alignment.required() {
-            let name = stream.field(position).name();
-            if let Some(field) = schema.fields.iter_mut().find(|field| field.name == *name) {
-                field.nullable = false;
-            }
-        }
-    }
-
-    /// A decoder for one lane.
-    ///
-    /// # Errors
-    /// `Config` if the schema can't be decoded into.
-    pub fn decoder(&self) -> Result<RowDecoder> {
-        let value = match &self.schema {
-            None => None,
-            Some(schema) => Some(JsonDecoder::new(schema, &self.options, self.policy)?),
-        };
-        RowDecoder::new(value, &self.keep)
-    }
-}
-
-/// A hash that stays the same over releases of the compiler: a UUID of version 5.
-fn hash(text: &str) -> String {
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).to_string()
-}
-
-/// Opens a stream: checks all of it, takes the lease, makes what is missing, reads the facts.
+/// Opens a stream: checks all of it, takes the lease, reads the facts, and only when they agree makes
+/// what is missing. `lease` is the one that this process holds from an earlier start of the stream;
+/// a process that was replaced never takes it again.
 ///
 /// # Errors
 /// By kind: see the table in `docs/reference/exit-codes.md`.
 pub fn open(
     config: &StreamConfig,
+    mut recipe: Recipe,
     connect: &dyn Fn() -> Result<Box<dyn Source>>,
     around: &Surroundings,
+    lease: &mut Option<Arc<Lease>>,
 ) -> Result<Opened> {
+    if let Some(lease) = &lease {
+        lease.check(&config.name)?;
+    }
     let handle = &around.handle;
-    let mut recipe = Recipe::of(config)?;
     let columns = recipe.arrow_schema()?;
     recipe.decoder()?;
     let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
-    let served = handle.block_on(Serves::read(&checkpoint))?;
-    if let Some(served) = &served {
+    if let Some(served) = handle.block_on(Serves::read(&checkpoint))? {
         served.check_stream(&config.name, &checkpoint)?;
     }
     let source = connect()?;
     let SinkConfig::Delta(target) = &config.sink;
     let table = Store::open(&target.url, &config.storage.0)?;
-    check_existing(target, &table, handle, &columns)?;
-    let lease = take_lease(config, &checkpoint, around)?;
+    let letters = dead_letter_sink(config)?;
+    let letters_store = letters.as_ref().map(|(_, store)| store);
+    check_columns(target, &Found::look(&table, None, handle)?, &columns, &mut recipe)?;
+    let lease = hold_lease(config, &checkpoint, around, lease)?;
+    failpoint!("lease.taken");
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
-    let known = handle.block_on(Identity::read(&checkpoint))?;
-    if known.is_none() {
+    let known = Known::read(&log, handle)?;
+    let mut found = Found::look(&table, letters_store, handle)?;
+    known.check_table(&table, &found, &checkpoint)?;
+    if known.served.is_none() {
+        handle.block_on(log.refuse_state())?;
+    }
+    let facts = known.facts(&log, &mut found, &recipe.definition, handle)?;
+    let decision = decide(&facts);
+    tracing::debug!(?facts, ?decision, "decided what to do first");
+    let decision =
+        decision.map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))?;
+    if facts.table.forgets_transactions {
+        tracing::warn!("the table forgets transactions (delta.setTransactionRetentionDuration): after a longer stop than that, a batch that was committed and not logged would be written twice");
+    }
+
+    // From here on things are made.
+    if known.identity.is_none() {
         let probe = format!("alluvia/probe-{}", Uuid::new_v4());
         handle.block_on(checkpoint.probe_put_if_absent(&probe))?;
-        handle.block_on(table.probe_put_if_absent(&format!("_delta_log/.{}", Uuid::new_v4())))?;
+        handle.block_on(table.probe_put_if_absent(&format!(".alluvia-probe-{}", Uuid::new_v4())))?;
     }
-    if served.is_none() {
-        handle.block_on(log.refuse_state())?;
-    } else if handle.block_on(table.names("_delta_log"))?.is_empty() {
-        return Err(Error::corrupt(format!("table {} is gone, but checkpoint {} has written to it", table.url(), checkpoint.url()))
-            .hint("restore the table, or start the stream on a new checkpointLocation"));
+    if let Some(newest) = facts.newest_commit {
+        // Files that nobody needs any more are no reason not to start.
+        if let Err(error) = handle.block_on(log.collect_all(&known.entries, newest)) {
+            tracing::warn!(stream = config.name, %error, "old checkpoint files could not be deleted");
+        }
     }
-    let mut sink = DeltaAppend::open(target, &table, handle, &columns)?;
-    let dead_letters = open_dead_letters(config, handle)?;
+    let mut sink = DeltaAppend::open(target, &table, found.table, handle, &columns)?;
+    failpoint!("table.created");
+    let dead_letters = match &letters {
+        None => None,
+        Some((target, store)) => Some(
+            DeltaAppend::open(target, store, found.letters, handle, &dead_letter::schema())
+                .context(|| "open deadLetter".into())?,
+        ),
+    };
+    failpoint!("letters.created");
     recipe.demand(&columns, sink.alignment());
-    let identity = match known {
+    let identity = match known.identity {
         Some(identity) => identity,
         None => handle.block_on(Identity::create(&checkpoint))?,
     };
-    let serves = Serves {
-        format: 1,
-        stream: config.name.clone(),
-        table: table.url().to_string(),
-        table_id: sink.table().id().to_owned(),
-    };
-    match &served {
-        Some(served) => served.check_table(&serves.table, &serves.table_id, &checkpoint)?,
-        None => handle.block_on(serves.write(&checkpoint))?,
+    failpoint!("metadata.written");
+    if known.served.is_none() {
+        let serves = Serves {
+            format: 1,
+            stream: config.name.clone(),
+            table: table.url().to_string(),
+            table_id: sink.table().id().to_owned(),
+        };
+        handle.block_on(serves.write(&checkpoint))?;
+    }
+    failpoint!("serves.written");
+    if let Some((target, _)) = &letters {
+        super::letters::remember(&checkpoint, &target.url, handle)?;
     }
     let mut opened = Opened {
         source,
@@ -246,25 +167,31 @@ pub fn open(
         lease,
         recipe,
         budget: WriterBudget::new(writer_bytes(config)),
-        decision: Decision::StartFresh,
+        decision,
     };
-    opened.decision = decide_from(&mut opened, handle)?;
     opened.lanes = start_lanes(config, &opened)?;
     Ok(opened)
 }
 
-/// Looks at a table that is there before anything is written anywhere.
-fn check_existing(target: &DeltaSink, table: &Store, handle: &Handle, columns: &SchemaRef) -> Result<()> {
-    let Some(existing) = crate::table::DeltaTable::open(table, handle)? else { return Ok(()) };
-    let name = table.url().to_string();
-    match Alignment::of(columns, &existing.arrow_schema()?, &name)? {
-        Fit::Lacks(_) if target.merge_schema => Ok(()),
-        Fit::Fits(_) => Ok(()),
-        Fit::Lacks(_) => DeltaAppend::open(target, table, handle, columns).map(|_| ()),
+/// Refuses a table that the stream's columns do not fit, before anything is written anywhere.
+/// What the table demands is made part of the recipe.
+pub(super) fn check_columns(target: &DeltaSink, found: &Found, columns: &SchemaRef, recipe: &mut Recipe) -> Result<()> {
+    DeltaAppend::check_partitions(target, found.table.as_ref(), columns)?;
+    let Some(table) = &found.table else { return Ok(()) };
+    let name = table.store().url().to_string();
+    let there = table.arrow_schema()?;
+    match Alignment::of(columns, &there, &name)? {
+        Fit::Lacks(lacking) if !target.merge_schema => Err(delta::lacks(&name, &lacking, &there)),
+        Fit::Lacks(_) => Ok(()),
+        Fit::Fits(alignment) => {
+            recipe.demand(columns, &alignment);
+            Ok(())
+        }
     }
 }
 
-fn open_dead_letters(config: &StreamConfig, handle: &Handle) -> Result<Option<DeltaAppend>> {
+/// Where dead letters go.
+fn dead_letter_sink(config: &StreamConfig) -> Result<Option<(DeltaSink, Store)>> {
     let Some(target) = &config.dead_letter else { return Ok(None) };
     let store = Store::open(&target.url, &config.storage.0)?;
     let sink = DeltaSink {
@@ -273,7 +200,22 @@ fn open_dead_letters(config: &StreamConfig, handle: &Handle) -> Result<Option<De
         merge_schema: false,
         table_properties: target.table_properties.clone(),
     };
-    DeltaAppend::open(&sink, &store, handle, &dead_letter::schema()).context(|| "open deadLetter".into()).map(Some)
+    Ok(Some((sink, store)))
+}
+
+/// The lease of an earlier start, or a new one.
+pub(super) fn hold_lease(
+    config: &StreamConfig,
+    checkpoint: &Store,
+    around: &Surroundings,
+    held: &mut Option<Arc<Lease>>,
+) -> Result<Arc<Lease>> {
+    if let Some(lease) = held {
+        return Ok(Arc::clone(lease));
+    }
+    let lease = Arc::new(take_lease(config, checkpoint, around)?);
+    *held = Some(Arc::clone(&lease));
+    Ok(lease)
 }
 
 fn take_lease(config: &StreamConfig, checkpoint: &Store, around: &Surroundings) -> Result<Lease> {
@@ -298,66 +240,26 @@ fn take_lease(config: &StreamConfig, checkpoint: &Store, around: &Surroundings) 
     }
 }
 
-/// Reads the facts and decides.
-fn decide_from(opened: &mut Opened, handle: &Handle) -> Result<Decision> {
-    let entries = handle.block_on(opened.log.entries())?;
-    let newest_plan = match entries.plans.last() {
-        None => None,
-        Some(batch) => {
-            let planned = handle.block_on(opened.log.planned(*batch))?;
-            Some((*batch, planned.plan().end.clone()))
-        }
-    };
-    let newest_commit = entries.commits.last().copied();
-    if let Some(batch) = newest_commit {
-        handle.block_on(opened.log.committed(batch))?;
-    }
-    let (transaction, commit) = opened.sink.newest(&opened.query_id)?;
-    let end = match commit.filter(|commit| Some(commit.batch_id) == transaction) {
-        Some(commit) => delta::end_of(&commit)?,
-        None => None,
-    };
-    let dead_letters = match &mut opened.dead_letters {
-        None => None,
-        Some(sink) => match sink.newest(&opened.query_id)? {
-            (Some(batch), Some(commit)) => Some((batch, delta::definition_of(&commit))),
-            (Some(batch), None) => Some((batch, opened.recipe.definition.clone())),
-            (None, _) => None,
-        },
-    };
-    let forgets_transactions = opened.sink.forgets_transactions();
-    if forgets_transactions {
-        tracing::warn!("the table forgets transactions (delta.setTransactionRetentionDuration): after a longer stop than that, a batch that was committed and not logged would be written twice");
-    }
-    let facts = Facts {
-        newest_plan,
-        newest_commit,
-        table: TableFacts { transaction, end, forgets_transactions },
-        dead_letters,
-        definition: opened.recipe.definition.clone(),
-    };
-    let decision = decide(&facts);
-    tracing::debug!(?facts, ?decision, "decided what to do first");
-    if let (Some(newest), false) = (newest_commit, matches!(decision, Decision::Refuse(_))) {
-        handle.block_on(opened.log.collect_all(&entries, newest))?;
-    }
-    Ok(decision)
-}
-
 fn start_lanes(config: &StreamConfig, opened: &Opened) -> Result<Vec<Lane>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.lanes.unwrap_or(cores).clamp(1, LANES_MAX);
     let fetch = config
         .memory_limit
-        .map_or(LANE_FETCH_BYTES, |limit| (limit as usize / 4 / count).clamp(1024 * 1024, LANE_FETCH_BYTES));
+        .map_or(LANE_FETCH_BYTES, |limit| (limit as usize / 8 / count).clamp(1024 * 1024, LANE_FETCH_BYTES));
     (0..count)
         .map(|number| {
             let reader = opened.source.reader(fetch)?;
-            Lane::start(&config.name, number, reader, opened.recipe.decoder()?)
+            let mut decoder = opened.recipe.decoder()?;
+            if let Some(limit) = config.memory_limit {
+                decoder.limit_bytes(limit as usize / 32 / count);
+            }
+            Lane::start(&config.name, number, reader, decoder)
         })
         .collect()
 }
 
+/// Of a memory limit an eighth is for what is fetched and an eighth for what is encoded; columns grow by
+/// doubling, a batch is there twice while it is encoded, and the program itself needs the rest.
 fn writer_bytes(config: &StreamConfig) -> usize {
-    config.memory_limit.map_or(WRITER_BYTES, |limit| (limit as usize / 4).min(WRITER_BYTES))
+    config.memory_limit.map_or(WRITER_BYTES, |limit| (limit as usize / 8).min(WRITER_BYTES))
 }

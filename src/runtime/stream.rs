@@ -14,17 +14,18 @@ use uuid::Uuid;
 
 use super::attempt::{self, Written};
 use super::lane::Attempt;
+use super::letters;
+use super::look::{self, Seen};
 use super::start::{Opened, Surroundings};
 use super::trigger::{self, POLLING_DELAY};
-use crate::checkpoint::{Decision, Plan, Planned};
+use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
 use crate::failpoint;
-use crate::model::{Error, OffsetRange, Offsets, Result};
+use crate::model::{Error, Loss, OffsetRange, Offsets, Result};
 use crate::observe::progress::{Extra, SinkProgress};
 use crate::observe::{Progress, Reporter, SourceProgress};
-use crate::sink::{BatchCommit, DeadLetters, Landed};
-use crate::source::kafka::{MinOffsets, judge, limit, losses};
-use crate::source::{Latest, LostRange};
+use crate::sink::{BatchCommit, DeadLetters, Landed, delta};
+use crate::source::kafka::{MinOffsets, limit};
 use crate::table::OwnCommit;
 
 /// What survives a restart of the stream inside the process.
@@ -34,6 +35,9 @@ pub struct Memory {
     pub bound: Option<Offsets>,
     /// Micro-batches committed since the process started.
     pub committed: u64,
+    /// That we run the stream. Held between two starts, and never taken a second time: a process that
+    /// was replaced must not replace its successor.
+    pub lease: Option<Arc<Lease>>,
 }
 
 /// A running stream.
@@ -46,8 +50,13 @@ pub struct Stream<'a> {
     run_id: String,
     next_batch: i64,
     position: Offsets,
+    /// The settings of Spark that the newest plan carries; handed on to the next one.
+    conf: BTreeMap<String, String>,
     min_offsets: Option<MinOffsets>,
-    lost_in_planning: Vec<LostRange>,
+    /// The topics that were read up to `position`.
+    topic_ids: BTreeMap<String, String>,
+    /// Losses that were told of, and that no batch has recorded yet.
+    told: Vec<Loss>,
     last_trigger: Option<Instant>,
 }
 
@@ -99,8 +108,10 @@ impl<'a> Stream<'a> {
             run_id: Uuid::new_v4().to_string(),
             next_batch: 0,
             position: Offsets::default(),
+            conf: BTreeMap::new(),
             min_offsets,
-            lost_in_planning: Vec::new(),
+            topic_ids: BTreeMap::new(),
+            told: Vec::new(),
             last_trigger: None,
         }
     }
@@ -139,10 +150,6 @@ impl<'a> Stream<'a> {
         let log = self.opened.log.clone();
         let handle = &self.around.handle;
         match self.opened.decision.clone() {
-            Decision::Refuse(refusal) => {
-                let table = self.opened.sink.table().store().url().to_string();
-                Err(refusal.into_error(log.store().url().as_str(), &table))
-            }
             Decision::StartFresh => {
                 let initial = match handle.block_on(log.initial_offsets())? {
                     Some(initial) => initial,
@@ -151,6 +158,7 @@ impl<'a> Stream<'a> {
                         handle.block_on(log.fix_initial_offsets(&initial))?
                     }
                 };
+                failpoint!("initial.written");
                 self.position = initial;
                 Ok(false)
             }
@@ -161,17 +169,22 @@ impl<'a> Stream<'a> {
             }
             Decision::MendCommitLog(batch) => {
                 let planned = handle.block_on(log.planned(batch))?;
+                self.withdraw_dead_letters(&planned)?;
                 handle.block_on(log.put_commit(batch, planned.plan().watermark_ms))?;
                 tracing::info!(stream = self.config.name, batch, "the table held the batch, the commit log now says so");
                 self.stand_after(&planned);
                 Ok(false)
             }
-            Decision::Rerun { batch_id, replace_dead_letters } => {
+            Decision::Rerun(batch_id) => {
                 let planned = handle.block_on(log.planned(batch_id))?;
                 tracing::info!(stream = self.config.name, batch = batch_id, "running a planned batch again");
                 let mut clock = Clock::start();
                 let latest = planned.plan().end.clone();
-                self.complete(planned, &latest, replace_dead_letters, &mut clock)?;
+                let fail_on_data_loss = self.config.source.kafka.fail_on_data_loss;
+                let source = self.opened.source.as_ref();
+                let (planned, mut gone) = look::start_added(source, planned, fail_on_data_loss)?;
+                gone.extend(look::gone(source, &planned, fail_on_data_loss)?);
+                self.complete(planned, &latest, gone, &mut clock)?;
                 Ok(true)
             }
         }
@@ -180,34 +193,43 @@ impl<'a> Stream<'a> {
     fn stand_after(&mut self, planned: &Planned) {
         self.next_batch = planned.plan().batch_id + 1;
         self.position = planned.plan().end.clone();
+        self.conf = planned.plan().conf_of_spark();
+        self.topic_ids = planned.plan().topic_ids();
+        self.told.clear();
     }
 
     /// One firing of the trigger; whether there was a batch.
     fn trigger(&mut self, clock: &mut Clock) -> Result<bool> {
-        let latest = clock.time("latestOffset", || self.opened.source.latest(&self.position))?;
-        let lost = losses(&self.position, &latest);
-        judge(&lost, self.config.source.kafka.fail_on_data_loss)?;
-        for range in &lost {
-            tracing::warn!(stream = self.config.name, "{range}; going on, because failOnDataLoss is false");
+        let fail_on_data_loss = self.config.source.kafka.fail_on_data_loss;
+        let source = self.opened.source.as_ref();
+        let seen = clock.time("latestOffset", || look::look(source, &self.position, &self.topic_ids, fail_on_data_loss))?;
+        // Found again at every look until a batch has recorded it.
+        for loss in seen.lost.iter().filter(|loss| !self.told.contains(loss)) {
+            tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
         }
-        self.lost_in_planning.extend(lost);
-        let start = latest.start(&self.position);
-        let Some(end) = self.end_of_batch(&start, &latest) else { return Ok(false) };
-        self.still_owner()?;
-        let planned = clock.time("walCommit", || self.plan(start, end))?;
-        self.complete(planned, &latest.end, false, clock)?;
+        self.told.clone_from(&seen.lost);
+        let Some(end) = self.end_of_batch(&seen) else { return Ok(false) };
+        let reaches = seen.latest.end.clone();
+        let planned = clock.time("walCommit", || self.plan(seen, end))?;
+        self.complete(planned, &reaches, Vec::new(), clock)?;
         Ok(true)
     }
 
     /// How far the next batch reaches; `None` if there is nothing for it.
-    fn end_of_batch(&mut self, start: &Offsets, latest: &Latest) -> Option<Offsets> {
-        let reach = match self.config.trigger {
+    fn end_of_batch(&mut self, seen: &Seen) -> Option<Offsets> {
+        let (start, latest) = (&seen.start, &seen.latest);
+        let mut reach = match self.config.trigger {
             Trigger::AvailableNow => {
                 let bound = self.memory.bound.get_or_insert_with(|| latest.end.clone());
                 within(&latest.end, bound)
             }
             _ => latest.end.clone(),
         };
+        reach.0.retain(|partition, _| start.get(partition).is_some());
+        if seen.lost.iter().any(|loss| self.position.get(&loss.range.partition).is_some()) {
+            // A loss is recorded by a batch even if there is nothing else to write.
+            return Some(limit(start, &reach, self.batch_limit()));
+        }
         if !advances(start, &reach) {
             return None;
         }
@@ -217,23 +239,17 @@ impl<'a> Stream<'a> {
         {
             return None;
         }
-        let max = trigger::batch_limit(self.config.trigger, self.config.source.kafka.max_offsets_per_trigger);
-        Some(limit(start, &reach, max))
+        Some(limit(start, &reach, self.batch_limit()))
     }
 
-    /// Stops an owner that was replaced before it plans anything.
-    fn still_owner(&self) -> Result<()> {
-        if self.opened.lease.still_ours()? {
-            return Ok(());
-        }
-        Err(Error::fenced(format!("another process took over stream {}", self.config.name))
-            .hint("nothing is lost: the new owner goes on where this one stopped"))
+    fn batch_limit(&self) -> Option<u64> {
+        trigger::batch_limit(self.config.trigger, self.config.source.kafka.max_offsets_per_trigger)
     }
 
     /// Makes the plan durable, or adopts the one that a former owner made for the same batch.
-    fn plan(&mut self, start: Offsets, end: Offsets) -> Result<Planned> {
-        let new_starts = start.0.iter().filter(|(p, _)| self.position.get(p).is_none());
-        let plan = Plan {
+    fn plan(&mut self, seen: Seen, end: Offsets) -> Result<Planned> {
+        let new_starts = seen.start.0.iter().filter(|(p, offset)| self.position.get(p) != Some(**offset));
+        let mut plan = Plan {
             batch_id: self.next_batch,
             end,
             new_starts: Offsets(new_starts.map(|(p, offset)| (p.clone(), *offset)).collect()),
@@ -242,17 +258,33 @@ impl<'a> Stream<'a> {
             definition: self.opened.recipe.definition.clone(),
             isolation: self.config.source.kafka.isolation.as_str().to_owned(),
             writer: Uuid::new_v4().to_string(),
-            conf: BTreeMap::new(),
+            conf: self.conf.clone(),
         };
+        let mut topic_ids = std::mem::take(&mut self.topic_ids);
+        topic_ids.extend(seen.topic_ids);
+        topic_ids.retain(|name, _| plan.end.0.keys().any(|partition| *partition.topic == **name));
+        plan.note_topic_ids(&topic_ids);
+        plan.note_lost(&seen.lost);
+        let start = seen.start;
+        self.opened.lease.check(&self.config.name)?;
         failpoint!("plan.before");
         let put = self.around.handle.block_on(self.opened.log.put_plan(plan, start))?;
         failpoint!("plan.after");
+        // Asked again, now that the plan is durable: whoever replaced us before this moment has perhaps
+        // not seen it, and whoever does so later has. So of one batch only one plan is ever run, even
+        // where retention has made room for a second one.
+        self.opened.lease.check(&self.config.name)?;
         match put {
             Some(planned) => Ok(planned),
             None => {
-                self.still_owner()?;
                 tracing::warn!(stream = self.config.name, batch = self.next_batch, "adopting a plan that another process made");
-                self.around.handle.block_on(self.opened.log.planned(self.next_batch))
+                let planned = self.around.handle.block_on(self.opened.log.planned(self.next_batch))?;
+                if planned.plan().is_ours() {
+                    return Ok(planned);
+                }
+                // A start knows how to run a plan of Spark.
+                Err(Error::conflict(format!("Spark planned micro-batch {} of stream {} too", self.next_batch, self.config.name))
+                    .hint("run the query in one place only"))
             }
         }
     }
@@ -262,20 +294,31 @@ impl<'a> Stream<'a> {
         &mut self,
         planned: Planned,
         latest: &Offsets,
-        replace_dead_letters: bool,
+        gone: Vec<Loss>,
         clock: &mut Clock,
     ) -> Result<()> {
         let batch_id = planned.plan().batch_id;
         let watermark_ms = planned.plan().watermark_ms;
-        let mut written = clock.time("addBatch", || self.write(planned))?;
+        let mut written = clock.time("addBatch", || self.write(planned, &gone))?;
         failpoint!("files.after");
+        look::check_topics(self.opened.source.as_ref(), written.planned(), &gone)?;
+        // Safe without: this only spares a replaced owner the commits that it would lose.
+        self.opened.lease.check(&self.config.name)?;
         let commit = self.batch_commit(&written);
-        self.commit_dead_letters(&mut written, &commit, replace_dead_letters)?;
+        if !commit.letters_follow {
+            self.commit_dead_letters(&mut written, &commit)?;
+        }
         let files = written.take_files();
         failpoint!("sink.before");
         let landed = clock.time("addBatch", || self.opened.sink.commit(&commit, files))?;
         failpoint!("sink.after");
-        let version = self.judge_landing(landed, &commit)?;
+        let version = self.judge_landing(&landed, &commit)?;
+        if commit.letters_follow && ran_as(&landed, &commit) {
+            self.supersede_dead_letters(&mut written, &commit)?;
+        }
+        if written.planned().plan().definition != commit.definition {
+            self.withdraw_dead_letters(written.planned())?;
+        }
         clock.time("commitOffsets", || {
             self.around.handle.block_on(self.opened.log.put_commit(batch_id, watermark_ms))
         })?;
@@ -287,13 +330,14 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn write(&mut self, planned: Planned) -> Result<Written> {
+    fn write(&mut self, planned: Planned, gone: &[Loss]) -> Result<Written> {
         let id = Uuid::new_v4().to_string();
         let handle = &self.around.handle;
         let dead_letters = match &self.opened.dead_letters {
             None => None,
             Some(sink) => {
                 let of = DeadLetters {
+                    query_id: self.opened.query_id.clone(),
                     batch_id: planned.plan().batch_id,
                     attempt: id.clone(),
                     rejected_at_micros: planned.plan().timestamp_ms.saturating_mul(1000),
@@ -312,12 +356,12 @@ impl<'a> Stream<'a> {
         };
         let min_partitions = self.config.source.kafka.min_partitions;
         let patience = self.config.shutdown_timeout;
-        attempt::run(&self.opened.lanes, planned, attempt, min_partitions, &self.around.stop, patience)
+        let lost = planned.plan().lost().into_iter().chain(gone.iter().cloned()).collect();
+        attempt::run(&self.opened.lanes, planned, attempt, lost, min_partitions, &self.around.stop, patience)
     }
 
-    fn batch_commit(&mut self, written: &Written) -> BatchCommit {
-        let planning = std::mem::take(&mut self.lost_in_planning);
-        let lost = planning.iter().chain(written.lost()).map(|lost| lost.range.clone());
+    fn batch_commit(&self, written: &Written) -> BatchCommit {
+        let lost = written.lost().iter().map(|lost| lost.range.clone());
         BatchCommit {
             query_id: self.opened.query_id.clone(),
             batch_id: written.planned().plan().batch_id,
@@ -327,36 +371,65 @@ impl<'a> Stream<'a> {
             next_watermark_ms: written.planned().plan().watermark_ms,
             definition: self.opened.recipe.definition.clone(),
             lost: lost.collect::<Vec<OffsetRange>>(),
+            letters_follow: self.opened.dead_letters.is_some()
+                && written.planned().plan().definition != self.opened.recipe.definition,
         }
     }
 
     /// Before the sink's commit, so that no record is ever in neither table.
-    fn commit_dead_letters(&mut self, written: &mut Written, commit: &BatchCommit, replace: bool) -> Result<()> {
+    fn commit_dead_letters(&mut self, written: &mut Written, commit: &BatchCommit) -> Result<()> {
         let Some(sink) = &mut self.opened.dead_letters else { return Ok(()) };
         let files = written.take_letters();
-        if replace {
-            sink.replace(commit, files)?;
-        } else if !files.is_empty() {
+        if !files.is_empty() {
             failpoint!("letters.before");
             sink.commit(commit, files)?;
+            failpoint!("letters.after");
         }
+        Ok(())
+    }
+
+    /// After the sink's commit, where the batch was planned with another definition: a run with that
+    /// one may have committed dead letters already, or may yet. So ours take their place, and even if
+    /// there are none our transaction keeps theirs out.
+    fn supersede_dead_letters(&mut self, written: &mut Written, commit: &BatchCommit) -> Result<()> {
+        let Some(sink) = &mut self.opened.dead_letters else { return Ok(()) };
+        failpoint!("letters.before");
+        sink.supersede(commit, written.take_letters())?;
         failpoint!("letters.after");
         Ok(())
     }
 
+    /// After the sink's commit: letters of other runs of the batch, in tables that `deadLetter` named before.
+    fn withdraw_dead_letters(&mut self, planned: &Planned) -> Result<()> {
+        let query = self.opened.query_id.clone();
+        let (_, commit) = delta::newest(self.opened.sink.table(), &query)?;
+        let Some(commit) = commit.filter(|commit| commit.batch_id == planned.plan().batch_id) else { return Ok(()) };
+        let stands = delta::definition_of(&commit);
+        let checkpoint = self.opened.log.store().clone();
+        letters::withdraw(self.config, &checkpoint, &query, planned, &stands, &self.around.handle)
+    }
+
     /// Ours, or that of an owner who ran the same plan; anything else stops the stream.
-    fn judge_landing(&self, landed: Landed, ours: &BatchCommit) -> Result<Option<u64>> {
+    fn judge_landing(&self, landed: &Landed, ours: &BatchCommit) -> Result<Option<u64>> {
         let theirs = match landed {
-            Landed::Ours { version } => return Ok(Some(version)),
-            Landed::Theirs { commit: None } => return self.still_owner().map(|()| None),
+            Landed::Ours { version } => return Ok(Some(*version)),
+            Landed::Theirs { commit: None } => return self.opened.lease.check(&self.config.name).map(|()| None),
             Landed::Theirs { commit: Some(theirs) } => theirs,
         };
         let same_batch = theirs.batch_id == ours.batch_id;
-        if same_batch && same_offsets(&theirs, ours)? {
+        if same_batch && same_offsets(theirs, ours)? {
+            if delta::letters_follow(theirs) && !ran_as(landed, ours) {
+                // Dead letters of that run are still to come, and only its definition can make them.
+                self.opened.lease.check(&self.config.name)?;
+                return Err(Error::conflict(format!(
+                    "micro-batch {} of stream {} was committed by a run with another definition",
+                    ours.batch_id, self.config.name
+                )));
+            }
             tracing::warn!(stream = self.config.name, batch = ours.batch_id, "another process had committed the batch; its rows stand, ours are dropped");
             return Ok(Some(theirs.version));
         }
-        self.still_owner()?;
+        self.opened.lease.check(&self.config.name)?;
         Err(Error::corrupt(format!(
             "the table holds micro-batch {} of stream {} with other offsets than were planned here",
             theirs.batch_id, self.config.name
@@ -420,9 +493,17 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// Whether the batch that landed is a run with our definition.
+fn ran_as(landed: &Landed, ours: &BatchCommit) -> bool {
+    match landed {
+        Landed::Ours { .. } => true,
+        Landed::Theirs { commit } => commit.as_ref().is_none_or(|theirs| delta::definition_of(theirs) == ours.definition),
+    }
+}
+
 fn same_offsets(theirs: &OwnCommit, ours: &BatchCommit) -> Result<bool> {
     // A commit of Spark says none; its transaction is taken at its word, as Spark takes it.
-    Ok(crate::sink::delta::end_of(theirs)?.is_none_or(|end| end == ours.end))
+    Ok(delta::end_of(theirs)?.is_none_or(|end| end == ours.end))
 }
 
 /// The ends of `latest`, none beyond `bound`; partitions that the bound does not know stay out.

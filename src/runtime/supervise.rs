@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use super::recipe::Recipe;
 use super::start::{self, Surroundings};
 use super::stream::{Memory, Stream};
 use crate::config::{RestartPolicy, StreamConfig};
@@ -91,8 +92,12 @@ fn run_once(
     reporter: &Reporter,
     memory: &mut Memory,
 ) -> Result<()> {
-    let connect = || -> Result<Box<dyn Source>> { Ok(Box::new(KafkaSource::open(&config.source.kafka)?)) };
-    let opened = start::open(config, &connect, around)?;
+    let mut options = config.source.kafka.clone();
+    // A dead letter is the whole record. Records without headers cost nothing more.
+    options.include_headers |= config.dead_letter.is_some();
+    let connect = || -> Result<Box<dyn Source>> { Ok(Box::new(KafkaSource::open(&options)?)) };
+    let recipe = Recipe::of(config)?;
+    let opened = start::open(config, recipe, &connect, around, &mut memory.lease)?;
     crate::failpoint!("stream.opened");
     Stream::new(config, around, reporter, memory, opened).run()
 }

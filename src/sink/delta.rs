@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -25,6 +25,11 @@ pub struct DeltaAppend {
     upkeep: Option<JoinHandle<()>>,
 }
 
+/// The key in a commit's `alluvia` object that says of the dead letters that they come after it.
+const LETTERS_FOLLOW: &str = "deadLettersFollow";
+/// Runs of a batch with other definitions that one run may meet.
+const SUPERSEDED_MAX: u32 = 10;
+
 /// What a micro-batch's commit says beside its files.
 #[derive(Debug, Clone)]
 pub struct BatchCommit {
@@ -44,6 +49,9 @@ pub struct BatchCommit {
     pub definition: String,
     /// Offsets that were gone before they could be read (`failOnDataLoss: false`).
     pub lost: Vec<OffsetRange>,
+    /// Whether the batch was planned with another definition, so that its dead letters are brought in
+    /// line after this commit, which decides whose run of it stands.
+    pub letters_follow: bool,
 }
 
 /// What became of a commit.
@@ -62,11 +70,33 @@ pub enum Landed {
 }
 
 impl DeltaAppend {
-    /// Opens the stream's table, makes it if it is not there, and checks that the stream fits it.
+    /// Opens the stream's table, `found` if it is there already, makes it if it is not, and checks that
+    /// the stream fits it.
     ///
     /// # Errors
     /// `Config`, naming the column or key, if the stream can't be written to the table.
-    pub fn open(sink: &DeltaSink, store: &Store, handle: &Handle, stream: &SchemaRef) -> Result<DeltaAppend> {
+    pub fn open(
+        sink: &DeltaSink,
+        store: &Store,
+        found: Option<DeltaTable>,
+        handle: &Handle,
+        stream: &SchemaRef,
+    ) -> Result<DeltaAppend> {
+        Self::check_partitions(sink, found.as_ref(), stream)?;
+        let mut table = match found {
+            Some(table) => table,
+            None => DeltaTable::create(store, handle, stream, &sink.partition_by, &sink.table_properties)?,
+        };
+        Self::check_partitions(sink, Some(&table), stream)?;
+        let alignment = Self::align(&mut table, stream, sink.merge_schema)?;
+        Ok(DeltaAppend { table, alignment, upkeep: None })
+    }
+
+    /// Checks `partitionBy` against the stream's columns and, if it is there, the table.
+    ///
+    /// # Errors
+    /// `Config`, naming the column or both partitionings.
+    pub fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &SchemaRef) -> Result<()> {
         for column in &sink.partition_by {
             if stream.index_of(column).is_err() {
                 return Err(Error::config(format!("sink.partitionBy names {column}, which is no column of the stream"))
@@ -76,21 +106,17 @@ impl DeltaAppend {
         if sink.partition_by.len() >= stream.fields().len() {
             return Err(Error::config("sink.partitionBy names every column; a table needs one that is not partitioned by"));
         }
-        let mut table = match DeltaTable::open(store, handle)? {
-            Some(table) => table,
-            None => DeltaTable::create(store, handle, stream, &sink.partition_by, &sink.table_properties)?,
-        };
-        if !sink.partition_by.is_empty() && table.partition_columns() != sink.partition_by {
-            return Err(Error::config(format!(
-                "table {} is partitioned by [{}], sink.partitionBy says [{}]",
-                store.url(),
-                table.partition_columns().join(", "),
-                sink.partition_by.join(", ")
-            ))
-            .hint("leave sink.partitionBy out to write to the table as it is"));
+        let Some(table) = table else { return Ok(()) };
+        if sink.partition_by.is_empty() || table.partition_columns() == sink.partition_by {
+            return Ok(());
         }
-        let alignment = Self::align(&mut table, stream, sink.merge_schema)?;
-        Ok(DeltaAppend { table, alignment, upkeep: None })
+        Err(Error::config(format!(
+            "table {} is partitioned by [{}], sink.partitionBy says [{}]",
+            table.store().url(),
+            table.partition_columns().join(", "),
+            sink.partition_by.join(", ")
+        ))
+        .hint("leave sink.partitionBy out to write to the table as it is"))
     }
 
     fn align(table: &mut DeltaTable, stream: &SchemaRef, merge_schema: bool) -> Result<Alignment> {
@@ -104,15 +130,7 @@ impl DeltaAppend {
                     Fit::Lacks(_) => Err(Error::internal("the columns were added and are not there")),
                 }
             }
-            Fit::Lacks(columns) => {
-                let lacking: Vec<&str> = columns.iter().map(|c| c.name().as_str()).collect();
-                Err(Error::config(format!(
-                    "table {name} has no column {}; it has {}",
-                    lacking.join(", "),
-                    names(&table.arrow_schema()?)
-                ))
-                .hint("set sink.mergeSchema: true to add them, or change source.value.schema"))
-            }
+            Fit::Lacks(columns) => Err(lacks(&name, &columns, &table.arrow_schema()?)),
         }
     }
 
@@ -144,47 +162,35 @@ impl DeltaAppend {
         })
     }
 
-    /// The stream's transaction and, if the log still holds it, its newest commit.
-    ///
-    /// # Errors
-    /// As for [`DeltaTable::transaction`].
-    pub fn newest(&mut self, query_id: &str) -> Result<(Option<i64>, Option<OwnCommit>)> {
-        let transaction = self.table.transaction(query_id)?;
-        let commit = match transaction {
-            Some(_) => history::newest_commit_of(&self.table, query_id)?,
-            None => None,
-        };
-        Ok((transaction, commit))
-    }
-
-    /// Whether the table forgets transactions after a while.
-    pub fn forgets_transactions(&self) -> bool {
-        self.table.properties().contains_key("delta.setTransactionRetentionDuration")
-    }
-
     /// Commits a micro-batch: its files and the stream's transaction in one version.
     ///
     /// # Errors
     /// As for [`DeltaTable::append`].
     pub fn commit(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
-        let append = Append {
-            query_id: batch.query_id.clone(),
-            batch_id: batch.batch_id,
-            attempt: batch.attempt.clone(),
-            files,
-            replaces: Vec::new(),
-            checkpoint: batch.to_json(),
-        };
-        self.land(&append)
+        self.land(batch, files, None)
     }
 
-    /// Commits a micro-batch in the place of an earlier run of it, whose files leave the table in the
-    /// same version.
+    /// Commits a micro-batch, if need be in the place of runs of it that had another definition: their
+    /// files leave the table in the same version.
     ///
     /// # Errors
-    /// As for [`DeltaTable::append`]; `Corrupt` if the earlier run's commit is no longer in the log.
-    pub fn replace(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
-        let replaces = history::files_of_batch(&self.table, &batch.query_id, batch.batch_id)?;
+    /// As for [`DeltaTable::append`]; `Conflict` if others keep replacing it too.
+    pub fn supersede(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+        let mut replaces = None;
+        for _ in 0..SUPERSEDED_MAX {
+            match self.land(batch, files.clone(), replaces)? {
+                Landed::Theirs { commit: Some(other) }
+                    if other.batch_id == batch.batch_id && definition_of(&other) != batch.definition =>
+                {
+                    replaces = other.attempt().map(str::to_owned);
+                }
+                landed => return Ok(landed),
+            }
+        }
+        Err(Error::conflict(format!("other processes keep replacing micro-batch {} of table {}", batch.batch_id, self.table.store().url())))
+    }
+
+    fn land(&mut self, batch: &BatchCommit, files: Vec<AddedFile>, replaces: Option<String>) -> Result<Landed> {
         let append = Append {
             query_id: batch.query_id.clone(),
             batch_id: batch.batch_id,
@@ -193,11 +199,7 @@ impl DeltaAppend {
             replaces,
             checkpoint: batch.to_json(),
         };
-        self.land(&append)
-    }
-
-    fn land(&mut self, append: &Append) -> Result<Landed> {
-        Ok(match self.table.append(append)? {
+        Ok(match self.table.append(&append)? {
             Appended::Ours(version) => Landed::Ours { version },
             Appended::Theirs(commit) => Landed::Theirs { commit },
         })
@@ -236,6 +238,9 @@ impl BatchCommit {
         info.insert("endOffset".into(), object(&self.end));
         info.insert("nextBatchWatermarkMs".into(), self.next_watermark_ms.into());
         info.insert("definition".into(), self.definition.clone().into());
+        if self.letters_follow {
+            info.insert(LETTERS_FOLLOW.into(), true.into());
+        }
         if !self.lost.is_empty() {
             let ranges: Vec<Value> = self.lost.iter().map(lost_json).collect();
             info.insert("lostRanges".into(), Value::Array(ranges));
@@ -251,6 +256,31 @@ fn lost_json(range: &OffsetRange) -> Value {
         "from": range.from,
         "upto": range.upto,
     })
+}
+
+/// The error of table `name`, which has the columns `there`, that lacks some of the stream's.
+pub fn lacks(name: &str, lacking: &[Field], there: &SchemaRef) -> Error {
+    let lacking: Vec<&str> = lacking.iter().map(|column| column.name().as_str()).collect();
+    Error::config(format!("table {name} has no column {}; it has {}", lacking.join(", "), names(there)))
+        .hint("set sink.mergeSchema: true to add them, or change source.value.schema")
+}
+
+/// The stream's transaction in a table and, if the log still holds it, its newest commit.
+///
+/// # Errors
+/// As for [`DeltaTable::transaction`].
+pub fn newest(table: &mut DeltaTable, query_id: &str) -> Result<(Option<i64>, Option<OwnCommit>)> {
+    let transaction = table.transaction(query_id)?;
+    let commit = match transaction {
+        Some(_) => history::newest_commit_of(table, query_id)?,
+        None => None,
+    };
+    Ok((transaction, commit))
+}
+
+/// Whether the table forgets transactions after a while.
+pub fn forgets_transactions(table: &DeltaTable) -> bool {
+    table.properties().contains_key("delta.setTransactionRetentionDuration")
 }
 
 /// The end offsets that a commit of this stream says; `None` for one of Spark.
@@ -274,6 +304,11 @@ fn offsets_of(commit: &OwnCommit, key: &str) -> Result<Option<Offsets>> {
     Offsets::from_json(&value.to_string()).map(Some).map_err(|e| {
         Error::corrupt(format!("commit {} of the table says unreadable offsets", commit.version)).source(e)
     })
+}
+
+/// Whether the dead letters of a commit's batch come after it.
+pub fn letters_follow(commit: &OwnCommit) -> bool {
+    commit.checkpoint.as_ref().is_some_and(|info| info.get(LETTERS_FOLLOW).is_some_and(|said| *said == true))
 }
 
 /// The definition that the batch of a commit ran with.

@@ -4,8 +4,10 @@
 //! live in the checkpoint; a source keeps none. Pure functions between [`Source`] and [`Reader`]
 //! decide how much goes into a micro-batch and what is lost ([`kafka::limit`], [`kafka::losses`]).
 
+pub mod dead_letters;
 pub mod kafka;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use crate::model::{OffsetRange, Offsets, Record, Result};
@@ -28,6 +30,13 @@ pub trait Source: Send {
     /// # Errors
     /// As for [`Source::initial_offsets`].
     fn latest(&self, known: &Offsets) -> Result<Latest>;
+
+    /// The ids of the topics read, by name, as of the last look or asked for `now`; a topic that was
+    /// deleted and made anew has another one. Empty where the service gives none, or not in time.
+    fn topic_ids(&self, now: bool) -> BTreeMap<String, String> {
+        let _ = now;
+        BTreeMap::new()
+    }
 
     /// A reader for one lane that may hold `memory_bytes` of what it fetched.
     ///

@@ -118,7 +118,8 @@ pub struct Faults {
     rules: Vec<Rule>,
     seed: u64,
     calls: [AtomicU64; OPERATIONS.len()],
-    bytes: AtomicU64,
+    /// Written, by operation.
+    bytes: [AtomicU64; OPERATIONS.len()],
 }
 
 impl Faults {
@@ -129,7 +130,7 @@ impl Faults {
     pub fn parse(text: &str, seed: u64) -> Result<Faults, String> {
         let entries = text.split(';').map(str::trim).filter(|entry| !entry.is_empty());
         let rules = entries.map(Rule::parse).collect::<Result<Vec<_>, _>>()?;
-        Ok(Faults { rules, seed, calls: Default::default(), bytes: AtomicU64::new(0) })
+        Ok(Faults { rules, seed, calls: Default::default(), bytes: Default::default() })
     }
 
     /// The rules of the environment, shared by all stores of the process; `None` without any.
@@ -148,7 +149,7 @@ impl Faults {
     /// Counts a call and says what is to become of it.
     fn meet(&self, operation: Operation, path: &str, bytes: usize) -> Met {
         self.calls[operation as usize].fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.bytes[operation as usize].fetch_add(bytes as u64, Ordering::Relaxed);
         let mut met = Met { action: None, traced: false };
         for (number, rule) in self.rules.iter().enumerate() {
             if rule.operation != operation || !rule.covers(path) {
@@ -172,11 +173,10 @@ impl Faults {
     }
 
     fn tell_counts(&self, operation: Operation, path: &str) {
-        let counts = OPERATIONS.iter().zip(&self.calls);
-        let counts: Vec<String> =
-            counts.map(|((name, _), count)| format!("\"{name}\":{}", count.load(Ordering::Relaxed))).collect();
-        let counts = format!("{},\"bytes\":{}", counts.join(","), self.bytes.load(Ordering::Relaxed));
-        tell("store-counts", operation, path, &counts);
+        let told = |name: &str, count: &AtomicU64| format!("\"{name}\":{}", count.load(Ordering::Relaxed));
+        let calls = OPERATIONS.iter().zip(&self.calls).map(|((name, _), count)| told(name, count));
+        let bytes = OPERATIONS.iter().zip(&self.bytes).map(|((name, _), count)| told(&format!("{name}Bytes"), count));
+        tell("store-counts", operation, path, &calls.chain(bytes).collect::<Vec<_>>().join(","));
     }
 }
 

@@ -23,6 +23,14 @@ use object_store::{
     PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
+/// A step that was done, for the test of their order; nothing at all elsewhere.
+macro_rules! step {
+    ($what:literal, $path:expr) => {
+        #[cfg(test)]
+        tests::STEPS.lock().unwrap().push(($what, ($path).to_path_buf()));
+    };
+}
+
 /// The local file system with durable, atomic writes.
 #[derive(Debug)]
 pub struct DurableLocal {
@@ -69,13 +77,19 @@ impl Staged {
     /// Flushes the data, puts the file in its place, flushes the folder.
     fn publish(&self, replace: bool) -> io::Result<()> {
         self.file.sync_all()?;
+        step!("flush file", self.place);
+        crate::failpoint!("disk.written");
         if replace {
             fs::rename(&self.staged, &self.place)?;
         } else {
             fs::hard_link(&self.staged, &self.place)?;
+            crate::failpoint!("disk.placed");
             fs::remove_file(&self.staged)?;
         }
-        flush_folder(self.place.parent().unwrap_or(FsPath::new("/")))
+        step!("put in place", self.place);
+        flush_folder(self.place.parent().unwrap_or(FsPath::new("/")))?;
+        crate::failpoint!("disk.after");
+        Ok(())
     }
 
     fn discard(&self) {
@@ -85,7 +99,7 @@ impl Staged {
 }
 
 /// Makes a folder and its missing parents; each new name is flushed into its own parent.
-fn make_folders(folder: &FsPath) -> io::Result<()> {
+pub(crate) fn make_folders(folder: &FsPath) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -93,12 +107,17 @@ fn make_folders(folder: &FsPath) -> io::Result<()> {
     make_folders(parent)?;
     match fs::create_dir(folder) {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => flush_folder(parent),
+        _ => {
+            step!("make folder", folder);
+            flush_folder(parent)
+        }
     }
 }
 
 fn flush_folder(folder: &FsPath) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()?;
+    step!("flush folder", folder);
+    Ok(())
 }
 
 fn store_error(error: io::Error, place: &FsPath) -> Error {
@@ -226,9 +245,42 @@ impl MultipartUpload for Upload {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use object_store::{ObjectStoreExt, WriteMultipart};
 
     use super::*;
+
+    /// What was done on the disk, by all tests of the binary at once.
+    pub(super) static STEPS: Mutex<Vec<(&str, PathBuf)>> = Mutex::new(Vec::new());
+
+    /// The steps below `folder`, with paths from there on.
+    fn steps_in(folder: &FsPath) -> Vec<String> {
+        let steps = STEPS.lock().unwrap();
+        let below = steps.iter().filter_map(|(what, path)| Some((what, path.strip_prefix(folder).ok()?)));
+        below.map(|(what, path)| format!("{what} /{}", path.display())).collect()
+    }
+
+    #[tokio::test]
+    async fn data_is_flushed_before_it_has_its_name_and_its_folder_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = DurableLocal::new();
+        let at = |name: &str| Path::from_absolute_path(folder.path().join(name)).unwrap();
+        store.put_opts(&at("a/b/one"), "1".into(), PutMode::Create.into()).await.unwrap();
+        let made = ["make folder /a", "flush folder /", "make folder /a/b", "flush folder /a"];
+        let put = |name| [format!("flush file /a/b/{name}"), format!("put in place /a/b/{name}"), "flush folder /a/b".into()];
+        let mut expected: Vec<String> = made.map(String::from).into();
+        expected.extend(put("one"));
+        assert_eq!(steps_in(folder.path()), expected);
+        store.put(&at("a/b/one"), "2".into()).await.unwrap();
+        expected.extend(put("one"));
+        let mut upload = store.put_multipart(&at("a/b/two")).await.unwrap();
+        upload.put_part("rows".into()).await.unwrap();
+        assert_eq!(steps_in(folder.path()), expected, "an upload that is not complete has no name");
+        upload.complete().await.unwrap();
+        expected.extend(put("two"));
+        assert_eq!(steps_in(folder.path()), expected);
+    }
 
     #[tokio::test]
     async fn a_file_in_parts_is_whole_in_its_place_and_only_then_listed() {

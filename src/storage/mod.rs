@@ -160,6 +160,38 @@ impl Store {
         Ok(listed.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
     }
 
+    /// The paths of all objects under the folder, from it, in order; none if there is no such folder.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the folder.
+    pub async fn all_paths(&self) -> Result<Vec<String>> {
+        let listed: Result<Vec<_>, _> = self.root.list(Some(&self.prefix)).try_collect().await;
+        let objects = match listed {
+            Ok(objects) => objects,
+            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(e) => return Err(error(e, "list", &self.url, "")),
+        };
+        let relative = |location: &Path| {
+            let parts: Vec<String> = location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+            Some(parts.join("/"))
+        };
+        let mut paths: Vec<String> = objects.iter().filter_map(|object| relative(&object.location)).collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// When an object was written; `None` if it is not there.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the object.
+    pub async fn written_at(&self, relative: &str) -> Result<Option<chrono::DateTime<chrono::Utc>>> {
+        match self.root.head(&self.path(relative)).await {
+            Ok(meta) => Ok(Some(meta.last_modified)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(error(e, "look at", &self.url, relative)),
+        }
+    }
+
     /// Whether no object at all lies under the folder.
     ///
     /// # Errors

@@ -37,9 +37,9 @@ pub struct Append {
     pub attempt: String,
     /// The files, all of this attempt.
     pub files: Vec<AddedFile>,
-    /// Paths of files, as the log names them, that leave the table in the same version; empty for an
-    /// append. They are those of an earlier run of the same batch.
-    pub replaces: Vec<String>,
+    /// The attempt whose commit of the same batch this one replaces: its files leave the table in the
+    /// same version. `None` for an append.
+    pub replaces: Option<String>,
     /// What the checkpoint needs to be mended from this commit; stands under `alluvia` in commitInfo.
     pub checkpoint: Map<String, Value>,
 }
@@ -60,6 +60,10 @@ pub struct OwnCommit {
     pub version: u64,
     /// The micro-batch it holds.
     pub batch_id: i64,
+    /// When it was made, in ms since the Unix epoch; 0 if it does not say.
+    pub timestamp_ms: i64,
+    /// How many files it added.
+    pub files: usize,
     /// The `alluvia` object of its commitInfo; absent from commits of Spark.
     pub checkpoint: Option<Map<String, Value>>,
 }
@@ -109,29 +113,50 @@ impl DeltaTable {
             return Ok(None);
         }
         let found = history::newest_commit_of(self, &append.query_id)?;
-        if there == append.batch_id
-            && !append.replaces.is_empty()
-            && found.as_ref().is_some_and(|own| own.attempt() != Some(append.attempt.as_str()))
-        {
+        let replaced = append.replaces.as_deref();
+        if replaced.is_some() && found.as_ref().and_then(OwnCommit::attempt) == replaced {
             return Ok(None);
         }
         Ok(Some(match found {
-            Some(own) if own.attempt() == Some(append.attempt.as_str()) => Appended::Ours(own.version),
+            Some(own) if own.attempt() == Some(append.attempt.as_str()) => {
+                self.check_whole(&own, append)?;
+                Appended::Ours(own.version)
+            }
             other => Appended::Theirs(other),
         }))
+    }
+
+    /// Our commit whose answer was lost must be there with all its files: a store that leaves half of a
+    /// write behind is no store for a table.
+    fn check_whole(&self, own: &OwnCommit, append: &Append) -> Result<()> {
+        if own.files == append.files.len() {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "{}{} was cut off: it names {} of {} files",
+            self.store.url(),
+            history::commit_name(own.version),
+            own.files,
+            append.files.len()
+        ))
+        .hint("delete that file if no reader has seen it, and start the stream again"))
     }
 
     /// One commit against the current snapshot: the version if it landed, `None` if the version was
     /// taken.
     fn try_append(&mut self, append: &Append) -> Result<Option<u64>> {
         let failed = |e, table: &DeltaTable| kernel_error(e, "commit to the log", &table.store);
+        let replaced = match &append.replaces {
+            None => Vec::new(),
+            Some(_) => history::files_of_batch(self, &append.query_id, append.batch_id)?,
+        };
         let writer = CommitWriter {
             parameters: json!({
                 "outputMode": "Append",
                 "queryId": append.query_id,
                 "epochId": append.batch_id.to_string(),
             }),
-            metrics: metrics(append),
+            metrics: metrics(append, replaced.len()),
             extra: extra(self.version(), append),
             lowest_protocol: false,
         };
@@ -141,10 +166,10 @@ impl DeltaTable {
             .with_operation("STREAMING UPDATE".to_owned())
             .with_engine_info(ENGINE_INFO)
             .with_transaction_id(append.query_id.clone(), append.batch_id);
-        if append.replaces.is_empty() && !append.files.is_empty() {
+        if append.replaces.is_none() && !append.files.is_empty() {
             transaction = transaction.with_blind_append();
         }
-        for leaving in self.named_files(&append.replaces)? {
+        for leaving in self.named_files(&replaced)? {
             transaction.remove_files(leaving);
         }
         for file in &append.files {
@@ -240,12 +265,12 @@ fn pause(attempt: u32) -> Duration {
 }
 
 /// Spark's metrics of a streaming append; all values are strings, as its history reader demands.
-fn metrics(append: &Append) -> Value {
+fn metrics(append: &Append, removed: usize) -> Value {
     let files = &append.files;
     let rows: u64 = files.iter().map(|f| f.rows).sum();
     let bytes: u64 = files.iter().map(|f| f.size_bytes).sum();
     json!({
-        "numRemovedFiles": append.replaces.len().to_string(),
+        "numRemovedFiles": removed.to_string(),
         "numOutputRows": rows.to_string(),
         "numOutputBytes": bytes.to_string(),
         "numAddedFiles": files.len().to_string(),

@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 
 use super::commit::{CommitWriter, ENGINE_INFO};
 use super::{DeltaTable, engine, kernel_error};
-use crate::model::{Error, Result};
+use crate::model::{Error, Kind, Result};
 use crate::storage::Store;
+use crate::storage::local::make_folders;
 
 impl DeltaTable {
     /// Creates the table, or opens it if another writer made it meanwhile.
@@ -32,6 +33,14 @@ impl DeltaTable {
         partition_by: &[String],
         properties: &BTreeMap<String, String>,
     ) -> Result<DeltaTable> {
+        if let Ok(folder) = store.url().to_file_path() {
+            // The kernel resolves a local folder before it writes the first file into it.
+            make_folders(&folder).map_err(|e| {
+                Error::config(format!("cannot make the folder of table {}", store.url()))
+                    .source(e)
+                    .hint("the user of this process needs the right to write there")
+            })?;
+        }
         let engine = engine(store, handle);
         let columns = StructType::try_from_arrow(schema).map_err(|e| {
             Error::config(format!("table {} cannot have this schema", store.url())).source(e)
@@ -49,18 +58,26 @@ impl DeltaTable {
             "properties": json!(properties).to_string(),
         });
         let writer = CommitWriter { parameters, metrics: json!({}), extra: Map::new(), lowest_protocol: true };
-        let refused = |e| Error::config(format!("cannot create table {}", store.url())).source(e);
+        let refused = |e| match kernel_error(e, "prepare version 0", store) {
+            error if error.kind() == Kind::Internal => {
+                Error::config(format!("cannot create table {}", store.url())).source(error)
+            }
+            error => error,
+        };
+        let mut failure = None;
         match builder.build(engine.as_ref(), Box::new(writer)) {
             // Whatever became of the commit, storage tells: ours, or that of one who was faster.
             Ok(transaction) => match transaction.commit(engine.as_ref()) {
                 Ok(_) => {}
-                Err(e) => tracing::debug!(error = %e, "creating the table ended in an unknown state"),
+                Err(e) => failure = Some(kernel_error(e, "write version 0", store)),
             },
             Err(e) if names_an_existing_table(&e) => {}
             Err(e) => return Err(refused(e)),
         }
-        DeltaTable::open(store, handle)?.ok_or_else(|| {
-            Error::unavailable(format!("table {} is not there after it was created", store.url()))
+        DeltaTable::open(store, handle)?.ok_or_else(|| match failure {
+            Some(error) => error,
+            None => Error::config(format!("table {} cannot be created: its _delta_log holds files, but no version of a table", store.url()))
+                .hint("empty the folder, or choose another path"),
         })
     }
 

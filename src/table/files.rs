@@ -2,9 +2,10 @@
 //!
 //! A [`FileWriter`] belongs to one lane and one attempt: every file name carries the attempt's id and
 //! nothing is ever overwritten. One file is open per partition value; a file is closed at its target
-//! size. Finished row groups leave memory at once, as parts of an upload. What is still encoded in
-//! memory counts against one [`WriterBudget`] that all lanes share: a lane that finds it exceeded
-//! flushes its own largest row group. A file is not part of the table before a commit names it.
+//! size. Finished row groups leave memory at once, as parts of an upload. Rows of many partition values
+//! wait uncoded until a file has enough of them to be worth an encoder. What is still in memory counts
+//! against one [`WriterBudget`] that all lanes share: a lane that finds it exceeded writes its own largest
+//! file's rows out. A file is not part of the table before a commit names it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,11 +28,12 @@ use delta_kernel_engine::build_add_file_metadata;
 use delta_kernel_engine::parquet::DataFileMetadata;
 use delta_kernel_engine::stats::FileStatsAccumulator;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, WriteMultipart};
+use object_store::{MultipartUpload, ObjectStoreExt, PutMode};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use url::Url;
 
 use crate::model::{Error, Result};
@@ -44,7 +46,9 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one file on their way at once.
 const PARTS_IN_FLIGHT: usize = 2;
 /// Files of one lane open at once; beyond it the one with the fewest rows is closed.
-const OPEN_FILES_MAX: usize = 128;
+const OPEN_FILES_MAX: usize = 1024;
+/// Bytes of rows that wait for their partition's encoder, per file.
+const WAITING_BYTES_MAX: usize = 1024 * 1024;
 
 /// A file that a commit can name.
 #[derive(Debug, Clone)]
@@ -68,6 +72,11 @@ impl WriterBudget {
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
         Arc::new(WriterBudget { limit_bytes, used_bytes: AtomicUsize::new(0) })
+    }
+
+    /// What all writers together may hold.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
     }
 
     fn change(&self, before: usize, after: usize) {
@@ -197,7 +206,7 @@ impl FileWriter {
         while self.settings.budget.exceeded() {
             let largest = self.open.values_mut().max_by_key(|file| file.in_memory);
             match largest {
-                Some(file) if file.in_memory > 0 => file.flush_row_group(&self.settings)?,
+                Some(file) if file.in_memory > 0 => file.write_out(&self.settings)?,
                 _ => return Ok(()),
             }
         }
@@ -221,7 +230,10 @@ struct OpenFile {
     path: Path,
     encoder: ArrowWriter<Vec<u8>>,
     statistics: FileStatsAccumulator,
-    upload: Option<WriteMultipart>,
+    /// Rows that are not encoded yet.
+    waiting: Vec<RecordBatch>,
+    waiting_bytes: usize,
+    upload: Option<Parts>,
     uploaded_bytes: usize,
     in_memory: usize,
     rows: u64,
@@ -273,6 +285,8 @@ impl OpenFile {
             path,
             encoder,
             statistics,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
             upload: None,
             uploaded_bytes: 0,
             in_memory: 0,
@@ -289,10 +303,23 @@ impl OpenFile {
         self.statistics
             .merge(&physical)
             .map_err(|e| super::kernel_error(e, "collect statistics", &settings.store))?;
-        self.encoder.write(&physical).map_err(|e| Error::internal("encode rows as Parquet").source(e))?;
         self.rows += rows.num_rows() as u64;
+        self.waiting_bytes += physical.get_array_memory_size();
+        self.waiting.push(physical);
+        if settings.partition_columns.is_empty() || self.waiting_bytes >= WAITING_BYTES_MAX {
+            self.encode()?;
+        }
         self.account(settings);
-        self.hand_over(settings, PART_BYTES)
+        self.hand_over(settings, PART_BYTES, PARTS_IN_FLIGHT)
+    }
+
+    /// Encodes the rows that wait.
+    fn encode(&mut self) -> Result<()> {
+        for rows in self.waiting.drain(..) {
+            self.encoder.write(&rows).map_err(|e| Error::internal("encode rows as Parquet").source(e))?;
+        }
+        self.waiting_bytes = 0;
+        Ok(())
     }
 
     /// Bytes of the file so far, as far as known.
@@ -301,20 +328,24 @@ impl OpenFile {
     }
 
     fn account(&mut self, settings: &WriterSettings) {
-        let now = self.encoder.in_progress_size() + self.encoder.inner().len();
+        let encoded = self.encoder.memory_size() + self.encoder.inner().len();
+        let now = self.waiting_bytes + encoded;
         settings.budget.change(self.in_memory, now);
         self.in_memory = now;
     }
 
-    fn flush_row_group(&mut self, settings: &WriterSettings) -> Result<()> {
+    /// Frees the file's memory: its rows become a row group, and that is waited for until it is stored.
+    fn write_out(&mut self, settings: &WriterSettings) -> Result<()> {
+        self.encode()?;
         self.encoder.flush().map_err(|e| Error::internal("encode a row group").source(e))?;
-        self.hand_over(settings, 1)?;
+        self.hand_over(settings, 1, 0)?;
         self.account(settings);
         Ok(())
     }
 
-    /// Uploads what the encoder has finished, once it is `from_bytes` long.
-    fn hand_over(&mut self, settings: &WriterSettings, from_bytes: usize) -> Result<()> {
+    /// Uploads what the encoder has finished, once it is `from_bytes` long, and waits until at most
+    /// `in_flight` parts are on their way.
+    fn hand_over(&mut self, settings: &WriterSettings, from_bytes: usize, in_flight: usize) -> Result<()> {
         if self.encoder.inner().len() < from_bytes {
             return Ok(());
         }
@@ -328,14 +359,14 @@ impl OpenFile {
                 .handle
                 .block_on(settings.store.root().put_multipart(&self.path))
                 .map_err(failed)?;
-            self.upload = Some(WriteMultipart::new_with_chunk_size(upload, PART_BYTES));
+            self.upload = Some(Parts { upload, sent: JoinSet::new() });
         }
         let upload = self.upload.as_mut().expect("the upload was started above");
-        upload.put(finished);
-        settings.handle.block_on(upload.wait_for_capacity(PARTS_IN_FLIGHT)).map_err(failed)
+        settings.handle.block_on(upload.send(finished, in_flight)).map_err(failed)
     }
 
     fn close(mut self, settings: &WriterSettings) -> Result<AddedFile> {
+        self.encode()?;
         self.encoder.finish().map_err(|e| Error::internal("finish a Parquet file").source(e))?;
         let tail = Bytes::from(std::mem::take(self.encoder.inner_mut()));
         settings.budget.change(self.in_memory, 0);
@@ -347,16 +378,14 @@ impl OpenFile {
                 let put = settings.store.root().put_opts(&self.path, payload, PutMode::Create.into());
                 settings.handle.block_on(put).map(|_| ())
             }
-            Some(mut upload) => {
-                upload.put(tail);
-                settings.handle.block_on(upload.finish()).map(|_| ())
-            }
+            Some(upload) => settings.handle.block_on(upload.finish(tail)),
         };
         match written {
             // The name is ours alone: a file found there is the one that a lost answer wrote.
             Ok(()) | Err(object_store::Error::AlreadyExists { .. }) => {}
             Err(e) => return Err(storage::error(e, "write", &self.url, "")),
         }
+        crate::failpoint!("files.some");
         self.describe(settings, size_bytes as u64)
     }
 
@@ -372,6 +401,37 @@ impl OpenFile {
             .and_then(|data| data.try_into_record_batch())
             .map_err(failed)?;
         Ok(AddedFile { action, rows: self.rows, size_bytes })
+    }
+}
+
+/// An upload in parts, each as large as it comes. The parts on their way are bounded by the caller.
+struct Parts {
+    upload: Box<dyn MultipartUpload>,
+    sent: JoinSet<object_store::Result<()>>,
+}
+
+impl Parts {
+    async fn send(&mut self, part: Bytes, in_flight: usize) -> object_store::Result<()> {
+        self.sent.spawn(self.upload.put_part(part.into()));
+        while self.sent.len() > in_flight
+            && let Some(stored) = self.sent.join_next().await
+        {
+            stored??;
+        }
+        Ok(())
+    }
+
+    /// Ends the upload with its last part; given up as a whole if anything of it failed.
+    async fn finish(mut self, last: Bytes) -> object_store::Result<()> {
+        let stored = match self.send(last, 0).await {
+            Ok(()) => self.upload.complete().await.map(|_| ()),
+            Err(e) => Err(e),
+        };
+        if stored.is_err() {
+            // What is left of it is no file; the attempt fails with the first error.
+            let _ = self.upload.abort().await;
+        }
+        stored
     }
 }
 

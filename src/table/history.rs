@@ -2,12 +2,18 @@
 //!
 //! Commits are parsed leniently, as the protocol demands: unknown actions and fields are ignored.
 
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
 use super::{DeltaTable, OwnCommit};
 use crate::model::{Error, Result};
 use crate::storage::Store;
+
+/// How many commits are asked for at a time where a whole log is read.
+const AT_A_TIME: usize = 32;
 
 /// The newest commit whose `txn` is that of `query_id`, read from the current version backwards; `None`
 /// if the log no longer holds it.
@@ -34,6 +40,33 @@ pub fn newest_commit_in(store: &Store, handle: &Handle, from: u64, query_id: &st
     }
 }
 
+/// The newest commit of every query that Alluvia has run on the table and that the log still holds, by
+/// query id. Reads the whole log.
+///
+/// # Errors
+/// As for [`newest_commit_of`].
+pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>> {
+    table.handle.block_on(async {
+        let names = table.store.names("_delta_log").await?;
+        // Cleanup leaves gaps, so the names decide, not the numbers.
+        let mut versions: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        versions.sort_unstable();
+        let mut newest = BTreeMap::new();
+        let mut commits = stream::iter(versions.into_iter().rev())
+            .map(|version| async move { Ok((version, read_commit(&table.store, version).await?)) })
+            .buffered(AT_A_TIME);
+        while let Some((version, lines)) = commits.try_next().await? {
+            let lines = lines.unwrap_or_default();
+            let info = lines.iter().find_map(|action| action["commitInfo"].get("alluvia"));
+            let Some(query_id) = info.and_then(|info| info["queryId"].as_str()) else { continue };
+            if let Some(own) = own_commit(version, &lines, query_id) {
+                newest.entry(query_id.to_owned()).or_insert(own);
+            }
+        }
+        Ok(newest)
+    })
+}
+
 /// The paths of the files that batch `batch_id` of `query_id` added, as the log names them.
 ///
 /// # Errors
@@ -52,8 +85,12 @@ pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Resu
 
 /// The actions of one commit, a JSON value each; `None` if its file is gone.
 fn commit_lines(store: &Store, handle: &Handle, version: u64) -> Result<Option<Vec<Value>>> {
+    handle.block_on(read_commit(store, version))
+}
+
+async fn read_commit(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
     let name = commit_name(version);
-    let Some(bytes) = handle.block_on(store.get(&name))? else { return Ok(None) };
+    let Some(bytes) = store.get(&name).await? else { return Ok(None) };
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let parsed: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
     parsed.map(Some).map_err(|e| {
@@ -73,5 +110,7 @@ fn own_commit(version: u64, lines: &[Value], query_id: &str) -> Option<OwnCommit
         .find_map(|txn| txn["version"].as_i64())?;
     let info = lines.iter().find_map(|action| action.get("commitInfo"));
     let checkpoint = info.and_then(|info| info.get("alluvia")).and_then(Value::as_object).cloned();
-    Some(OwnCommit { version, batch_id, checkpoint })
+    let timestamp_ms = info.and_then(|info| info["timestamp"].as_i64()).unwrap_or_default();
+    let files = lines.iter().filter(|action| action.get("add").is_some()).count();
+    Some(OwnCommit { version, batch_id, timestamp_ms, files, checkpoint })
 }

@@ -71,9 +71,11 @@ impl Upkeep {
     /// # Errors
     /// `Unavailable` or `Corrupt`; the stream goes on without, and the next interval tries again.
     pub fn run(&self) -> Result<()> {
+        crate::failpoint!("upkeep.before");
         self.snapshot
             .checkpoint(self.engine.as_ref(), None)
             .map_err(|e| kernel_error(e, "write a checkpoint", &self.store))?;
+        crate::failpoint!("upkeep.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
         let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
         if enabled { self.delete_expired(retention) } else { Ok(()) }

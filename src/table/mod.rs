@@ -228,5 +228,11 @@ fn kind_underneath(error: &delta_kernel::Error) -> Kind {
         }
         cause = inner.source();
     }
-    Kind::Internal
+    match error {
+        // What was read is there, but no JSON or Parquet.
+        delta_kernel::Error::Arrow(delta_kernel::arrow::error::ArrowError::JsonError(_)) | delta_kernel::Error::Parquet(_) => {
+            Kind::Corrupt
+        }
+        _ => Kind::Internal,
+    }
 }

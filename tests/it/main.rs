@@ -1,6 +1,30 @@
 //! The one integration test binary: the real program, a real broker, readers no one here wrote.
 
+mod checkpoint_commands;
+#[cfg(feature = "failpoints")]
+mod crash;
+mod check_command;
+mod dead_letters;
+mod demo;
 mod ingest;
+mod kafka_faults;
 mod kafka_source;
+mod layers;
+mod limits;
+mod options;
+mod oracle_json;
+mod json_options;
+mod owners;
 mod refusals;
+mod resume_model;
+#[allow(dead_code, unused_imports)]
 mod rig;
+mod signals;
+#[cfg_attr(not(feature = "failpoints"), allow(dead_code))]
+mod scene;
+#[cfg(feature = "failpoints")]
+mod storage_faults;
+mod schema_infer;
+mod takeover;
+#[cfg(feature = "failpoints")]
+mod zombie;

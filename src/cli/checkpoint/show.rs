@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use object_store::ObjectStoreExt;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -15,7 +14,7 @@ use crate::config::{SinkConfig, StreamConfig, parse_location};
 use crate::model::{Error, Result};
 use crate::runtime::facts::{Found, Known};
 use crate::runtime::recipe::Recipe;
-use crate::storage::{self, Store};
+use crate::storage::Store;
 
 /// Runs the command.
 ///
@@ -94,7 +93,7 @@ fn apart<T>(read: Result<Option<T>>) -> (Option<T>, Option<String>) {
 
 /// One micro-batch: its plan and whether it is committed.
 fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Result<Value> {
-    let committed = written_at(log.store(), &format!("commits/{batch_id}"), handle)?;
+    let committed = handle.block_on(log.store().written_at(&format!("commits/{batch_id}")))?;
     Ok(match handle.block_on(log.plan(batch_id)) {
         Ok(plan) => json!({
             "batchId": batch_id,
@@ -107,15 +106,6 @@ fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Result<Valu
             json!({"batchId": batch_id, "committed": committed.map(time), "problem": error.to_string()})
         }
     })
-}
-
-/// When a file was written; `None` if it is not there.
-fn written_at(store: &Store, file: &str, handle: &Handle) -> Result<Option<DateTime<Utc>>> {
-    match handle.block_on(store.root().head(&store.path(file))) {
-        Ok(meta) => Ok(Some(meta.last_modified)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(e) => Err(storage::error(e, "look at", store.url(), file)),
-    }
 }
 
 /// What a run would do first: a word for machines and a sentence for people.

@@ -102,6 +102,22 @@ impl KafkaSource {
         self.lock().topic_ids.iter().map(|(name, id)| (name.to_string(), id.clone())).collect()
     }
 
+    /// The same, asked for now; empty if the brokers do not answer at once.
+    pub fn topic_ids_now(&self) -> BTreeMap<String, String> {
+        let names: Vec<String> = self.lock().topic_ids.keys().map(|name| name.to_string()).collect();
+        if names.is_empty() {
+            return BTreeMap::new();
+        }
+        native::serve(&self.client);
+        match describe_topics(&self.client, &names, IDS_PATIENCE, &|| false) {
+            Ok(topics) => topics.into_iter().filter_map(|topic| Some((topic.name, topic.id?))).collect(),
+            Err(error) => {
+                debug!(error = error.text, "the brokers do not say the ids of the topics");
+                BTreeMap::new()
+            }
+        }
+    }
+
     /// Where a new query starts, by `startingOffsets` and its relatives.
     ///
     /// # Errors
@@ -322,7 +338,8 @@ impl KafkaSource {
         match describe_topics(&self.client, names, IDS_PATIENCE, &|| false) {
             Err(error) => {
                 debug!(error = error.text, "the brokers give no topic ids");
-                self.without_ids.store(true, Ordering::Relaxed);
+                // Who gave them once is only slow now.
+                self.without_ids.store(self.lock().topic_ids.is_empty(), Ordering::Relaxed);
             }
             Ok(found) => {
                 for topic in topics {

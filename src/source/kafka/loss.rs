@@ -4,9 +4,10 @@
 //! all are handed on to be recorded. The situations are Spark's (`KAFKA_DATA_LOSS.*`); gaps that compaction
 //! and transactions leave are none of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
+use crate::model::{Error, Loss, OffsetRange, Offsets, Result, TopicPartition};
 
 /// Why offsets were lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +20,14 @@ pub enum LossReason {
     AddedPartitionDoesNotStartFromZero,
     /// The end of the partition lies before the next offset to read.
     PartitionOffsetChanged,
+    /// The topic was deleted and made anew: it has another id.
+    TopicRecreated,
     /// Retention removed the offsets before they were read.
     AgedOut,
 }
 
 impl LossReason {
-    /// Spark's sub-condition of `KAFKA_DATA_LOSS`.
+    /// Spark's sub-condition of `KAFKA_DATA_LOSS`; `TOPIC_RECREATED`, which Spark can't see, is ours.
     pub fn code(self) -> &'static str {
         match self {
             LossReason::PartitionDeleted => "PARTITIONS_DELETED",
@@ -33,6 +36,7 @@ impl LossReason {
                 "ADDED_PARTITION_DOES_NOT_START_FROM_OFFSET_ZERO"
             }
             LossReason::PartitionOffsetChanged => "PARTITION_OFFSET_CHANGED",
+            LossReason::TopicRecreated => "TOPIC_RECREATED",
             LossReason::AgedOut => "COULD_NOT_READ_OFFSET_RANGE",
         }
     }
@@ -71,12 +75,23 @@ impl fmt::Display for LostRange {
                 "partition {partition} ends at offset {found}, before offset {from} that was next: the topic \
                  was made anew or truncated"
             ),
+            LossReason::TopicRecreated => write!(
+                f,
+                "topic {} was deleted and made anew; offset {from} of partition {partition} was next",
+                partition.topic
+            ),
             LossReason::AgedOut => write!(
                 f,
                 "offset {from} of partition {partition} is below retention start {found}; \
                  [{from}, {upto}) cannot be read"
             ),
         }
+    }
+}
+
+impl From<&LostRange> for Loss {
+    fn from(lost: &LostRange) -> Loss {
+        Loss { range: lost.range.clone(), why: lost.to_string() }
     }
 }
 
@@ -127,6 +142,47 @@ pub fn losses(known: &Offsets, latest: &Latest) -> Vec<LostRange> {
         }
     }
     all
+}
+
+/// Topics of `known` that have another id in `now`: they were deleted and made anew.
+pub fn recreated<'a>(known: &'a BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<&'a str> {
+    let differs = |(name, id): &(&String, &String)| now.get(*name).is_some_and(|other| other != *id);
+    known.iter().filter(differs).map(|(name, _)| name.as_str()).collect()
+}
+
+/// Where to go on if what is there is not what was read: the next offsets without the partitions that begin
+/// anew, and what was lost by it.
+///
+/// A topic with another id begins anew. A partition that ends before the next offset does so too, unless
+/// the ids say that it is the same topic: then its tail was cut off, and it goes on from its end, for
+/// everything before that was read.
+pub fn renewal(
+    known: &Offsets,
+    known_ids: &BTreeMap<String, String>,
+    ids: &BTreeMap<String, String>,
+    latest: &Latest,
+) -> (Offsets, Vec<LostRange>) {
+    let recreated = recreated(known_ids, ids);
+    let (mut next, mut lost) = (known.clone(), Vec::new());
+    for (partition, &from) in &known.0 {
+        let Some(end) = latest.end.get(partition) else { continue };
+        let reason = if recreated.contains(&&*partition.topic) {
+            LossReason::TopicRecreated
+        } else if end < from {
+            LossReason::PartitionOffsetChanged
+        } else {
+            continue;
+        };
+        let same = reason == LossReason::PartitionOffsetChanged && known_ids.contains_key(&*partition.topic);
+        if same && ids.contains_key(&*partition.topic) {
+            next.0.insert(partition.clone(), end);
+        } else {
+            next.0.remove(partition);
+        }
+        let range = OffsetRange { partition: partition.clone(), from, upto: from };
+        lost.push(LostRange { range, reason, found: Some(end) });
+    }
+    (next, lost)
 }
 
 /// Lets losses pass, or stops on the first of them.
@@ -191,6 +247,23 @@ mod tests {
         }
         assert!(judge(&lost, false).is_ok());
         assert!(judge(&[], true).is_ok());
+    }
+
+    #[test]
+    fn a_topic_with_another_id_begins_anew_and_a_cut_one_goes_on_from_its_end() {
+        let ids = |id: &str| BTreeMap::from([("t".to_owned(), id.to_owned())]);
+        let none = BTreeMap::new();
+        let known = offsets(&[(0, 5), (1, 9)]);
+        let there = latest(&[(0, 7), (1, 4)], &[], &[]);
+        let (next, lost) = renewal(&known, &ids("a"), &ids("b"), &there);
+        assert_eq!((next, lost.len()), (Offsets::default(), 2));
+        assert!(lost.iter().all(|l| l.reason == LossReason::TopicRecreated));
+        let (next, lost) = renewal(&known, &ids("a"), &ids("a"), &there);
+        assert_eq!((next, lost.len()), (offsets(&[(0, 5), (1, 4)]), 1));
+        let (next, lost) = renewal(&known, &ids("a"), &none, &there);
+        assert_eq!((next, lost[0].reason), (offsets(&[(0, 5)]), LossReason::PartitionOffsetChanged));
+        let (next, lost) = renewal(&known, &ids("a"), &ids("a"), &latest(&[(0, 5), (1, 9)], &[], &[]));
+        assert_eq!((next, lost), (known, vec![]));
     }
 
     #[test]

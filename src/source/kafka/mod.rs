@@ -30,5 +30,5 @@ pub use admin::{KafkaSource, METADATA_REFRESH};
 pub use client::LANE_MEMORY_BYTES;
 pub use lanes::{PIECE_MIN, plan_lanes};
 pub use limit::{MinOffsets, limit};
-pub use loss::{Latest, LossReason, LostRange, judge, losses};
+pub use loss::{Latest, LossReason, LostRange, judge, losses, recreated, renewal};
 pub use reader::{LaneReader, ReadReport};

@@ -1,5 +1,6 @@
 //! The Kafka source behind the traits of all sources.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use super::{KafkaSource, LaneReader, Latest, ReadReport};
@@ -26,6 +27,10 @@ impl Source for KafkaSource {
 
     fn latest(&self, known: &Offsets) -> Result<Latest> {
         KafkaSource::latest(self, known)
+    }
+
+    fn topic_ids(&self, now: bool) -> BTreeMap<String, String> {
+        if now { self.topic_ids_now() } else { KafkaSource::topic_ids(self) }
     }
 
     fn reader(&self, memory_bytes: usize) -> Result<Box<dyn Reader>> {

@@ -113,6 +113,11 @@ impl Broker {
         child::signal(self.process.as_ref().expect("the broker runs"), libc::SIGCONT);
     }
 
+    /// The broker's folder, for `tests/rig/kafka tool --dir`.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// `host:port` of the plain listener.
     pub fn bootstrap(&self) -> &str {
         self.fact("/bootstrap/plaintext")

@@ -1,0 +1,137 @@
+//! Reads what is known of a stream at its start, for `checkpoint::resume` to decide on. Writes nothing.
+//!
+//! The order of reading matters while a former owner still runs: the lease is taken before, then come
+//! the logs, then the tables. What the former owner may still commit was planned before the lease
+//! changed hands, so a table is never seen ahead of the logs, and never behind them.
+
+use tokio::runtime::Handle;
+
+use crate::checkpoint::log::Entries;
+use crate::checkpoint::{CheckpointLog, Facts, Identity, Serves, TableFacts};
+use crate::model::{Error, Result};
+use crate::sink::delta;
+use crate::storage::Store;
+use crate::table::DeltaTable;
+
+/// The tables that a stream writes to, as they are before it starts; `None` where there is none yet.
+#[derive(Default)]
+pub struct Found {
+    /// The sink's.
+    pub table: Option<DeltaTable>,
+    /// That of the dead letters.
+    pub letters: Option<DeltaTable>,
+}
+
+impl Found {
+    /// Looks at both.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::open`].
+    pub fn look(table: &Store, letters: Option<&Store>, handle: &Handle) -> Result<Found> {
+        let letters = match letters {
+            None => None,
+            Some(store) => DeltaTable::open(store, handle)?,
+        };
+        Ok(Found { table: DeltaTable::open(table, handle)?, letters })
+    }
+}
+
+/// Who the query is, whom the checkpoint serves, and what its logs hold.
+pub struct Known {
+    /// The query's id, if it has one already.
+    pub identity: Option<Identity>,
+    /// The stream and table, if a run of Alluvia has said so.
+    pub served: Option<Serves>,
+    /// The logs' files.
+    pub entries: Entries,
+}
+
+impl Known {
+    /// Reads the checkpoint's identity and lists its logs.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, if one that must be there is missing or damaged.
+    pub fn read(log: &CheckpointLog, handle: &Handle) -> Result<Known> {
+        let store = log.store();
+        let known = Known {
+            identity: handle.block_on(Identity::read(store))?,
+            served: handle.block_on(Serves::read(store))?,
+            entries: handle.block_on(log.entries())?,
+        };
+        let newest = known.entries.plans.last().or(known.entries.commits.last());
+        let used = known.served.is_some() || newest.is_some();
+        if known.identity.is_none() && used {
+            return Err(Identity::missing(store));
+        }
+        if known.served.is_none() {
+            known.entries.refuse_gaps(store)?;
+        }
+        if known.served.is_none()
+            && let Some(batch) = known.entries.plans.last()
+            && handle.block_on(log.plan(*batch))?.is_ours()
+        {
+            return Err(Serves::missing(store));
+        }
+        Ok(known)
+    }
+
+    /// Refuses a table that was replaced or is gone.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the table.
+    pub fn check_table(&self, table: &Store, found: &Found, checkpoint: &Store) -> Result<()> {
+        match (&self.served, &found.table) {
+            (None, _) => Ok(()),
+            (Some(served), Some(there)) => served.check_table(table.url().as_str(), there.id(), checkpoint),
+            (Some(_), None) => Err(Error::corrupt(format!(
+                "table {} is gone, but checkpoint {} has written to it",
+                table.url(),
+                checkpoint.url()
+            ))
+            .hint("restore the table, or start the stream on a new checkpointLocation")),
+        }
+    }
+
+    /// The facts. `found` must have been looked at after `self` was read.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, if one that is needed is missing or damaged.
+    pub fn facts(&self, log: &CheckpointLog, found: &mut Found, definition: &str, handle: &Handle) -> Result<Facts> {
+        let newest_commit = self.entries.commits.last().copied();
+        let newest_plan = match self.entries.plans.last().copied() {
+            None => None,
+            // The plan that is missing is a later one, not that before this.
+            Some(batch) if Some(batch) < newest_commit => Some((batch, handle.block_on(log.plan(batch))?.end)),
+            Some(batch) => Some((batch, handle.block_on(log.planned(batch))?.plan().end.clone())),
+        };
+        if let Some(batch) = newest_commit {
+            handle.block_on(log.committed(batch))?;
+        }
+        let mut facts = Facts {
+            newest_plan,
+            newest_commit,
+            table: TableFacts::default(),
+            dead_letters: None,
+            definition: definition.to_owned(),
+        };
+        let Some(Identity { id }) = &self.identity else { return Ok(facts) };
+        if let Some(table) = &mut found.table {
+            let (transaction, commit) = delta::newest(table, id)?;
+            let commit = commit.filter(|commit| Some(commit.batch_id) == transaction);
+            facts.table = TableFacts {
+                transaction,
+                end: commit.as_ref().map(delta::end_of).transpose()?.flatten(),
+                letters_follow: commit.filter(delta::letters_follow).map(|commit| delta::definition_of(&commit)),
+                forgets_transactions: delta::forgets_transactions(table),
+            };
+        }
+        if let Some(letters) = &mut found.letters {
+            facts.dead_letters = match delta::newest(letters, id)? {
+                (Some(batch), Some(commit)) => Some((batch, delta::definition_of(&commit))),
+                (Some(batch), None) => Some((batch, definition.to_owned())),
+                (None, _) => None,
+            };
+        }
+        Ok(facts)
+    }
+}

@@ -1,0 +1,224 @@
+//! Limits: memory under many partition values, large messages and a stalled sink; thousands of small commits;
+//! streams that fail beside streams that do not.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::ingest::{COLUMNS, expected, w1_yaml};
+use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_log};
+
+const BOUND: Duration = Duration::from_secs(300);
+const MIB: u64 = 1 << 20;
+
+/// The memory of a process over its life, sampled.
+struct Memory {
+    /// When, and resident bytes.
+    samples: Vec<(Duration, u64)>,
+}
+
+impl Memory {
+    /// Watches until the process ends; then the process is waited for.
+    fn watch(mut program: Alluvia) -> (Memory, crate::rig::Ended) {
+        let (start, mut samples) = (Instant::now(), Vec::new());
+        while !program.ended() {
+            assert!(start.elapsed() < BOUND, "not within {BOUND:?}:\n{}", program.stderr());
+            if let Some(bytes) = resident(program.pid()) {
+                samples.push((start.elapsed(), bytes));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        (Memory { samples }, program.wait(BOUND))
+    }
+
+    fn peak(&self) -> u64 {
+        self.samples.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default()
+    }
+
+    /// The mean between two shares of the time.
+    fn mean(&self, from: f64, to: f64) -> f64 {
+        let at = |share: f64| (self.samples.len() as f64 * share) as usize;
+        let part = &self.samples[at(from)..at(to)];
+        part.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>() / part.len().max(1) as f64
+    }
+}
+
+fn resident(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
+/// A number from the environment, for longer runs.
+fn from_environment(name: &str, or: u64) -> u64 {
+    std::env::var(name).map_or(or, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn many_small_commits_cost_the_same_at_the_end_as_at_the_start() {
+    let Some(broker) = Broker::shared() else { return };
+    let commits = from_environment("ALLUVIA_TEST_COMMITS", 1_500).next_multiple_of(500);
+    let topic = broker.topic("small-commits", 1);
+    broker.produce(&topic, (0..commits).map(|seq| Message::event(8, seq, 1)));
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 1", "");
+    let rules = [("ALLUVIA_STORE_FAULTS", "create commits/ * count")];
+    let (memory, ended) = Memory::watch(Alluvia::run_with(&yaml, folder.path(), &rules));
+    let ended = ended.success();
+    let counts: Vec<Value> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("\"event\":\"store-counts\""))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(counts.len() as u64, commits);
+    // Windows of whole hundreds, so that each holds as many checkpoints of the table's log.
+    let window = (commits as usize / 3) / 100 * 100;
+    let (first, last) = (100 + window, commits as usize - 1);
+    let per_commit = |key: &str, upto: usize| {
+        let at = |index: usize| counts[index][key].as_u64().unwrap() as f64;
+        (at(upto) - at(upto - window)) / window as f64
+    };
+    let mut figures = Vec::new();
+    for key in ["create", "put", "get", "list", "delete", "part", "createBytes"] {
+        let (early, late) = (per_commit(key, first), per_commit(key, last));
+        figures.push(format!("{key} {early:.2} -> {late:.2}"));
+        // One checkpoint of the table's log more or less may fall into a window: it reads a hundred commits.
+        let edge = if key.starts_with("create") { 0.05 } else { 120.0 / window as f64 };
+        assert!(late <= early * 1.03 + edge, "{key} per commit: {early} -> {late}");
+    }
+    let (early, late) = (memory.mean(0.3, 0.5) / MIB as f64, memory.mean(0.8, 1.0) / MIB as f64);
+    let time = memory.samples.last().unwrap().0.as_secs_f64();
+    eprintln!("{commits} commits in {time:.0} s, RSS {early:.1} -> {late:.1} MiB; per commit: {}", figures.join(", "));
+    assert!(late - early < 12.0, "RSS {early:.1} -> {late:.1} MiB");
+    for version in (100..commits).step_by(100) {
+        let file = folder.path().join(format!("table/_delta_log/{version:020}.checkpoint.parquet"));
+        assert!(file.exists(), "no checkpoint at version {version}");
+    }
+    let there = delta_digest(&folder.path().join("table"), &COLUMNS);
+    assert!(there.same_rows(&expected(&topic, 8, commits, 1)));
+}
+
+fn json_yaml(broker: &Broker, topic: &str, schema: &str, sink: &str, stream: &str) -> String {
+    format!(
+        "streams:
+  - name: limits
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
+      value: {{ format: json, schema: '{schema}', keep: [offset] }}
+    sink: {{ format: delta, path: ./table{sink} }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+{stream}",
+        broker.bootstrap()
+    )
+}
+
+#[test]
+fn five_hundred_partition_values_stay_within_the_memory_limit_and_make_few_files() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("values", 4);
+    let pad = "x".repeat(150);
+    let text = |n: u64| format!("{{\"n\":{n},\"p\":\"v{:03}\",\"pad\":\"{pad}{}\"}}", n * 7919 % 500, n * 31);
+    broker.produce(&topic, (0..200_000).map(|n| Message::new(text(n)).partition((n % 4) as i32)));
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = json_yaml(broker, &topic, "n INT, p STRING, pad STRING", ", partitionBy: [p]", "    memoryLimit: 256m\n    lanes: 2\n");
+    let (memory, ended) = Memory::watch(Alluvia::run(&yaml, folder.path()));
+    ended.success();
+    let files = delta_log(&folder.path().join("table"))["files"].as_array().unwrap().len();
+    eprintln!("500 values: peak {} MiB, {files} files, {:?}", memory.peak() / MIB, memory.samples.last().unwrap().0);
+    assert_eq!(delta_digest(&folder.path().join("table"), &["offset", "n", "p"]).distinct, 200_000);
+    assert!(memory.peak() < 256 * MIB, "{} MiB", memory.peak() / MIB);
+    assert!(files <= 4 * 500, "{files} files for 500 values");
+}
+
+#[test]
+fn large_messages_stay_within_the_memory_limit() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = "limits-large";
+    broker.create_topic(topic, 2, &[("max.message.bytes", "2000000")]);
+    let text = |n: u64| format!("{{\"n\":{n},\"pad\":\"{}\"}}", format!("{n:08}").repeat(125_000));
+    for chunk in 0..8 {
+        broker.produce(topic, (chunk * 50..chunk * 50 + 50).map(|n| Message::new(text(n)).partition((n % 2) as i32)));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = json_yaml(broker, topic, "n INT, pad STRING", "", "    memoryLimit: 256m\n    lanes: 2\n");
+    let (memory, ended) = Memory::watch(Alluvia::run(&yaml, folder.path()));
+    ended.success();
+    eprintln!("400 messages of 1 MB: peak {} MiB, {:?}", memory.peak() / MIB, memory.samples.last().unwrap().0);
+    assert_eq!(delta_digest(&folder.path().join("table"), &["n"]).distinct, 400);
+    assert!(memory.peak() < 256 * MIB, "{} MiB", memory.peak() / MIB);
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_stalled_sink_neither_grows_memory_nor_loses_the_stream() {
+    let Some(broker) = Broker::shared() else { return };
+    let seconds = from_environment("ALLUVIA_TEST_STALL_SECONDS", 15);
+    let topic = broker.topic("stalled", 4);
+    broker.produce(&topic, (0..600_000).map(|seq| Message::event(9, seq, 4)));
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 100000", "    memoryLimit: 256m\n    lanes: 2\n");
+    let rules = format!("create .parquet 3 delay={0}; create _delta_log/0000 4 delay={0}", seconds * 500);
+    let program = Alluvia::run_with(&yaml, folder.path(), &[("ALLUVIA_STORE_FAULTS", &rules)]);
+    let (memory, ended) = Memory::watch(program);
+    let ended = ended.success();
+    assert_eq!(ended.stderr.matches("store-fault").count(), 2, "{}", ended.stderr);
+    let took = memory.samples.last().unwrap().0;
+    assert!(took.as_secs() >= seconds, "it did not stall: {took:?}");
+    eprintln!("stalled {seconds} s: peak {} MiB, {took:?}", memory.peak() / MIB);
+    assert!(memory.peak() < 256 * MIB, "{} MiB", memory.peak() / MIB);
+    assert!(delta_digest(&folder.path().join("table"), &COLUMNS).same_rows(&expected(&topic, 9, 600_000, 4)));
+}
+
+/// Two streams of one file, `bad` and `good`, on the same topic.
+fn two_streams(broker: &Broker, topic: &str, bad_schema: &str) -> String {
+    let stream = |name: &str, schema: &str| {
+        format!(
+            "  - name: {name}
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest, maxOffsetsPerTrigger: 10 }}
+      value: {{ format: json, schema: '{schema}', mode: FAILFAST, keep: [offset] }}
+    sink: {{ format: delta, path: ./{name} }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint-{name}
+    restart: {{ maxAttempts: 2, backoff: 50 ms }}
+",
+            broker.bootstrap()
+        )
+    };
+    format!("streams:\n{}{}", stream("bad", bad_schema), stream("good", "n STRING"))
+}
+
+fn rows(folder: &Path, name: &str) -> u64 {
+    delta_digest(&folder.join(name), &["offset", "n"]).distinct
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_stream_that_fails_takes_no_other_down_and_its_last_error_is_the_last_word() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("two-streams", 1);
+    broker.produce(&topic, (0..100).map(|n| Message::new(if n == 55 { "{\"n\":\"five\"}".into() } else { format!("{{\"n\":{n}}}") })));
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Alluvia::run(&two_streams(broker, &topic, "n INT"), folder.path()).wait(BOUND);
+    assert_eq!(ended.code(), 6, "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(last.contains("stream bad") && last.contains("offset 55"), "{last}");
+    assert_eq!((rows(folder.path(), "bad"), rows(folder.path(), "good")), (50, 100));
+
+    // An error that may pass is tried again as often as the policy says, and no more.
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = two_streams(broker, &topic, "n STRING");
+    let rules = [("ALLUVIA_STORE_FAULTS", "create bad/part 3- reject")];
+    let ended = Alluvia::run_with(&yaml, folder.path(), &rules).wait(BOUND);
+    assert_eq!(ended.code(), 3, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("started again after a pause").count(), 2, "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(last.contains("stream bad") && last.contains("part-"), "{last}");
+    assert_eq!((rows(folder.path(), "bad"), rows(folder.path(), "good")), (20, 100));
+}

@@ -1,0 +1,281 @@
+//! One stream, one owner, one checkpoint, one table: whatever breaks that is stopped by name, and
+//! nothing is touched.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::rig::{Alluvia, Broker, Ended};
+use crate::scene::{BOUND, Scene};
+
+const CORRUPT: i32 = 7;
+const FENCED: i32 = 5;
+
+/// Every file under `folder` but those of the lease, with its bytes.
+fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !path.parent().unwrap().ends_with("alluvia/lease") && !path.ends_with("stream.yaml") {
+                files.insert(path.clone(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (path, bytes) in tree(from) {
+        let there = to.join(path.strip_prefix(from).unwrap());
+        fs::create_dir_all(there.parent().unwrap()).unwrap();
+        fs::write(there, bytes).unwrap();
+    }
+}
+
+/// Runs a stream that must end with `code`, say all of `says`, and change no file.
+fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
+    let before = tree(folder);
+    let ended = Alluvia::run(yaml, folder).wait(BOUND);
+    assert_eq!(ended.code(), code, "{says:?}:\n{}", ended.stderr);
+    let said = ended.stderr.lines().last().unwrap_or_default();
+    for text in says {
+        assert!(said.contains(text), "no `{text}` in: {said}");
+    }
+    let after = tree(folder);
+    let changed: Vec<_> = after.iter().filter(|(path, bytes)| before.get(*path) != Some(*bytes)).map(|(path, _)| path).collect();
+    let gone: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).collect();
+    assert!(changed.is_empty() && gone.is_empty(), "{says:?}: changed {changed:?}, gone {gone:?}");
+}
+
+fn finished(yaml: &str, folder: &Path) -> Ended {
+    Alluvia::run(yaml, folder).wait(BOUND).success()
+}
+
+#[test]
+fn a_second_process_is_told_who_runs_the_stream_and_the_first_goes_on() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "second", 2, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let first = Alluvia::run(&scene.endless_yaml(), folder.path());
+    first.wait_for("\"event\":\"progress\"", BOUND);
+    for name in ["", "pod-1"] {
+        let second = Alluvia::run_with(&scene.endless_yaml(), folder.path(), &[("ALLUVIA_OWNER", name)]).wait(BOUND);
+        assert_eq!(second.code(), FENCED, "{}", second.stderr);
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        let owner = format!("stream proof is run by process {} on {}", first.pid(), host.trim());
+        assert!(second.stderr.contains(&owner), "{}", second.stderr);
+        assert!(second.stderr.contains("--wait-for-lease"), "{}", second.stderr);
+    }
+    scene.produce(broker, 10_000);
+    first.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
+    first.terminate();
+    first.wait(BOUND).success();
+    scene.check(folder.path(), "the first owner");
+}
+
+#[test]
+fn a_process_that_waits_for_the_lease_goes_on_when_the_owner_is_gone() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "waits", 2, 20_000, 1_000);
+    let folder = tempfile::tempdir().unwrap();
+    let owner = Alluvia::run(&scene.endless_yaml(), folder.path());
+    owner.wait_for("\"event\":\"progress\"", BOUND);
+    fs::write(folder.path().join("second.yaml"), scene.yaml()).unwrap();
+    let arguments = ["run", "second.yaml", "--wait-for-lease"].map(OsStr::new);
+    let mut waiting = Alluvia::start(arguments, folder.path(), &[]);
+    waiting.wait_for("waiting for the owner of the stream to end", BOUND);
+    assert!(!waiting.ended());
+    owner.kill();
+    waiting.wait(BOUND).success();
+    scene.check(folder.path(), "the one that waited");
+    // One that waits can be stopped.
+    let owner = Alluvia::run(&scene.endless_yaml(), folder.path());
+    owner.wait_for("\"level\":\"INFO\"", BOUND);
+    let waiting = Alluvia::start(arguments, folder.path(), &[]);
+    waiting.wait_for("waiting for the owner of the stream to end", BOUND);
+    waiting.terminate();
+    waiting.wait(BOUND).success();
+}
+
+#[test]
+fn two_streams_that_begin_on_one_checkpoint_at_once_do_not_share_it() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "shared", 2, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("one.yaml"), scene.yaml()).unwrap();
+    let other = scene.yaml().replace("name: proof", "name: other").replace("./table", "./table2").replace("./letters", "./letters2");
+    fs::write(folder.path().join("two.yaml"), other).unwrap();
+    let started = ["one.yaml", "two.yaml"].map(|file| Alluvia::start(["run", file], folder.path(), &[]));
+    let codes = started.map(|program| program.wait(BOUND).code());
+    assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
+    assert!(codes.iter().any(|code| [2, FENCED].contains(code)), "{codes:?}");
+    let again = ["one.yaml", "two.yaml"].map(|file| Alluvia::start(["run", file], folder.path(), &[]).wait(BOUND));
+    let loser = &again[usize::from(codes[0] == 0)];
+    assert_eq!(loser.code(), 2, "{}", loser.stderr);
+    assert!(loser.stderr.contains("belongs to stream"), "{}", loser.stderr);
+}
+
+#[test]
+fn a_checkpoint_older_than_its_table_is_refused() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "backup", 2, 10_000, 5_000);
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint");
+    finished(&scene.yaml(), folder.path());
+    let backup = tempfile::tempdir().unwrap();
+    copy(&checkpoint, backup.path());
+    scene.produce(broker, 20_000);
+    finished(&scene.yaml(), folder.path());
+    let newest = tempfile::tempdir().unwrap();
+    copy(&checkpoint, newest.path());
+    fs::remove_dir_all(&checkpoint).unwrap();
+    copy(backup.path(), &checkpoint);
+    refused(&scene.yaml(), folder.path(), CORRUPT, &["is older than table", "alluvia checkpoint rebuild"]);
+    fs::remove_dir_all(&checkpoint).unwrap();
+    copy(newest.path(), &checkpoint);
+    finished(&scene.yaml(), folder.path());
+    scene.check(folder.path(), "with the newest checkpoint back");
+}
+
+#[test]
+fn a_copied_checkpoint_that_ran_elsewhere_stops_the_original() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "copied", 2, 10_000, 5_000);
+    let folder = tempfile::tempdir().unwrap();
+    finished(&scene.yaml(), folder.path());
+    copy(&folder.path().join("checkpoint"), &folder.path().join("elsewhere"));
+    scene.produce(broker, 10_000);
+    finished(&scene.yaml().replace("./checkpoint", "./elsewhere"), folder.path());
+    refused(&scene.yaml(), folder.path(), CORRUPT, &["is older than table", "nothing was changed"]);
+    finished(&scene.yaml().replace("./checkpoint", "./elsewhere"), folder.path());
+    scene.check(folder.path(), "by the copy");
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_batch_that_a_copied_checkpoint_ran_over_other_offsets_is_refused() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "branched", 2, 10_000, 100_000);
+    let folder = tempfile::tempdir().unwrap();
+    finished(&scene.yaml(), folder.path());
+    copy(&folder.path().join("checkpoint"), &folder.path().join("elsewhere"));
+    scene.produce(broker, 10_000);
+    Alluvia::run_with(&scene.yaml(), folder.path(), &[("ALLUVIA_FAILPOINTS", "plan.after=kill")]).wait(BOUND);
+    scene.produce(broker, 10_000);
+    finished(&scene.yaml().replace("./checkpoint", "./elsewhere"), folder.path());
+    refused(&scene.yaml(), folder.path(), CORRUPT, &["other offsets", "run only one copy"]);
+    scene.check(folder.path(), "by the copy");
+}
+
+#[test]
+fn a_table_that_was_replaced_or_removed_is_refused() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "swapped", 2, 10_000, 5_000);
+    let folder = tempfile::tempdir().unwrap();
+    finished(&scene.yaml(), folder.path());
+    scene.produce(broker, 10_000);
+    let (table, aside) = (folder.path().join("table"), folder.path().join("aside"));
+    fs::rename(&table, &aside).unwrap();
+    refused(&scene.yaml(), folder.path(), CORRUPT, &["is gone", "restore the table"]);
+    // Another stream makes a table in its place.
+    let other = scene.yaml().replace("name: proof", "name: other").replace("./checkpoint", "./other");
+    finished(&other.replace("./letters", "./letters2"), folder.path());
+    refused(&scene.yaml(), folder.path(), CORRUPT, &["was replaced", "new checkpointLocation"]);
+    fs::remove_dir_all(&table).unwrap();
+    fs::rename(&aside, &table).unwrap();
+    finished(&scene.yaml(), folder.path());
+    scene.check(folder.path(), "with the table back");
+}
+
+/// What may become of a file.
+const HARMS: [(&str, fn(&[u8]) -> Option<Vec<u8>>); 4] = [
+    ("missing", |_| None),
+    ("empty", |_| Some(Vec::new())),
+    ("cut", |bytes| Some(bytes[..bytes.len() - 3].to_vec())),
+    ("overwritten", |bytes| Some(vec![b'#'; bytes.len()])),
+];
+
+#[test]
+fn a_damaged_or_missing_checkpoint_file_is_named_and_nothing_is_touched() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "damaged", 2, 20_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    finished(&scene.yaml(), folder.path());
+    scene.produce(broker, 10_000);
+    let checkpoint = folder.path().join("checkpoint");
+    // What is said where the file itself can't be named: it is missing from a series.
+    let files = [
+        ("metadata", "metadata"),
+        ("alluvia/stream.json", "alluvia/stream.json"),
+        ("offsets/6", "lost entries of its offset log: micro-batch 6"),
+        ("offsets/5", "offsets/5"),
+        ("commits/6", "commits/6"),
+    ];
+    for (file, missing) in files {
+        let path = checkpoint.join(file);
+        let whole = fs::read(&path).unwrap_or_else(|e| panic!("{file}: {e}"));
+        for (harm, damage) in HARMS {
+            if (file, harm) == ("commits/6", "missing") {
+                continue;
+            }
+            match damage(&whole) {
+                None => fs::remove_file(&path).unwrap(),
+                Some(bytes) => fs::write(&path, bytes).unwrap(),
+            }
+            let names = if harm == "missing" { missing } else { file };
+            refused(&scene.yaml(), folder.path(), CORRUPT, &[names, "restore it from a backup"][..if names == file { 2 } else { 1 }]);
+            fs::write(&path, &whole).unwrap();
+        }
+    }
+    // The table says what this one said.
+    fs::remove_file(checkpoint.join("commits/6")).unwrap();
+    finished(&scene.yaml(), folder.path());
+    scene.check(folder.path(), "after all damage was mended");
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_damaged_first_offset_is_named_while_it_is_needed() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "first", 2, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    Alluvia::run_with(&scene.yaml(), folder.path(), &[("ALLUVIA_FAILPOINTS", "files.after=kill")]).wait(BOUND);
+    let path = folder.path().join("checkpoint/sources/0/0");
+    let whole = fs::read(&path).unwrap();
+    for (_, damage) in HARMS {
+        match damage(&whole) {
+            None => fs::remove_file(&path).unwrap(),
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+        }
+        refused(&scene.yaml(), folder.path(), CORRUPT, &["sources/0/0", "restore it from a backup"]);
+        fs::write(&path, &whole).unwrap();
+    }
+    finished(&scene.yaml(), folder.path());
+    scene.check(folder.path(), "with the first offsets back");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_to_stops_the_stream_by_name() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "readonly", 2, 10_000, 3_000);
+    let patient = "restart: { maxAttempts: 0 }\n    trigger:";
+    let yaml = scene.yaml().replace("trigger:", patient);
+    // A file stands where a folder must be: not even root can write below it.
+    for (file, names) in [("checkpoint", "checkpoint"), ("checkpoint/alluvia", "alluvia"), ("checkpoint/offsets", "offsets/0"), ("checkpoint/commits", "commits/0")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "").unwrap();
+        let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
+        assert!([2, 3].contains(&ended.code()), "{file}: {}\n{}", ended.status, ended.stderr);
+        assert!(ended.stderr.contains(names), "{file}: no `{names}` in\n{}", ended.stderr);
+        fs::remove_file(&path).unwrap();
+        finished(&yaml, folder.path());
+        scene.check(folder.path(), &format!("after {file} could be written to again"));
+    }
+}

@@ -1,0 +1,418 @@
+//! Every interleaving of owners, every crash point, over a small model of the stores.
+//!
+//! The model has what the guarantee rests on and nothing else: plans and commit-log entries made by
+//! put-if-absent and cleared away by retention, two tables that take a batch once per transaction, a
+//! lease that only says who was last to take it. Owners are sequences of single store operations, told
+//! by the real `checkpoint::resume::decide` where to begin. From every state that they can reach
+//! together all of them die, and one more owner runs to the end: each record must then be in exactly one
+//! place. An owner that was not replaced must never be stopped.
+
+use std::collections::{HashMap, HashSet};
+
+use alluvia::checkpoint::{Decision, Facts, TableFacts, decide};
+use alluvia::checkpoint::resume::Refusal;
+use alluvia::model::{Offsets, TopicPartition};
+
+/// Whether a record is malformed by a definition: by `a` the second one, by `b` the third one.
+fn malformed(definition: char, record: u8) -> bool {
+    (definition, record) == ('a', 1) || (definition, record) == ('b', 2)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Plan {
+    end: u8,
+    definition: char,
+}
+
+/// A commit of one of the tables.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct Commit {
+    batch: u8,
+    owner: u8,
+    definition: char,
+    start: u8,
+    end: u8,
+    letters_follow: bool,
+}
+
+/// All that is durable.
+#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
+struct Stores {
+    plans: Vec<Option<Plan>>,
+    logged: Vec<bool>,
+    /// The sink's commits.
+    table: Vec<Commit>,
+    /// The dead letters' commits; one that replaces another takes its place.
+    letters: Vec<Commit>,
+    lease: u8,
+}
+
+/// The next operation of an owner.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Step {
+    TakeLease,
+    ListPlans,
+    ListCommits,
+    ReadTable,
+    ReadLetters,
+    MendLog,
+    CheckLease,
+    PutPlan,
+    CheckAgain,
+    Written,
+    Letters,
+    Sink,
+    Supersede(Option<u8>),
+    Log,
+    Retention,
+    Ended(End),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum End {
+    Done,
+    Fenced,
+    /// Refused, because only the definition before can make the dead letters.
+    LettersMissing,
+}
+
+/// An owner: its constants, what it has read, and where it is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct Owner {
+    id: u8,
+    definition: char,
+    /// Records per batch.
+    batch_size: u8,
+    lease: u8,
+    step: Step,
+    newest_plan: Option<u8>,
+    newest_commit: Option<u8>,
+    table: Option<Commit>,
+    /// The batch at work: its number, where it starts, and its plan.
+    batch: u8,
+    start: u8,
+    plan: Option<Plan>,
+}
+
+const RECORDS: u8 = 4;
+/// Batches whose files retention leaves.
+const RETAINED: u8 = 2;
+
+fn offsets(end: u8) -> Offsets {
+    Offsets([(TopicPartition::new("t", 0), i64::from(end))].into())
+}
+
+impl Stores {
+    fn plan(&self, batch: u8) -> Option<Plan> {
+        self.plans.get(usize::from(batch)).copied().flatten()
+    }
+
+    fn set_plan(&mut self, batch: u8, plan: Option<Plan>) {
+        let index = usize::from(batch);
+        self.plans.resize(self.plans.len().max(index + 1), None);
+        self.plans[index] = plan;
+    }
+
+    fn set_logged(&mut self, batch: u8, logged: bool) {
+        let index = usize::from(batch);
+        self.logged.resize(self.logged.len().max(index + 1), false);
+        self.logged[index] = logged;
+    }
+
+    /// Where the records are, by the commits of both tables: each must be there once.
+    fn check(&self, history: &dyn Fn() -> String) {
+        for record in 0..RECORDS {
+            let within = |commit: &&Commit| (commit.start..commit.end).contains(&record);
+            let rows = self.table.iter().filter(within).filter(|c| !malformed(c.definition, record)).count();
+            let letters = self.letters.iter().filter(within).filter(|c| malformed(c.definition, record)).count();
+            assert_eq!((rows + letters, rows.max(letters)), (1, 1), "record {record} in {self:?}\n{}", history());
+        }
+    }
+}
+
+/// What became of a commit, as in `sink::delta`.
+enum Landed {
+    Ours,
+    Theirs(Commit),
+}
+
+/// One commit with a transaction; `replaces` is the run whose commit of the batch it takes the place of.
+fn land(table: &mut Vec<Commit>, ours: Commit, replaces: Option<u8>) -> Landed {
+    match table.last_mut() {
+        Some(newest) if newest.batch >= ours.batch && newest.owner == ours.owner => Landed::Ours,
+        Some(newest) if newest.batch >= ours.batch && replaces == Some(newest.owner) => {
+            *newest = ours;
+            Landed::Ours
+        }
+        Some(newest) if newest.batch >= ours.batch => Landed::Theirs(*newest),
+        _ => {
+            table.push(ours);
+            Landed::Ours
+        }
+    }
+}
+
+impl Owner {
+    fn new(id: u8, definition: char, batch_size: u8) -> Owner {
+        Owner {
+            id,
+            definition,
+            batch_size,
+            lease: 0,
+            step: Step::TakeLease,
+            newest_plan: None,
+            newest_commit: None,
+            table: None,
+            batch: 0,
+            start: 0,
+            plan: None,
+        }
+    }
+
+    fn ended(&self) -> bool {
+        matches!(self.step, Step::Ended(_))
+    }
+
+    /// The error of an owner that was replaced, or `otherwise`, which the owner must never meet.
+    fn fenced_or(&self, stores: &Stores, otherwise: &str) -> Step {
+        assert_ne!(stores.lease, self.lease, "the owner was stopped: {otherwise}\n{self:?}\n{stores:?}");
+        Step::Ended(End::Fenced)
+    }
+
+    fn commit(&self) -> Commit {
+        let plan = self.plan.expect("a batch is planned before it is run");
+        Commit {
+            batch: self.batch,
+            owner: self.id,
+            definition: self.definition,
+            start: self.start,
+            end: plan.end,
+            letters_follow: plan.definition != self.definition,
+        }
+    }
+
+    /// Reads the plan of `batch` and where it starts, as `CheckpointLog::planned` does.
+    fn planned(&mut self, stores: &Stores, batch: u8) -> bool {
+        let before = if batch == 0 { Some(0) } else { stores.plan(batch - 1).map(|plan| plan.end) };
+        let (Some(plan), Some(start)) = (stores.plan(batch), before) else { return false };
+        (self.batch, self.start, self.plan) = (batch, start, Some(plan));
+        true
+    }
+
+    fn stand_after(&mut self) {
+        self.start = self.plan.expect("the batch was planned").end;
+        self.batch += 1;
+        self.plan = None;
+    }
+
+    /// Takes the next step.
+    fn step(&mut self, stores: &mut Stores) {
+        self.step = match self.step {
+            Step::TakeLease => {
+                stores.lease += 1;
+                self.lease = stores.lease;
+                Step::ListPlans
+            }
+            Step::ListPlans => {
+                let newest = stores.plans.iter().rposition(Option::is_some);
+                self.newest_plan = newest.map(|batch| batch as u8);
+                Step::ListCommits
+            }
+            Step::ListCommits => {
+                let newest = stores.logged.iter().rposition(|logged| *logged);
+                self.newest_commit = newest.map(|batch| batch as u8);
+                Step::ReadTable
+            }
+            Step::ReadTable => {
+                self.table = stores.table.last().copied();
+                Step::ReadLetters
+            }
+            Step::ReadLetters => self.decide(stores),
+            Step::MendLog => {
+                stores.set_logged(self.batch, true);
+                self.stand_after();
+                Step::CheckLease
+            }
+            Step::CheckLease if self.start == RECORDS => Step::Ended(End::Done),
+            Step::CheckLease if stores.lease == self.lease => Step::PutPlan,
+            Step::CheckLease => Step::Ended(End::Fenced),
+            Step::PutPlan => {
+                if stores.plan(self.batch).is_none() {
+                    let end = (self.start + self.batch_size).min(RECORDS);
+                    let plan = Plan { end, definition: self.definition };
+                    stores.set_plan(self.batch, Some(plan));
+                    self.plan = Some(plan);
+                }
+                Step::CheckAgain
+            }
+            Step::CheckAgain if stores.lease != self.lease => Step::Ended(End::Fenced),
+            Step::CheckAgain if self.plan.is_some() || self.planned(stores, self.batch) => Step::Written,
+            Step::CheckAgain => self.fenced_or(stores, "the plan that was there is gone"),
+            Step::Written if stores.lease != self.lease => Step::Ended(End::Fenced),
+            Step::Written if self.commit().letters_follow => Step::Sink,
+            Step::Written => Step::Letters,
+            Step::Letters => {
+                let ours = self.commit();
+                if (ours.start..ours.end).any(|record| malformed(self.definition, record)) {
+                    land(&mut stores.letters, ours, None);
+                }
+                Step::Sink
+            }
+            Step::Sink => self.sink(stores),
+            Step::Supersede(replaces) => match land(&mut stores.letters, self.commit(), replaces) {
+                Landed::Theirs(other) if other.batch == self.batch && other.definition != self.definition => {
+                    Step::Supersede(Some(other.owner))
+                }
+                _ => Step::Log,
+            },
+            Step::Log => {
+                stores.set_logged(self.batch, true);
+                Step::Retention
+            }
+            Step::Retention => {
+                if let Some(expired) = self.batch.checked_sub(RETAINED) {
+                    stores.set_logged(expired, false);
+                    stores.set_plan(expired, None);
+                }
+                self.stand_after();
+                Step::CheckLease
+            }
+            Step::Ended(end) => Step::Ended(end),
+        };
+    }
+
+    fn decide(&mut self, stores: &Stores) -> Step {
+        if let Some(newest) = self.newest_plan
+            && !self.planned(stores, newest)
+        {
+            return self.fenced_or(stores, "a plan is missing");
+        }
+        let facts = Facts {
+            newest_plan: self.newest_plan.zip(self.plan).map(|(batch, plan)| (i64::from(batch), offsets(plan.end))),
+            newest_commit: self.newest_commit.map(i64::from),
+            table: TableFacts {
+                transaction: self.table.map(|commit| i64::from(commit.batch)),
+                end: self.table.map(|commit| offsets(commit.end)),
+                letters_follow: self.table.filter(|c| c.letters_follow).map(|c| c.definition.to_string()),
+                forgets_transactions: false,
+            },
+            dead_letters: stores.letters.last().map(|c| (i64::from(c.batch), c.definition.to_string())),
+            definition: self.definition.to_string(),
+        };
+        match decide(&facts) {
+            Ok(Decision::StartFresh) => Step::CheckLease,
+            Ok(Decision::PlanAfter(_)) => {
+                self.stand_after();
+                Step::CheckLease
+            }
+            Ok(Decision::MendCommitLog(_)) => Step::MendLog,
+            Ok(Decision::Rerun(_)) => Step::Written,
+            Err(Refusal::LettersMissing { .. }) => Step::Ended(End::LettersMissing),
+            Err(refusal) => self.fenced_or(stores, &format!("{refusal:?}")),
+        }
+    }
+
+    fn sink(&mut self, stores: &mut Stores) -> Step {
+        let ours = self.commit();
+        let ran_as_we = match land(&mut stores.table, ours, None) {
+            Landed::Ours => true,
+            Landed::Theirs(theirs) if theirs.batch != ours.batch || theirs.end != ours.end => {
+                return self.fenced_or(stores, "other offsets");
+            }
+            Landed::Theirs(theirs) if theirs.letters_follow && theirs.definition != self.definition => {
+                // A conflict: the stream is started again, with the lease that it holds.
+                let replaced = stores.lease != self.lease;
+                self.plan = None;
+                return if replaced { Step::Ended(End::Fenced) } else { Step::ListPlans };
+            }
+            Landed::Theirs(theirs) => theirs.definition == self.definition,
+        };
+        if ours.letters_follow && ran_as_we { Step::Supersede(None) } else { Step::Log }
+    }
+}
+
+/// Lets one more owner finish what others left; `definitions` in the order in which they are tried.
+fn finish(mut stores: Stores, definitions: [char; 2]) -> Stores {
+    for (number, definition) in definitions.into_iter().enumerate() {
+        let mut owner = Owner::new(100 + number as u8, definition, 3);
+        for _ in 0..200 {
+            owner.step(&mut stores);
+        }
+        match owner.step {
+            Step::Ended(End::Done) => return stores,
+            Step::Ended(End::LettersMissing) => {}
+            other => panic!("the last owner is at {other:?}: {owner:?}\n{stores:?}"),
+        }
+    }
+    panic!("no definition finishes {stores:?}");
+}
+
+/// Walks all that owners can do together; returns the number of states.
+fn walk(owners: Vec<Owner>) -> usize {
+    type State = (Stores, Vec<Owner>);
+    let mut came_from: HashMap<State, (State, u8)> = HashMap::new();
+    let mut finished: HashSet<Stores> = HashSet::new();
+    let mut seen: HashSet<State> = HashSet::new();
+    let first: State = (Stores::default(), owners);
+    let mut open = vec![first.clone()];
+    seen.insert(first);
+    let trace = seen.len() == 1 && std::env::var_os("ALLUVIA_TRACE").is_some();
+    while let Some(state) = open.pop() {
+        let history = || {
+            let mut lines = Vec::new();
+            let mut at = &state;
+            while let Some((before, owner)) = came_from.get(at) {
+                let step = before.1.iter().find(|o| o.id == *owner).expect("it took a step").step;
+                lines.push(format!("owner {owner}: {step:?}"));
+                at = before;
+            }
+            lines.reverse();
+            lines.join("\n")
+        };
+        if finished.insert(state.0.clone()) {
+            for definitions in [['a', 'b'], ['b', 'a']] {
+                finish(state.0.clone(), definitions).check(&history);
+            }
+        }
+        for index in 0..state.1.len() {
+            // Owners start in order: who takes the lease is what makes them differ.
+            let waits = index > 0 && state.1[index - 1].step == Step::TakeLease;
+            if state.1[index].ended() || waits {
+                continue;
+            }
+            let mut next = state.clone();
+            next.1[index].step(&mut next.0);
+            if seen.insert(next.clone()) {
+                if trace {
+                    came_from.insert(next.clone(), (state.clone(), state.1[index].id));
+                }
+                open.push(next);
+            }
+        }
+    }
+    seen.len()
+}
+
+#[test]
+fn two_owners_in_every_interleaving_and_a_crash_at_every_point_put_each_record_in_one_place() {
+    let mut states = 0;
+    for definitions in [['a', 'a'], ['a', 'b'], ['b', 'a'], ['-', 'a']] {
+        for sizes in [[1, 1], [1, 3], [3, 1], [2, 2]] {
+            let owners = vec![Owner::new(1, definitions[0], sizes[0]), Owner::new(2, definitions[1], sizes[1])];
+            states += walk(owners);
+        }
+    }
+    eprintln!("{states} states of two owners");
+    assert!(states > 10_000, "the model has only {states} states");
+}
+
+#[test]
+fn three_owners_in_every_interleaving_put_each_record_in_one_place() {
+    let mut states = 0;
+    for definitions in [['a', 'a', 'a'], ['a', 'b', 'a'], ['a', 'b', 'b']] {
+        let owners = (0..3).map(|n| Owner::new(n as u8 + 1, definitions[n], 2)).collect();
+        states += walk(owners);
+    }
+    eprintln!("{states} states of three owners");
+    assert!(states > 10_000, "the model has only {states} states");
+}

@@ -1,0 +1,185 @@
+//! What the proofs have in common: a topic with malformed messages in it, a stream that takes it in
+//! several micro-batches, and the comparison of both its tables with the topic, message by message.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::rig::{Alluvia, Broker, Message, delta_digest, digest_of, workload};
+
+/// How long one run of the program may take.
+pub const BOUND: Duration = Duration::from_secs(120);
+/// The columns by which a row is told to be its message.
+const ROW: [&str; 7] = ["topic", "partition", "offset", "event_id", "device", "battery", "seq"];
+/// The columns by which a dead letter is told to be its message.
+const LETTER: [&str; 4] = ["topic", "partition", "offset", "value"];
+const SEED: u64 = 7;
+
+/// A topic and how a stream reads it. Message counts are multiples of 10,000: the newest message of the
+/// topic, the last of its partition, is then a malformed one.
+pub struct Scene {
+    bootstrap: String,
+    topic: String,
+    partitions: u32,
+    events: AtomicU64,
+    /// `maxOffsetsPerTrigger`.
+    batch: u64,
+}
+
+impl Scene {
+    /// A topic with `events` messages, read `batch` at a time.
+    pub fn new(broker: &Broker, hint: &str, partitions: u32, events: u64, batch: u64) -> Scene {
+        let topic = broker.topic(hint, partitions as i32);
+        let bootstrap = broker.bootstrap().to_owned();
+        let scene = Scene { bootstrap, topic, partitions, events: AtomicU64::new(0), batch };
+        scene.produce(broker, events);
+        scene
+    }
+
+    /// Adds `count` messages.
+    pub fn produce(&self, broker: &Broker, count: u64) {
+        let from = self.events.fetch_add(count, Ordering::Relaxed);
+        let messages = (from..from + count).map(|seq| {
+            let mut value = Vec::new();
+            write_value(&mut value, seq);
+            Message::new(value).partition(workload::partition_of(seq, self.partitions))
+        });
+        broker.produce(&self.topic, messages);
+    }
+
+    /// Messages in the topic.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+
+    /// Where the topic ends, in the form of a progress line.
+    pub fn end(&self) -> String {
+        let mut ends = vec![0_u64; self.partitions as usize];
+        (0..self.events()).for_each(|seq| ends[workload::partition_of(seq, self.partitions) as usize] += 1);
+        let ends: Vec<String> = ends.iter().enumerate().map(|(p, end)| format!("\"{p}\":{end}")).collect();
+        format!("{{\"{}\":{{{}}}}}", self.topic, ends.join(","))
+    }
+
+    /// The stream that reads all there is. Log files and checkpoint files are cleared away as early as
+    /// they may be, so that upkeep comes often.
+    pub fn yaml(&self) -> String {
+        format!(
+            "streams:
+  - name: proof
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{}', startingOffsets: earliest, maxOffsetsPerTrigger: {} }}
+      value:
+        format: json
+        schema: '{}'
+        keep: [topic, partition, offset]
+    sink: {{ format: delta, path: ./table, tableProperties: {{ delta.checkpointInterval: '2' }} }}
+    deadLetter: {{ format: delta, path: ./letters, tableProperties: {{ delta.checkpointInterval: '2' }} }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+    minBatchesToRetain: 2
+    lanes: 2
+",
+            self.bootstrap,
+            self.topic,
+            self.batch,
+            workload::SCHEMA_DDL
+        )
+    }
+
+    /// The same stream, going on until it is stopped.
+    pub fn endless_yaml(&self) -> String {
+        self.yaml().replace("trigger: availableNow", "trigger: { processingTime: 50 ms }")
+    }
+
+    /// Runs the stream to its end and compares.
+    pub fn finish(&self, folder: &Path, what: &str) {
+        let ended = Alluvia::run(&self.yaml(), folder).wait(BOUND);
+        assert_eq!(ended.code(), 0, "{what}: the run after it failed:\n{}", ended.stderr);
+        self.check(folder, what);
+    }
+
+    /// Both tables together hold the topic, each message in its place and once.
+    pub fn check(&self, folder: &Path, what: &str) {
+        let (rows, letters) = self.expected();
+        for (table, columns, expected) in
+            [("table", &ROW[..], digest_of(rows)), ("letters", &LETTER[..], digest_of(letters))]
+        {
+            let there = delta_digest(&folder.join(table), columns);
+            assert!(there.same_rows(&expected), "{what}: {table} has {there:?}, the topic {expected:?}");
+        }
+    }
+
+    /// The rows and the dead letters that the topic must become.
+    fn expected(&self) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+        let mut next = vec![0_u64; self.partitions as usize];
+        let (mut rows, mut letters) = (Vec::new(), Vec::new());
+        let mut value = Vec::new();
+        for seq in 0..self.events() {
+            value.clear();
+            write_value(&mut value, seq);
+            let partition = workload::partition_of(seq, self.partitions);
+            let offset = &mut next[partition as usize];
+            let mut row = vec![self.topic.clone(), partition.to_string(), offset.to_string()];
+            *offset += 1;
+            if malformed(seq) {
+                row.push(value.iter().map(|byte| format!("{byte:02x}")).collect());
+                letters.push(row);
+            } else {
+                let event: Value = serde_json::from_slice(&value).expect("the workload is JSON");
+                for key in ["event_id", "device"] {
+                    row.push(event[key].as_str().expect("a text").to_owned());
+                }
+                row.push(event["battery"].to_string());
+                row.push(event["seq"].to_string());
+                rows.push(row);
+            }
+        }
+        (rows, letters)
+    }
+}
+
+fn malformed(seq: u64) -> bool {
+    seq % 997 == 500 || seq % 10_000 == 9_999
+}
+
+fn write_value(out: &mut Vec<u8>, seq: u64) {
+    workload::write_event(out, SEED, seq);
+    if malformed(seq) {
+        out.truncate(out.len() / 2);
+    }
+}
+
+/// A number made of a seed and a position: what seeded proofs draw from.
+pub fn draw(seed: u64, position: u64, below: u64) -> u64 {
+    let mut z = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(position.wrapping_mul(0xD1B5_4A32_D192_ED03));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) % below
+}
+
+/// The seed of this run: `ALLUVIA_SEED`, or a new one; printed, so that a failure can be run again.
+pub fn seed(what: &str) -> u64 {
+    let seed = std::env::var("ALLUVIA_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) * 1_000_003);
+    eprintln!("{what}: ALLUVIA_SEED={seed}");
+    seed
+}
+
+/// Does `work` with every case on a few threads; returns how many there were.
+pub fn each<T: Sync>(cases: &[T], work: impl Fn(&T) + Sync) -> usize {
+    let next = AtomicUsize::new(0);
+    let (next, work) = (&next, &work);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(move || {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(case);
+                }
+            });
+        }
+    });
+    cases.len()
+}
