@@ -1,4 +1,5 @@
 //! What whole configurations become: values, messages with places, and YAML again.
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
 
 use std::collections::BTreeMap;
 use std::io;

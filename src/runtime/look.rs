@@ -51,7 +51,11 @@ pub fn look(
 ///
 /// # Errors
 /// `Data` if something is lost and that is to stop the stream; what the source returns.
-pub fn start_added(source: &dyn Source, planned: Planned, fail_on_data_loss: bool) -> Result<(Planned, Vec<Loss>)> {
+pub fn start_added(
+    source: &dyn Source,
+    planned: Planned,
+    fail_on_data_loss: bool,
+) -> Result<(Planned, Vec<Loss>)> {
     let end = planned.ends_without_start();
     if end.0.is_empty() {
         return Ok((planned, Vec::new()));

@@ -105,7 +105,7 @@ pub fn replay(config: &StreamConfig, around: &Surroundings, reporter: &Reporter,
     let own_id = query_id(&id, table.id());
     let letters = Arc::new(TableLetters { table, query_id: id, settled });
     if dry_run {
-        return select(&letters, &recipe, &ledger.read_before(ledger.len()?)?).map(|(_, outcome)| outcome);
+        return select(&letters, &recipe, &ledger.read_before(ledger.count()?)?).map(|(_, outcome)| outcome);
     }
     let mut memory = Memory::default();
     start::hold_lease(&own, &store, around, &mut memory.lease)?;
@@ -114,7 +114,7 @@ pub fn replay(config: &StreamConfig, around: &Surroundings, reporter: &Reporter,
     let mut total: Option<Replayed> = None;
     loop {
         let planned = handle.block_on(replay_log.entries())?.plans.last().map_or(0, |batch| batch + 1);
-        if ledger.len()? > planned {
+        if ledger.count()? > planned {
             // Selected and never planned: the schema may have changed since.
             ledger.remove(planned)?;
         }

@@ -75,6 +75,7 @@ pub struct Surroundings {
 ///
 /// # Errors
 /// By kind: see the table in `docs/reference/exit-codes.md`.
+#[expect(clippy::too_many_lines, reason = "the order of a start is one thing, read from top to bottom")]
 pub fn open(
     config: &StreamConfig,
     mut recipe: Recipe,

@@ -43,14 +43,17 @@ pub struct Selection {
     len: usize,
 }
 
-/// A selection as it is stored: offsets as half-open ranges.
+/// Half-open ranges of offsets by batch, topic and partition.
+type Ranges = BTreeMap<i64, BTreeMap<String, BTreeMap<i32, Vec<(i64, i64)>>>>;
+
+/// A selection as it is stored.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
     format: u32,
     /// Makes the document unique to its writer.
     writer: String,
-    letters: BTreeMap<i64, BTreeMap<String, BTreeMap<i32, Vec<(i64, i64)>>>>,
+    letters: Ranges,
 }
 
 impl Selection {
@@ -159,7 +162,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer; `Corrupt` if one is missing.
-    pub fn len(&self) -> Result<i64> {
+    pub fn count(&self) -> Result<i64> {
         let names = self.handle.block_on(self.store.names(SELECTIONS))?;
         let numbers: BTreeSet<i64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         let len = numbers.last().map_or(0, |last| last + 1);
@@ -246,7 +249,7 @@ impl Source for DeadLetterSource {
     }
 
     fn latest(&self, known: &Offsets) -> Result<Latest> {
-        let end = self.at(self.ledger.len()?);
+        let end = self.at(self.ledger.count()?);
         if let Some(other) = known.0.keys().find(|partition| end.get(partition).is_none()) {
             return Err(Error::corrupt(format!(
                 "the dead-letter table was replaced: the replay has read table {}, this is {}",
@@ -345,12 +348,12 @@ mod tests {
         let url = url::Url::from_directory_path(folder.path()).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
         let ledger = Ledger::new(Store::open(&url, &BTreeMap::new()).unwrap(), runtime.handle().clone());
-        assert_eq!(ledger.len().unwrap(), 0);
+        assert_eq!(ledger.count().unwrap(), 0);
         ledger.put(0, &Selection::default(), "a").unwrap();
         ledger.put(1, &Selection::default(), "b").unwrap();
-        assert_eq!(ledger.len().unwrap(), 2);
+        assert_eq!(ledger.count().unwrap(), 2);
         assert!(ledger.put(1, &Selection::default(), "c").is_err());
         ledger.remove(0).unwrap();
-        assert!(ledger.len().unwrap_err().to_string().contains("selections/0 is missing"));
+        assert!(ledger.count().unwrap_err().to_string().contains("selections/0 is missing"));
     }
 }

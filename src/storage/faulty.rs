@@ -140,7 +140,8 @@ impl Faults {
     pub fn of_environment() -> Option<Arc<Faults>> {
         static FAULTS: LazyLock<Option<Arc<Faults>>> = LazyLock::new(|| {
             let text = std::env::var("ALLUVIA_STORE_FAULTS").ok()?;
-            let seed = std::env::var("ALLUVIA_STORE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+            let seed =
+                std::env::var("ALLUVIA_STORE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
             Some(Arc::new(Faults::parse(&text, seed).unwrap_or_else(|e| panic!("ALLUVIA_STORE_FAULTS: {e}"))))
         });
         FAULTS.clone()
@@ -175,7 +176,8 @@ impl Faults {
     fn tell_counts(&self, operation: Operation, path: &str) {
         let told = |name: &str, count: &AtomicU64| format!("\"{name}\":{}", count.load(Ordering::Relaxed));
         let calls = OPERATIONS.iter().zip(&self.calls).map(|((name, _), count)| told(name, count));
-        let bytes = OPERATIONS.iter().zip(&self.bytes).map(|((name, _), count)| told(&format!("{name}Bytes"), count));
+        let bytes =
+            OPERATIONS.iter().zip(&self.bytes).map(|((name, _), count)| told(&format!("{name}Bytes"), count));
         tell("store-counts", operation, path, &calls.chain(bytes).collect::<Vec<_>>().join(","));
     }
 }
@@ -198,7 +200,13 @@ impl Rule {
             return Err(format!("`{text}`: that action has no sense with that operation"));
         }
         let fragment = if fragment == "*" { "" } else { fragment };
-        Ok(Rule { operation, fragment: fragment.into(), hits: Hits::parse(hits)?, action, met: AtomicU64::new(0) })
+        Ok(Rule {
+            operation,
+            fragment: fragment.into(),
+            hits: Hits::parse(hits)?,
+            action,
+            met: AtomicU64::new(0),
+        })
     }
 
     fn covers(&self, path: &str) -> bool {
@@ -365,7 +373,11 @@ impl ObjectStore for Faulty {
         self.listing(prefix, self.inner.list(prefix))
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.listing(prefix, self.inner.list_with_offset(prefix, offset))
     }
 
@@ -489,7 +501,10 @@ mod tests {
 
     fn faulty(rules: &str) -> Store {
         let faults = Arc::new(Faults::parse(rules, 7).unwrap());
-        let root = super::super::conditional::OneAnswer::new(Arc::new(Faulty::new(Arc::new(InMemory::new()), faults)));
+        let root = super::super::conditional::OneAnswer::new(Arc::new(Faulty::new(
+            Arc::new(InMemory::new()),
+            faults,
+        )));
         Store::new(Arc::new(root), url::Url::parse("memory:///t/").unwrap(), Path::from("t"))
     }
 
@@ -520,7 +535,8 @@ mod tests {
     async fn a_lost_put_is_told_in_one_way_whether_the_store_says_409_or_412() {
         let store = faulty("create * * 412");
         assert_eq!(create(&store, "a", b"mine").await.unwrap(), Put::Created);
-        let lost = store.root().put_opts(&store.path("a"), "x".into(), PutMode::Create.into()).await.unwrap_err();
+        let lost =
+            store.root().put_opts(&store.path("a"), "x".into(), PutMode::Create.into()).await.unwrap_err();
         assert!(matches!(lost, Error::AlreadyExists { .. }), "{lost}");
     }
 
@@ -533,7 +549,8 @@ mod tests {
 
     #[tokio::test]
     async fn uploads_are_lost_or_done_without_an_answer_and_reads_fail() {
-        let store = faulty("complete lost 1 cut; complete done 1 do-and-fail; get done 1 reject; list * 1 reject");
+        let store =
+            faulty("complete lost 1 cut; complete done 1 do-and-fail; get done 1 reject; list * 1 reject");
         for name in ["lost", "done"] {
             let mut upload = store.root().put_multipart(&store.path(name)).await.unwrap();
             upload.put_part("rows".into()).await.unwrap();

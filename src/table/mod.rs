@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use delta_kernel::actions::{Metadata, Protocol};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::transaction::WriteState;
@@ -230,7 +231,7 @@ fn kind_underneath(error: &delta_kernel::Error) -> Kind {
     }
     match error {
         // What was read is there, but no JSON or Parquet.
-        delta_kernel::Error::Arrow(delta_kernel::arrow::error::ArrowError::JsonError(_)) | delta_kernel::Error::Parquet(_) => {
+        delta_kernel::Error::Arrow(ArrowError::JsonError(_)) | delta_kernel::Error::Parquet(_) => {
             Kind::Corrupt
         }
         _ => Kind::Internal,

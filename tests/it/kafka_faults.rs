@@ -33,7 +33,10 @@ fn raw_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> String
 
 /// The values in the table, sorted.
 fn values(folder: &Path) -> Vec<String> {
-    let query = format!("SELECT CAST(value AS STRING) AS v FROM delta.`{}` ORDER BY v", folder.join("table").display());
+    let query = format!(
+        "SELECT CAST(value AS STRING) AS v FROM delta.`{}` ORDER BY v",
+        folder.join("table").display()
+    );
     crate::rig::spark_sql(&query).iter().map(|row| row["v"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
@@ -95,7 +98,12 @@ fn a_broker_that_restarts_dies_or_hangs_in_the_middle_costs_time_only() {
     let Some(mut broker) = Broker::private() else { return };
     let topic = broker.topic("restarts", 2);
     broker.produce(&topic, (0..120_000).map(|seq| Message::event(3, seq, 2)));
-    let yaml = w1_yaml(&broker, &topic, ", maxOffsetsPerTrigger: 4000", "    restart: { maxAttempts: 20, backoff: 200 ms }\n");
+    let yaml = w1_yaml(
+        &broker,
+        &topic,
+        ", maxOffsetsPerTrigger: 4000",
+        "    restart: { maxAttempts: 20, backoff: 200 ms }\n",
+    );
     let folder = tempfile::tempdir().unwrap();
     let program = Alluvia::run(&yaml, folder.path());
     program.wait_for("\"batchId\":2", BOUND);
@@ -119,7 +127,8 @@ fn a_broker_that_stays_away_ends_the_stream_and_the_next_start_goes_on() {
     let topic = broker.topic("away", 2);
     broker.produce(&topic, (0..60_000).map(|seq| Message::event(4, seq, 2)));
     let restart = "    restart: { maxAttempts: 1, backoff: 100 ms }\n";
-    let yaml = w1_yaml(&broker, &topic, ", maxOffsetsPerTrigger: 2000, kafkaConsumer.pollTimeoutMs: 6000", restart);
+    let yaml =
+        w1_yaml(&broker, &topic, ", maxOffsetsPerTrigger: 2000, kafkaConsumer.pollTimeoutMs: 6000", restart);
     let folder = tempfile::tempdir().unwrap();
     let program = Alluvia::run(&yaml, folder.path());
     program.wait_for("\"batchId\":3", BOUND);
@@ -180,7 +189,11 @@ fn a_topic_made_anew_under_a_running_stream_is_told_too() {
         if strict {
             let ended = program.wait(BOUND);
             assert_eq!(ended.code(), 6, "{}", ended.stderr);
-            assert!(ended.stderr.contains(&topic) && ended.stderr.contains("failOnDataLoss"), "{}", ended.stderr);
+            assert!(
+                ended.stderr.contains(&topic) && ended.stderr.contains("failOnDataLoss"),
+                "{}",
+                ended.stderr
+            );
             assert_eq!(table_rows(folder.path()), 100);
             continue;
         }
@@ -190,7 +203,12 @@ fn a_topic_made_anew_under_a_running_stream_is_told_too() {
         });
         program.terminate();
         let ended = program.wait(BOUND).success();
-        assert_eq!(values(folder.path()), [names("new", 0..150), names("old", 0..100)].concat(), "{}", ended.stderr);
+        assert_eq!(
+            values(folder.path()),
+            [names("new", 0..150), names("old", 0..100)].concat(),
+            "{}",
+            ended.stderr
+        );
         assert!(codes(folder.path()).iter().all(|code| code == "OFFSETS_LOST"));
         assert!(!lost_ranges(folder.path()).is_empty());
     }
@@ -250,7 +268,11 @@ fn retention_that_overtakes_the_stream_stops_it_or_is_recorded() {
     run(&yaml, folder.path());
     broker.produce(&topic, numbered("v", 40..100));
     broker.delete_records(&topic, 0, Offset::Offset(60));
-    stops(&yaml, folder.path(), &["offset 40", &format!("{topic}-0"), "retention start 60", "[40, 60)", "failOnDataLoss"]);
+    stops(
+        &yaml,
+        folder.path(),
+        &["offset 40", &format!("{topic}-0"), "retention start 60", "[40, 60)", "failOnDataLoss"],
+    );
     run(&tolerant(&yaml), folder.path());
     assert_eq!(values(folder.path()), [names("v", 0..40), names("v", 60..100)].concat());
     assert_eq!(lost_ranges(folder.path()), [format!("{topic}-0 [40, 60)")]);
@@ -272,7 +294,8 @@ fn a_loss_found_before_a_crash_is_recorded_after_it() {
         broker.create_topic(&topic, 1, &[]);
         broker.produce(&topic, numbered("new", 0..5));
         let kill = format!("{point}=kill@1");
-        let killed = Alluvia::run_with(&tolerant(&yaml), folder.path(), &[("ALLUVIA_FAILPOINTS", &kill)]).wait(BOUND);
+        let killed =
+            Alluvia::run_with(&tolerant(&yaml), folder.path(), &[("ALLUVIA_FAILPOINTS", &kill)]).wait(BOUND);
         assert!(!killed.status.success(), "{point}: {}", killed.stderr);
         run(&yaml, folder.path());
         assert_eq!(lost_ranges(folder.path()), [format!("{topic}-0 [10, 10)")], "{point}");
@@ -338,7 +361,15 @@ fn a_compacted_topic_ends_though_most_of_its_offsets_are_gone() {
     transaction.abort();
     until("compaction", BOUND, || {
         let folder = tempfile::tempdir().unwrap();
-        run(&raw_yaml(broker, topic, ", kafka.isolation.level: read_committed, maxOffsetsPerTrigger: 100", ""), folder.path());
+        run(
+            &raw_yaml(
+                broker,
+                topic,
+                ", kafka.isolation.level: read_committed, maxOffsetsPerTrigger: 100",
+                "",
+            ),
+            folder.path(),
+        );
         assert_eq!(lost_ranges(folder.path()), [""; 0]);
         (table_rows(folder.path()) < 100).then_some(())
     });
@@ -353,8 +384,12 @@ fn messages_at_the_size_limit_of_the_topic_arrive_whole() {
     let sizes = [10, 7_900_000, 1_000_000, 7_900_000, 3];
     broker.produce(topic, sizes.map(|size| Message::new(vec![b'x'; size]).partition(0)));
     run(&raw_yaml(broker, topic, "", "    memoryLimit: 64m\n"), folder.path());
-    let query = format!("SELECT offset, length(value) AS bytes FROM delta.`{}` ORDER BY offset", folder.path().join("table").display());
-    let found: Vec<usize> = crate::rig::spark_sql(&query).iter().map(|row| row["bytes"].as_u64().unwrap() as usize).collect();
+    let query = format!(
+        "SELECT offset, length(value) AS bytes FROM delta.`{}` ORDER BY offset",
+        folder.path().join("table").display()
+    );
+    let found: Vec<usize> =
+        crate::rig::spark_sql(&query).iter().map(|row| row["bytes"].as_u64().unwrap() as usize).collect();
     assert_eq!(found, sizes);
 }
 

@@ -1,4 +1,11 @@
 //! The one integration test binary: the real program, a real broker, readers no one here wrote.
+#![allow(
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::type_complexity,
+    missing_docs,
+    reason = "a test that fails says where; its steps are read from top to bottom"
+)]
 
 mod checkpoint_commands;
 #[cfg(feature = "failpoints")]

@@ -95,7 +95,8 @@ fn a_process_that_waits_for_the_lease_goes_on_when_the_owner_is_gone() {
     scene.check(folder.path(), "the one that waited");
     // One that waits can be stopped.
     let owner = Alluvia::run(&scene.endless_yaml(), folder.path());
-    owner.wait_for("\"level\":\"INFO\"", BOUND);
+    scene.produce(broker, 10_000);
+    owner.wait_for("\"event\":\"progress\"", BOUND);
     let waiting = Alluvia::start(arguments, folder.path(), &[]);
     waiting.wait_for("waiting for the owner of the stream to end", BOUND);
     waiting.terminate();

@@ -246,8 +246,10 @@ impl Owner {
                 Step::CheckAgain
             }
             Step::CheckAgain if stores.lease != self.lease => Step::Ended(End::Fenced),
-            Step::CheckAgain if self.plan.is_some() || self.planned(stores, self.batch) => Step::Written,
-            Step::CheckAgain => self.fenced_or(stores, "the plan that was there is gone"),
+            Step::CheckAgain => match self.plan.is_some() || self.planned(stores, self.batch) {
+                true => Step::Written,
+                false => self.fenced_or(stores, "the plan that was there is gone"),
+            },
             Step::Written if stores.lease != self.lease => Step::Ended(End::Fenced),
             Step::Written if self.commit().letters_follow => Step::Sink,
             Step::Written => Step::Letters,

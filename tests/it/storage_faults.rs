@@ -139,7 +139,10 @@ fn a_fault_that_lasts_ends_the_stream_by_name_and_the_next_start_is_exact() {
         }
         Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
         if !is_exact(folder.path(), topic) {
-            wrong.push(format!("{rules}: the table is not the topic after the fault is gone\n{}", ended.stderr));
+            wrong.push(format!(
+                "{rules}: the table is not the topic after the fault is gone\n{}",
+                ended.stderr
+            ));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -217,7 +220,12 @@ fn a_file_that_is_uploaded_in_parts_may_be_lost_at_any_of_them() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("parts", 1);
     broker.produce(&topic, (0..150_000).map(|seq| Message::event(6, seq, 1)));
-    let yaml = w1_yaml(broker, &topic, "", "    restart: { maxAttempts: 3, backoff: 20 ms }\n    lanes: 1\n    memoryLimit: 32m\n");
+    let yaml = w1_yaml(
+        broker,
+        &topic,
+        "",
+        "    restart: { maxAttempts: 3, backoff: 20 ms }\n    lanes: 1\n    memoryLimit: 32m\n",
+    );
     for rules in [
         "multipart .parquet 1 reject",
         "part .parquet 1 reject",
@@ -237,10 +245,9 @@ fn a_file_that_is_uploaded_in_parts_may_be_lost_at_any_of_them() {
 #[test]
 fn checkpoints_of_the_tables_log_may_fail_and_come_later() {
     let Some((broker, topic)) = topic() else { return };
-    let yaml = yaml(broker, topic).replace("maxOffsetsPerTrigger: 1000", "maxOffsetsPerTrigger: 150").replace(
-        "path: ./table }",
-        "path: ./table, tableProperties: { delta.checkpointInterval: '4' } }",
-    );
+    let yaml = yaml(broker, topic)
+        .replace("maxOffsetsPerTrigger: 1000", "maxOffsetsPerTrigger: 150")
+        .replace("path: ./table }", "path: ./table, tableProperties: { delta.checkpointInterval: '4' } }");
     for rules in [
         "create checkpoint.parquet 1-2 reject; put checkpoint.parquet 1-2 reject; multipart checkpoint.parquet 1-2 reject",
         "create checkpoint.parquet 1 do-and-fail; put checkpoint.parquet 1 do-and-fail; complete checkpoint.parquet 1 do-and-fail",
@@ -368,7 +375,8 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(place: &Path) -> Option<SmallDisk> {
         std::fs::create_dir_all(place).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"]).arg(place).status();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"]).arg(place).status();
         if mounted.is_ok_and(|status| status.success()) {
             return Some(SmallDisk(place.to_owned()));
         }
