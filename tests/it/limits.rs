@@ -36,12 +36,6 @@ impl Memory {
         self.samples.iter().map(|(_, bytes)| *bytes).max().unwrap_or_default()
     }
 
-    /// The least between two shares of the time: what is kept, not what a moment needs.
-    fn floor(&self, from: f64, to: f64) -> f64 {
-        let at = |share: f64| (self.samples.len() as f64 * share) as usize;
-        self.samples[at(from)..at(to)].iter().map(|(_, bytes)| *bytes as f64).fold(f64::MAX, f64::min)
-    }
-
     /// The mean between two shares of the time.
     fn mean(&self, from: f64, to: f64) -> f64 {
         let at = |share: f64| (self.samples.len() as f64 * share) as usize;
@@ -62,54 +56,96 @@ fn from_environment(name: &str, or: u64) -> u64 {
         .map_or(or, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
+/// What thousands of commits of one record each cost: memory over time, and store calls per commit in a window
+/// near the start and in the last one.
+#[cfg(feature = "failpoints")]
+struct SmallCommits {
+    commits: u64,
+    memory: Memory,
+    window: usize,
+    counts: Vec<Value>,
+    table: tempfile::TempDir,
+}
+
+#[cfg(feature = "failpoints")]
+impl SmallCommits {
+    fn run(broker: &Broker, sink: &str) -> SmallCommits {
+        let commits = from_environment("ALLUVIA_TEST_COMMITS", 1_500).next_multiple_of(500);
+        let topic = broker.topic("small-commits", 1);
+        broker.produce(&topic, (0..commits).map(|seq| Message::event(8, seq, 1)));
+        let table = tempfile::tempdir().unwrap();
+        let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 1", "");
+        let yaml = yaml.replace("path: ./table }", &format!("path: ./table{sink} }}"));
+        let rules = [("ALLUVIA_STORE_FAULTS", "create commits/ * count")];
+        let (memory, ended) = Memory::watch(Alluvia::run_with(&yaml, table.path(), &rules));
+        let ended = ended.success();
+        let told = ended.stderr.lines().filter(|line| line.contains("\"event\":\"store-counts\""));
+        let counts: Vec<Value> = told.map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(counts.len() as u64, commits);
+        let there = delta_digest(&table.path().join("table"), &COLUMNS);
+        assert!(there.same_rows(&expected(&topic, 8, commits, 1)));
+        // Windows of whole hundreds, so that each holds as many checkpoints of the table's log.
+        SmallCommits { commits, memory, window: (commits as usize / 3) / 100 * 100, counts, table }
+    }
+
+    /// Calls (or bytes) per commit near the start and at the end.
+    fn per_commit(&self, key: &str) -> (f64, f64) {
+        let at = |index: usize| self.counts[index][key].as_u64().unwrap() as f64;
+        let upto = |index: usize| (at(index) - at(index - self.window)) / self.window as f64;
+        (upto(100 + self.window), upto(self.commits as usize - 1))
+    }
+
+    /// Mean resident MiB in the first half and at the end; says all figures.
+    fn resident(&self) -> (f64, f64) {
+        let mean = |from, to| self.memory.mean(from, to) / MIB as f64;
+        let (early, late) = (mean(0.3, 0.5), mean(0.8, 1.0));
+        let keys = ["create", "put", "get", "list", "delete", "part", "createBytes"];
+        let figures = keys.map(|key| {
+            let (early, late) = self.per_commit(key);
+            format!("{key} {early:.2} -> {late:.2}")
+        });
+        let time = self.memory.samples.last().unwrap().0.as_secs_f64();
+        let commits = self.commits;
+        eprintln!(
+            "{commits} commits in {time:.0} s, RSS {early:.1} -> {late:.1} MiB; per commit: {}",
+            figures.join(", ")
+        );
+        (early, late)
+    }
+}
+
 #[test]
 #[cfg(feature = "failpoints")]
 fn many_small_commits_cost_the_same_at_the_end_as_at_the_start() {
     let Some(broker) = Broker::shared() else { return };
-    let commits = from_environment("ALLUVIA_TEST_COMMITS", 1_500).next_multiple_of(500);
-    let topic = broker.topic("small-commits", 1);
-    broker.produce(&topic, (0..commits).map(|seq| Message::event(8, seq, 1)));
-    let folder = tempfile::tempdir().unwrap();
-    let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 1", "").replace("path: ./table }", "path: ./table, tableProperties: { delta.checkpointInterval: '100000' } }");
-    let rules = [("ALLUVIA_STORE_FAULTS", "create commits/ * count")];
-    let (memory, ended) = Memory::watch(Alluvia::run_with(&yaml, folder.path(), &rules));
-    let ended = ended.success();
-    let counts: Vec<Value> = ended
-        .stderr
-        .lines()
-        .filter(|line| line.contains("\"event\":\"store-counts\""))
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(counts.len() as u64, commits);
-    // Windows of whole hundreds, so that each holds as many checkpoints of the table's log.
-    let window = (commits as usize / 3) / 100 * 100;
-    let (first, last) = (100 + window, commits as usize - 1);
-    let per_commit = |key: &str, upto: usize| {
-        let at = |index: usize| counts[index][key].as_u64().unwrap() as f64;
-        (at(upto) - at(upto - window)) / window as f64
-    };
-    let mut figures = Vec::new();
-    for key in ["create", "put", "get", "list", "delete", "part", "createBytes"] {
-        let (early, late) = (per_commit(key, first), per_commit(key, last));
-        figures.push(format!("{key} {early:.2} -> {late:.2}"));
-        // One checkpoint of the table's log more or less may fall into a window: it reads a hundred commits.
-        let edge = if key.starts_with("create") { 0.05 } else { 120.0 / window as f64 };
-        assert!(late <= early * 1.03 + edge, "{key} per commit: {early} -> {late}");
+    let run = SmallCommits::run(broker, ", tableProperties: { delta.checkpointInterval: '1000000' }");
+    let (early, late) = run.resident();
+    assert!(late - early < 4.0, "RSS {early:.1} -> {late:.1} MiB");
+    assert_eq!(run.per_commit("create"), (4.0, 4.0), "rows, table, plan, commit log");
+    for key in ["put", "get", "list", "part"] {
+        assert_eq!(run.per_commit(key), (0.0, 0.0), "{key}: the only writer reads nothing");
     }
-    let (early, late) = (memory.mean(0.3, 0.5) / MIB as f64, memory.mean(0.8, 1.0) / MIB as f64);
-    let time = memory.samples.last().unwrap().0.as_secs_f64();
-    let (least, at_last) = (memory.floor(0.3, 0.5) / MIB as f64, memory.floor(0.8, 1.0) / MIB as f64);
-    eprintln!(
-        "{commits} commits in {time:.0} s, RSS {early:.1} -> {late:.1} MiB (floor {least:.1} -> {at_last:.1}); per commit: {}",
-        figures.join(", ")
-    );
-    assert!(late < 160.0 && late - early < 30.0, "RSS {early:.1} -> {late:.1} MiB");
-    for version in (100..commits).step_by(100) {
-        let file = folder.path().join(format!("table/_delta_log/{version:020}.checkpoint.parquet"));
+    let (early, late) = run.per_commit("createBytes");
+    assert!(late <= early * 1.01, "bytes per commit: {early} -> {late}");
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn checkpoints_of_the_tables_log_come_every_hundred_commits_and_cost_what_the_table_has_of_files() {
+    let Some(broker) = Broker::shared() else { return };
+    let run = SmallCommits::run(broker, "");
+    let (early, late) = run.resident();
+    // A checkpoint names every file of the table, so its memory grows with their number, and with nothing else.
+    assert!(late - early < 20.0 + run.commits as f64 * 0.012, "RSS {early:.1} -> {late:.1} MiB");
+    for key in ["put", "get", "list", "part"] {
+        let (early, late) = run.per_commit(key);
+        // One checkpoint more or less may fall into a window: it reads a hundred commits.
+        assert!(late <= early * 1.03 + 120.0 / run.window as f64, "{key} per commit: {early} -> {late}");
+    }
+    for version in (100..run.commits).step_by(100) {
+        let file = run.table.path().join(format!("table/_delta_log/{version:020}.checkpoint.parquet"));
         assert!(file.exists(), "no checkpoint at version {version}");
     }
-    let there = delta_digest(&folder.path().join("table"), &COLUMNS);
-    assert!(there.same_rows(&expected(&topic, 8, commits, 1)));
 }
 
 fn json_yaml(broker: &Broker, topic: &str, schema: &str, sink: &str, stream: &str) -> String {
