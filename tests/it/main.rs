@@ -13,6 +13,7 @@ mod crash;
 mod check_command;
 mod dead_letters;
 mod demo;
+mod guarantees;
 mod ingest;
 mod kafka_faults;
 mod kafka_source;
@@ -27,6 +28,7 @@ mod resume_model;
 #[allow(dead_code, unused_imports)]
 mod rig;
 mod signals;
+mod soak;
 #[cfg_attr(not(feature = "failpoints"), allow(dead_code))]
 mod scene;
 #[cfg(feature = "failpoints")]
