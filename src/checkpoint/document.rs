@@ -258,9 +258,11 @@ fn not_kafka(file: &str, offset: &str, cause: Error) -> Error {
     if serde_json::from_str::<serde_json::Value>(offset).is_err() {
         return damaged(file, cause);
     }
-    Error::config(format!("{file} holds the offset of another source than Kafka; the checkpoint is of another query"))
-        .source(cause)
-        .hint("give the stream a checkpointLocation of its own")
+    Error::config(format!(
+        "{file} holds the offset of another source than Kafka; the checkpoint is of another query"
+    ))
+    .source(cause)
+    .hint("give the stream a checkpointLocation of its own")
 }
 
 fn damaged(file: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -331,7 +333,10 @@ mod tests {
         assert_eq!(Plan::from_text(3, &two).unwrap_err().kind(), Kind::Config);
         let rate = plan().to_text().replace(r#"{"t":{"0":5}}"#, "17");
         let error = Plan::from_text(3, &rate).unwrap_err();
-        assert!(error.kind() == Kind::Config && error.to_string().contains("another source than Kafka"), "{error}");
+        assert!(
+            error.kind() == Kind::Config && error.to_string().contains("another source than Kafka"),
+            "{error}"
+        );
         let error = commit_from_text(3, "v2\n{}").unwrap_err();
         assert!(error.to_string().contains("commits/3 is in format v2"), "{error}");
     }

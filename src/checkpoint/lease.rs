@@ -181,7 +181,8 @@ fn holder(folder: &Path, number: u64) -> Result<Option<Owner>> {
         Ok(()) => Ok(None),
         Err(fs::TryLockError::WouldBlock) => {
             let text = fs::read(&file).unwrap_or_default();
-            let unknown = || Owner { name: String::new(), pid: 0, host: "unknown".into(), run: String::new() };
+            let unknown =
+                || Owner { name: String::new(), pid: 0, host: "unknown".into(), run: String::new() };
             Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|_| unknown())))
         }
         Err(fs::TryLockError::Error(e)) => Err(unavailable(folder, e)),

@@ -71,7 +71,9 @@ impl Entries {
     /// `Config`, naming a batch that is missing.
     pub fn refuse_gaps(&self, checkpoint: &Store) -> Result<()> {
         let followed = self.plans.iter().zip(self.plans.iter().skip(1));
-        let Some((batch, next)) = followed.into_iter().find(|(batch, next)| **next > **batch + 1) else { return Ok(()) };
+        let Some((batch, next)) = followed.into_iter().find(|(batch, next)| **next > **batch + 1) else {
+            return Ok(());
+        };
         Err(Error::config(format!(
             "checkpoint {} has the plans of micro-batches {batch} and {next} and none between them: it is of a query with asynchronous progress tracking, or lost files",
             checkpoint.url()
@@ -228,8 +230,13 @@ impl CheckpointLog {
     /// `Unavailable` if storage does not answer.
     pub async fn collect_all(&self, entries: &Entries, newest_commit: i64) -> Result<()> {
         let kept_from = newest_commit - self.batches_to_retain;
-        let expired: BTreeSet<i64> =
-            entries.plans.iter().chain(&entries.commits).copied().filter(|batch| *batch <= kept_from).collect();
+        let expired: BTreeSet<i64> = entries
+            .plans
+            .iter()
+            .chain(&entries.commits)
+            .copied()
+            .filter(|batch| *batch <= kept_from)
+            .collect();
         for batch in expired {
             self.delete(batch).await?;
         }
@@ -304,7 +311,8 @@ mod tests {
     #[test]
     fn holes_in_the_offset_log_are_refused() {
         let store = Store::open(&url::Url::parse("memory:///").unwrap(), &BTreeMap::new()).unwrap();
-        let entries = |plans: &[i64]| Entries { plans: plans.iter().copied().collect(), commits: BTreeSet::new() };
+        let entries =
+            |plans: &[i64]| Entries { plans: plans.iter().copied().collect(), commits: BTreeSet::new() };
         for whole in [&[][..], &[0], &[7, 8, 9]] {
             entries(whole).refuse_gaps(&store).unwrap();
         }
@@ -323,9 +331,13 @@ mod tests {
         log.put_plan(of_spark, Offsets::default()).await.unwrap();
         let planned = log.planned(0).await.unwrap();
         assert_eq!(planned.ends_without_start(), Offsets([(added.clone(), 9)].into()));
-        let planned = planned.with_starts(Offsets([(added.clone(), 2), (TopicPartition::new("t", 0), 99)].into()));
+        let planned =
+            planned.with_starts(Offsets([(added.clone(), 2), (TopicPartition::new("t", 0), 99)].into()));
         assert!(planned.ends_without_start().0.is_empty());
-        assert_eq!((planned.start().get(&added), planned.start().get(&TopicPartition::new("t", 0))), (Some(2), Some(3)));
+        assert_eq!(
+            (planned.start().get(&added), planned.start().get(&TopicPartition::new("t", 0))),
+            (Some(2), Some(3))
+        );
     }
 
     #[tokio::test]

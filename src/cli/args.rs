@@ -2,7 +2,10 @@
 //!
 //! Nothing is done here; [`settings`] turns flags into settings of a stream. Help texts are for people who
 //! know Spark; `docs/reference/cli.md` is generated from them.
-#![allow(missing_docs, reason = "a flattened field is documented by its type; a comment on it would become help text")]
+#![allow(
+    missing_docs,
+    reason = "a flattened field is documented by its type; a comment on it would become help text"
+)]
 
 use std::fmt;
 use std::path::PathBuf;

@@ -17,18 +17,26 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         Ok(config) => config,
         Err(error) => {
             if args.output.output == OutputFormat::Json {
-                println!("{}", json!({"ok": false, "exitCode": error.kind().exit_code(), "config": wrong(&error), "streams": []}));
+                println!(
+                    "{}",
+                    json!({"ok": false, "exitCode": error.kind().exit_code(), "config": wrong(&error), "streams": []})
+                );
             }
             return Err(error);
         }
     };
     let runtime = io_runtime()?;
-    let checked: Vec<(&str, Vec<Finding>)> =
-        config.streams.iter().map(|stream| (stream.name.as_str(), check::check(stream, runtime.handle()))).collect();
-    let first = checked.iter().flat_map(|(_, findings)| findings).find_map(|finding| finding.result.as_ref().err());
+    let checked: Vec<(&str, Vec<Finding>)> = config
+        .streams
+        .iter()
+        .map(|stream| (stream.name.as_str(), check::check(stream, runtime.handle())))
+        .collect();
+    let first =
+        checked.iter().flat_map(|(_, findings)| findings).find_map(|finding| finding.result.as_ref().err());
     match args.output.output {
         OutputFormat::Json => {
-            let streams: Vec<Value> = checked.iter().map(|(name, findings)| stream_json(name, findings)).collect();
+            let streams: Vec<Value> =
+                checked.iter().map(|(name, findings)| stream_json(name, findings)).collect();
             println!(
                 "{}",
                 json!({
@@ -49,7 +57,10 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     }
     let mut errors = checked.into_iter().flat_map(|(name, findings)| {
         findings.into_iter().filter_map(move |finding| {
-            finding.result.err().map(|error| error.context(format!("check {} of stream {name}", finding.step)))
+            finding
+                .result
+                .err()
+                .map(|error| error.context(format!("check {} of stream {name}", finding.step)))
         })
     });
     errors.next().map_or(Ok(()), Err)
@@ -79,7 +90,10 @@ fn text(finding: &Finding) -> String {
     match &finding.result {
         Ok(found) => format!("  ok     {:<11} {found}\n", finding.step),
         Err(error) => {
-            let mend = error.hint_text().map(|hint| format!("         {:<11} mend: {hint}\n", "")).unwrap_or_default();
+            let mend = error
+                .hint_text()
+                .map(|hint| format!("         {:<11} mend: {hint}\n", ""))
+                .unwrap_or_default();
             format!("  wrong  {:<11} {}\n{mend}", finding.step, fact(error))
         }
     }
@@ -99,8 +113,14 @@ mod tests {
     #[test]
     fn what_is_wrong_and_what_mends_it_stand_apart() {
         let error = Error::config("the topic is not there").hint("change subscribe").context("open source");
-        assert_eq!(wrong(&error), json!({"kind": "config", "wrong": "open source: the topic is not there", "mend": "change subscribe"}));
+        assert_eq!(
+            wrong(&error),
+            json!({"kind": "config", "wrong": "open source: the topic is not there", "mend": "change subscribe"})
+        );
         let finding = Finding { step: "source", result: Err(error) };
-        assert_eq!(text(&finding), "  wrong  source      open source: the topic is not there\n                     mend: change subscribe\n");
+        assert_eq!(
+            text(&finding),
+            "  wrong  source      open source: the topic is not there\n                     mend: change subscribe\n"
+        );
     }
 }

@@ -15,9 +15,9 @@ use crate::checkpoint::Owner;
 use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
 use crate::observe::report::grouped;
+use crate::runtime::Stop;
 use crate::runtime::replay::{self, Replayed};
 use crate::runtime::start::Surroundings;
-use crate::runtime::Stop;
 use crate::sink::dead_letter::{self, Letter};
 use crate::storage::Store;
 use crate::table::DeltaTable;
@@ -44,7 +44,9 @@ struct Shown {
 pub fn show(args: &DeadLettersShowArgs) -> Result<()> {
     let config = one_stream(&args.stream)?;
     let Some(target) = &config.dead_letter else {
-        return Err(Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter"));
+        return Err(
+            Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
+        );
     };
     let runtime = io_runtime()?;
     let store = Store::open(&target.url, &config.storage.0)?;
@@ -54,7 +56,8 @@ pub fn show(args: &DeadLettersShowArgs) -> Result<()> {
     if let Some(table) = &table {
         dead_letter::read(table, &mut |letter| {
             *codes.entry(letter.code.to_owned()).or_default() += 1;
-            if args.limit > 0 && args.code.as_ref().is_none_or(|code| code.eq_ignore_ascii_case(letter.code)) {
+            if args.limit > 0 && args.code.as_ref().is_none_or(|code| code.eq_ignore_ascii_case(letter.code))
+            {
                 newest.push(shown(letter, args.output.output));
                 if newest.len() >= args.limit.saturating_mul(2).max(64) {
                     keep_newest(&mut newest, args.limit);
@@ -135,11 +138,15 @@ fn json_of(letter: &Letter<'_>) -> Value {
     object.insert("topic".into(), record.topic.into());
     object.insert("partition".into(), record.partition.into());
     object.insert("offset".into(), record.offset.into());
-    let timestamp = (record.timestamp_type != TimestampType::None).then(|| time(record.timestamp_ms.saturating_mul(1000)));
+    let timestamp = (record.timestamp_type != TimestampType::None)
+        .then(|| time(record.timestamp_ms.saturating_mul(1000)));
     object.insert("timestamp".into(), timestamp.into());
     bytes_into(&mut object, "key", record.key);
     bytes_into(&mut object, "value", record.value);
-    object.insert("headers".into(), record.headers.map(|headers| headers.iter().map(header).collect::<Vec<Value>>()).into());
+    object.insert(
+        "headers".into(),
+        record.headers.map(|headers| headers.iter().map(header).collect::<Vec<Value>>()).into(),
+    );
     object.insert("errorCode".into(), letter.code.into());
     object.insert("errorField".into(), letter.field.into());
     object.insert("errorMessage".into(), letter.message.into());

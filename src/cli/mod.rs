@@ -78,7 +78,10 @@ fn one_stream(args: &StreamArgs) -> Result<StreamConfig> {
     let known = format!("{} has {}", args.file.display(), names.join(", "));
     match (&args.stream, config.streams.as_slice()) {
         (None, [only]) => Ok(only.clone()),
-        (None, _) => Err(Error::config("the file has several streams").hint(format!("name one with --stream; {known}"))),
+        (None, _) => {
+            Err(Error::config("the file has several streams")
+                .hint(format!("name one with --stream; {known}")))
+        }
         (Some(name), streams) => streams
             .iter()
             .find(|stream| stream.name == *name)

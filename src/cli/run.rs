@@ -63,7 +63,9 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     let ended = run_all(&config.streams, &around, reporter);
     reporter.summary();
     runtime.shutdown_timeout(BACKGROUND_PATIENCE);
-    ended.into_iter().try_for_each(|stream| stream.result.map_err(|e| e.context(format!("stream {}", stream.name))))
+    ended
+        .into_iter()
+        .try_for_each(|stream| stream.result.map_err(|e| e.context(format!("stream {}", stream.name))))
 }
 
 pub(super) fn style(global: &GlobalArgs) -> Style {

@@ -14,8 +14,8 @@ use crate::config::{KafkaOptions, ProcessLookup};
 use crate::decode::infer::Inference;
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Outcome, Policy};
 use crate::model::{Error, OffsetRange, Offsets, Result};
-use crate::source::{Reader, Source};
 use crate::source::kafka::{KafkaSource, LANE_MEMORY_BYTES};
+use crate::source::{Reader, Source};
 
 /// Bytes of messages that are kept to be decoded by what was inferred.
 const SAMPLE_BYTES_MAX: usize = 256 << 20;
@@ -77,13 +77,21 @@ pub fn infer(args: &SchemaInferArgs) -> Result<()> {
         eprintln!("alluvia: {left_out} messages are no JSON objects and were left out");
     }
     if !timestamps.is_empty() {
-        eprintln!("alluvia: every sampled value is an ISO 8601 instant, so these are TIMESTAMP (write STRING to keep the text): {}", timestamps.join(", "));
+        eprintln!(
+            "alluvia: every sampled value is an ISO 8601 instant, so these are TIMESTAMP (write STRING to keep the text): {}",
+            timestamps.join(", ")
+        );
     }
     if !made_text.is_empty() {
-        eprintln!("alluvia: these are STRING because not every sampled value can be read as its type: {}", made_text.join(", "));
+        eprintln!(
+            "alluvia: these are STRING because not every sampled value can be read as its type: {}",
+            made_text.join(", ")
+        );
     }
     for (one, other) in inference.same_but_case() {
-        eprintln!("alluvia: {one} and {other} differ only in case: a Delta table holds one of them, remove the other");
+        eprintln!(
+            "alluvia: {one} and {other} differ only in case: a Delta table holds one of them, remove the other"
+        );
     }
     Ok(())
 }
@@ -119,7 +127,9 @@ fn settle(inference: &mut Inference, objects: &[&Vec<u8>]) -> Result<Vec<String>
 }
 
 fn from_file(path: &Path, records: u64) -> Result<Sample> {
-    let failed = |e| Error::config(format!("cannot read {}", path.display())).source(e).hint("name a file of JSON lines");
+    let failed = |e| {
+        Error::config(format!("cannot read {}", path.display())).source(e).hint("name a file of JSON lines")
+    };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut sample = Sample::default();
     for line in BufReader::new(file).split(b'\n') {
@@ -146,7 +156,8 @@ fn from_topic(args: &SchemaInferArgs) -> Result<Sample> {
     let mut position = start;
     loop {
         let upto = |(partition, from): (&_, &i64)| {
-            let end = latest.end.get(partition)?.min(from.saturating_add(i64::try_from(share).unwrap_or(i64::MAX)));
+            let end =
+                latest.end.get(partition)?.min(from.saturating_add(i64::try_from(share).unwrap_or(i64::MAX)));
             Some((partition.clone(), end.max(*from)))
         };
         let next = Offsets(position.0.iter().filter_map(upto).collect());

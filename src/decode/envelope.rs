@@ -33,7 +33,9 @@ pub fn is_null(column: KafkaColumn, record: &Record<'_>) -> bool {
         KafkaColumn::Value => record.value.is_none(),
         KafkaColumn::Timestamp => record.timestamp_type == TimestampType::None,
         KafkaColumn::Headers => record.headers.is_none(),
-        KafkaColumn::Topic | KafkaColumn::Partition | KafkaColumn::Offset | KafkaColumn::TimestampType => false,
+        KafkaColumn::Topic | KafkaColumn::Partition | KafkaColumn::Offset | KafkaColumn::TimestampType => {
+            false
+        }
     }
 }
 
@@ -78,9 +80,11 @@ impl EnvelopeColumn {
                 let entries: Vec<Box<dyn arrow::array::ArrayBuilder>> =
                     vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
                 let element = StructBuilder::new(header_fields(), entries);
-                Builder::Headers(Box::new(
-                    ListBuilder::new(element).with_field(Field::new("element", header_type(), true)),
-                ))
+                Builder::Headers(Box::new(ListBuilder::new(element).with_field(Field::new(
+                    "element",
+                    header_type(),
+                    true,
+                ))))
             }
         };
         EnvelopeColumn { builder }

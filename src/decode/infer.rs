@@ -157,7 +157,13 @@ fn kind_of(raw: &RawValue, depth: usize) -> Option<Kind> {
             }
             Kind::Array(Box::new(all))
         }
-        b'"' => if is_instant(&text[1..text.len() - 1]) { Kind::Instant } else { Kind::Text },
+        b'"' => {
+            if is_instant(&text[1..text.len() - 1]) {
+                Kind::Instant
+            } else {
+                Kind::Text
+            }
+        }
         b't' | b'f' => Kind::Boolean,
         b'n' => Kind::Null,
         _ => number(text),
@@ -171,7 +177,10 @@ fn number(text: &str) -> Kind {
     } else if text.parse::<i64>().is_ok() {
         Kind::Long
     } else {
-        u8::try_from(digits).ok().filter(|d| *d <= 38).map_or(Kind::Double, |precision| Kind::Decimal { precision, scale: 0 })
+        u8::try_from(digits)
+            .ok()
+            .filter(|d| *d <= 38)
+            .map_or(Kind::Double, |precision| Kind::Decimal { precision, scale: 0 })
     }
 }
 
@@ -180,7 +189,10 @@ fn is_instant(text: &str) -> bool {
     let bytes = text.as_bytes();
     let shape = |at: usize, shape: &str| {
         bytes.len() >= at + shape.len()
-            && bytes[at..].iter().zip(shape.bytes()).all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { *b == s })
+            && bytes[at..]
+                .iter()
+                .zip(shape.bytes())
+                .all(|(b, s)| if s == b'0' { b.is_ascii_digit() } else { *b == s })
     };
     if !shape(0, "0000-00-00T00:00:00") {
         return false;
@@ -198,7 +210,10 @@ fn is_instant(text: &str) -> bool {
     };
     let offset = |zone: &str| {
         let b = zone.as_bytes();
-        b.len() == 6 && b[0].is_ascii_punctuation() && b[3] == b':' && [1, 2, 4, 5].iter().all(|at| b[*at].is_ascii_digit())
+        b.len() == 6
+            && b[0].is_ascii_punctuation()
+            && b[3] == b':'
+            && [1, 2, 4, 5].iter().all(|at| b[*at].is_ascii_digit())
     };
     let zoned = zone == "Z" || (zone.starts_with(['+', '-']) && offset(zone));
     zoned && chrono::DateTime::parse_from_rfc3339(text).is_ok()
@@ -221,11 +236,13 @@ fn merge(a: Kind, b: Kind) -> Kind {
     match (a, b) {
         (a, b) if a == b => a,
         (Kind::Null, other) | (other, Kind::Null) => other,
-        (Kind::Long | Kind::Decimal { .. } | Kind::Double, Kind::Double) | (Kind::Double, Kind::Long | Kind::Decimal { .. }) => Kind::Double,
-        (Kind::Decimal { precision, scale }, Kind::Long) | (Kind::Long, Kind::Decimal { precision, scale }) => {
-            wider((precision, scale), LONG)
+        (Kind::Long | Kind::Decimal { .. } | Kind::Double, Kind::Double)
+        | (Kind::Double, Kind::Long | Kind::Decimal { .. }) => Kind::Double,
+        (Kind::Decimal { precision, scale }, Kind::Long)
+        | (Kind::Long, Kind::Decimal { precision, scale }) => wider((precision, scale), LONG),
+        (Kind::Decimal { precision: p, scale: s }, Kind::Decimal { precision, scale }) => {
+            wider((p, s), (precision, scale))
         }
-        (Kind::Decimal { precision: p, scale: s }, Kind::Decimal { precision, scale }) => wider((p, s), (precision, scale)),
         (Kind::Array(a), Kind::Array(b)) => Kind::Array(Box::new(merge(*a, *b))),
         (Kind::Object(mut a), Kind::Object(b)) => {
             merge_fields(&mut a, b);
@@ -258,7 +275,9 @@ fn data_type(kind: &Kind) -> Option<DataType> {
         Kind::Decimal { precision, scale } => DataType::Decimal { precision: *precision, scale: *scale },
         Kind::Double => DataType::Double,
         Kind::Instant => DataType::Timestamp,
-        Kind::Array(element) => DataType::Array { element: Box::new(data_type(element)?), contains_null: true },
+        Kind::Array(element) => {
+            DataType::Array { element: Box::new(data_type(element)?), contains_null: true }
+        }
         Kind::Object(fields) => match columns(fields) {
             empty if empty.fields.is_empty() => return None,
             columns => DataType::Struct(columns),
@@ -301,12 +320,21 @@ mod tests {
     #[test]
     fn only_texts_that_are_all_instants_become_timestamps() {
         let one = |value: &str| ddl(&[&format!(r#"{{"t":"{value}"}}"#)]);
-        for instant in ["2026-11-21T03:04:05Z", "2026-11-21T03:04:05.123456+01:00", "1999-12-31T23:59:59.9-08:00"] {
+        for instant in
+            ["2026-11-21T03:04:05Z", "2026-11-21T03:04:05.123456+01:00", "1999-12-31T23:59:59.9-08:00"]
+        {
             assert_eq!(one(instant), "t TIMESTAMP", "{instant}");
         }
         for text in [
-            "2026-11-21", "2026-11-21 03:04:05Z", "2026-11-21T03:04:05", "2026-11-21T03:04Z", "2026-13-21T03:04:05Z",
-            "2026-11-21T03:04:05.1234567Z", "2026-11-21T03:04:05.Z", "2026-11-21T03:04:05Z ", "",
+            "2026-11-21",
+            "2026-11-21 03:04:05Z",
+            "2026-11-21T03:04:05",
+            "2026-11-21T03:04Z",
+            "2026-13-21T03:04:05Z",
+            "2026-11-21T03:04:05.1234567Z",
+            "2026-11-21T03:04:05.Z",
+            "2026-11-21T03:04:05Z ",
+            "",
         ] {
             assert_eq!(one(text), "t STRING", "{text}");
         }
@@ -317,11 +345,16 @@ mod tests {
     #[test]
     fn what_is_no_object_is_counted_and_changes_nothing() {
         let mut inference = Inference::default();
-        for message in ["", "{", "1", "[1]", "null", "{} x", &format!("{}1{}", "[".repeat(99), "]".repeat(99))] {
+        for message in
+            ["", "{", "1", "[1]", "null", "{} x", &format!("{}1{}", "[".repeat(99), "]".repeat(99))]
+        {
             assert!(!inference.look(message.as_bytes()), "{message}");
         }
         assert!(inference.look(br#"{"a":1}"#));
-        assert_eq!((inference.objects(), inference.others(), inference.schema().to_ddl()), (1, 7, "a BIGINT".into()));
+        assert_eq!(
+            (inference.objects(), inference.others(), inference.schema().to_ddl()),
+            (1, 7, "a BIGINT".into())
+        );
     }
 
     #[test]

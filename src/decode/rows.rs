@@ -39,7 +39,15 @@ impl RowDecoder {
         let decoded = value.as_ref().map(JsonDecoder::schema);
         let schema = schema(decoded.as_deref(), keep)?;
         let envelope = keep.iter().map(|column| EnvelopeColumn::new(*column)).collect();
-        Ok(RowDecoder { value, envelope, required: Vec::new(), schema, rows: 0, bytes: 0, bytes_max: BATCH_BYTES })
+        Ok(RowDecoder {
+            value,
+            envelope,
+            required: Vec::new(),
+            schema,
+            rows: 0,
+            bytes: 0,
+            bytes_max: BATCH_BYTES,
+        })
     }
 
     /// Rejects records from now on in which one of these Kafka columns is null.

@@ -133,7 +133,8 @@ impl Offsets {
             let topic: Arc<str> = topic.into();
             for (partition, offset) in partitions {
                 let number: i32 = partition.parse().map_err(|_| {
-                    Error::config(format!("partition {partition:?} of topic {topic} is not a number")).hint(form)
+                    Error::config(format!("partition {partition:?} of topic {topic} is not a number"))
+                        .hint(form)
                 })?;
                 offsets.insert(TopicPartition::new(Arc::clone(&topic), number), offset);
             }
@@ -166,7 +167,8 @@ mod tests {
 
     #[test]
     fn empty_ranges_are_left_out() {
-        let ranges = offsets(&[("a", 0, 5), ("a", 1, 7)]).ranges_to(&offsets(&[("a", 0, 5), ("a", 1, 9)])).unwrap();
+        let ranges =
+            offsets(&[("a", 0, 5), ("a", 1, 7)]).ranges_to(&offsets(&[("a", 0, 5), ("a", 1, 9)])).unwrap();
         assert_eq!(ranges.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a-1 [7, 9)"]);
     }
 }

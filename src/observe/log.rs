@@ -13,7 +13,9 @@ pub fn start(json: bool, filter: &str) -> Result<()> {
     // The kernel and the store clients report what Alluvia reports itself, and better.
     let directives = format!("{filter},buoyant_kernel=error,delta_kernel=error,object_store=error");
     let filter = EnvFilter::try_new(&directives).map_err(|e| {
-        Error::config(format!("log level {filter:?} is none")).source(e).hint("use error, warn, info, debug or trace")
+        Error::config(format!("log level {filter:?} is none"))
+            .source(e)
+            .hint("use error, warn, info, debug or trace")
     })?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if json {

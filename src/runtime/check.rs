@@ -65,7 +65,11 @@ fn source(config: &StreamConfig) -> Result<String> {
     let start = source.initial_offsets()?;
     let latest = Source::latest(&source, &start)?;
     let ahead = start.distance_to(&latest.end);
-    Ok(format!("{}: {} partitions, {ahead} offsets from where a new stream starts", source.description(), latest.end.0.len()))
+    Ok(format!(
+        "{}: {} partitions, {ahead} offsets from where a new stream starts",
+        source.description(),
+        latest.end.0.len()
+    ))
 }
 
 fn table(config: &StreamConfig, recipe: Option<&mut Recipe>, handle: &Handle) -> Result<String> {
@@ -90,8 +94,11 @@ fn dead_letters(config: &StreamConfig, handle: &Handle) -> Result<String> {
         let name = store.url().to_string();
         if let Fit::Lacks(lacking) = Alignment::of(&dead_letter::schema(), &table.arrow_schema()?, &name)? {
             let lacking: Vec<&str> = lacking.iter().map(|field| field.name().as_str()).collect();
-            return Err(Error::config(format!("table {name} is no table of dead letters: it lacks {}", lacking.join(", ")))
-                .hint("deadLetter.path must name a table that Alluvia made, or none"));
+            return Err(Error::config(format!(
+                "table {name} is no table of dead letters: it lacks {}",
+                lacking.join(", ")
+            ))
+            .hint("deadLetter.path must name a table that Alluvia made, or none"));
         }
     }
     probe(&store, ".alluvia-probe", handle)?;
@@ -134,8 +141,9 @@ fn owner(config: &StreamConfig) -> Result<String> {
     let store = Store::open(&config.checkpoint, &config.storage.0)?;
     match Lease::owner(&store)? {
         None => Ok("no one runs the stream".into()),
-        Some(other) => Err(Error::fenced(format!("stream {} is run by {other}", config.name))
-            .hint("stop it first, start with --wait-for-lease, or give this stream a checkpointLocation of its own")),
+        Some(other) => Err(Error::fenced(format!("stream {} is run by {other}", config.name)).hint(
+            "stop it first, start with --wait-for-lease, or give this stream a checkpointLocation of its own",
+        )),
     }
 }
 

@@ -96,12 +96,20 @@ impl Known {
     ///
     /// # Errors
     /// `Corrupt`, naming the file, if one that is needed is missing or damaged.
-    pub fn facts(&self, log: &CheckpointLog, found: &mut Found, definition: &str, handle: &Handle) -> Result<Facts> {
+    pub fn facts(
+        &self,
+        log: &CheckpointLog,
+        found: &mut Found,
+        definition: &str,
+        handle: &Handle,
+    ) -> Result<Facts> {
         let newest_commit = self.entries.commits.last().copied();
         let newest_plan = match self.entries.plans.last().copied() {
             None => None,
             // The plan that is missing is a later one, not that before this.
-            Some(batch) if Some(batch) < newest_commit => Some((batch, handle.block_on(log.plan(batch))?.end)),
+            Some(batch) if Some(batch) < newest_commit => {
+                Some((batch, handle.block_on(log.plan(batch))?.end))
+            }
             Some(batch) => Some((batch, handle.block_on(log.planned(batch))?.plan().end.clone())),
         };
         if let Some(batch) = newest_commit {
@@ -121,7 +129,9 @@ impl Known {
             facts.table = TableFacts {
                 transaction,
                 end: commit.as_ref().map(delta::end_of).transpose()?.flatten(),
-                letters_follow: commit.filter(delta::letters_follow).map(|commit| delta::definition_of(&commit)),
+                letters_follow: commit
+                    .filter(delta::letters_follow)
+                    .map(|commit| delta::definition_of(&commit)),
                 forgets_transactions: delta::forgets_transactions(table),
             };
         }

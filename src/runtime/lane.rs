@@ -179,9 +179,9 @@ impl Worker {
         let mut share = Share::new(attempt, job.lane);
         let (decoder, letters) = (&mut self.decoder, &mut self.letters);
         decoder.set_now(attempt.now_micros);
-        let report = self.reader.read(&job.ranges, &attempt.cancel, &mut |record| {
-            share.take(record, decoder, letters)
-        })?;
+        let report = self
+            .reader
+            .read(&job.ranges, &attempt.cancel, &mut |record| share.take(record, decoder, letters))?;
         share.flush(decoder)?;
         share.flush_letters(letters)?;
         share.output.counts.input_rows = report.records;
@@ -206,7 +206,12 @@ impl<'a> Share<'a> {
         Share { attempt, lane, rows: None, letters: None, gathered_bytes: 0, output: LaneOutput::default() }
     }
 
-    fn take(&mut self, record: &Record<'_>, decoder: &mut RowDecoder, letters: &mut DeadLetterRows) -> Result<()> {
+    fn take(
+        &mut self,
+        record: &Record<'_>,
+        decoder: &mut RowDecoder,
+        letters: &mut DeadLetterRows,
+    ) -> Result<()> {
         let mut outcome = decoder.push(record);
         if matches!(outcome, Outcome::Full) {
             self.flush(decoder)?;
@@ -277,7 +282,10 @@ impl<'a> Share<'a> {
             return Err(Error::internal("dead letters without a table for them"));
         };
         let rows = letters.finish()?;
-        if self.letters.is_none() && self.output.letters.is_empty() && rows.num_rows() < crate::decode::rows::BATCH_ROWS {
+        if self.letters.is_none()
+            && self.output.letters.is_empty()
+            && rows.num_rows() < crate::decode::rows::BATCH_ROWS
+        {
             self.output.letters.push(rows);
             return Ok(());
         }

@@ -50,9 +50,11 @@ pub fn withdraw(
     for name in handle.block_on(checkpoint.names(FOLDER))? {
         let file = format!("{FOLDER}/{name}");
         let Some(bytes) = handle.block_on(checkpoint.get(&file))? else { continue };
-        let url = std::str::from_utf8(&bytes).ok().and_then(|text| Url::parse(text).ok()).ok_or_else(|| {
-            Error::corrupt(format!("checkpoint file {}{file} is damaged", checkpoint.url())).hint("restore it from a backup")
-        })?;
+        let url =
+            std::str::from_utf8(&bytes).ok().and_then(|text| Url::parse(text).ok()).ok_or_else(|| {
+                Error::corrupt(format!("checkpoint file {}{file} is damaged", checkpoint.url()))
+                    .hint("restore it from a backup")
+            })?;
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;
         }

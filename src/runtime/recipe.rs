@@ -68,7 +68,11 @@ impl Recipe {
         }
         let (options, without_effect) = JsonOptions::from_map(&options)?;
         for name in without_effect {
-            tracing::warn!(stream = config.name, option = name, "the option has no effect when a schema is given");
+            tracing::warn!(
+                stream = config.name,
+                option = name,
+                "the option has no effect when a schema is given"
+            );
         }
         let rejected = match (dead_letters, json.mode) {
             (true, _) => Rejected::DeadLetter,
@@ -84,7 +88,8 @@ impl Recipe {
                 json.corrupt_column
             );
         }
-        let definition = definition(config, &format!("json\n{}\n{:?}\n{:?}", json.schema, options, json.keep));
+        let definition =
+            definition(config, &format!("json\n{}\n{:?}\n{:?}", json.schema, options, json.keep));
         Ok(Recipe {
             schema: Some(schema),
             options,

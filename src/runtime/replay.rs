@@ -79,10 +79,17 @@ pub fn query_id(id: &str, letters: &str) -> String {
 ///
 /// # Errors
 /// `Config` if the stream has no `deadLetter`; as for every stream otherwise.
-pub fn replay(config: &StreamConfig, around: &Surroundings, reporter: &Reporter, dry_run: bool) -> Result<Replayed> {
+pub fn replay(
+    config: &StreamConfig,
+    around: &Surroundings,
+    reporter: &Reporter,
+    dry_run: bool,
+) -> Result<Replayed> {
     let handle = &around.handle;
     let Some(target) = &config.dead_letter else {
-        return Err(Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter"));
+        return Err(
+            Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
+        );
     };
     let mut recipe = Recipe::of(config)?.for_replay();
     let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
@@ -125,7 +132,8 @@ pub fn replay(config: &StreamConfig, around: &Surroundings, reporter: &Reporter,
         memory.bound = None;
         run(&own, &recipe, &letters, &ledger, around, reporter, &mut memory)?;
         if around.stop.requested() {
-            return Err(Error::unavailable("stopped before the replay was through").hint("run it again: nothing is taken twice"));
+            return Err(Error::unavailable("stopped before the replay was through")
+                .hint("run it again: nothing is taken twice"));
         }
         let full = selection.len() >= LETTERS_MAX;
         match &mut total {
@@ -153,7 +161,11 @@ fn run(
 ) -> Result<()> {
     let place = letters.table.store().url().to_string();
     let connect = || -> Result<Box<dyn Source>> {
-        Ok(Box::new(DeadLetterSource::new(Arc::clone(letters) as Arc<dyn Letters>, ledger.clone(), place.clone())))
+        Ok(Box::new(DeadLetterSource::new(
+            Arc::clone(letters) as Arc<dyn Letters>,
+            ledger.clone(),
+            place.clone(),
+        )))
     };
     let mut held = memory.lease.clone();
     let opened = start::open(own, recipe.clone(), &connect, around, &mut held)?;

@@ -114,7 +114,9 @@ pub fn open(
     let decision =
         decision.map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))?;
     if facts.table.forgets_transactions {
-        tracing::warn!("the table forgets transactions (delta.setTransactionRetentionDuration): after a longer stop than that, a batch that was committed and not logged would be written twice");
+        tracing::warn!(
+            "the table forgets transactions (delta.setTransactionRetentionDuration): after a longer stop than that, a batch that was committed and not logged would be written twice"
+        );
     }
 
     // From here on things are made.
@@ -176,7 +178,12 @@ pub fn open(
 
 /// Refuses a table that the stream's columns do not fit, before anything is written anywhere.
 /// What the table demands is made part of the recipe.
-pub(super) fn check_columns(target: &DeltaSink, found: &Found, columns: &SchemaRef, recipe: &mut Recipe) -> Result<()> {
+pub(super) fn check_columns(
+    target: &DeltaSink,
+    found: &Found,
+    columns: &SchemaRef,
+    recipe: &mut Recipe,
+) -> Result<()> {
     DeltaAppend::check_partitions(target, found.table.as_ref(), columns)?;
     let Some(table) = &found.table else { return Ok(()) };
     let name = table.store().url().to_string();
@@ -230,7 +237,10 @@ fn take_lease(config: &StreamConfig, checkpoint: &Store, around: &Surroundings) 
                     told = true;
                 }
                 if around.stop.wait(Duration::from_millis(500)) {
-                    return Err(Error::unavailable(format!("stopped while waiting for {other} to give up stream {}", config.name)));
+                    return Err(Error::unavailable(format!(
+                        "stopped while waiting for {other} to give up stream {}",
+                        config.name
+                    )));
                 }
             }
             Taken::OwnedBy(other) => {

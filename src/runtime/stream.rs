@@ -98,7 +98,8 @@ impl<'a> Stream<'a> {
         opened: Opened,
     ) -> Stream<'a> {
         let kafka = &config.source.kafka;
-        let min_offsets = kafka.min_offsets_per_trigger.map(|min| MinOffsets::new(min, kafka.max_trigger_delay));
+        let min_offsets =
+            kafka.min_offsets_per_trigger.map(|min| MinOffsets::new(min, kafka.max_trigger_delay));
         Stream {
             config,
             around,
@@ -134,9 +135,15 @@ impl<'a> Stream<'a> {
                 _ => {}
             }
             let pause = if did {
-                trigger::pause(self.config.trigger, self.config.min_commit_interval, clock.started_ms, now_ms())
+                trigger::pause(
+                    self.config.trigger,
+                    self.config.min_commit_interval,
+                    clock.started_ms,
+                    now_ms(),
+                )
             } else {
-                trigger::pause(self.config.trigger, Duration::ZERO, clock.started_ms, now_ms()).max(POLLING_DELAY)
+                trigger::pause(self.config.trigger, Duration::ZERO, clock.started_ms, now_ms())
+                    .max(POLLING_DELAY)
             };
             if !pause.is_zero() {
                 self.around.stop.wait(pause);
@@ -171,12 +178,18 @@ impl<'a> Stream<'a> {
                 let planned = handle.block_on(log.planned(batch))?;
                 self.withdraw_dead_letters(&planned)?;
                 handle.block_on(log.put_commit(batch, planned.plan().watermark_ms))?;
-                tracing::info!(stream = self.config.name, batch, "the table held the batch, the commit log now says so");
+                tracing::info!(
+                    stream = self.config.name,
+                    batch,
+                    "the table held the batch, the commit log now says so"
+                );
                 self.stand_after(&planned);
                 Ok(false)
             }
             Decision::Rerun(batch_id) => {
                 let planned = handle.block_on(log.planned(batch_id))?;
+                // As after a plan of our own: one that a successor can't have seen must not be run.
+                self.opened.lease.check(&self.config.name)?;
                 tracing::info!(stream = self.config.name, batch = batch_id, "running a planned batch again");
                 let mut clock = Clock::start();
                 let latest = planned.plan().end.clone();
@@ -202,7 +215,9 @@ impl<'a> Stream<'a> {
     fn trigger(&mut self, clock: &mut Clock) -> Result<bool> {
         let fail_on_data_loss = self.config.source.kafka.fail_on_data_loss;
         let source = self.opened.source.as_ref();
-        let seen = clock.time("latestOffset", || look::look(source, &self.position, &self.topic_ids, fail_on_data_loss))?;
+        let seen = clock.time("latestOffset", || {
+            look::look(source, &self.position, &self.topic_ids, fail_on_data_loss)
+        })?;
         // Found again at every look until a batch has recorded it.
         for loss in seen.lost.iter().filter(|loss| !self.told.contains(loss)) {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
@@ -271,20 +286,27 @@ impl<'a> Stream<'a> {
         let put = self.around.handle.block_on(self.opened.log.put_plan(plan, start))?;
         failpoint!("plan.after");
         // Asked again, now that the plan is durable: whoever replaced us before this moment has perhaps
-        // not seen it, and whoever does so later has. So of one batch only one plan is ever run, even
-        // where retention has made room for a second one.
+        // not seen it, and whoever does so later will. So a plan is run only if every later owner knows
+        // it, and of one batch only one is ever run, even where retention made room for a second.
         self.opened.lease.check(&self.config.name)?;
         match put {
             Some(planned) => Ok(planned),
             None => {
-                tracing::warn!(stream = self.config.name, batch = self.next_batch, "adopting a plan that another process made");
+                tracing::warn!(
+                    stream = self.config.name,
+                    batch = self.next_batch,
+                    "adopting a plan that another process made"
+                );
                 let planned = self.around.handle.block_on(self.opened.log.planned(self.next_batch))?;
                 if planned.plan().is_ours() {
                     return Ok(planned);
                 }
                 // A start knows how to run a plan of Spark.
-                Err(Error::conflict(format!("Spark planned micro-batch {} of stream {} too", self.next_batch, self.config.name))
-                    .hint("run the query in one place only"))
+                Err(Error::conflict(format!(
+                    "Spark planned micro-batch {} of stream {} too",
+                    self.next_batch, self.config.name
+                ))
+                .hint("run the query in one place only"))
             }
         }
     }
@@ -403,7 +425,9 @@ impl<'a> Stream<'a> {
     fn withdraw_dead_letters(&mut self, planned: &Planned) -> Result<()> {
         let query = self.opened.query_id.clone();
         let (_, commit) = delta::newest(self.opened.sink.table(), &query)?;
-        let Some(commit) = commit.filter(|commit| commit.batch_id == planned.plan().batch_id) else { return Ok(()) };
+        let Some(commit) = commit.filter(|commit| commit.batch_id == planned.plan().batch_id) else {
+            return Ok(());
+        };
         let stands = delta::definition_of(&commit);
         let checkpoint = self.opened.log.store().clone();
         letters::withdraw(self.config, &checkpoint, &query, planned, &stands, &self.around.handle)
@@ -413,7 +437,9 @@ impl<'a> Stream<'a> {
     fn judge_landing(&self, landed: &Landed, ours: &BatchCommit) -> Result<Option<u64>> {
         let theirs = match landed {
             Landed::Ours { version } => return Ok(Some(*version)),
-            Landed::Theirs { commit: None } => return self.opened.lease.check(&self.config.name).map(|()| None),
+            Landed::Theirs { commit: None } => {
+                return self.opened.lease.check(&self.config.name).map(|()| None);
+            }
             Landed::Theirs { commit: Some(theirs) } => theirs,
         };
         let same_batch = theirs.batch_id == ours.batch_id;
@@ -426,7 +452,11 @@ impl<'a> Stream<'a> {
                     ours.batch_id, self.config.name
                 )));
             }
-            tracing::warn!(stream = self.config.name, batch = ours.batch_id, "another process had committed the batch; its rows stand, ours are dropped");
+            tracing::warn!(
+                stream = self.config.name,
+                batch = ours.batch_id,
+                "another process had committed the batch; its rows stand, ours are dropped"
+            );
             return Ok(Some(theirs.version));
         }
         self.opened.lease.check(&self.config.name)?;
@@ -497,7 +527,9 @@ impl<'a> Stream<'a> {
 fn ran_as(landed: &Landed, ours: &BatchCommit) -> bool {
     match landed {
         Landed::Ours { .. } => true,
-        Landed::Theirs { commit } => commit.as_ref().is_none_or(|theirs| delta::definition_of(theirs) == ours.definition),
+        Landed::Theirs { commit } => {
+            commit.as_ref().is_none_or(|theirs| delta::definition_of(theirs) == ours.definition)
+        }
     }
 }
 

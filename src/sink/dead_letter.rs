@@ -214,7 +214,8 @@ pub fn read(table: &DeltaTable, visit: &mut dyn FnMut(&Letter<'_>) -> Result<()>
 
 fn read_rows(rows: &RecordBatch, visit: &mut dyn FnMut(&Letter<'_>) -> Result<()>) -> Result<()> {
     let column = |name: &str| {
-        rows.column_by_name(name).ok_or_else(|| Error::internal(format!("rows were read without column {name}")))
+        rows.column_by_name(name)
+            .ok_or_else(|| Error::internal(format!("rows were read without column {name}")))
     };
     let text = |name: &str| Ok::<_, Error>(column(name)?.as_string::<i32>());
     let (topic, attempt, query) = (text("topic")?, text("attempt")?, text("queryId")?);
@@ -265,6 +266,7 @@ fn headers_of(headers: &ListArray, row: usize) -> Option<Vec<Header<'_>>> {
     let entries = headers.values().as_struct();
     let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
     let offsets = headers.value_offsets();
-    let entry = |at: usize| Header { key: keys.value(at), value: values.is_valid(at).then(|| values.value(at)) };
+    let entry =
+        |at: usize| Header { key: keys.value(at), value: values.is_valid(at).then(|| values.value(at)) };
     Some((offsets[row] as usize..offsets[row + 1] as usize).map(entry).collect())
 }

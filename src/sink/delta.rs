@@ -99,12 +99,16 @@ impl DeltaAppend {
     pub fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &SchemaRef) -> Result<()> {
         for column in &sink.partition_by {
             if stream.index_of(column).is_err() {
-                return Err(Error::config(format!("sink.partitionBy names {column}, which is no column of the stream"))
-                    .hint(format!("the columns are {}", names(stream))));
+                return Err(Error::config(format!(
+                    "sink.partitionBy names {column}, which is no column of the stream"
+                ))
+                .hint(format!("the columns are {}", names(stream))));
             }
         }
         if sink.partition_by.len() >= stream.fields().len() {
-            return Err(Error::config("sink.partitionBy names every column; a table needs one that is not partitioned by"));
+            return Err(Error::config(
+                "sink.partitionBy names every column; a table needs one that is not partitioned by",
+            ));
         }
         let Some(table) = table else { return Ok(()) };
         if sink.partition_by.is_empty() || table.partition_columns() == sink.partition_by {
@@ -148,7 +152,12 @@ impl DeltaAppend {
     ///
     /// # Errors
     /// `Config` if the kernel can't write the table.
-    pub fn writers(&self, attempt: &str, handle: &Handle, budget: &Arc<WriterBudget>) -> Result<WriterSettings> {
+    pub fn writers(
+        &self,
+        attempt: &str,
+        handle: &Handle,
+        budget: &Arc<WriterBudget>,
+    ) -> Result<WriterSettings> {
         Ok(WriterSettings {
             store: self.table.store().clone(),
             handle: handle.clone(),
@@ -187,10 +196,19 @@ impl DeltaAppend {
                 landed => return Ok(landed),
             }
         }
-        Err(Error::conflict(format!("other processes keep replacing micro-batch {} of table {}", batch.batch_id, self.table.store().url())))
+        Err(Error::conflict(format!(
+            "other processes keep replacing micro-batch {} of table {}",
+            batch.batch_id,
+            self.table.store().url()
+        )))
     }
 
-    fn land(&mut self, batch: &BatchCommit, files: Vec<AddedFile>, replaces: Option<String>) -> Result<Landed> {
+    fn land(
+        &mut self,
+        batch: &BatchCommit,
+        files: Vec<AddedFile>,
+        replaces: Option<String>,
+    ) -> Result<Landed> {
         let append = Append {
             query_id: batch.query_id.clone(),
             batch_id: batch.batch_id,

@@ -101,7 +101,8 @@ impl Selection {
         for (batch, topics) in &self.places {
             for (topic, partitions) in topics {
                 for (partition, offsets) in partitions {
-                    let topics: &mut BTreeMap<_, BTreeMap<_, _>> = letters.entry(*batch).or_insert_with(BTreeMap::new);
+                    let topics: &mut BTreeMap<_, BTreeMap<_, _>> =
+                        letters.entry(*batch).or_insert_with(BTreeMap::new);
                     topics.entry(topic.clone()).or_default().insert(*partition, ranges(offsets));
                 }
             }
@@ -124,9 +125,16 @@ impl Selection {
         for (batch, topics) in document.letters {
             for (topic, partitions) in topics {
                 for (partition, ranges) in partitions {
-                    let offsets: BTreeSet<i64> = ranges.iter().flat_map(|(from, upto)| *from..*upto).collect();
+                    let offsets: BTreeSet<i64> =
+                        ranges.iter().flat_map(|(from, upto)| *from..*upto).collect();
                     selection.len += offsets.len();
-                    selection.places.entry(batch).or_default().entry(topic.clone()).or_default().insert(partition, offsets);
+                    selection
+                        .places
+                        .entry(batch)
+                        .or_default()
+                        .entry(topic.clone())
+                        .or_default()
+                        .insert(partition, offsets);
                 }
             }
         }

@@ -19,8 +19,8 @@ use futures::stream::BoxStream;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
 
 /// A step that was done, for the test of their order; nothing at all elsewhere.
@@ -185,7 +185,11 @@ impl ObjectStore for DurableLocal {
         self.files.list(prefix)
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         self.files.list_with_offset(prefix, offset)
     }
 
@@ -233,7 +237,8 @@ impl MultipartUpload for Upload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         let staged = Arc::clone(&self.staged);
-        blocking(staged.place.clone(), move || staged.publish(false).inspect_err(|_| staged.discard())).await?;
+        blocking(staged.place.clone(), move || staged.publish(false).inspect_err(|_| staged.discard()))
+            .await?;
         Ok(PutResult { e_tag: None, version: None })
     }
 
@@ -268,7 +273,13 @@ mod tests {
         let at = |name: &str| Path::from_absolute_path(folder.path().join(name)).unwrap();
         store.put_opts(&at("a/b/one"), "1".into(), PutMode::Create.into()).await.unwrap();
         let made = ["make folder /a", "flush folder /", "make folder /a/b", "flush folder /a"];
-        let put = |name| [format!("flush file /a/b/{name}"), format!("put in place /a/b/{name}"), "flush folder /a/b".into()];
+        let put = |name| {
+            [
+                format!("flush file /a/b/{name}"),
+                format!("put in place /a/b/{name}"),
+                "flush folder /a/b".into(),
+            ]
+        };
         let mut expected: Vec<String> = made.map(String::from).into();
         expected.extend(put("one"));
         assert_eq!(steps_in(folder.path()), expected);

@@ -68,7 +68,8 @@ impl Store {
             }
             _ => {
                 let pairs = options.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
-                let (root, prefix) = object_store::parse_url_opts(&url, pairs).map_err(|e| bad_url(&url, e))?;
+                let (root, prefix) =
+                    object_store::parse_url_opts(&url, pairs).map_err(|e| bad_url(&url, e))?;
                 (Arc::new(conditional::OneAnswer::new(with_faults(root.into()))), prefix)
             }
         };
@@ -172,7 +173,8 @@ impl Store {
             Err(e) => return Err(error(e, "list", &self.url, "")),
         };
         let relative = |location: &Path| {
-            let parts: Vec<String> = location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+            let parts: Vec<String> =
+                location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
             Some(parts.join("/"))
         };
         let mut paths: Vec<String> = objects.iter().filter_map(|object| relative(&object.location)).collect();
@@ -227,8 +229,11 @@ impl Store {
         self.delete(name).await?;
         match (first, second?) {
             (Put::Created, Put::Exists) => Ok(()),
-            _ => Err(Error::config(format!("the store of {} lets a second writer win a put-if-absent", self.url))
-                .hint("exactly-once needs a store with conditional writes: ADLS, Azure Blob or a local disk")),
+            _ => Err(Error::config(format!(
+                "the store of {} lets a second writer win a put-if-absent",
+                self.url
+            ))
+            .hint("exactly-once needs a store with conditional writes: ADLS, Azure Blob or a local disk")),
         }
     }
 }

@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use delta_kernel::committer::{CommitMetadata, CommitResponse, Committer, PublishMetadata};
 use arrow::array::AsArray;
+use delta_kernel::committer::{CommitMetadata, CommitResponse, Committer, PublishMetadata};
 use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
 use delta_kernel::transaction::CommitResult;
 use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredEngineData};
@@ -254,7 +254,9 @@ impl Fingerprint {
         } else {
             return Ok(());
         };
-        Err(Error::conflict(format!("the {changed} of table {url} was changed while a micro-batch was written")))
+        Err(Error::conflict(format!(
+            "the {changed} of table {url} was changed while a micro-batch was written"
+        )))
     }
 }
 

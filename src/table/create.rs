@@ -42,9 +42,8 @@ impl DeltaTable {
             })?;
         }
         let engine = engine(store, handle);
-        let columns = StructType::try_from_arrow(schema).map_err(|e| {
-            Error::config(format!("table {} cannot have this schema", store.url())).source(e)
-        })?;
+        let columns = StructType::try_from_arrow(schema)
+            .map_err(|e| Error::config(format!("table {} cannot have this schema", store.url())).source(e))?;
         let mut builder = create_table(store.url().as_str(), Arc::new(columns), ENGINE_INFO)
             .with_table_properties(properties.iter().map(|(k, v)| (k.clone(), v.clone())));
         if !partition_by.is_empty() {
@@ -57,7 +56,8 @@ impl DeltaTable {
             "partitionBy": json!(partition_by).to_string(),
             "properties": json!(properties).to_string(),
         });
-        let writer = CommitWriter { parameters, metrics: json!({}), extra: Map::new(), lowest_protocol: true };
+        let writer =
+            CommitWriter { parameters, metrics: json!({}), extra: Map::new(), lowest_protocol: true };
         let refused = |e| match kernel_error(e, "prepare version 0", store) {
             error if error.kind() == Kind::Internal => {
                 Error::config(format!("cannot create table {}", store.url())).source(error)
@@ -76,8 +76,11 @@ impl DeltaTable {
         }
         DeltaTable::open(store, handle)?.ok_or_else(|| match failure {
             Some(error) => error,
-            None => Error::config(format!("table {} cannot be created: its _delta_log holds files, but no version of a table", store.url()))
-                .hint("empty the folder, or choose another path"),
+            None => Error::config(format!(
+                "table {} cannot be created: its _delta_log holds files, but no version of a table",
+                store.url()
+            ))
+            .hint("empty the folder, or choose another path"),
         })
     }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{take_record_batch, concat_batches};
+use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use bytes::Bytes;
@@ -355,10 +355,8 @@ impl OpenFile {
         let _runtime = settings.handle.enter();
         let failed = |e| storage::error(e, "write", &self.url, "");
         if self.upload.is_none() {
-            let upload = settings
-                .handle
-                .block_on(settings.store.root().put_multipart(&self.path))
-                .map_err(failed)?;
+            let upload =
+                settings.handle.block_on(settings.store.root().put_multipart(&self.path)).map_err(failed)?;
             self.upload = Some(Parts { upload, sent: JoinSet::new() });
         }
         let upload = self.upload.as_mut().expect("the upload was started above");

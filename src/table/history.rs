@@ -28,7 +28,12 @@ pub fn newest_commit_of(table: &DeltaTable, query_id: &str) -> Result<Option<Own
 ///
 /// # Errors
 /// As for [`newest_commit_of`].
-pub fn newest_commit_in(store: &Store, handle: &Handle, from: u64, query_id: &str) -> Result<Option<OwnCommit>> {
+pub fn newest_commit_in(
+    store: &Store,
+    handle: &Handle,
+    from: u64,
+    query_id: &str,
+) -> Result<Option<OwnCommit>> {
     let mut version = from;
     loop {
         let Some(lines) = commit_lines(store, handle, version)? else { return Ok(None) };
@@ -49,7 +54,8 @@ pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>>
     table.handle.block_on(async {
         let names = table.store.names("_delta_log").await?;
         // Cleanup leaves gaps, so the names decide, not the numbers.
-        let mut versions: Vec<u64> = names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
+        let mut versions: Vec<u64> =
+            names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
         versions.sort_unstable();
         let mut newest = BTreeMap::new();
         let mut commits = stream::iter(versions.into_iter().rev())
@@ -78,7 +84,10 @@ pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Resu
         None => None,
     };
     let lines = lines.ok_or_else(|| {
-        Error::corrupt(format!("table {} no longer says which files are of micro-batch {batch_id}", table.store.url()))
+        Error::corrupt(format!(
+            "table {} no longer says which files are of micro-batch {batch_id}",
+            table.store.url()
+        ))
     })?;
     Ok(lines.iter().filter_map(|action| action["add"]["path"].as_str().map(str::to_owned)).collect())
 }
@@ -93,9 +102,9 @@ async fn read_commit(store: &Store, version: u64) -> Result<Option<Vec<Value>>> 
     let Some(bytes) = store.get(&name).await? else { return Ok(None) };
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let parsed: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
-    parsed.map(Some).map_err(|e| {
-        Error::corrupt(format!("{}{name} is not a Delta commit", store.url())).source(e)
-    })
+    parsed
+        .map(Some)
+        .map_err(|e| Error::corrupt(format!("{}{name} is not a Delta commit", store.url())).source(e))
 }
 
 /// The path of a commit from the table's folder.

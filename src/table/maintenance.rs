@@ -95,7 +95,8 @@ impl Upkeep {
         let kept: BTreeSet<u64> = newest
             .into_iter()
             .filter(|(app_id, _)| {
-                let still = history::newest_commit_in(&self.store, &self.handle, self.snapshot.version(), app_id);
+                let still =
+                    history::newest_commit_in(&self.store, &self.handle, self.snapshot.version(), app_id);
                 !matches!(still, Ok(Some(ref own)) if !expired.iter().any(|(v, _)| *v == own.version))
             })
             .map(|(_, version)| version)
@@ -111,7 +112,9 @@ impl Upkeep {
     async fn log_files(&self) -> Result<Vec<ObjectMeta>> {
         let prefix = self.store.path("_delta_log");
         let listed = self.store.root().list_with_delimiter(Some(&prefix)).await;
-        listed.map(|found| found.objects).map_err(|e| storage::error(e, "list", self.store.url(), "_delta_log"))
+        listed
+            .map(|found| found.objects)
+            .map_err(|e| storage::error(e, "list", self.store.url(), "_delta_log"))
     }
 }
 
@@ -139,7 +142,8 @@ fn expired(files: &[ObjectMeta], cutoff: chrono::DateTime<chrono::Utc>) -> Vec<(
 async fn own_application_ids(store: &Store, name: &str) -> Result<Vec<String>> {
     let Some(bytes) = store.get(&format!("_delta_log/{name}")).await? else { return Ok(Vec::new()) };
     let lines = bytes.split(|byte| *byte == b'\n');
-    let actions: Vec<serde_json::Value> = lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let actions: Vec<serde_json::Value> =
+        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
     if !actions.iter().any(|action| action["commitInfo"].get("alluvia").is_some()) {
         return Ok(Vec::new());
     }

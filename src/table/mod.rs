@@ -101,12 +101,10 @@ impl DeltaTable {
     /// # Errors
     /// `Config` if a type has no Arrow form.
     pub fn arrow_schema(&self) -> Result<SchemaRef> {
-        let schema: arrow::datatypes::Schema = self
-            .snapshot
-            .schema()
-            .as_ref()
-            .try_into_arrow()
-            .map_err(|e| Error::config(format!("the schema of {} has no Arrow form", self.store.url())).source(e))?;
+        let schema: arrow::datatypes::Schema =
+            self.snapshot.schema().as_ref().try_into_arrow().map_err(|e| {
+                Error::config(format!("the schema of {} has no Arrow form", self.store.url())).source(e)
+            })?;
         Ok(Arc::new(schema))
     }
 

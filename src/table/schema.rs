@@ -182,7 +182,8 @@ mod tests {
     use super::*;
 
     fn schema(columns: &[(&str, DataType, bool)]) -> SchemaRef {
-        let fields: Vec<Field> = columns.iter().map(|(n, t, null)| Field::new(*n, t.clone(), *null)).collect();
+        let fields: Vec<Field> =
+            columns.iter().map(|(n, t, null)| Field::new(*n, t.clone(), *null)).collect();
         Arc::new(Schema::new(fields))
     }
 

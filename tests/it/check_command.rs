@@ -28,7 +28,8 @@ fn yaml(bootstrap: &str, topic: &str, schema: &str) -> String {
 fn check(yaml: &str, folder: &Path) -> (i32, Value) {
     std::fs::write(folder.join("stream.yaml"), yaml).unwrap();
     let ended = Alluvia::start(["check", "stream.yaml", "--output", "json"], folder, &[]).wait(BOUND);
-    let said = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}\n{}", ended.stdout, ended.stderr));
+    let said = serde_json::from_str(&ended.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}\n{}", ended.stdout, ended.stderr));
     (ended.code(), said)
 }
 
@@ -36,12 +37,18 @@ fn check(yaml: &str, folder: &Path) -> (i32, Value) {
 fn wrong(said: &Value) -> Vec<(String, String)> {
     let checks = said["streams"][0]["checks"].as_array().unwrap();
     let failed = checks.iter().filter(|check| check["ok"] == false);
-    failed.map(|check| (check["check"].as_str().unwrap().to_owned(), format!("{} / {}", check["wrong"], check["mend"]))).collect()
+    failed
+        .map(|check| {
+            (check["check"].as_str().unwrap().to_owned(), format!("{} / {}", check["wrong"], check["mend"]))
+        })
+        .collect()
 }
 
 fn files(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -56,7 +63,11 @@ fn a_stream_that_would_start_is_well_and_nothing_is_left_behind() {
     assert_eq!((code, &said["ok"], wrong(&said)), (0, &true.into(), vec![]), "{said}");
     assert_eq!(files(folder.path()), ["stream.yaml"]);
     let text = Alluvia::start(["check", "stream.yaml"], folder.path(), &[]).wait(BOUND).success();
-    assert!(text.stdout.contains("ok     source") && text.stdout.contains("2 partitions, 1 offsets"), "{}", text.stdout);
+    assert!(
+        text.stdout.contains("ok     source") && text.stdout.contains("2 partitions, 1 offsets"),
+        "{}",
+        text.stdout
+    );
 }
 
 #[test]
@@ -69,7 +80,10 @@ fn everything_that_is_wrong_is_said_at_once_with_what_mends_it() {
     assert_eq!(steps[..2], ["schema", "source"], "{said}");
     assert!(steps.contains(&"table") && steps.contains(&"deadLetter"), "{said}");
     assert!(wrong[0].1.contains("TEXT") && wrong[0].1.contains("STRING"), "{wrong:?}");
-    assert!(wrong[1].1.contains("127.0.0.1:1") && wrong[1].1.contains("kafka.bootstrap.servers"), "{wrong:?}");
+    assert!(
+        wrong[1].1.contains("127.0.0.1:1") && wrong[1].1.contains("kafka.bootstrap.servers"),
+        "{wrong:?}"
+    );
     assert_eq!((code, &said["exitCode"]), (2, &2.into()));
     let (code, said) = check("streams: [ { name: x, sorce: 1 } ]", folder.path());
     assert_eq!((code, &said["ok"]), (2, &false.into()));
@@ -115,7 +129,10 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     let good = yaml(broker.bootstrap(), &topic, "a INT");
     let once = |text: &str| format!("{text}    trigger: availableNow\n");
     Alluvia::run(&once(&good), folder.path()).wait(BOUND).success();
-    let before = (files(&folder.path().join("lake/table/_delta_log")), files(&folder.path().join("checkpoints/checked/offsets")));
+    let before = (
+        files(&folder.path().join("lake/table/_delta_log")),
+        files(&folder.path().join("checkpoints/checked/offsets")),
+    );
     assert_eq!(check(&good, folder.path()).0, 0);
 
     let step = |text: &str, code: i32, step: &str, says: &str| {
@@ -127,14 +144,19 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     step(&good.replace("a INT", "a STRING"), 2, "table", "column a is STRING in the stream but INT");
     step(&good.replace("a INT", "a INT, b INT"), 2, "table", "sink.mergeSchema");
     step(&good.replace("./lake/table }", "./lake/table, partitionBy: [a] }"), 2, "table", "partition");
-    let other = good.replace("name: checked", "name: rows").replace("./lake/table", "./lake/rows").replace("checkpoints/checked", "checkpoints/rows");
+    let other = good
+        .replace("name: checked", "name: rows")
+        .replace("./lake/table", "./lake/rows")
+        .replace("checkpoints/checked", "checkpoints/rows");
     Alluvia::run(&once(&other), folder.path()).wait(BOUND).success();
     step(&good.replace("./lake/dead", "./lake/rows"), 2, "deadLetter", "no table of dead letters");
     step(&good.replace("name: checked", "name: other"), 2, "checkpoint", "belongs to stream checked");
     step(&good.replace("./lake/table", "./lake/other"), 7, "checkpoint", "is gone");
-    std::fs::rename(folder.path().join("checkpoints/checked/offsets"), folder.path().join("offsets")).unwrap();
+    std::fs::rename(folder.path().join("checkpoints/checked/offsets"), folder.path().join("offsets"))
+        .unwrap();
     step(&good, 7, "checkpoint", "offset log");
-    std::fs::rename(folder.path().join("offsets"), folder.path().join("checkpoints/checked/offsets")).unwrap();
+    std::fs::rename(folder.path().join("offsets"), folder.path().join("checkpoints/checked/offsets"))
+        .unwrap();
 
     let running = Alluvia::run_with(&good, folder.path(), &[("ALLUVIA_LOG", "debug")]);
     running.wait_for("decided what to do first", BOUND);
@@ -142,6 +164,9 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     running.terminate();
     running.wait(BOUND).success();
     assert_eq!(check(&good, folder.path()).0, 0);
-    let after = (files(&folder.path().join("lake/table/_delta_log")), files(&folder.path().join("checkpoints/checked/offsets")));
+    let after = (
+        files(&folder.path().join("lake/table/_delta_log")),
+        files(&folder.path().join("checkpoints/checked/offsets")),
+    );
     assert_eq!(before, after, "a check wrote something");
 }

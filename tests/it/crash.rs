@@ -16,7 +16,9 @@ fn hits(name: &str) -> &'static [u64] {
         "lease.taken" | "table.created" | "letters.created" | "metadata.written" | "serves.written"
         | "stream.opened" | "initial.written" => &[1],
         "upkeep.before" | "upkeep.after" => &[1, 2],
-        "disk.written" | "disk.placed" | "disk.after" => &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 18, 25, 40],
+        "disk.written" | "disk.placed" | "disk.after" => {
+            &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 18, 25, 40]
+        }
         _ => &[1, 2, 3],
     }
 }
@@ -131,20 +133,33 @@ fn a_schema_changed_between_a_crash_and_the_restart_leaves_each_message_in_one_p
     each(&histories, |history| {
         for last in [strict, lax] {
             let topic = broker.topic("picky", 1);
-            broker.produce(&topic, [r#"{"n":1}"#, r#"{"s":"no n"}"#, r#"{"n":3}"#].map(crate::rig::Message::new));
+            broker.produce(
+                &topic,
+                [r#"{"n":1}"#, r#"{"s":"no n"}"#, r#"{"n":3}"#].map(crate::rig::Message::new),
+            );
             let folder = tempfile::tempdir().unwrap();
             // The table knows no NOT NULL, so that only the stream decides.
             make_tables(broker, folder.path());
             for (schema, name) in *history {
                 let arm = [("ALLUVIA_FAILPOINTS", format!("{name}=kill"))];
                 let arm = arm.each_ref().map(|(key, value)| (*key, value.as_str()));
-                let ended = Alluvia::run_with(&picky(broker, &topic, schema), folder.path(), &arm).wait(BOUND);
-                assert_eq!(ended.status.signal(), Some(libc::SIGKILL), "{history:?} {name}: {}", ended.stderr);
+                let ended =
+                    Alluvia::run_with(&picky(broker, &topic, schema), folder.path(), &arm).wait(BOUND);
+                assert_eq!(
+                    ended.status.signal(),
+                    Some(libc::SIGKILL),
+                    "{history:?} {name}: {}",
+                    ended.stderr
+                );
             }
             let ended = Alluvia::run(&picky(broker, &topic, last), folder.path()).wait(BOUND);
             if ended.code() == 2 {
                 // Only the schema that the rows in the table were made with can make the dead letters.
-                assert!(ended.stderr.contains("its dead letters are not"), "{history:?}, then {last}: {}", ended.stderr);
+                assert!(
+                    ended.stderr.contains("its dead letters are not"),
+                    "{history:?}, then {last}: {}",
+                    ended.stderr
+                );
                 let before = history.last().expect("no history is empty").0;
                 assert_ne!(before, last, "{history:?}: {}", ended.stderr);
                 Alluvia::run(&picky(broker, &topic, before), folder.path()).wait(BOUND).success();

@@ -47,7 +47,8 @@ fn run(yaml: &str, folder: &Path) -> Ended {
 
 /// Runs until the named failpoint kills the process.
 fn killed_at(yaml: &str, folder: &Path, point: &str) {
-    let ended = Alluvia::run_with(yaml, folder, &[("ALLUVIA_FAILPOINTS", &format!("{point}=kill@1"))]).wait(BOUND);
+    let ended =
+        Alluvia::run_with(yaml, folder, &[("ALLUVIA_FAILPOINTS", &format!("{point}=kill@1"))]).wait(BOUND);
     assert!(ended.status.code().is_none(), "not killed at {point}: {}", ended.stderr);
 }
 
@@ -75,7 +76,8 @@ fn places(table: &Path) -> Vec<(i64, i64)> {
 
 /// Fails unless rows and letters together are the offsets `0..upto` of partition 0, each once.
 fn each_once(folder: &Path, upto: i64, rows: &[i64]) {
-    let of = |table: &str| places(&folder.join(table)).into_iter().map(|(_, offset)| offset).collect::<Vec<_>>();
+    let of =
+        |table: &str| places(&folder.join(table)).into_iter().map(|(_, offset)| offset).collect::<Vec<_>>();
     assert_eq!(of("table"), rows, "rows");
     let letters: Vec<i64> = (0..upto).filter(|offset| !rows.contains(offset)).collect();
     assert_eq!(of("dead"), letters, "dead letters");
@@ -90,8 +92,12 @@ fn a_dead_letter_is_the_whole_record_with_the_reason() {
         &topic,
         [
             Message::new(r#"{"id":1,"n":"x"}"#).partition(0),
-            Message::new(r#"{"id":"one","n":"x"}"#).partition(0).key("k").timestamp_ms(1_700_000_000_123)
-                .header("h", Some(b"v")).header("null", None),
+            Message::new(r#"{"id":"one","n":"x"}"#)
+                .partition(0)
+                .key("k")
+                .timestamp_ms(1_700_000_000_123)
+                .header("h", Some(b"v"))
+                .header("null", None),
             Message::new(r#"{"n":"no id"}"#).partition(0),
             Message::new(r#"{"id":2"#).partition(1),
             Message::new(r#"{"id":3}"#).partition(1),
@@ -109,7 +115,10 @@ fn a_dead_letter_is_the_whole_record_with_the_reason() {
     assert_eq!(letter["timestamp"], "2023-11-14T22:13:20.123000+00:00");
     assert_eq!((&letter["timestampType"], &letter["key"]), (&0.into(), &hex(b"k")));
     assert_eq!(letter["value"], hex(br#"{"id":"one","n":"x"}"#));
-    assert_eq!(letter["headers"], serde_json::json!([{"key": "h", "value": hex(b"v")}, {"key": "null", "value": null}]));
+    assert_eq!(
+        letter["headers"],
+        serde_json::json!([{"key": "h", "value": hex(b"v")}, {"key": "null", "value": null}])
+    );
     assert_eq!((&letter["errorCode"], &letter["errorField"]), (&"CANNOT_PARSE_FIELD".into(), &"id".into()));
     assert!(!letter["errorMessage"].as_str().unwrap().is_empty());
     assert!(!letter["errorMessage"].as_str().unwrap().contains("one"), "a message holds no values");
@@ -130,10 +139,17 @@ fn a_dead_letter_is_the_whole_record_with_the_reason() {
     assert_eq!(shown["letters"][0]["valueHex"], "fffe");
     let shown = command(&yaml, folder.path(), &["show", "--code", "cannot_parse_field"]);
     let of_code = shown["letters"].as_array().unwrap();
-    assert!(of_code.iter().any(|letter| letter["value"] == r#"{"id":"one","n":"x"}"# && letter["key"] == "k"));
+    assert!(
+        of_code.iter().any(|letter| letter["value"] == r#"{"id":"one","n":"x"}"# && letter["key"] == "k")
+    );
     assert!(of_code.iter().all(|letter| letter["errorCode"] == "CANNOT_PARSE_FIELD"), "{shown}");
-    let text = Alluvia::start(["dead-letters", "show", "stream.yaml"], folder.path(), &[]).wait(BOUND).success();
-    assert!(text.stdout.contains("4 dead letters") && text.stdout.contains("value (20 bytes): {\"id\":\"one\""), "{}", text.stdout);
+    let text =
+        Alluvia::start(["dead-letters", "show", "stream.yaml"], folder.path(), &[]).wait(BOUND).success();
+    assert!(
+        text.stdout.contains("4 dead letters") && text.stdout.contains("value (20 bytes): {\"id\":\"one\""),
+        "{}",
+        text.stdout
+    );
 }
 
 fn hex(bytes: &[u8]) -> Value {
@@ -170,7 +186,9 @@ fn permissive_without_a_corrupt_column_keeps_every_record_as_a_row() {
     assert!(ended.stderr.contains("\"malformedRows\":3"), "{}", ended.stderr);
     let rows = delta_rows(&folder.path().join("table"), &["offset", "id", "n"]);
     assert_eq!(rows.len(), 9);
-    for (offset, id) in [(0, Some(0)), (1, None), (2, None), (3, None), (4, None), (5, None), (6, Some(7)), (8, Some(8))] {
+    for (offset, id) in
+        [(0, Some(0)), (1, None), (2, None), (3, None), (4, None), (5, None), (6, Some(7)), (8, Some(8))]
+    {
         assert_eq!(rows[offset]["id"].as_i64(), id, "offset {offset}");
     }
     assert_eq!(rows[4]["n"], "kept", "what can be read of a malformed record stays");
@@ -218,7 +236,10 @@ fn dropmalformed_leaves_malformed_records_out_and_counts_them() {
     broker.produce(&topic, odd_messages());
     let ended = run(&yaml(broker, &topic, "id BIGINT, n STRING", ", mode: DROPMALFORMED", ""), folder.path());
     assert!(ended.stderr.contains("\"droppedRows\":3"), "{}", ended.stderr);
-    assert_eq!(places(&folder.path().join("table")).iter().map(|(_, o)| *o).collect::<Vec<_>>(), [0, 1, 2, 3, 6, 8]);
+    assert_eq!(
+        places(&folder.path().join("table")).iter().map(|(_, o)| *o).collect::<Vec<_>>(),
+        [0, 1, 2, 3, 6, 8]
+    );
 }
 
 #[test]
@@ -231,7 +252,11 @@ fn without_dead_letters_a_broken_not_null_stops_the_stream_in_every_mode() {
         let yaml = yaml(broker, &topic, "id BIGINT NOT NULL", &format!(", mode: {mode}"), "");
         let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
         assert_eq!(ended.code(), 6, "{mode}: {}", ended.stderr);
-        assert!(ended.stderr.contains("offset 1") && ended.stderr.contains("NOT_NULL_VIOLATION in field id"), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("offset 1") && ended.stderr.contains("NOT_NULL_VIOLATION in field id"),
+            "{}",
+            ended.stderr
+        );
     }
 }
 
@@ -244,11 +269,20 @@ fn oversized_and_odd_records_become_dead_letters_byte_for_byte() {
     run(&with_letters(broker, &topic, "id BIGINT NOT NULL, n STRING"), folder.path());
     each_once(folder.path(), 9, &[0, 6, 8]);
     let rows = delta_rows(&folder.path().join("dead"), &["offset", "errorCode", "value"]);
-    let codes: Vec<_> = rows.iter().map(|row| (row["offset"].as_i64().unwrap(), row["errorCode"].as_str().unwrap())).collect();
+    let codes: Vec<_> = rows
+        .iter()
+        .map(|row| (row["offset"].as_i64().unwrap(), row["errorCode"].as_str().unwrap()))
+        .collect();
     let null = "NOT_NULL_VIOLATION";
     assert_eq!(codes[..3], [(1, null), (2, null), (3, null)]);
-    assert_eq!((codes[3].1, codes[4].1, codes[5].1), ("CANNOT_PARSE_FIELD", "MALFORMED_RECORD", "MALFORMED_RECORD"));
-    assert_eq!((&rows[0]["value"], &rows[1]["value"], &rows[2]["value"]), (&Value::Null, &"".into(), &"200a0920".into()));
+    assert_eq!(
+        (codes[3].1, codes[4].1, codes[5].1),
+        ("CANNOT_PARSE_FIELD", "MALFORMED_RECORD", "MALFORMED_RECORD")
+    );
+    assert_eq!(
+        (&rows[0]["value"], &rows[1]["value"], &rows[2]["value"]),
+        (&Value::Null, &"".into(), &"200a0920".into())
+    );
     assert_eq!(rows[5]["value"].as_str().unwrap().len(), OVERSIZED * 2);
 }
 
@@ -257,17 +291,28 @@ fn a_kafka_column_that_the_table_demands_rejects_records_without_it() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let topic = broker.topic("keyless", 1);
-    broker.produce(&topic, [Message::new(r#"{"id":1}"#).key("k"), Message::new(r#"{"id":2}"#), Message::new(r#"{"id":3}"#).key("l")]);
+    broker.produce(
+        &topic,
+        [
+            Message::new(r#"{"id":1}"#).key("k"),
+            Message::new(r#"{"id":2}"#),
+            Message::new(r#"{"id":3}"#).key("l"),
+        ],
+    );
     let table = folder.path().join("table");
     crate::rig::spark_sql(&format!(
         "CREATE TABLE delta.`{}` (id BIGINT, key BINARY NOT NULL, topic STRING, partition INT, offset BIGINT) USING delta",
         table.display()
     ));
-    let yaml = with_letters(broker, &topic, "id BIGINT").replace("keep: [topic, partition, offset, timestamp]", "keep: [key, topic, partition, offset]");
+    let yaml = with_letters(broker, &topic, "id BIGINT")
+        .replace("keep: [topic, partition, offset, timestamp]", "keep: [key, topic, partition, offset]");
     run(&yaml, folder.path());
     each_once(folder.path(), 3, &[0, 2]);
     let rows = delta_rows(&folder.path().join("dead"), &["errorCode", "errorField"]);
-    assert_eq!((&rows[0]["errorCode"], &rows[0]["errorField"]), (&"NOT_NULL_VIOLATION".into(), &"key".into()));
+    assert_eq!(
+        (&rows[0]["errorCode"], &rows[0]["errorField"]),
+        (&"NOT_NULL_VIOLATION".into(), &"key".into())
+    );
 }
 
 #[test]
@@ -276,15 +321,20 @@ fn offsets_lost_before_a_batch_was_planned_are_dead_letters_once() {
     let folder = tempfile::tempdir().unwrap();
     let topic = broker.topic("lost", 1);
     broker.produce(&topic, (0..5).map(|id| Message::new(format!("{{\"id\":{id}}}"))));
-    let yaml = with_letters(broker, &topic, "id BIGINT").replace("startingOffsets: earliest", "startingOffsets: earliest, failOnDataLoss: false");
+    let yaml = with_letters(broker, &topic, "id BIGINT")
+        .replace("startingOffsets: earliest", "startingOffsets: earliest, failOnDataLoss: false");
     run(&yaml, folder.path());
     broker.produce(&topic, (5..9).map(|id| Message::new(format!("{{\"id\":{id}}}"))));
     broker.delete_records(&topic, 0, rdkafka::Offset::Offset(7));
     run(&yaml, folder.path());
     let rows = delta_rows(&folder.path().join("dead"), &["offset", "errorCode", "value"]);
     assert_eq!(rows.len(), 1, "{rows:?}");
-    assert_eq!((&rows[0]["offset"], &rows[0]["errorCode"], &rows[0]["value"]), (&5.into(), &"OFFSETS_LOST".into(), &Value::Null));
-    let offsets: Vec<i64> = places(&folder.path().join("table")).into_iter().map(|(_, offset)| offset).collect();
+    assert_eq!(
+        (&rows[0]["offset"], &rows[0]["errorCode"], &rows[0]["value"]),
+        (&5.into(), &"OFFSETS_LOST".into(), &Value::Null)
+    );
+    let offsets: Vec<i64> =
+        places(&folder.path().join("table")).into_iter().map(|(_, offset)| offset).collect();
     assert_eq!(offsets, [0, 1, 2, 3, 4, 7, 8]);
     let replayed = command(&yaml, folder.path(), &["replay"]);
     assert_eq!((&replayed["replayed"], &replayed["offsetsLost"]), (&0.into(), &1.into()));
@@ -317,7 +367,9 @@ mod killed {
     #[test]
     fn between_the_two_commits_the_same_schema_changes_nothing() {
         let Some(broker) = Broker::shared() else { return };
-        for point in ["files.after", "letters.before", "letters.after", "sink.before", "sink.after", "log.after"] {
+        for point in
+            ["files.after", "letters.before", "letters.after", "sink.before", "sink.after", "log.after"]
+        {
             let folder = tempfile::tempdir().unwrap();
             let yaml = with_letters(broker, &mixed(broker, "same"), NUMBERS);
             killed_at(&yaml, folder.path(), point);
@@ -369,7 +421,9 @@ mod killed {
         let plain = with_letters(broker, &topic, NUMBERS);
         let unquoted = yaml(broker, &topic, NUMBERS, ", options: { allowUnquotedFieldNames: true }", LETTERS);
         let failfast = yaml(broker, &topic, NUMBERS, ", mode: FAILFAST", LETTERS);
-        for (first, second, rows) in [(&plain, &unquoted, &[0, 1][..]), (&unquoted, &plain, &[0]), (&plain, &failfast, &[0])] {
+        for (first, second, rows) in
+            [(&plain, &unquoted, &[0, 1][..]), (&unquoted, &plain, &[0]), (&plain, &failfast, &[0])]
+        {
             let folder = tempfile::tempdir().unwrap();
             killed_at(first, folder.path(), "letters.after");
             run(second, folder.path());
@@ -426,8 +480,15 @@ mod killed {
     fn a_replay_killed_anywhere_and_run_again_doubles_nothing() {
         let Some(broker) = Broker::shared() else { return };
         let points = [
-            "lease.taken", "serves.written", "initial.written", "plan.before", "plan.after", "files.after", "sink.before",
-            "sink.after", "log.after",
+            "lease.taken",
+            "serves.written",
+            "initial.written",
+            "plan.before",
+            "plan.after",
+            "files.after",
+            "sink.before",
+            "sink.after",
+            "log.after",
         ];
         for point in points {
             let folder = tempfile::tempdir().unwrap();
@@ -438,10 +499,14 @@ mod killed {
             let ended = start(&mended, folder.path(), &["replay"], &environment).wait(BOUND);
             assert!(ended.status.code().is_none(), "not killed at {point}: {}", ended.stderr);
             command(&mended, folder.path(), &["replay"]);
-            let rows: Vec<i64> = places(&folder.path().join("table")).into_iter().map(|(_, offset)| offset).collect();
+            let rows: Vec<i64> =
+                places(&folder.path().join("table")).into_iter().map(|(_, offset)| offset).collect();
             assert_eq!(rows, [0, 1, 2, 3, 5], "killed at {point}");
             let again = command(&mended, folder.path(), &["replay"]);
-            assert_eq!((&again["replayed"], &again["takenBefore"], &again["left"]["MALFORMED_RECORD"]), (&0.into(), &2.into(), &1.into()));
+            assert_eq!(
+                (&again["replayed"], &again["takenBefore"], &again["left"]["MALFORMED_RECORD"]),
+                (&0.into(), &2.into(), &1.into())
+            );
             assert_eq!(delta_rows(&dead, &[]), before, "dead letters are never rewritten");
             // The stream itself goes on as if nothing had been.
             run(&mended, folder.path());
@@ -471,7 +536,8 @@ fn letters_that_a_replay_left_are_taken_by_a_later_one() {
     let topic = lasting_topic(broker, "twice", 1);
     let timed = |value: &str| Message::new(value).key("k").timestamp_ms(1_700_000_000_123);
     broker.produce(&topic, [timed("{v:1}"), timed("{'v':2 /* two */}"), timed(r#"{"v":3}"#), timed("{")]);
-    let with = |options: &str| yaml(broker, &topic, "v BIGINT", &format!(", options: {{ {options} }}"), LETTERS);
+    let with =
+        |options: &str| yaml(broker, &topic, "v BIGINT", &format!(", options: {{ {options} }}"), LETTERS);
     let none = with("allowSingleQuotes: true");
     run(&none, folder.path());
     each_once(folder.path(), 4, &[2]);
@@ -499,7 +565,8 @@ fn letters_that_a_replay_left_are_taken_by_a_later_one() {
     broker.produce(&topic, [Message::new("{v:4}"), Message::new(r#"{"v":5}"#)]);
     run(&comments, folder.path());
     assert_eq!(command(&unquoted, folder.path(), &["replay"])["replayed"], 1);
-    let offsets: Vec<i64> = places(&folder.path().join("table")).into_iter().map(|(_, offset)| offset).collect();
+    let offsets: Vec<i64> =
+        places(&folder.path().join("table")).into_iter().map(|(_, offset)| offset).collect();
     assert_eq!(offsets, [0, 1, 2, 4, 5]);
 }
 
@@ -512,7 +579,9 @@ fn streams_that_share_a_dead_letter_table_replay_their_own() {
     broker.produce(&two, [Message::new("{v:2}"), Message::new("{v:3}")]);
     let strict = |topic: &str| with_letters(broker, topic, "v BIGINT");
     let other = |yaml: &str| {
-        yaml.replace("name: letters", "name: other").replace("./table", "./other").replace("./checkpoint", "./checkpoint2")
+        yaml.replace("name: letters", "name: other")
+            .replace("./table", "./other")
+            .replace("./checkpoint", "./checkpoint2")
     };
     run(&strict(&one), folder.path());
     run(&other(&strict(&two)), folder.path());

@@ -22,7 +22,9 @@ fn tests() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(repository("tests/it")).unwrap() {
         let path = entry.unwrap().path();
-        let Some(module) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".rs")) else { continue };
+        let Some(module) = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".rs")) else {
+            continue;
+        };
         let text = fs::read_to_string(&path).unwrap();
         for after in text.split("#[test]").skip(1) {
             let name = after.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap();
@@ -65,7 +67,11 @@ fn the_page_names_every_failpoint_and_no_other() {
 fn the_cases_of_resume_are_those_of_the_code() {
     let rows = |text: &str, prefix: &str| -> Vec<String> {
         let lines = text.lines().filter_map(|line| line.strip_prefix(prefix));
-        lines.skip_while(|line| !line.starts_with("| plan |")).take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
+        lines
+            .skip_while(|line| !line.starts_with("| plan |"))
+            .take_while(|line| line.starts_with('|'))
+            .map(str::to_owned)
+            .collect()
     };
     let code = rows(&read("src/checkpoint/resume.rs"), "//! ");
     assert!(code.len() > 10);

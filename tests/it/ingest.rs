@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::rig::{Alluvia, Broker, Digest, Message, delta_digest, delta_log, delta_rows, digest_of, spark_count, spark_history, workload};
+use crate::rig::{
+    Alluvia, Broker, Digest, Message, delta_digest, delta_log, delta_rows, digest_of, spark_count,
+    spark_history, workload,
+};
 
 const BOUND: Duration = Duration::from_secs(180);
 
@@ -126,8 +129,14 @@ fn raw_columns_hold_keys_headers_tombstones_and_times() {
     assert_eq!(spark[0]["key"], "k");
     assert_eq!(spark[0]["value"], "one");
     assert_eq!(spark[0]["ms"], sent_ms);
-    assert_eq!((&spark[0]["h"], &spark[0]["hv"], &spark[0]["null2"]), (&"h".into(), &"v".into(), &true.into()));
-    assert_eq!((&spark[1]["key"], spark[1].get("value"), &spark[1]["bare"]), (&"gone".into(), None, &true.into()));
+    assert_eq!(
+        (&spark[0]["h"], &spark[0]["hv"], &spark[0]["null2"]),
+        (&"h".into(), &"v".into(), &true.into())
+    );
+    assert_eq!(
+        (&spark[1]["key"], spark[1].get("value"), &spark[1]["bare"]),
+        (&"gone".into(), None, &true.into())
+    );
 }
 
 #[test]
@@ -172,7 +181,8 @@ fn an_idle_stream_goes_on_and_a_small_batch_is_committed_at_once() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
     let topic = broker.topic("idle", 1);
-    let yaml = w1_yaml(broker, &topic, "", "").replace("trigger: availableNow", "trigger: { processingTime: 100 ms }");
+    let yaml = w1_yaml(broker, &topic, "", "")
+        .replace("trigger: availableNow", "trigger: { processingTime: 100 ms }");
     let program = Alluvia::run(&yaml, folder.path());
     for round in 0..3_u64 {
         broker.produce(&topic, (round * 10..round * 10 + 10).map(|seq| Message::event(1, seq, 1)));

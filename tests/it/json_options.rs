@@ -8,8 +8,10 @@ use alluvia::decode::json::{HONOURED, NO_EFFECT};
 fn listed(list: &str) -> BTreeSet<String> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/spark-options.md");
     let page = std::fs::read_to_string(page).unwrap();
-    let json = page.split("\n## ").find(|section| section.starts_with("JSON")).expect("a section of JSON options");
-    let list = json.split("\n### ").find(|part| part.starts_with(list)).unwrap_or_else(|| panic!("no list {list}"));
+    let json =
+        page.split("\n## ").find(|section| section.starts_with("JSON")).expect("a section of JSON options");
+    let list =
+        json.split("\n### ").find(|part| part.starts_with(list)).unwrap_or_else(|| panic!("no list {list}"));
     let rows = list.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     rows.map(str::to_owned).collect()
 }

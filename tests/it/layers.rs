@@ -16,8 +16,37 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("table", &["model", "storage", "failpoint"]),
     ("checkpoint", &["model", "storage", "failpoint"]),
     ("sink", &["model", "config", "storage", "decode", "table", "failpoint"]),
-    ("runtime", &["model", "failpoint", "config", "storage", "observe", "source", "decode", "table", "checkpoint", "sink"]),
-    ("cli", &["model", "failpoint", "config", "storage", "observe", "source", "decode", "table", "checkpoint", "sink", "runtime"]),
+    (
+        "runtime",
+        &[
+            "model",
+            "failpoint",
+            "config",
+            "storage",
+            "observe",
+            "source",
+            "decode",
+            "table",
+            "checkpoint",
+            "sink",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "model",
+            "failpoint",
+            "config",
+            "storage",
+            "observe",
+            "source",
+            "decode",
+            "table",
+            "checkpoint",
+            "sink",
+            "runtime",
+        ],
+    ),
 ];
 
 /// Each vendor's crate and the folders or files that may name it.
@@ -63,7 +92,8 @@ fn every_module_uses_only_the_layers_below_it() {
         let module = file.split(['/', '.']).next().unwrap_or_default();
         let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else { continue };
         for (at, _) in code.match_indices("crate::") {
-            let used: String = code[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let used: String =
+                code[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
             if known.contains(used.as_str()) && used != module && !allowed.contains(&used.as_str()) {
                 wrong.push(format!("{file} uses {used}"));
             }

@@ -33,7 +33,9 @@ static START_MS: LazyLock<i64> = LazyLock::new(|| {
 });
 
 fn numbers(range: std::ops::Range<i64>, partition: i32) -> Vec<Message> {
-    range.map(|n| Message::new(format!(r#"{{"n":{n}}}"#)).partition(partition).timestamp_ms(*START_MS + n)).collect()
+    range
+        .map(|n| Message::new(format!(r#"{{"n":{n}}}"#)).partition(partition).timestamp_ms(*START_MS + n))
+        .collect()
 }
 
 fn run(yaml: &str, folder: &Path) -> String {
@@ -76,7 +78,11 @@ fn a_second_run_without_new_messages_writes_nothing() {
     let Some(broker) = Broker::shared() else { return };
     let (topic, folder) = (broker.topic("nothing_new", 1), tempfile::tempdir().unwrap());
     broker.produce(&topic, numbers(0..5, 0));
-    let file = yaml(broker, &format!("subscribe: '{topic}', startingOffsets: earliest"), "    trigger: availableNow\n");
+    let file = yaml(
+        broker,
+        &format!("subscribe: '{topic}', startingOffsets: earliest"),
+        "    trigger: availableNow\n",
+    );
     run(&file, folder.path());
     let version = delta_log(&folder.path().join("table"))["version"].clone();
     assert!(progress(&run(&file, folder.path())).is_empty());
@@ -90,10 +96,29 @@ fn streams_start_where_they_are_told() {
     broker.produce(&topic, numbers(0..10, 0).into_iter().chain(numbers(10..20, 1)));
     let at = |n: i64| *START_MS + n;
     let starts: [(String, Vec<i64>); 5] = [
-        (format!(r#"subscribe: '{topic}', startingOffsets: '{{"{topic}":{{"0":7,"1":-1}}}}'"#), vec![7, 8, 9]),
-        (format!("subscribe: '{topic}', startingTimestamp: {}", at(8)), vec![8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]),
-        (format!(r#"subscribe: '{topic}', startingOffsetsByTimestamp: '{{"{topic}":{{"0":{},"1":{}}}}}'"#, at(9), at(18)), vec![9, 18, 19]),
-        (format!("subscribe: '{topic}', startingTimestamp: {}, startingOffsetsByTimestampStrategy: latest", at(15)), vec![15, 16, 17, 18, 19]),
+        (
+            format!(r#"subscribe: '{topic}', startingOffsets: '{{"{topic}":{{"0":7,"1":-1}}}}'"#),
+            vec![7, 8, 9],
+        ),
+        (
+            format!("subscribe: '{topic}', startingTimestamp: {}", at(8)),
+            vec![8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
+        ),
+        (
+            format!(
+                r#"subscribe: '{topic}', startingOffsetsByTimestamp: '{{"{topic}":{{"0":{},"1":{}}}}}'"#,
+                at(9),
+                at(18)
+            ),
+            vec![9, 18, 19],
+        ),
+        (
+            format!(
+                "subscribe: '{topic}', startingTimestamp: {}, startingOffsetsByTimestampStrategy: latest",
+                at(15)
+            ),
+            vec![15, 16, 17, 18, 19],
+        ),
         (format!(r#"assign: '{{"{topic}":[1]}}', startingOffsets: earliest"#), (10..20).collect()),
     ];
     for (options, expected) in starts {
@@ -102,7 +127,11 @@ fn streams_start_where_they_are_told() {
         assert_eq!(read(folder.path()), expected, "{options}");
     }
     let folder = tempfile::tempdir().unwrap();
-    let late = yaml(broker, &format!("subscribe: '{topic}', startingTimestamp: {}", at(15)), "    trigger: availableNow\n");
+    let late = yaml(
+        broker,
+        &format!("subscribe: '{topic}', startingTimestamp: {}", at(15)),
+        "    trigger: availableNow\n",
+    );
     let refused = Alluvia::run(&late, folder.path()).wait(BOUND);
     assert_eq!(refused.code(), 2, "{}", refused.stderr);
     assert!(refused.stderr.contains(&format!("{topic}-0")), "{}", refused.stderr);
@@ -126,8 +155,11 @@ fn a_pattern_and_several_topics_are_read_into_one_table() {
 fn too_few_offsets_wait_for_more_or_for_the_delay() {
     let Some(broker) = Broker::shared() else { return };
     let (topic, folder) = (broker.topic("min_offsets", 1), tempfile::tempdir().unwrap());
-    let options = format!("subscribe: '{topic}', startingOffsets: earliest, minOffsetsPerTrigger: 50, maxTriggerDelay: 15m");
-    let program = Alluvia::run(&yaml(broker, &options, "    trigger: { processingTime: 50 ms }\n"), folder.path());
+    let options = format!(
+        "subscribe: '{topic}', startingOffsets: earliest, minOffsetsPerTrigger: 50, maxTriggerDelay: 15m"
+    );
+    let program =
+        Alluvia::run(&yaml(broker, &options, "    trigger: { processingTime: 50 ms }\n"), folder.path());
     // The first batch waits for nothing, as in Spark.
     broker.produce(&topic, numbers(0..5, 0));
     program.wait_for(&format!(r#""endOffset":{{"{topic}":{{"0":"#), BOUND);
@@ -146,18 +178,25 @@ fn merge_schema_adds_columns_and_table_properties_are_set() {
     let Some(broker) = Broker::shared() else { return };
     let (topic, folder) = (broker.topic("merge_schema", 1), tempfile::tempdir().unwrap());
     broker.produce(&topic, [Message::new(r#"{"n":1,"m":"x","s":{"a":1}}"#)]);
-    let with = "sink: { format: delta, path: ./table, tableProperties: { delta.appendOnly: 'true', owner: me } }";
-    let base = yaml(broker, &format!("subscribe: '{topic}', startingOffsets: earliest"), "    trigger: availableNow\n");
+    let with =
+        "sink: { format: delta, path: ./table, tableProperties: { delta.appendOnly: 'true', owner: me } }";
+    let base = yaml(
+        broker,
+        &format!("subscribe: '{topic}', startingOffsets: earliest"),
+        "    trigger: availableNow\n",
+    );
     run(&base.replace("sink: { format: delta, path: ./table }", with), folder.path());
     let configuration = delta_log(&folder.path().join("table"))["configuration"].clone();
     assert_eq!(configuration, serde_json::json!({"delta.appendOnly": "true", "owner": "me"}));
     broker.produce(&topic, [Message::new(r#"{"n":2,"m":"y","s":{"a":2}}"#)]);
-    let wider = base
-        .replace("'n INT'", "'n INT, m STRING, s STRUCT<a: INT>'")
-        .replace("sink: { format: delta, path: ./table }", "sink: { format: delta, path: ./table, options: { mergeSchema: true } }");
+    let wider = base.replace("'n INT'", "'n INT, m STRING, s STRUCT<a: INT>'").replace(
+        "sink: { format: delta, path: ./table }",
+        "sink: { format: delta, path: ./table, options: { mergeSchema: true } }",
+    );
     run(&wider, folder.path());
     let rows = delta_rows(&folder.path().join("table"), &["n", "m", "s.a"]);
-    let seen: Vec<_> = rows.iter().map(|row| (row["n"].as_i64(), row["m"].as_str().map(str::to_owned))).collect();
+    let seen: Vec<_> =
+        rows.iter().map(|row| (row["n"].as_i64(), row["m"].as_str().map(str::to_owned))).collect();
     assert_eq!(seen, [(Some(1), None), (Some(2), Some("y".to_owned()))]);
 }
 
@@ -166,7 +205,11 @@ fn streams_of_one_process_do_not_take_each_other_down() {
     let Some(broker) = Broker::shared() else { return };
     let (topic, folder) = (broker.topic("several", 1), tempfile::tempdir().unwrap());
     broker.produce(&topic, numbers(0..10, 0));
-    let good = yaml(broker, &format!("subscribe: '{topic}', startingOffsets: earliest"), "    trigger: availableNow\n");
+    let good = yaml(
+        broker,
+        &format!("subscribe: '{topic}', startingOffsets: earliest"),
+        "    trigger: availableNow\n",
+    );
     let bad = good
         .replace("streams:\n", "")
         .replace("name: numbers", "name: missing")
@@ -184,8 +227,21 @@ fn ingest_from_flags_is_the_stream_that_print_config_prints() {
     let Some(broker) = Broker::shared() else { return };
     let (topic, folder) = (broker.topic("flags", 1), tempfile::tempdir().unwrap());
     broker.produce(&topic, numbers(0..10, 0));
-    let flags = ["ingest", "--bootstrap-servers", broker.bootstrap(), "--topic", &topic, "--schema", "n INT", "--table", "./table"];
-    let printed = Alluvia::start(flags.iter().chain(&["--print-config"]), folder.path(), &[]).wait(BOUND).success().stdout;
+    let flags = [
+        "ingest",
+        "--bootstrap-servers",
+        broker.bootstrap(),
+        "--topic",
+        &topic,
+        "--schema",
+        "n INT",
+        "--table",
+        "./table",
+    ];
+    let printed = Alluvia::start(flags.iter().chain(&["--print-config"]), folder.path(), &[])
+        .wait(BOUND)
+        .success()
+        .stdout;
     assert!(!folder.path().join("table").exists());
     Alluvia::start(flags, folder.path(), &[]).wait(BOUND).success();
     broker.produce(&topic, numbers(10..12, 0));

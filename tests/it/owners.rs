@@ -47,7 +47,11 @@ fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
         assert!(said.contains(text), "no `{text}` in: {said}");
     }
     let after = tree(folder);
-    let changed: Vec<_> = after.iter().filter(|(path, bytes)| before.get(*path) != Some(*bytes)).map(|(path, _)| path).collect();
+    let changed: Vec<_> = after
+        .iter()
+        .filter(|(path, bytes)| before.get(*path) != Some(*bytes))
+        .map(|(path, _)| path)
+        .collect();
     let gone: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).collect();
     assert!(changed.is_empty() && gone.is_empty(), "{says:?}: changed {changed:?}, gone {gone:?}");
 }
@@ -64,7 +68,8 @@ fn a_second_process_is_told_who_runs_the_stream_and_the_first_goes_on() {
     let first = Alluvia::run(&scene.endless_yaml(), folder.path());
     first.wait_for("\"event\":\"progress\"", BOUND);
     for name in ["", "pod-1"] {
-        let second = Alluvia::run_with(&scene.endless_yaml(), folder.path(), &[("ALLUVIA_OWNER", name)]).wait(BOUND);
+        let second =
+            Alluvia::run_with(&scene.endless_yaml(), folder.path(), &[("ALLUVIA_OWNER", name)]).wait(BOUND);
         assert_eq!(second.code(), FENCED, "{}", second.stderr);
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
         let owner = format!("stream proof is run by process {} on {}", first.pid(), host.trim());
@@ -109,13 +114,18 @@ fn two_streams_that_begin_on_one_checkpoint_at_once_do_not_share_it() {
     let scene = Scene::new(broker, "shared", 2, 10_000, 3_000);
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("one.yaml"), scene.yaml()).unwrap();
-    let other = scene.yaml().replace("name: proof", "name: other").replace("./table", "./table2").replace("./letters", "./letters2");
+    let other = scene
+        .yaml()
+        .replace("name: proof", "name: other")
+        .replace("./table", "./table2")
+        .replace("./letters", "./letters2");
     fs::write(folder.path().join("two.yaml"), other).unwrap();
     let started = ["one.yaml", "two.yaml"].map(|file| Alluvia::start(["run", file], folder.path(), &[]));
     let codes = started.map(|program| program.wait(BOUND).code());
     assert_eq!(codes.iter().filter(|code| **code == 0).count(), 1, "{codes:?}");
     assert!(codes.iter().any(|code| [2, FENCED].contains(code)), "{codes:?}");
-    let again = ["one.yaml", "two.yaml"].map(|file| Alluvia::start(["run", file], folder.path(), &[]).wait(BOUND));
+    let again =
+        ["one.yaml", "two.yaml"].map(|file| Alluvia::start(["run", file], folder.path(), &[]).wait(BOUND));
     let loser = &again[usize::from(codes[0] == 0)];
     assert_eq!(loser.code(), 2, "{}", loser.stderr);
     assert!(loser.stderr.contains("belongs to stream"), "{}", loser.stderr);
@@ -229,7 +239,12 @@ fn a_damaged_or_missing_checkpoint_file_is_named_and_nothing_is_touched() {
                 Some(bytes) => fs::write(&path, bytes).unwrap(),
             }
             let names = if harm == "missing" { missing } else { file };
-            refused(&scene.yaml(), folder.path(), CORRUPT, &[names, "restore it from a backup"][..if names == file { 2 } else { 1 }]);
+            refused(
+                &scene.yaml(),
+                folder.path(),
+                CORRUPT,
+                &[names, "restore it from a backup"][..if names == file { 2 } else { 1 }],
+            );
             fs::write(&path, &whole).unwrap();
         }
     }
@@ -245,7 +260,8 @@ fn a_damaged_first_offset_is_named_while_it_is_needed() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "first", 2, 10_000, 3_000);
     let folder = tempfile::tempdir().unwrap();
-    Alluvia::run_with(&scene.yaml(), folder.path(), &[("ALLUVIA_FAILPOINTS", "files.after=kill")]).wait(BOUND);
+    Alluvia::run_with(&scene.yaml(), folder.path(), &[("ALLUVIA_FAILPOINTS", "files.after=kill")])
+        .wait(BOUND);
     let path = folder.path().join("checkpoint/sources/0/0");
     let whole = fs::read(&path).unwrap();
     for (_, damage) in HARMS {
@@ -267,7 +283,12 @@ fn a_checkpoint_that_cannot_be_written_to_stops_the_stream_by_name() {
     let patient = "restart: { maxAttempts: 0 }\n    trigger:";
     let yaml = scene.yaml().replace("trigger:", patient);
     // A file stands where a folder must be: not even root can write below it.
-    for (file, names) in [("checkpoint", "checkpoint"), ("checkpoint/alluvia", "alluvia"), ("checkpoint/offsets", "offsets/0"), ("checkpoint/commits", "commits/0")] {
+    for (file, names) in [
+        ("checkpoint", "checkpoint"),
+        ("checkpoint/alluvia", "alluvia"),
+        ("checkpoint/offsets", "offsets/0"),
+        ("checkpoint/commits", "commits/0"),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -39,7 +39,12 @@ fn nothing_written(folder: &Path) {
 #[test]
 fn a_broker_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
-    refused(&yaml("127.0.0.1:1", "t", "a INT"), folder.path(), 3, &["127.0.0.1:1", "kafka.bootstrap.servers"]);
+    refused(
+        &yaml("127.0.0.1:1", "t", "a INT"),
+        folder.path(),
+        3,
+        &["127.0.0.1:1", "kafka.bootstrap.servers"],
+    );
     nothing_written(folder.path());
 }
 
@@ -79,7 +84,8 @@ fn a_table_with_another_schema_and_a_checkpoint_of_another_stream() {
 
     let other_type = yaml(broker.bootstrap(), &topic, "a STRING").replace("./checkpoint", "./checkpoint2");
     refused(&other_type, folder.path(), 2, &["column a is STRING in the stream but INT in table"]);
-    let other_column = yaml(broker.bootstrap(), &topic, "a INT, b INT").replace("./checkpoint", "./checkpoint2");
+    let other_column =
+        yaml(broker.bootstrap(), &topic, "a INT, b INT").replace("./checkpoint", "./checkpoint2");
     refused(&other_column, folder.path(), 2, &["has no column b", "sink.mergeSchema"]);
     assert!(!folder.path().join("checkpoint2").exists());
 

@@ -9,8 +9,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alluvia::checkpoint::{Decision, Facts, TableFacts, decide};
 use alluvia::checkpoint::resume::Refusal;
+use alluvia::checkpoint::{Decision, Facts, TableFacts, decide};
 use alluvia::model::{Offsets, TopicPartition};
 
 /// Whether a record is malformed by a definition: by `a` the second one, by `b` the third, by `c` the last.
@@ -124,8 +124,14 @@ impl Stores {
         for record in 0..RECORDS {
             let within = |commit: &&Commit| (commit.start..commit.end).contains(&record);
             let rows = self.table.iter().filter(within).filter(|c| !malformed(c.definition, record)).count();
-            let letters = self.letters.iter().filter(within).filter(|c| malformed(c.definition, record)).count();
-            assert_eq!((rows + letters, rows.max(letters)), (1, 1), "record {record} in {self:?}\n{}", history());
+            let letters =
+                self.letters.iter().filter(within).filter(|c| malformed(c.definition, record)).count();
+            assert_eq!(
+                (rows + letters, rows.max(letters)),
+                (1, 1),
+                "record {record} in {self:?}\n{}",
+                history()
+            );
         }
     }
 }
@@ -290,7 +296,10 @@ impl Owner {
             return self.fenced_or(stores, "a plan is missing");
         }
         let facts = Facts {
-            newest_plan: self.newest_plan.zip(self.plan).map(|(batch, plan)| (i64::from(batch), offsets(plan.end))),
+            newest_plan: self
+                .newest_plan
+                .zip(self.plan)
+                .map(|(batch, plan)| (i64::from(batch), offsets(plan.end))),
             newest_commit: self.newest_commit.map(i64::from),
             table: TableFacts {
                 transaction: self.table.map(|commit| i64::from(commit.batch)),
@@ -308,7 +317,7 @@ impl Owner {
                 Step::CheckLease
             }
             Ok(Decision::MendCommitLog(_)) => Step::MendLog,
-            Ok(Decision::Rerun(_)) => Step::Written,
+            Ok(Decision::Rerun(_)) => Step::CheckAgain,
             Err(Refusal::LettersMissing { .. }) => Step::Ended(End::LettersMissing),
             Err(refusal) => self.fenced_or(stores, &format!("{refusal:?}")),
         }
@@ -401,7 +410,8 @@ fn two_owners_in_every_interleaving_and_a_crash_at_every_point_put_each_record_i
     let mut states = 0;
     for definitions in [['a', 'a'], ['c', 'c'], ['a', 'b'], ['b', 'a'], ['-', 'a']] {
         for sizes in [[1, 1], [1, 4], [4, 1], [2, 2], [3, 2]] {
-            let owners = vec![Owner::new(1, definitions[0], sizes[0]), Owner::new(2, definitions[1], sizes[1])];
+            let owners =
+                vec![Owner::new(1, definitions[0], sizes[0]), Owner::new(2, definitions[1], sizes[1])];
             states += walk(owners);
         }
     }

@@ -14,8 +14,17 @@ fn infer(folder: &Path, arguments: &[&str]) -> Ended {
 /// A stream that refuses every record that the schema does not take.
 fn decodes(broker: &Broker, topic: &str, folder: &Path) {
     let arguments = [
-        "ingest", "--bootstrap-servers", broker.bootstrap(), "--topic", topic, "--schema", "@schema.ddl", "--mode", "FAILFAST",
-        "--table", "./table",
+        "ingest",
+        "--bootstrap-servers",
+        broker.bootstrap(),
+        "--topic",
+        topic,
+        "--schema",
+        "@schema.ddl",
+        "--mode",
+        "FAILFAST",
+        "--table",
+        "./table",
     ];
     Alluvia::start(arguments, folder, &[]).wait(BOUND).success();
 }
@@ -32,13 +41,18 @@ fn the_schema_of_a_topic_decodes_every_sampled_record() {
         r#"{"mixed":{"a":1},"at":"2026-11-21T03:04:05+02:00","local":"2026-11-21T03:04:05","k v":"x"}"#,
     ];
     broker.produce(&topic, odd.map(Message::new));
-    let ended = infer(folder.path(), &["--bootstrap-servers", broker.bootstrap(), "--topic", &topic]).success();
+    let ended =
+        infer(folder.path(), &["--bootstrap-servers", broker.bootstrap(), "--topic", &topic]).success();
     assert_eq!(
         ended.stdout.trim(),
         "at TIMESTAMP, id DECIMAL(20,0), `k v` STRING, local STRING, mixed STRING, n STRING, \
          nested STRUCT<a: ARRAY<STRUCT<x: DOUBLE, y: STRING>>, b: BOOLEAN>, price DOUBLE, tags ARRAY<STRING>"
     );
-    assert!(ended.stderr.contains("these are TIMESTAMP (write STRING to keep the text): at"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("these are TIMESTAMP (write STRING to keep the text): at"),
+        "{}",
+        ended.stderr
+    );
     // A table's column has no blank in its name; the rest is what a stream takes as it is.
     std::fs::write(folder.path().join("schema.ddl"), ended.stdout.replace("`k v` STRING, ", "")).unwrap();
     decodes(broker, &topic, folder.path());
@@ -51,7 +65,19 @@ fn the_workload_gets_timestamps_and_all_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let topic = broker.topic("infer-w1", 2);
     broker.produce(&topic, (0..3_000).map(|seq| Message::event(1, seq, 2)));
-    let ended = infer(folder.path(), &["--bootstrap-servers", broker.bootstrap(), "--topic", &topic, "--records", "1000", "--output", "json"]);
+    let ended = infer(
+        folder.path(),
+        &[
+            "--bootstrap-servers",
+            broker.bootstrap(),
+            "--topic",
+            &topic,
+            "--records",
+            "1000",
+            "--output",
+            "json",
+        ],
+    );
     let said: serde_json::Value = serde_json::from_str(&ended.success().stdout).unwrap();
     assert_eq!(said["records"], 1000);
     let ddl = said["ddl"].as_str().unwrap();
@@ -62,7 +88,11 @@ fn the_workload_gets_timestamps_and_all_its_rows() {
     std::fs::write(folder.path().join("schema.ddl"), ddl).unwrap();
     decodes(broker, &topic, folder.path());
     let rows: u64 = delta_log(&folder.path().join("table"))["files"]
-        .as_array().unwrap().iter().map(|file| file["num_records"].as_u64().unwrap()).sum();
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["num_records"].as_u64().unwrap())
+        .sum();
     assert_eq!(rows, 3_000);
 }
 

@@ -17,12 +17,21 @@ fn a_stop_finishes_the_running_batch_and_nothing_is_lost() {
     for signal in ["terminate", "interrupt"] {
         let program = Alluvia::run(&endless, folder.path());
         program.wait_for(r#"{"event":"progress""#, BOUND);
-        if signal == "terminate" { program.terminate() } else { program.interrupt() }
+        if signal == "terminate" {
+            program.terminate()
+        } else {
+            program.interrupt()
+        }
         let ended = program.wait(BOUND).success();
         assert!(!ended.stderr.contains("abandoned"), "{}", ended.stderr);
         let count = |folder: &str| std::fs::read_dir(folder).unwrap().count();
-        let (plans, commits) = (folder.path().join("checkpoint/offsets"), folder.path().join("checkpoint/commits"));
-        assert_eq!(count(&plans.display().to_string()), count(&commits.display().to_string()), "a batch was left unfinished");
+        let (plans, commits) =
+            (folder.path().join("checkpoint/offsets"), folder.path().join("checkpoint/commits"));
+        assert_eq!(
+            count(&plans.display().to_string()),
+            count(&commits.display().to_string()),
+            "a batch was left unfinished"
+        );
     }
     Alluvia::run(&w1_yaml(broker, &topic, "", ""), folder.path()).wait(BOUND).success();
     assert!(delta_digest(&folder.path().join("table"), &COLUMNS).same_rows(&expected(&topic, 3, 200_000, 2)));

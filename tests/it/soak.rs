@@ -54,8 +54,13 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
     println!("soak: {minutes} minutes, seed {seed}");
     let folder = tempfile::tempdir().unwrap();
     let topic = broker.topic("soak", i32::try_from(PARTITIONS).unwrap());
-    let endless = w1_yaml(&broker, &topic, ", maxOffsetsPerTrigger: 3000", "    restart: { maxAttempts: 1000, backoff: 100 ms }\n")
-        .replace("trigger: availableNow", "trigger: { processingTime: 100 milliseconds }");
+    let endless = w1_yaml(
+        &broker,
+        &topic,
+        ", maxOffsetsPerTrigger: 3000",
+        "    restart: { maxAttempts: 1000, backoff: 100 ms }\n",
+    )
+    .replace("trigger: availableNow", "trigger: { processingTime: 100 milliseconds }");
     let (mut random, mut sent, mut rss) = (StdRng::seed_from_u64(seed), Vec::new(), Vec::new());
     let mut did = [0_u32; 4];
     let mut program = start(&endless, folder.path());

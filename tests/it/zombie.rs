@@ -29,7 +29,9 @@ fn sleeps() -> Vec<(&'static str, u64)> {
     for name in NAMES {
         match name {
             "lease.taken" | "table.created" | "letters.created" | "metadata.written" | "serves.written"
-            | "stream.opened" | "initial.written" | "upkeep.before" | "upkeep.after" => sleeps.push((name, 1)),
+            | "stream.opened" | "initial.written" | "upkeep.before" | "upkeep.after" => {
+                sleeps.push((name, 1))
+            }
             "disk.written" => sleeps.extend([1, 4, 8, 11, 14, 17, 20, 24].map(|hit| (name, hit))),
             "disk.placed" | "disk.after" => sleeps.extend([9, 13, 16].map(|hit| (name, hit))),
             _ => sleeps.push((name, 2)),
@@ -58,7 +60,11 @@ fn asleep(program: &mut Alluvia, what: &str) {
 fn left(zombie: Ended, what: &str) {
     match zombie.code() {
         0 => {}
-        FENCED => assert!(zombie.stderr.contains("another process took over stream proof"), "{what}: {}", zombie.stderr),
+        FENCED => assert!(
+            zombie.stderr.contains("another process took over stream proof"),
+            "{what}: {}",
+            zombie.stderr
+        ),
         other => panic!("{what}: the zombie ended with {other}:\n{}", zombie.stderr),
     }
 }
@@ -130,7 +136,8 @@ fn a_replaced_owner_whose_stream_fails_does_not_take_the_lease_back() {
     let Some(mut broker) = Broker::private() else { return };
     let folder = tempfile::tempdir().unwrap();
     let scene = Scene::new(&broker, "retried", 3, 20_000, 3_000);
-    let yaml = scene.yaml().replace("trigger:", "restart: { maxAttempts: 20, backoff: 200 ms }\n    trigger:");
+    let yaml =
+        scene.yaml().replace("trigger:", "restart: { maxAttempts: 20, backoff: 200 ms }\n    trigger:");
     let mut zombie = started(&yaml, folder.path(), Some(("log.after", 2)));
     asleep(&mut zombie, "zombie");
     let mut successor = started(&yaml, folder.path(), Some(("plan.after", 1)));

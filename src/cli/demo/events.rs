@@ -10,7 +10,8 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use crate::model::{Error, Result};
 
 /// The events' columns.
-pub const SCHEMA: &str = "event_id STRING NOT NULL, device STRING, status STRING, temperature DOUBLE, event_time TIMESTAMP";
+pub const SCHEMA: &str =
+    "event_id STRING NOT NULL, device STRING, status STRING, temperature DOUBLE, event_time TIMESTAMP";
 
 /// One event in so many is malformed.
 const MALFORMED_EVERY: u64 = 9_973;
@@ -51,7 +52,8 @@ pub fn generate(
         }
         let (event, bad) = event(sent);
         let partition = i32::try_from(sent % u64::from(partitions.unsigned_abs())).unwrap_or(0);
-        let mut record: BaseRecord<'_, str, String> = BaseRecord::to(topic).payload(&event).partition(partition);
+        let mut record: BaseRecord<'_, str, String> =
+            BaseRecord::to(topic).payload(&event).partition(partition);
         while let Err((error, same)) = producer.send(record) {
             if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
                 return Err(failed(error));

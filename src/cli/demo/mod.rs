@@ -39,7 +39,8 @@ const EVENTS_AHEAD: u64 = 80_000;
 /// generated; else the stream's error.
 pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
     let folder = folder(args)?;
-    let cluster = MockCluster::new(1).map_err(|e| Error::unavailable("cannot start the embedded broker").source(e))?;
+    let cluster =
+        MockCluster::new(1).map_err(|e| Error::unavailable("cannot start the embedded broker").source(e))?;
     cluster
         .create_topic(TOPIC, PARTITIONS, 1)
         .map_err(|e| Error::unavailable("cannot make the demo's topic").source(e))?;
@@ -47,7 +48,10 @@ pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
     let file = folder.join("ingest.yaml");
     std::fs::write(&file, &yaml).map_err(|e| cannot_write(&file, e))?;
     let config = Config::from_files(std::slice::from_ref(&file), &[], &ProcessLookup)?;
-    println!("Alluvia demo: an embedded Kafka broker, {} device events (a few of them malformed),", grouped(args.events));
+    println!(
+        "Alluvia demo: an embedded Kafka broker, {} device events (a few of them malformed),",
+        grouped(args.events)
+    );
     println!("one Delta table. The stream file is {}\n", file.display());
 
     let reporter = Reporter::new(match Style::detect() {
@@ -118,7 +122,9 @@ fn folder(args: &DemoArgs) -> Result<PathBuf> {
 }
 
 fn cannot_write(path: &Path, source: std::io::Error) -> Error {
-    Error::config(format!("cannot write {}", path.display())).source(source).hint("name another folder with --dir")
+    Error::config(format!("cannot write {}", path.display()))
+        .source(source)
+        .hint("name another folder with --dir")
 }
 
 fn stream_file(brokers: &str, folder: &Path) -> String {
@@ -152,5 +158,7 @@ fn next_steps(folder: &Path) {
     println!("  alluvia checkpoint show {}", folder.join("checkpoint").display());
     println!("  alluvia dead-letters show {}", folder.join("ingest.yaml").display());
     println!("  python -c \"import deltalake; print(deltalake.DeltaTable('{table}').history())\"");
-    println!("  alluvia ingest --bootstrap-servers localhost:9092 --topic YOUR-TOPIC --table ./lake/your_table");
+    println!(
+        "  alluvia ingest --bootstrap-servers localhost:9092 --topic YOUR-TOPIC --table ./lake/your_table"
+    );
 }

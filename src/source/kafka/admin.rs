@@ -74,8 +74,14 @@ impl KafkaSource {
             .and_then(|ms| ms.parse().ok())
             .map_or(METADATA_REFRESH, |ms| Duration::from_millis(ms).min(METADATA_REFRESH));
         let view = View { partitions: Vec::new(), topic_ids: BTreeMap::new(), at: Instant::now() };
-        let source =
-            KafkaSource { options: options.clone(), client, pattern, refresh, view: Mutex::new(view), without_ids: AtomicBool::new(false) };
+        let source = KafkaSource {
+            options: options.clone(),
+            client,
+            pattern,
+            refresh,
+            view: Mutex::new(view),
+            without_ids: AtomicBool::new(false),
+        };
         let (view, missing) = source.look()?;
         source.check_subscription(&view, &missing)?;
         *source.lock() = view;
