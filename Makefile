@@ -46,11 +46,11 @@ bench: services ## workload W1: Alluvia and the raw limit, and the latency of sm
 bench-peers: services ## the same with a hand-written Python loop and Spark 4.0
 	$(RIG)/readers python benches/e2e/run.py --peers --only throughput $(ARGS)
 
-soak: services ## random kills, stops and faults against the release binary (MINUTES=10 SEED=…)
-	$(call one_test,soak,--release)
+soak: services ## random kills, stops, broker crashes and storage faults, optimised as a release is (MINUTES=10 SEED=…)
+	$(call one_test,soak,--release --features failpoints)
 
 oracle-json: ## the JSON conformance cases; closes with `N passed, N failed` (ALLUVIA_ORACLE=folder for other cases)
-	$(call one_test,oracle_json,)
+	$(call one_test,oracle_json,--features failpoints)
 
 # One test of tests/it by name, with its output; an unknown name is an error, as cargo would run nothing and call it well.
 define one_test

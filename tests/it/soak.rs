@@ -1,4 +1,4 @@
-//! Everything at once, seeded: kills, stops, freezes, broker crashes, while messages keep coming. `make soak
+//! Everything at once, seeded: kills, stops, freezes, broker crashes, failing storage, while messages keep coming. `make soak
 //! MINUTES=20 SEED=1` runs it for long against the release binary; the ordinary run is short.
 
 use std::path::Path;
@@ -25,8 +25,13 @@ fn rss_mib(pid: u32) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-fn start(yaml: &str, folder: &Path) -> Alluvia {
-    Alluvia::run(yaml, folder)
+/// Storage that fails now and then, in every way; without the feature it is sound.
+const FAULTS: &str = "create * 2% reject; create * 2% do-and-fail; create * 3% delay=40; complete * 2% do-and-fail; \
+                      get * 1% reject; list * 1% reject; put * 2% do-and-fail; delete * 2% reject";
+
+fn start(yaml: &str, folder: &Path, random: &mut StdRng) -> Alluvia {
+    let seed = random.random::<u32>().to_string();
+    Alluvia::run_with(yaml, folder, &[("ALLUVIA_STORE_FAULTS", FAULTS), ("ALLUVIA_STORE_SEED", &seed)])
 }
 
 fn send(broker: &Broker, topic: &str, sent: &mut Vec<Placed>, count: u64) {
@@ -63,7 +68,7 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
     .replace("trigger: availableNow", "trigger: { processingTime: 100 milliseconds }");
     let (mut random, mut sent, mut rss) = (StdRng::seed_from_u64(seed), Vec::new(), Vec::new());
     let mut did = [0_u32; 4];
-    let mut program = start(&endless, folder.path());
+    let mut program = start(&endless, folder.path(), &mut random);
     let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     while Instant::now() < until {
         let count = random.random_range(500..5_000);
@@ -73,13 +78,13 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
         match random.random_range(0..20) {
             0..=3 => {
                 program.kill();
-                program = start(&endless, folder.path());
+                program = start(&endless, folder.path(), &mut random);
                 did[0] += 1;
             }
             4..=5 => {
                 program.terminate();
                 program.wait(BOUND).success();
-                program = start(&endless, folder.path());
+                program = start(&endless, folder.path(), &mut random);
                 did[1] += 1;
             }
             6..=7 => {
