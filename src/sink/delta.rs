@@ -280,7 +280,7 @@ fn lost_json(range: &OffsetRange) -> Value {
 pub fn lacks(name: &str, lacking: &[Field], there: &SchemaRef) -> Error {
     let lacking: Vec<&str> = lacking.iter().map(|column| column.name().as_str()).collect();
     Error::config(format!("table {name} has no column {}; it has {}", lacking.join(", "), names(there)))
-        .hint("set sink.mergeSchema: true to add them, or change source.value.schema")
+        .hint("set sink.options.mergeSchema: true to add them, or change source.value.schema")
 }
 
 /// The stream's transaction in a table and, if the log still holds it, its newest commit.

@@ -86,7 +86,7 @@ fn a_table_with_another_schema_and_a_checkpoint_of_another_stream() {
     refused(&other_type, folder.path(), 2, &["column a is STRING in the stream but INT in table"]);
     let other_column =
         yaml(broker.bootstrap(), &topic, "a INT, b INT").replace("./checkpoint", "./checkpoint2");
-    refused(&other_column, folder.path(), 2, &["has no column b", "sink.mergeSchema"]);
+    refused(&other_column, folder.path(), 2, &["has no column b", "sink.options.mergeSchema"]);
     assert!(!folder.path().join("checkpoint2").exists());
 
     let other_stream = first.replace("name: refused", "name: another");

@@ -190,7 +190,13 @@ fn text(shown: &Value) -> String {
             None => batch["endOffset"].to_string(),
         };
         let row = (field("planned"), field("committed"), field("plannedBy"));
-        lines.push(format!("{:>8}  {:24}  {:24}  {:8}  {end}", batch["batchId"], row.0, row.1, row.2));
+        lines.push(format!(
+            "{:>8}  {:24}  {:24}  {:8}  {end}",
+            batch["batchId"].to_string(),
+            row.0,
+            row.1,
+            row.2
+        ));
     }
     lines.join("\n") + "\n"
 }
