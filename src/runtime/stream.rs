@@ -28,6 +28,9 @@ use crate::sink::{BatchCommit, DeadLetters, Landed, delta};
 use crate::source::kafka::{MinOffsets, limit};
 use crate::table::OwnCommit;
 
+/// How often a stream without work looks whether it was replaced.
+const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
+
 /// What survives a restart of the stream inside the process.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -58,6 +61,7 @@ pub struct Stream<'a> {
     /// Losses that were told of, and that no batch has recorded yet.
     told: Vec<Loss>,
     last_trigger: Option<Instant>,
+    lease_seen: Instant,
 }
 
 /// The times of one trigger.
@@ -114,6 +118,7 @@ impl<'a> Stream<'a> {
             topic_ids: BTreeMap::new(),
             told: Vec::new(),
             last_trigger: None,
+            lease_seen: Instant::now(),
         }
     }
 
@@ -142,6 +147,7 @@ impl<'a> Stream<'a> {
                     now_ms(),
                 )
             } else {
+                self.leave_if_replaced()?;
                 trigger::pause(self.config.trigger, Duration::ZERO, clock.started_ms, now_ms())
                     .max(POLLING_DELAY)
             };
@@ -150,6 +156,15 @@ impl<'a> Stream<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Lets an owner that was replaced go while it has nothing to do; it can do no harm, but no good either.
+    fn leave_if_replaced(&mut self) -> Result<()> {
+        if self.lease_seen.elapsed() < IDLE_LEASE_CHECK {
+            return Ok(());
+        }
+        self.lease_seen = Instant::now();
+        self.opened.lease.check(&self.config.name)
     }
 
     /// Brings the stream to where its next batch is planned; whether it ran one for that.

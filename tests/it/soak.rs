@@ -31,7 +31,8 @@ const FAULTS: &str = "create * 2% reject; create * 2% do-and-fail; create * 3% d
 
 fn start(yaml: &str, folder: &Path, random: &mut StdRng) -> Alluvia {
     let seed = random.random::<u32>().to_string();
-    Alluvia::run_with(yaml, folder, &[("ALLUVIA_STORE_FAULTS", FAULTS), ("ALLUVIA_STORE_SEED", &seed)])
+    let environment = [("ALLUVIA_STORE_FAULTS", FAULTS), ("ALLUVIA_STORE_SEED", &seed), ("ALLUVIA_OWNER", "pod-0")];
+    Alluvia::run_with(yaml, folder, &environment)
 }
 
 fn send(broker: &Broker, topic: &str, sent: &mut Vec<Placed>, count: u64) {
@@ -67,7 +68,7 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
     )
     .replace("trigger: availableNow", "trigger: { processingTime: 100 milliseconds }");
     let (mut random, mut sent, mut rss) = (StdRng::seed_from_u64(seed), Vec::new(), Vec::new());
-    let mut did = [0_u32; 4];
+    let mut did = [0_u32; 5];
     let mut program = start(&endless, folder.path(), &mut random);
     let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     while Instant::now() < until {
@@ -93,7 +94,18 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
                 program.resume();
                 did[2] += 1;
             }
-            8 => {
+            8..=9 => {
+                // Frozen, replaced by one of the same name, and woken while that one works.
+                program.pause();
+                let successor = start(&endless, folder.path(), &mut random);
+                std::thread::sleep(Duration::from_millis(random.random_range(50..1_500)));
+                program.resume();
+                send(&broker, &topic, &mut sent, 1_000);
+                let zombie = std::mem::replace(&mut program, successor).wait(BOUND);
+                assert_eq!(zombie.code(), 5, "{}", zombie.stderr);
+                did[4] += 1;
+            }
+            10 => {
                 broker.kill();
                 broker.start();
                 did[3] += 1;
@@ -106,11 +118,12 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
     program.wait(BOUND).success();
     let rest = endless.replace("trigger: { processingTime: 100 milliseconds }", "trigger: availableNow");
     Alluvia::run(&rest, folder.path()).wait(BOUND).success();
-    let [kills, stops, freezes, crashes] = did;
+    let [kills, stops, freezes, crashes, zombies] = did;
     let (first, second) = rss.split_at(rss.len() / 2);
+    println!("soak: RSS in MiB, at each step: {rss:?}");
     let most = |part: &[u64]| part.iter().max().copied().unwrap_or(0);
     println!(
-        "soak: {} messages, {kills} kills, {stops} stops, {freezes} freezes, {crashes} broker crashes; peak RSS {} MiB in the first half, {} MiB in the second",
+        "soak: {} messages, {kills} kills, {stops} stops, {freezes} freezes, {zombies} zombies, {crashes} broker crashes; peak RSS {} MiB in the first half, {} MiB in the second",
         sent.len(),
         most(first),
         most(second)

@@ -107,6 +107,20 @@ fn a_woken_zombie_changes_nothing_and_its_successor_does_not_stop() {
 }
 
 #[test]
+fn a_replaced_owner_leaves_even_when_it_has_nothing_to_do() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "idle", 1, 10_000, 20_000);
+    let folder = tempfile::tempdir().unwrap();
+    let owner = started(&scene.endless_yaml(), folder.path(), None);
+    owner.wait_for(&ends_at(&scene), BOUND);
+    let successor = started(&scene.endless_yaml(), folder.path(), None);
+    left(owner.wait(BOUND), "an idle owner");
+    successor.terminate();
+    assert_eq!(successor.wait(BOUND).code(), 0);
+    scene.check(folder.path(), "two idle owners");
+}
+
+#[test]
 fn both_awake_a_replaced_owner_leaves_and_the_new_one_goes_on() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "replaced", 3, 10_000, 500);
