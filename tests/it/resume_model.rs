@@ -132,7 +132,11 @@ impl Stores {
             let letters =
                 self.letters.iter().filter(within).filter(|c| malformed(c.definition, record)).count();
             let right = if blind { rows <= 1 && rows + letters >= 1 } else { rows + letters == 1 };
-            assert!(right, "record {record} is in {rows} rows and {letters} letters\n{self:?}\n{}", history());
+            assert!(
+                right,
+                "record {record} is in {rows} rows and {letters} letters\n{self:?}\n{}",
+                history()
+            );
         }
     }
 }

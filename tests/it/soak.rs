@@ -31,7 +31,8 @@ const FAULTS: &str = "create * 2% reject; create * 2% do-and-fail; create * 3% d
 
 fn start(yaml: &str, folder: &Path, random: &mut StdRng) -> Alluvia {
     let seed = random.random::<u32>().to_string();
-    let environment = [("ALLUVIA_STORE_FAULTS", FAULTS), ("ALLUVIA_STORE_SEED", &seed), ("ALLUVIA_OWNER", "pod-0")];
+    let environment =
+        [("ALLUVIA_STORE_FAULTS", FAULTS), ("ALLUVIA_STORE_SEED", &seed), ("ALLUVIA_OWNER", "pod-0")];
     Alluvia::run_with(yaml, folder, &environment)
 }
 
