@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use tokio::runtime::Handle;
 
 use super::{DeltaTable, OwnCommit};
 use crate::model::{Error, Result};
@@ -21,28 +20,26 @@ const AT_A_TIME: usize = 32;
 /// # Errors
 /// `Unavailable` if storage does not answer, `Corrupt` if a commit is not JSON.
 pub fn newest_commit_of(table: &DeltaTable, query_id: &str) -> Result<Option<OwnCommit>> {
-    newest_commit_in(&table.store, &table.handle, table.version(), query_id)
+    table.handle.block_on(newest_commit_in(&table.store, table.version(), query_id))
 }
 
 /// The same for the table in `store`, from version `from` backwards.
 ///
 /// # Errors
 /// As for [`newest_commit_of`].
-pub fn newest_commit_in(
-    store: &Store,
-    handle: &Handle,
-    from: u64,
-    query_id: &str,
-) -> Result<Option<OwnCommit>> {
-    let mut version = from;
-    loop {
-        let Some(lines) = commit_lines(store, handle, version)? else { return Ok(None) };
+pub async fn newest_commit_in(store: &Store, from: u64, query_id: &str) -> Result<Option<OwnCommit>> {
+    // Where Alluvia is the only writer the newest commit is the stream's, and nothing is listed.
+    let newest = read_commit(store, from).await?.unwrap_or_default();
+    if let Some(own) = own_commit(from, &newest, query_id) {
+        return Ok(Some(own));
+    }
+    let mut commits = commits_before(store, from).await?;
+    while let Some((version, lines)) = commits.try_next().await? {
         if let Some(own) = own_commit(version, &lines, query_id) {
             return Ok(Some(own));
         }
-        let Some(earlier) = version.checked_sub(1) else { return Ok(None) };
-        version = earlier;
     }
+    Ok(None)
 }
 
 /// The newest commit of every query that Alluvia has run on the table and that the log still holds, by
@@ -52,17 +49,9 @@ pub fn newest_commit_in(
 /// As for [`newest_commit_of`].
 pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>> {
     table.handle.block_on(async {
-        let names = table.store.names("_delta_log").await?;
-        // Cleanup leaves gaps, so the names decide, not the numbers.
-        let mut versions: Vec<u64> =
-            names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).collect();
-        versions.sort_unstable();
         let mut newest = BTreeMap::new();
-        let mut commits = stream::iter(versions.into_iter().rev())
-            .map(|version| async move { Ok((version, read_commit(&table.store, version).await?)) })
-            .buffered(AT_A_TIME);
+        let mut commits = commits_before(&table.store, table.version() + 1).await?;
         while let Some((version, lines)) = commits.try_next().await? {
-            let lines = lines.unwrap_or_default();
             let info = lines.iter().find_map(|action| action["commitInfo"].get("alluvia"));
             let Some(query_id) = info.and_then(|info| info["queryId"].as_str()) else { continue };
             if let Some(own) = own_commit(version, &lines, query_id) {
@@ -73,6 +62,22 @@ pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>>
     })
 }
 
+/// The commits before version `end` that the log still holds, the newest first. Their names decide, not
+/// their numbers: cleanup leaves gaps.
+async fn commits_before(store: &Store, end: u64) -> Result<impl Stream<Item = Result<(u64, Vec<Value>)>>> {
+    let names = store.names("_delta_log").await?;
+    let mut versions: Vec<u64> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+        .filter(|version| *version < end)
+        .collect();
+    versions.sort_unstable();
+    let read = move |version| async move {
+        read_commit(store, version).await.map(|lines| (version, lines.unwrap_or_default()))
+    };
+    Ok(stream::iter(versions.into_iter().rev()).map(read).buffered(AT_A_TIME))
+}
+
 /// The paths of the files that batch `batch_id` of `query_id` added, as the log names them.
 ///
 /// # Errors
@@ -80,7 +85,7 @@ pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>>
 pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Result<Vec<String>> {
     let own = newest_commit_of(table, query_id)?.filter(|own| own.batch_id == batch_id);
     let lines = match own {
-        Some(own) => commit_lines(&table.store, &table.handle, own.version)?,
+        Some(own) => table.handle.block_on(read_commit(&table.store, own.version))?,
         None => None,
     };
     let lines = lines.ok_or_else(|| {
@@ -93,10 +98,6 @@ pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Resu
 }
 
 /// The actions of one commit, a JSON value each; `None` if its file is gone.
-fn commit_lines(store: &Store, handle: &Handle, version: u64) -> Result<Option<Vec<Value>>> {
-    handle.block_on(read_commit(store, version))
-}
-
 async fn read_commit(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
     let name = commit_name(version);
     let Some(bytes) = store.get(&name).await? else { return Ok(None) };

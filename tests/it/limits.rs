@@ -131,12 +131,12 @@ fn many_small_commits_cost_the_same_at_the_end_as_at_the_start() {
 
 #[test]
 #[cfg(feature = "failpoints")]
-fn checkpoints_of_the_tables_log_come_every_hundred_commits_and_cost_what_the_table_has_of_files() {
+fn checkpoints_of_the_tables_log_come_every_hundred_commits_and_leave_no_memory_behind() {
     let Some(broker) = Broker::shared() else { return };
     let run = SmallCommits::run(broker, "");
     let (early, late) = run.resident();
-    // A checkpoint names every file of the table, so its memory grows with their number, and with nothing else.
-    assert!(late - early < 20.0 + run.commits as f64 * 0.012, "RSS {early:.1} -> {late:.1} MiB");
+    // Samples during a checkpoint, which lists every file of the table, are in the means too.
+    assert!(late - early < 8.0, "RSS {early:.1} -> {late:.1} MiB");
     for key in ["put", "get", "list", "part"] {
         let (early, late) = run.per_commit(key);
         // One checkpoint more or less may fall into a window: it reads a hundred commits.
