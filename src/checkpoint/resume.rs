@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | none | T none, C none | | start fresh |
 //! | none | T some | | refuse: the table is ahead, the checkpoint was lost |
+//! | none, no query id | a commit from this stream and checkpoint | none | refuse: the checkpoint was lost |
 //! | B | T = B, same end offsets | C = B | plan B+1 |
 //! | B | T = B, same end offsets | C < B | write `commits/B`, then plan B+1 |
 //! | B | T = B, dead letters to follow, D other | C < B | run B again for its dead letters; refuse if the stream was changed |
@@ -36,6 +37,18 @@ pub struct Facts {
     pub dead_letters: Option<(i64, String)>,
     /// The definition that the stream runs with now.
     pub definition: String,
+    /// The query of this stream, on this very checkpoint, that a table holds although the checkpoint
+    /// has no query id any more.
+    pub lost_query: Option<LostQuery>,
+}
+
+/// A query whose checkpoint was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostQuery {
+    /// Its id.
+    pub query_id: String,
+    /// Its newest micro-batch in the table.
+    pub batch_id: i64,
 }
 
 /// What the table says of the stream.
@@ -75,6 +88,8 @@ pub enum Refusal {
         /// B.
         plan: Option<i64>,
     },
+    /// The stream has run on this checkpoint before, and the checkpoint is empty now.
+    CheckpointLost(LostQuery),
     /// The table holds batch B, but with another range of offsets.
     OtherOffsets {
         /// B.
@@ -142,7 +157,10 @@ fn without_plan(facts: &Facts) -> Result<Decision, Refusal> {
     }
     match facts.table.transaction.max(dead) {
         Some(table) => Err(Refusal::TableAhead { table, plan: None }),
-        None => Ok(Decision::StartFresh),
+        None => match &facts.lost_query {
+            Some(query) => Err(Refusal::CheckpointLost(query.clone())),
+            None => Ok(Decision::StartFresh),
+        },
     }
 }
 
@@ -167,6 +185,10 @@ impl Refusal {
                 "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {there} of its query"
             ))
             .hint(rebuild),
+            Refusal::CheckpointLost(LostQuery { query_id, batch_id }) => Error::corrupt(format!(
+                "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {batch_id} of query {query_id}, which this stream ran from this very checkpoint"
+            ))
+            .hint("the checkpoint was lost: run `alluvia checkpoint rebuild`; to read all of it into the table once more on purpose, start the stream on a new checkpointLocation; nothing was changed"),
             Refusal::TableAhead { table: there, plan: Some(plan) } => Error::corrupt(format!(
                 "checkpoint {checkpoint} is older than table {table}: its newest plan is micro-batch {plan}, the table holds {there}"
             ))
@@ -211,6 +233,11 @@ mod tests {
         }
     }
 
+    fn lost_query() -> Facts {
+        let lost_query = Some(LostQuery { query_id: "q".into(), batch_id: 3 });
+        Facts { lost_query, ..facts(None, None, None) }
+    }
+
     #[test]
     fn every_row_of_the_table_of_cases() {
         use Decision::*;
@@ -218,6 +245,7 @@ mod tests {
         let cases = [
             (facts(None, None, None), Ok(StartFresh)),
             (facts(None, Some(4), None), Err(TableAhead { table: 4, plan: None })),
+            (lost_query(), Err(CheckpointLost(LostQuery { query_id: "q".into(), batch_id: 3 }))),
             (facts(None, None, Some(2)), Err(PlansLost { commit: 2, plan: None })),
             (facts(Some(0), None, None), Ok(Rerun(0))),
             (facts(Some(0), Some(0), None), Ok(MendCommitLog(0))),

@@ -128,7 +128,7 @@ fn checkpoint(config: &StreamConfig, recipe: Option<&Recipe>, handle: &Handle) -
         handle.block_on(log.refuse_state())?;
     }
     let definition = recipe.map(|recipe| recipe.definition.as_str()).unwrap_or_default();
-    let facts = known.facts(&log, &mut found, definition, handle)?;
+    let facts = known.facts(&log, &mut found, &config.name, definition, handle)?;
     decide(&facts).map_err(|refusal| refusal.into_error(store.url().as_str(), table.url().as_str()))?;
     probe(&store, "alluvia/probe", handle)?;
     Ok(match facts.newest_plan {

@@ -7,11 +7,11 @@
 use tokio::runtime::Handle;
 
 use crate::checkpoint::log::Entries;
-use crate::checkpoint::{CheckpointLog, Facts, Identity, Serves, TableFacts};
+use crate::checkpoint::{CheckpointLog, Facts, Identity, LostQuery, Serves, TableFacts};
 use crate::model::{Error, Result};
 use crate::sink::delta;
 use crate::storage::Store;
-use crate::table::DeltaTable;
+use crate::table::{DeltaTable, history};
 
 /// The tables that a stream writes to, as they are before it starts; `None` where there is none yet.
 #[derive(Default)]
@@ -33,6 +33,21 @@ impl Found {
             Some(store) => DeltaTable::open(store, handle)?,
         };
         Ok(Found { table: DeltaTable::open(table, handle)?, letters })
+    }
+
+    /// The query that `stream` ran from the checkpoint at `location`, if a table holds commits of one.
+    fn query_of(&self, stream: &str, location: &str) -> Result<Option<LostQuery>> {
+        let mut newest: Option<LostQuery> = None;
+        for table in self.table.iter().chain(&self.letters) {
+            for (query_id, commit) in history::newest_commits(table)? {
+                let of_it = delta::stream_of(&commit) == Some(stream)
+                    && delta::checkpoint_of(&commit) == Some(location);
+                if of_it && newest.as_ref().is_none_or(|known| known.batch_id < commit.batch_id) {
+                    newest = Some(LostQuery { query_id, batch_id: commit.batch_id });
+                }
+            }
+        }
+        Ok(newest)
     }
 }
 
@@ -92,7 +107,7 @@ impl Known {
         }
     }
 
-    /// The facts. `found` must have been looked at after `self` was read.
+    /// The facts of stream `stream`. `found` must have been looked at after `self` was read.
     ///
     /// # Errors
     /// `Corrupt`, naming the file, if one that is needed is missing or damaged.
@@ -100,6 +115,7 @@ impl Known {
         &self,
         log: &CheckpointLog,
         found: &mut Found,
+        stream: &str,
         definition: &str,
         handle: &Handle,
     ) -> Result<Facts> {
@@ -121,8 +137,12 @@ impl Known {
             table: TableFacts::default(),
             dead_letters: None,
             definition: definition.to_owned(),
+            lost_query: None,
         };
-        let Some(Identity { id }) = &self.identity else { return Ok(facts) };
+        let Some(Identity { id }) = &self.identity else {
+            facts.lost_query = found.query_of(stream, log.store().url().as_str())?;
+            return Ok(facts);
+        };
         if let Some(table) = &mut found.table {
             let (transaction, commit) = delta::newest(table, id)?;
             let commit = commit.filter(|commit| Some(commit.batch_id) == transaction);

@@ -69,6 +69,8 @@ pub fn withdraw(
         let mut letters = DeltaAppend::open(&sink, &store, Some(table), handle, &dead_letter::schema())?;
         let commit = BatchCommit {
             query_id: query_id.to_owned(),
+            stream: config.name.clone(),
+            checkpoint_location: checkpoint.url().to_string(),
             batch_id: planned.plan().batch_id,
             attempt: Uuid::new_v4().to_string(),
             start: planned.start().clone(),

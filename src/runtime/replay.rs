@@ -71,7 +71,7 @@ impl Letters for TableLetters {
 
 /// The id of the query that replays the letters of query `id` from table `letters`. The same whenever it is
 /// made: with a lost checkpoint the table still knows what was replayed.
-pub fn query_id(id: &str, letters: &str) -> String {
+fn query_id(id: &str, letters: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("replay\n{id}\n{letters}").as_bytes()).to_string()
 }
 

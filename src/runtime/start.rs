@@ -108,7 +108,7 @@ pub fn open(
     if known.served.is_none() {
         handle.block_on(log.refuse_state())?;
     }
-    let facts = known.facts(&log, &mut found, &recipe.definition, handle)?;
+    let facts = known.facts(&log, &mut found, &config.name, &recipe.definition, handle)?;
     let decision = decide(&facts);
     tracing::debug!(?facts, ?decision, "decided what to do first");
     let decision =

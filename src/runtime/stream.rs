@@ -401,6 +401,8 @@ impl<'a> Stream<'a> {
         let lost = written.lost().iter().map(|lost| lost.range.clone());
         BatchCommit {
             query_id: self.opened.query_id.clone(),
+            stream: self.config.name.clone(),
+            checkpoint_location: self.opened.log.store().url().to_string(),
             batch_id: written.planned().plan().batch_id,
             attempt: written.attempt().to_owned(),
             start: written.planned().start().clone(),

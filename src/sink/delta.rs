@@ -27,6 +27,10 @@ pub struct DeltaAppend {
 
 /// The key in a commit's `alluvia` object that says of the dead letters that they come after it.
 const LETTERS_FOLLOW: &str = "deadLettersFollow";
+/// The key that says whose commit it is.
+const STREAM: &str = "stream";
+/// The key that says where that stream's checkpoint was.
+const CHECKPOINT_LOCATION: &str = "checkpointLocation";
 /// Runs of a batch with other definitions that one run may meet.
 const SUPERSEDED_MAX: u32 = 10;
 
@@ -35,6 +39,10 @@ const SUPERSEDED_MAX: u32 = 10;
 pub struct BatchCommit {
     /// The stream's id.
     pub query_id: String,
+    /// The stream's name.
+    pub stream: String,
+    /// The URL of its checkpoint.
+    pub checkpoint_location: String,
     /// The micro-batch.
     pub batch_id: i64,
     /// The run of the batch.
@@ -251,6 +259,8 @@ impl BatchCommit {
         };
         let mut info = Map::new();
         info.insert("queryId".into(), self.query_id.clone().into());
+        info.insert(STREAM.into(), self.stream.clone().into());
+        info.insert(CHECKPOINT_LOCATION.into(), self.checkpoint_location.clone().into());
         info.insert("batchId".into(), self.batch_id.into());
         info.insert("startOffset".into(), object(&self.start));
         info.insert("endOffset".into(), object(&self.end));
@@ -327,6 +337,16 @@ fn offsets_of(commit: &OwnCommit, key: &str) -> Result<Option<Offsets>> {
 /// Whether the dead letters of a commit's batch come after it.
 pub fn letters_follow(commit: &OwnCommit) -> bool {
     commit.checkpoint.as_ref().is_some_and(|info| info.get(LETTERS_FOLLOW).is_some_and(|said| *said == true))
+}
+
+/// The name of the stream that made a commit.
+pub fn stream_of(commit: &OwnCommit) -> Option<&str> {
+    commit.checkpoint.as_ref()?.get(STREAM)?.as_str()
+}
+
+/// Where the checkpoint of the stream that made a commit was.
+pub fn checkpoint_of(commit: &OwnCommit) -> Option<&str> {
+    commit.checkpoint.as_ref()?.get(CHECKPOINT_LOCATION)?.as_str()
 }
 
 /// The definition that the batch of a commit ran with.

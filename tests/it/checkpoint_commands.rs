@@ -67,9 +67,17 @@ impl<'a> Stream<'a> {
         assert!(there.same_rows(&expected(&self.topic, 1, events, PARTITIONS)), "{there:?}");
     }
 
-    fn newest_commit(&self) -> PathBuf {
+    /// The table's commits that are there, the oldest first.
+    fn commits(&self) -> Vec<PathBuf> {
         let log = fs::read_dir(self.path("table/_delta_log")).unwrap().flatten().map(|entry| entry.path());
-        log.filter(|path| path.extension().is_some_and(|e| e == "json")).max().expect("a table has commits")
+        let mut commits: Vec<PathBuf> =
+            log.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+        commits.sort();
+        commits
+    }
+
+    fn newest_commit(&self) -> PathBuf {
+        self.commits().pop().expect("a table has commits")
     }
 }
 
@@ -215,32 +223,132 @@ fn a_checkpoint_older_than_its_table_is_moved_aside_and_rebuilt() {
 }
 
 #[test]
-fn of_several_queries_in_a_table_the_stream_needs_to_be_told() {
+fn a_start_on_a_lost_checkpoint_is_refused_and_on_another_one_it_is_a_new_query() {
+    let Some(broker) = Broker::shared() else { return };
+    let mut stream = Stream::new(broker, "refused", "");
+    stream.run(0, 150);
+    stream.lose();
+    let table = contents(&stream.path("table"));
+    says(
+        &stream.refused(),
+        7,
+        &["/checkpoint/ is empty", "micro-batch 1 of query", "alluvia checkpoint rebuild"],
+    );
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    assert_eq!(stream.next(), "refuse");
+    assert_eq!(contents(&stream.path("table")), table, "nothing was touched");
+    stream.command(&["rebuild", "stream.yaml"]).success();
+    stream.run(150, 200);
+    stream.assert_holds(200);
+    stream.yaml = stream.yaml.replace("./checkpoint", "./checkpoint-anew");
+    Alluvia::run(&stream.yaml, stream.folder.path()).wait(BOUND).success();
+    assert_eq!(delta_digest(&stream.path("table"), &COLUMNS).rows, 400, "read once more, on purpose");
+}
+
+#[test]
+fn rebuilding_under_a_running_stream_that_has_not_committed_is_refused() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "held", "");
+    stream.run(0, 50);
+    stream.lose();
+    // A stream that holds the lease and has written nothing yet.
+    let lease = stream.path("checkpoint/alluvia/lease");
+    fs::create_dir_all(&lease).unwrap();
+    let holder = fs::File::create(lease.join("0000000000")).unwrap();
+    holder.lock().unwrap();
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    let before = contents(&stream.path("checkpoint"));
+    says(
+        &stream.command(&["rebuild", "stream.yaml"]),
+        5,
+        &["stream w1 is run by", "stop it before rebuilding"],
+    );
+    assert_eq!(contents(&stream.path("checkpoint")), before);
+    drop(holder);
+    stream.command(&["rebuild", "stream.yaml"]).success();
+    stream.run(50, 60);
+    stream.assert_holds(60);
+}
+
+#[test]
+fn of_several_queries_in_a_table_the_stream_is_told_by_its_name_and_checkpoint() {
     let Some(broker) = Broker::shared() else { return };
     let stream = Stream::new(broker, "several", "");
     stream.run(0, 100);
     let id = stream.show("checkpoint")["queryId"].as_str().unwrap().to_owned();
-    let other = broker.topic("several-too", 1);
-    broker.produce(&other, (0..10).map(|seq| Message::event(2, seq, 1)));
-    let yaml = stream
-        .yaml
-        .replace(&stream.topic, &other)
-        .replace("./checkpoint", "./checkpoint2")
-        .replace("name: w1", "name: w2");
-    Alluvia::run(&yaml, stream.folder.path()).wait(BOUND).success();
-    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    let run_other = |name: &str| {
+        let other = broker.topic("several-too", 1);
+        broker.produce(&other, (0..10).map(|seq| Message::event(2, seq, 1)));
+        let yaml = stream.yaml.replace(&stream.topic, &other).replace("./checkpoint", &format!("./{other}"));
+        let yaml = yaml.replace("name: w1", &format!("name: {name}"));
+        Alluvia::run(&yaml, stream.folder.path()).wait(BOUND).success();
+        other
+    };
+    let rebuild = |yaml: String, more: &[&str]| {
+        fs::write(stream.path("stream.yaml"), yaml).unwrap();
+        let arguments: Vec<&str> =
+            ["rebuild", "stream.yaml", "--dry-run"].iter().chain(more).copied().collect();
+        stream.command(&arguments)
+    };
+    run_other("w2");
     stream.lose();
+    assert!(rebuild(stream.yaml.clone(), &[]).success().stdout.contains(&id), "by its name");
+    let same_name = run_other("w1");
+    assert!(rebuild(stream.yaml.clone(), &[]).success().stdout.contains(&id), "by its checkpoint");
+    let moved = stream.yaml.replace("./checkpoint", "./moved");
     says(
-        &stream.command(&["rebuild", "stream.yaml"]),
+        &rebuild(moved.clone(), &[]),
         2,
-        &["2 queries have written", "--query-id", &id, &other],
+        &["2 queries of stream w1 have written", "--query-id", &id, &same_name],
     );
-    says(&stream.command(&["rebuild", "stream.yaml", "--query-id", "who"]), 2, &["for query who", &id]);
-    stream.command(&["rebuild", "stream.yaml", "--query-id", &id]).success();
+    assert!(rebuild(moved, &["--query-id", &id]).success().stdout.contains(&id));
+    says(&rebuild(stream.yaml.clone(), &["--query-id", "who"]), 2, &["for query who", &id]);
+    let renamed = stream.yaml.replace("name: w1", "name: w3");
+    says(&rebuild(renamed, &[]), 2, &["no commit of a stream named w3", "--query-id", &id, "stream w2"]);
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    stream.command(&["rebuild", "stream.yaml"]).success();
     stream.run(100, 200);
     let there = delta_digest(&stream.path("table"), &COLUMNS);
-    assert_eq!((there.rows, there.distinct), (210, 210));
-    assert_eq!(there.partitions.iter().map(|p| p.distinct_offsets).sum::<u64>(), 210);
+    assert_eq!((there.rows, there.distinct), (220, 220));
+    assert_eq!(there.partitions.iter().map(|p| p.distinct_offsets).sum::<u64>(), 220);
+}
+
+#[test]
+fn log_cleanup_keeps_what_a_stream_goes_on_and_a_lost_checkpoint_is_rebuilt_from() {
+    let Some(broker) = Broker::shared() else { return };
+    let properties = "path: ./table, tableProperties: { delta.checkpointInterval: '10', delta.logRetentionDuration: interval 0 seconds } }";
+    let mut stream = Stream::new(broker, "cleanup", "");
+    stream.yaml = stream.yaml.replace("path: ./table }", properties);
+    stream.run(0, 250);
+    let (newest, version) = (stream.newest(), stream.newest_commit());
+    // Another stream goes on until nothing but that commit is left of the log's beginning.
+    let other = broker.topic("cleanup-too", 1);
+    let yaml = stream.yaml.replace(&stream.topic, &other).replace("./checkpoint", "./checkpoint2");
+    let yaml = yaml.replace("name: w1", "name: w2").replace("Trigger: 100", "Trigger: 1");
+    broker.produce(&other, (0..45).map(|seq| Message::event(2, seq, 1)));
+    Alluvia::run(&yaml, stream.folder.path()).wait(BOUND).success();
+    let log = stream.commits();
+    assert_eq!(log[0], version, "the newest commit of the first stream stays");
+    assert!(log[1] > log[1].with_file_name("00000000000000000020.json"), "{log:?}");
+    fs::write(stream.path("stream.yaml"), &stream.yaml).unwrap();
+    assert_eq!(stream.next(), "plan", "its commit is found behind the gap");
+    fs::remove_file(stream.path(&format!("checkpoint/commits/{newest}"))).unwrap();
+    let plan = stream.path(&format!("checkpoint/offsets/{newest}"));
+    let text = fs::read_to_string(&plan).unwrap();
+    let end = text.lines().last().unwrap();
+    fs::write(&plan, text.replace(end, &end.replace("\"0\":", "\"0\":1"))).unwrap();
+    assert_eq!(
+        stream.next(),
+        "refuse",
+        "a plan that is not the commit's: its offsets were read behind the gap"
+    );
+    stream.lose();
+    says(&stream.refused(), 7, &["is empty"]);
+    stream.command(&["rebuild", "stream.yaml"]).success();
+    assert_eq!(stream.newest(), newest);
+    stream.run(250, 300);
+    let there = delta_digest(&stream.path("table"), &COLUMNS);
+    assert_eq!((there.rows, there.distinct), (345, 345));
 }
 
 #[test]

@@ -321,6 +321,7 @@ impl Owner {
             },
             dead_letters: stores.letters.last().map(|c| (i64::from(c.batch), c.definition.to_string())),
             definition: self.definition.to_string(),
+            lost_query: None,
         };
         match decide(&facts) {
             Ok(Decision::StartFresh) => Step::CheckLease,

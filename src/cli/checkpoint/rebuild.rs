@@ -3,7 +3,7 @@
 //! Only an empty checkpoint is written to (or one that an earlier rebuild was cut off in), under the
 //! stream's lease, by put-if-absent. What the table does not say for sure is refused.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -15,7 +15,6 @@ use crate::checkpoint::rebuild::{self, File, Remembered};
 use crate::checkpoint::{Identity, Lease, Owner, Serves};
 use crate::config::{SinkConfig, StreamConfig};
 use crate::model::{Error, Result};
-use crate::runtime::replay;
 use crate::sink::delta;
 use crate::storage::{Put, Store};
 use crate::table::{DeltaTable, OwnCommit, history};
@@ -30,7 +29,7 @@ pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let handle = runtime.handle();
     let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
-    let found = read_tables(&config, args.query_id.as_deref(), handle)?;
+    let found = read_tables(&config, &checkpoint, args.query_id.as_deref(), handle)?;
     let identity = Identity { id: found.query_id.clone() };
     let files = rebuild::files(&identity, &found.serves, found.rows.as_ref(), found.letters.as_ref())?;
     let there = handle.block_on(rebuild::check_empty(&checkpoint, &files))?;
@@ -53,7 +52,12 @@ struct Lost {
     letters: Option<Remembered>,
 }
 
-fn read_tables(config: &StreamConfig, query_id: Option<&str>, handle: &Handle) -> Result<Lost> {
+fn read_tables(
+    config: &StreamConfig,
+    checkpoint: &Store,
+    query_id: Option<&str>,
+    handle: &Handle,
+) -> Result<Lost> {
     let SinkConfig::Delta(target) = &config.sink;
     let store = Store::open(&target.url, &config.storage.0)?;
     let mut table = DeltaTable::open(&store, handle)?.ok_or_else(|| {
@@ -69,9 +73,8 @@ fn read_tables(config: &StreamConfig, query_id: Option<&str>, handle: &Handle) -
         Some(to) => DeltaTable::open(&Store::open(&to.url, &config.storage.0)?, handle)?,
     };
     let mut queries = history::newest_commits(&table)?;
-    leave_out_replays(&mut queries);
     let mut rejected = letters.as_ref().map(history::newest_commits).transpose()?.unwrap_or_default();
-    let query_id = choose(query_id, &queries, &rejected, &store)?;
+    let query_id = choose(query_id, config, checkpoint, &queries, &rejected, &store)?;
     let serves = Serves {
         format: 1,
         stream: config.name.clone(),
@@ -86,54 +89,58 @@ fn read_tables(config: &StreamConfig, query_id: Option<&str>, handle: &Handle) -
     Ok(Lost { serves, rows, letters, query_id })
 }
 
-/// A replay of dead letters is a query of its own in the table, and no stream's: its offsets are of a topic
-/// that is named by the letters' table.
-fn leave_out_replays(queries: &mut BTreeMap<String, OwnCommit>) {
-    let topics = |commit: &OwnCommit| -> Vec<String> {
-        let end = commit.checkpoint.as_ref().and_then(|info| info.get("endOffset")?.as_object());
-        end.into_iter().flat_map(|end| end.keys().cloned()).collect()
-    };
-    let letters: BTreeSet<String> = queries.values().flat_map(topics).collect();
-    let ids = queries.keys().flat_map(|id| letters.iter().map(|table| replay::query_id(id, table)));
-    for replay in ids.collect::<Vec<_>>() {
-        queries.remove(&replay);
-    }
-}
-
-/// The query that is meant; the stream's name is not in its commits, so only a lone one needs no flag.
+/// The query that is meant: the one that is asked for, or the only one whose commits bear the stream's name
+/// (of several, the only one that was run from this checkpoint).
 fn choose(
     wanted: Option<&str>,
+    config: &StreamConfig,
+    checkpoint: &Store,
     rows: &BTreeMap<String, OwnCommit>,
     letters: &BTreeMap<String, OwnCommit>,
     table: &Store,
 ) -> Result<String> {
-    let mut ids: Vec<&String> =
-        rows.keys().chain(letters.keys().filter(|id| !rows.contains_key(*id))).collect();
-    if let Some(wanted) = wanted {
-        ids.retain(|id| *id == wanted);
-    }
+    let mut queries: BTreeMap<&String, &OwnCommit> = letters.iter().collect();
+    queries.extend(rows);
+    let pick = |fits: &dyn Fn(&OwnCommit) -> bool| -> Vec<&String> {
+        queries.iter().filter(|(_, commit)| fits(commit)).map(|(id, _)| *id).collect()
+    };
+    let of_stream = |commit: &OwnCommit| delta::stream_of(commit) == Some(config.name.as_str());
+    let from_here = |commit: &OwnCommit| delta::checkpoint_of(commit) == Some(checkpoint.url().as_str());
+    let ids = match wanted {
+        Some(wanted) => queries.keys().copied().filter(|id| *id == wanted).collect(),
+        None => match pick(&of_stream) {
+            several if several.len() > 1 => match pick(&|commit| of_stream(commit) && from_here(commit)) {
+                one if one.len() == 1 => one,
+                _ => several,
+            },
+            ids => ids,
+        },
+    };
+    let (url, name) = (table.url(), &config.name);
     match (ids.as_slice(), wanted) {
         ([one], _) => Ok((*one).clone()),
-        ([], Some(wanted)) => Err(Error::config(format!(
-            "the log of table {} holds no commit that Alluvia made for query {wanted}",
-            table.url()
-        ))
-        .hint(listed("--query-id", rows))),
-        ([], None) => Err(Error::config(format!("the log of table {} holds no commit that Alluvia made", table.url()))
+        _ if queries.is_empty() => Err(Error::config(format!("the log of table {url} holds no commit that Alluvia made"))
             .hint("only such commits say their offsets; to start at known offsets give the stream a new checkpointLocation and source.options.startingOffsets as JSON")),
-        _ => Err(Error::config(format!("{} queries have written to table {}", ids.len(), table.url()))
-            .hint(listed("--query-id says which is the stream's", rows))),
+        ([], Some(wanted)) => Err(Error::config(format!(
+            "the log of table {url} holds no commit that Alluvia made for query {wanted}"
+        ))
+        .hint(listed("--query-id", &queries))),
+        ([], None) => Err(Error::config(format!("the log of table {url} holds no commit of a stream named {name}"))
+            .hint(listed("if the stream was renamed, --query-id says which is its query", &queries))),
+        _ => Err(Error::config(format!("{} queries of stream {name} have written to table {url}", ids.len()))
+            .hint(listed("--query-id says which is meant", &queries))),
     }
 }
 
-fn listed(ask: &str, queries: &BTreeMap<String, OwnCommit>) -> String {
+fn listed(ask: &str, queries: &BTreeMap<&String, &OwnCommit>) -> String {
     let lines: Vec<String> = queries
         .iter()
         .map(|(id, commit)| {
             let end =
                 commit.checkpoint.as_ref().and_then(|info| info.get("endOffset")).map(ToString::to_string);
             format!(
-                "{id}: micro-batch {}, version {}, up to {}",
+                "{id}: stream {}, micro-batch {}, version {}, up to {}",
+                delta::stream_of(commit).unwrap_or("(not said)"),
                 commit.batch_id,
                 commit.version,
                 end.unwrap_or_default()

@@ -136,7 +136,7 @@ fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Resu
     }
     let mut found = Found::look(&table, letters.as_ref(), handle)?;
     known.check_table(&table, &found, checkpoint)?;
-    let facts = known.facts(log, &mut found, &Recipe::of(config)?.definition, handle)?;
+    let facts = known.facts(log, &mut found, &config.name, &Recipe::of(config)?.definition, handle)?;
     decide(&facts).map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))
 }
 
