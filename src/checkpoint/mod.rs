@@ -24,4 +24,4 @@ pub use document::Plan;
 pub use identity::{Identity, Serves};
 pub use lease::{Lease, Owner};
 pub use log::{CheckpointLog, Planned};
-pub use resume::{Decision, Facts, LostQuery, TableFacts, decide};
+pub use resume::{Decision, Facts, LetterFacts, LostQuery, TableFacts, decide};

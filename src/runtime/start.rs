@@ -104,15 +104,17 @@ pub fn open(
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let known = Known::read(&log, handle)?;
     let mut found = Found::look(&table, letters_store, handle)?;
-    known.check_table(&table, &found, &checkpoint)?;
+    let letters_known = known.check_tables(config, &table, &found, &checkpoint, handle)?;
     if known.served.is_none() {
         handle.block_on(log.refuse_state())?;
     }
     let facts = known.facts(&log, &mut found, &config.name, &recipe.definition, handle)?;
     let decision = decide(&facts);
     tracing::debug!(?facts, ?decision, "decided what to do first");
-    let decision =
-        decision.map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))?;
+    let decision = decision.map_err(|refusal| {
+        let letters = letters_store.map(|letters| letters.url().as_str());
+        refusal.into_error(checkpoint.url().as_str(), table.url().as_str(), letters)
+    })?;
     if facts.table.forgets_transactions {
         tracing::warn!(
             "the table forgets transactions (delta.setTransactionRetentionDuration): after a longer stop than that, a batch that was committed and not logged would be written twice"
@@ -120,10 +122,15 @@ pub fn open(
     }
 
     // From here on things are made.
-    if known.identity.is_none() {
-        let probe = format!("alluvia/probe-{}", Uuid::new_v4());
-        handle.block_on(checkpoint.probe_put_if_absent(&probe))?;
-        handle.block_on(table.probe_put_if_absent(&format!(".alluvia-probe-{}", Uuid::new_v4())))?;
+    let probe = |store: &Store, folder: &str| {
+        handle.block_on(store.probe_put_if_absent(&format!("{folder}probe-{}", Uuid::new_v4())))
+    };
+    if known.served.is_none() {
+        probe(&checkpoint, "alluvia/")?;
+        probe(&table, ".alluvia-")?;
+    }
+    if let Some(store) = letters_store.filter(|_| !letters_known) {
+        probe(store, ".alluvia-")?;
     }
     if let Some(newest) = facts.newest_commit {
         // Files that nobody needs any more are no reason not to start.
@@ -133,7 +140,7 @@ pub fn open(
     }
     let mut sink = DeltaAppend::open(target, &table, found.table, handle, &columns)?;
     failpoint!("table.created");
-    let dead_letters = match &letters {
+    let mut dead_letters = match &letters {
         None => None,
         Some((target, store)) => Some(
             DeltaAppend::open(target, store, found.letters, handle, &dead_letter::schema())
@@ -157,8 +164,8 @@ pub fn open(
         handle.block_on(serves.write(&checkpoint))?;
     }
     failpoint!("serves.written");
-    if let Some((target, _)) = &letters {
-        super::letters::remember(&checkpoint, &target.url, handle)?;
+    if let (Some((target, _)), Some(sink)) = (&letters, &mut dead_letters) {
+        super::letters::remember(&checkpoint, &target.url, sink.table(), handle)?;
     }
     let mut opened = Opened {
         source,

@@ -33,6 +33,8 @@ mod soak;
 mod scene;
 #[cfg(feature = "failpoints")]
 mod storage_faults;
+#[cfg(feature = "failpoints")]
+mod tables;
 mod schema_infer;
 mod takeover;
 #[cfg(feature = "failpoints")]

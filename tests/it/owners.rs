@@ -13,7 +13,7 @@ const CORRUPT: i32 = 7;
 const FENCED: i32 = 5;
 
 /// Every file under `folder` but those of the lease, with its bytes.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -29,7 +29,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     for (path, bytes) in tree(from) {
         let there = to.join(path.strip_prefix(from).unwrap());
         fs::create_dir_all(there.parent().unwrap()).unwrap();
@@ -38,7 +38,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Runs a stream that must end with `code`, say all of `says`, and change no file.
-fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
+pub fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
     let before = tree(folder);
     let ended = Alluvia::run(yaml, folder).wait(BOUND);
     assert_eq!(ended.code(), code, "{says:?}:\n{}", ended.stderr);
@@ -56,7 +56,7 @@ fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
     assert!(changed.is_empty() && gone.is_empty(), "{says:?}: changed {changed:?}, gone {gone:?}");
 }
 
-fn finished(yaml: &str, folder: &Path) -> Ended {
+pub fn finished(yaml: &str, folder: &Path) -> Ended {
     Alluvia::run(yaml, folder).wait(BOUND).success()
 }
 

@@ -135,9 +135,12 @@ fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Resu
         None => handle.block_on(log.refuse_state())?,
     }
     let mut found = Found::look(&table, letters.as_ref(), handle)?;
-    known.check_table(&table, &found, checkpoint)?;
+    known.check_tables(config, &table, &found, checkpoint, handle)?;
     let facts = known.facts(log, &mut found, &config.name, &Recipe::of(config)?.definition, handle)?;
-    decide(&facts).map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))
+    decide(&facts).map_err(|refusal| {
+        let letters = letters.as_ref().map(|letters| letters.url().as_str());
+        refusal.into_error(checkpoint.url().as_str(), table.url().as_str(), letters)
+    })
 }
 
 fn in_words(decision: &Decision) -> (&'static str, String) {
