@@ -233,6 +233,10 @@ impl<'a> Stream<'a> {
         let seen = clock.time("latestOffset", || {
             look::look(source, &self.position, &self.topic_ids, fail_on_data_loss)
         })?;
+        // What stands before the first batch was asked of this topic and no other.
+        for (name, id) in &seen.topic_ids {
+            self.topic_ids.entry(name.clone()).or_insert_with(|| id.clone());
+        }
         // Found again at every look until a batch has recorded it.
         for loss in seen.lost.iter().filter(|loss| !self.told.contains(loss)) {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");

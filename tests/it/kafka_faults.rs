@@ -14,7 +14,7 @@ use crate::rig::{Alluvia, Broker, Digest, Message, delta_digest, delta_rows, unt
 const BOUND: Duration = Duration::from_secs(90);
 
 /// Raw values and where they came from.
-fn raw_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> String {
+pub fn raw_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> String {
     format!(
         "streams:
   - name: raw
@@ -32,7 +32,7 @@ fn raw_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> String
 }
 
 /// The values in the table, sorted.
-fn values(folder: &Path) -> Vec<String> {
+pub fn values(folder: &Path) -> Vec<String> {
     let query = format!(
         "SELECT CAST(value AS STRING) AS v FROM delta.`{}` ORDER BY v",
         folder.join("table").display()
@@ -40,16 +40,16 @@ fn values(folder: &Path) -> Vec<String> {
     crate::rig::spark_sql(&query).iter().map(|row| row["v"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn numbered(name: &str, numbers: std::ops::Range<u32>) -> impl Iterator<Item = Message> {
+pub fn numbered(name: &str, numbers: std::ops::Range<u32>) -> impl Iterator<Item = Message> {
     numbers.map(move |n| Message::new(format!("{name}{n:04}")).partition(0))
 }
 
-fn names(name: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
+pub fn names(name: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
     numbers.map(|n| format!("{name}{n:04}")).collect()
 }
 
 /// What the commits of the table say was lost, `topic-partition [from, upto)`, in the order of versions.
-fn lost_ranges(folder: &Path) -> Vec<String> {
+pub fn lost_ranges(folder: &Path) -> Vec<String> {
     let mut lost = Vec::new();
     for version in 0.. {
         let file = folder.join(format!("table/_delta_log/{version:020}.json"));
@@ -66,17 +66,17 @@ fn lost_ranges(folder: &Path) -> Vec<String> {
 }
 
 /// The dead letters' codes.
-fn codes(folder: &Path) -> Vec<String> {
+pub fn codes(folder: &Path) -> Vec<String> {
     let rows = delta_rows(&folder.join("dead"), &["errorCode"]);
     rows.iter().map(|row| row["errorCode"].as_str().unwrap().to_owned()).collect()
 }
 
-fn run(yaml: &str, folder: &Path) {
+pub fn run(yaml: &str, folder: &Path) {
     Alluvia::run(yaml, folder).wait(BOUND).success();
 }
 
 /// The stream ends with code 6 and says all of `says`.
-fn stops(yaml: &str, folder: &Path, says: &[&str]) {
+pub fn stops(yaml: &str, folder: &Path, says: &[&str]) {
     let ended = Alluvia::run(yaml, folder).wait(BOUND);
     assert_eq!(ended.code(), 6, "{}", ended.stderr);
     let last = ended.stderr.lines().last().unwrap_or_default();
@@ -85,7 +85,7 @@ fn stops(yaml: &str, folder: &Path, says: &[&str]) {
     }
 }
 
-fn tolerant(yaml: &str) -> String {
+pub fn tolerant(yaml: &str) -> String {
     yaml.replace("startingOffsets: earliest", "startingOffsets: earliest, failOnDataLoss: false")
 }
 
@@ -167,7 +167,7 @@ fn a_topic_made_anew_while_the_stream_was_stopped_is_told_by_its_id() {
     assert_eq!(table_rows(folder.path()), 260);
 }
 
-fn table_rows(folder: &Path) -> u64 {
+pub fn table_rows(folder: &Path) -> u64 {
     delta_digest(&folder.join("table"), &["topic", "partition", "offset"]).rows
 }
 

@@ -29,8 +29,8 @@ impl Source for KafkaSource {
         KafkaSource::latest(self, known)
     }
 
-    fn topic_ids(&self, now: bool) -> BTreeMap<String, String> {
-        if now { self.topic_ids_now() } else { KafkaSource::topic_ids(self) }
+    fn topic_ids(&self, needed: &BTreeMap<String, String>, now: bool) -> Result<BTreeMap<String, String>> {
+        if now { self.topic_ids_now(needed) } else { KafkaSource::topic_ids(self, needed) }
     }
 
     fn reader(&self, memory_bytes: usize) -> Result<Box<dyn Reader>> {
