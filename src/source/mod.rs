@@ -10,6 +10,7 @@ pub mod kafka;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
+use crate::config::kafka::Isolation;
 use crate::model::{OffsetRange, Offsets, Record, Result};
 
 pub use kafka::{Latest, LossReason, LostRange, ReadReport};
@@ -42,11 +43,12 @@ pub trait Source: Send {
         Ok(BTreeMap::new())
     }
 
-    /// A reader for one lane that may hold `memory_bytes` of what it fetched.
+    /// A reader for one lane that may hold `memory_bytes` of what it fetched; `isolation` says which records
+    /// of transactions it delivers, where the service has any.
     ///
     /// # Errors
     /// `Config` if a client can't be made.
-    fn reader(&self, memory_bytes: usize) -> Result<Box<dyn Reader>>;
+    fn reader(&self, memory_bytes: usize, isolation: Isolation) -> Result<Box<dyn Reader>>;
 }
 
 /// The reading side: one per lane, used from that lane's thread only.

@@ -338,6 +338,35 @@ fn transactions_are_read_as_the_isolation_level_says_and_the_stream_ends() {
 }
 
 #[test]
+#[cfg(feature = "failpoints")]
+fn a_planned_batch_is_run_with_the_isolation_level_that_it_was_planned_with() {
+    let Some(broker) = Broker::shared() else { return };
+    let levels = ["read_uncommitted", "read_committed"];
+    for (planned, then, rows) in
+        [(levels[0], levels[1], vec!["a", "b", "d"]), (levels[1], levels[0], vec!["a", "c", "d"])]
+    {
+        let (folder, topic) = (tempfile::tempdir().unwrap(), broker.topic("isolation", 1));
+        let transactions = |named: [(&str, bool); 2], end| {
+            for (name, commits) in named {
+                let transaction = broker.transaction(&format!("{topic}-tx"));
+                transaction.produce(&topic, numbered(name, 0..20));
+                if commits { transaction.commit() } else { transaction.abort() }
+            }
+            let markers = || (broker.offsets(&topic)[&0].1 == end).then_some(());
+            until("the markers of transactions", BOUND, markers);
+        };
+        let yaml = |level: &str| raw_yaml(broker, &topic, &format!(", kafka.isolation.level: {level}"), "");
+        transactions([("a", true), ("b", false)], 42);
+        let kill = [("ALLUVIA_FAILPOINTS", "plan.after=kill@1")];
+        assert!(!Alluvia::run_with(&yaml(planned), folder.path(), &kill).wait(BOUND).status.success());
+        transactions([("c", false), ("d", true)], 84);
+        let ended = Alluvia::run(&yaml(then), folder.path()).wait(BOUND).success();
+        let all: Vec<_> = rows.iter().flat_map(|name| names(name, 0..20)).collect();
+        assert_eq!(values(folder.path()), all, "{planned}, then {then}: {}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_compacted_topic_ends_though_most_of_its_offsets_are_gone() {
     let Some(broker) = Broker::shared() else { return };
     let topic = "faults-compacted";
