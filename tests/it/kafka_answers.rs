@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
 use crate::kafka_faults::{lost_ranges, names, numbered, raw_yaml, run, stops, table_rows, tolerant, values};
 use crate::rig::proxy::{LIST_OFFSETS, METADATA};
 use crate::rig::{Alluvia, Broker, Proxy, until};
@@ -173,4 +178,66 @@ fn a_topic_made_anew_before_the_first_batch_is_told() {
     let ended = program.wait(BOUND);
     assert_eq!(ended.code(), 6, "{}", ended.stderr);
     assert!(ended.stderr.contains(&topic), "{}", ended.stderr);
+}
+
+/// `count` records `v…` in each partition of the mock cluster's topic, acknowledged.
+fn produce_to(brokers: &str, topic: &str, partitions: i32, count: u32) {
+    let mut config = ClientConfig::new();
+    let producer: BaseProducer = config.set("bootstrap.servers", brokers).create().unwrap();
+    for (partition, n) in (0..partitions).flat_map(|p| (0..count).map(move |n| (p, n))) {
+        let value = format!("v{partition}-{n:05}");
+        let record: BaseRecord<'_, (), str> = BaseRecord::to(topic).partition(partition).payload(&value);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(BOUND).unwrap();
+}
+
+/// How many batches the stream has told of.
+fn progress(program: &Alluvia) -> usize {
+    program.stderr().matches("\"event\":\"progress\"").count()
+}
+
+#[test]
+fn leaders_that_move_or_refuse_cost_time_only() {
+    if crate::rig::skipped("the Python readers") {
+        return;
+    }
+    let cluster = MockCluster::new(3).unwrap();
+    let (brokers, topic, count) = (cluster.bootstrap_servers(), "leaderless", 3_000_u32);
+    cluster.create_topic(topic, 2, 3).unwrap();
+    produce_to(&brokers, topic, 2, count);
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!(
+        "streams:
+  - name: raw
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{brokers}', subscribe: {topic}, startingOffsets: earliest, maxOffsetsPerTrigger: 500, fetchOffset.numRetries: 10, fetchOffset.retryIntervalMs: 100 }}
+    sink: {{ format: delta, path: ./table }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+    restart: {{ maxAttempts: 50, backoff: 50 ms }}
+"
+    );
+    let mut program = Alluvia::run(&yaml, folder.path());
+    let errors = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+    ];
+    for round in 0..6 {
+        // No partition is left without a leader: the mock cluster's own answer to a fetch of one crashes.
+        for partition in 0..2 {
+            cluster.partition_leader(topic, partition, Some((round + partition) % 3 + 1)).unwrap();
+        }
+        cluster.request_errors(RDKafkaApiKey::Fetch, &errors);
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &errors);
+        // The next move comes when the stream has got on.
+        let before = progress(&program);
+        until("a batch by the new leaders", BOUND, || {
+            (program.ended() || progress(&program) > before).then_some(())
+        });
+    }
+    let ended = program.wait(BOUND).success();
+    let expected: Vec<_> = (0..2).flat_map(|p| (0..count).map(move |n| format!("v{p}-{n:05}"))).collect();
+    assert!(values(folder.path()) == expected, "rows are missing or doubled: {}", ended.stderr);
 }
