@@ -180,12 +180,12 @@ impl CheckpointLog {
     /// Fixes the offsets that the query starts from; returns those of whoever was first.
     ///
     /// # Errors
-    /// `Unavailable` if storage does not answer.
+    /// `Unavailable` if storage does not answer; `Corrupt` if the file that was there is gone or damaged.
     pub async fn fix_initial_offsets(&self, offsets: &Offsets) -> Result<Offsets> {
         let bytes = Bytes::from(document::initial_offsets_bytes(offsets));
         match self.store.put_if_absent(INITIAL, bytes).await? {
             Put::Created => Ok(offsets.clone()),
-            Put::Exists => Ok(self.initial_offsets().await?.unwrap_or_default()),
+            Put::Exists => self.initial_offsets().await?.ok_or_else(|| self.missing(INITIAL)),
         }
     }
 

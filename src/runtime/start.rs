@@ -13,7 +13,8 @@ use super::lane::Lane;
 use super::recipe::Recipe;
 use super::stop::Stop;
 use crate::checkpoint::lease::Taken;
-use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Owner, Serves, decide};
+use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Owner, Plan, Serves, decide};
+use crate::config::kafka::Isolation;
 use crate::config::{DeltaSink, SinkConfig, StreamConfig};
 use crate::failpoint;
 use crate::model::error::Context;
@@ -179,7 +180,7 @@ pub fn open(
         budget: WriterBudget::new(writer_bytes(config)),
         decision,
     };
-    opened.lanes = start_lanes(config, &opened)?;
+    opened.lanes = start_lanes(config, &opened, config.source.kafka.isolation)?;
     Ok(opened)
 }
 
@@ -258,7 +259,33 @@ fn take_lease(config: &StreamConfig, checkpoint: &Store, around: &Surroundings) 
     }
 }
 
-fn start_lanes(config: &StreamConfig, opened: &Opened) -> Result<Vec<Lane>> {
+/// Lanes for one run alone if its plan was made under another isolation level than is configured now: its
+/// offsets were, and an earlier run of it may have been read so. A plan of Spark, and one that was rebuilt,
+/// names none.
+///
+/// # Errors
+/// `Config` if the level is not known, or a client can't be made.
+pub(super) fn pinned_lanes(config: &StreamConfig, opened: &Opened, plan: &Plan) -> Result<Option<Vec<Lane>>> {
+    if plan.isolation.is_empty() || plan.isolation == config.source.kafka.isolation.as_str() {
+        return Ok(None);
+    }
+    let level = Isolation::named(&plan.isolation).ok_or_else(|| {
+        Error::config(format!(
+            "micro-batch {} was planned with the isolation level {:?}, which is not known",
+            plan.batch_id, plan.isolation
+        ))
+        .hint("it was planned by a newer Alluvia; use that one")
+    })?;
+    tracing::info!(
+        stream = config.name,
+        batch = plan.batch_id,
+        isolation = level.as_str(),
+        "the batch is run with the isolation level that it was planned with"
+    );
+    start_lanes(config, opened, level).map(Some)
+}
+
+fn start_lanes(config: &StreamConfig, opened: &Opened, isolation: Isolation) -> Result<Vec<Lane>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.lanes.unwrap_or(cores).clamp(1, LANES_MAX);
     let fetch = config
@@ -266,7 +293,7 @@ fn start_lanes(config: &StreamConfig, opened: &Opened) -> Result<Vec<Lane>> {
         .map_or(LANE_FETCH_BYTES, |limit| (limit as usize / 8 / count).clamp(1024 * 1024, LANE_FETCH_BYTES));
     (0..count)
         .map(|number| {
-            let reader = opened.source.reader(fetch)?;
+            let reader = opened.source.reader(fetch, isolation)?;
             let mut decoder = opened.recipe.decoder()?;
             if let Some(limit) = config.memory_limit {
                 decoder.limit_bytes(limit as usize / 32 / count);

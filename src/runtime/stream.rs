@@ -16,7 +16,7 @@ use super::attempt::{self, Written};
 use super::lane::Attempt;
 use super::letters;
 use super::look::{self, Seen};
-use super::start::{Opened, Surroundings};
+use super::start::{self, Opened, Surroundings};
 use super::trigger::{self, POLLING_DELAY};
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
@@ -233,6 +233,10 @@ impl<'a> Stream<'a> {
         let seen = clock.time("latestOffset", || {
             look::look(source, &self.position, &self.topic_ids, fail_on_data_loss)
         })?;
+        // What stands before the first batch was asked of this topic and no other.
+        for (name, id) in &seen.topic_ids {
+            self.topic_ids.entry(name.clone()).or_insert_with(|| id.clone());
+        }
         // Found again at every look until a batch has recorded it.
         for loss in seen.lost.iter().filter(|loss| !self.told.contains(loss)) {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
@@ -397,7 +401,9 @@ impl<'a> Stream<'a> {
         let min_partitions = self.config.source.kafka.min_partitions;
         let patience = self.config.shutdown_timeout;
         let lost = planned.plan().lost().into_iter().chain(gone.iter().cloned()).collect();
-        attempt::run(&self.opened.lanes, planned, attempt, lost, min_partitions, &self.around.stop, patience)
+        let pinned = start::pinned_lanes(self.config, &self.opened, planned.plan())?;
+        let lanes = pinned.as_ref().unwrap_or(&self.opened.lanes);
+        attempt::run(lanes, planned, attempt, lost, min_partitions, &self.around.stop, patience)
     }
 
     fn batch_commit(&self, written: &Written) -> BatchCommit {

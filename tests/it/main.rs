@@ -15,6 +15,7 @@ mod dead_letters;
 mod demo;
 mod guarantees;
 mod ingest;
+mod kafka_answers;
 mod kafka_faults;
 mod kafka_source;
 mod layers;

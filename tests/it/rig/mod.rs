@@ -9,6 +9,7 @@ pub mod child;
 pub mod digest;
 pub mod produce;
 pub mod program;
+pub mod proxy;
 pub mod readers;
 #[path = "../../../benches/e2e/workload.rs"]
 pub mod workload;
@@ -17,6 +18,7 @@ pub use broker::Broker;
 pub use digest::{Digest, digest_of};
 pub use produce::{Message, Placed, Transaction};
 pub use program::{Alluvia, Ended};
+pub use proxy::Proxy;
 pub use readers::{delta_digest, delta_log, delta_rows, spark_count, spark_history, spark_sql};
 
 use std::io::Write;
