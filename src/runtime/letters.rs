@@ -28,10 +28,10 @@ const FOLDER: &str = "alluvia/dead-letters";
 /// `Unavailable` if storage does not answer.
 pub fn remember(checkpoint: &Store, url: &Url, handle: &Handle) -> Result<()> {
     let name = format!("{FOLDER}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()));
-    if handle.block_on(checkpoint.get(&name))?.is_none() {
-        handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(url.to_string())))?;
+    match handle.block_on(checkpoint.get(&name))? {
+        Some(_) => handle.block_on(checkpoint.settle(&name)),
+        None => handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(url.to_string()))).map(|_| ()),
     }
-    Ok(())
 }
 
 /// Takes letters of a committed batch out of every table but the stream's present one, and keeps them out,

@@ -103,6 +103,7 @@ pub fn open(
     failpoint!("lease.taken");
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let known = Known::read(&log, handle)?;
+    handle.block_on(log.settle(&known.entries))?;
     let mut found = Found::look(&table, letters_store, handle)?;
     known.check_table(&table, &found, &checkpoint)?;
     if known.served.is_none() {

@@ -117,10 +117,12 @@ impl Store {
     ///
     /// A write that failed, or that found an object, may still have been ours: a lost answer, a
     /// request that the client sent twice. So the object is read back and compared, which is why
-    /// `bytes` must be unique to this writer (every document of Alluvia names its attempt).
+    /// `bytes` must be unique to this writer (every document of Alluvia names its attempt). What is
+    /// found is durable before it is called created or there.
     ///
     /// # Errors
-    /// `Unavailable` if the object is provably not there, or if that cannot be found out.
+    /// `Unavailable` if the object is provably not there, or if that cannot be found out, or if it
+    /// can't be made durable.
     pub async fn put_if_absent(&self, relative: &str, bytes: Bytes) -> Result<Put> {
         let path = self.path(relative);
         let outcome = self.root.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
@@ -128,12 +130,26 @@ impl Store {
             Ok(_) => return Ok(Put::Created),
             Err(e) => e,
         };
-        match self.get(relative).await {
+        let found = match self.settle(relative).await {
+            Ok(()) => self.get(relative).await,
+            Err(e) => Err(e),
+        };
+        match found {
             Ok(Some(there)) if there == bytes => Ok(Put::Created),
             Ok(Some(_)) => Ok(Put::Exists),
             Ok(None) => Err(error(failed, "write", &self.url, relative)),
             Err(unread) => Err(unread.context(format!("find out what became of a failed write ({failed})"))),
         }
+    }
+
+    /// Makes an object durable that was found and that the next step rests on: its writer may have died
+    /// between the name and the flush of the folder. One that is not there is no error.
+    ///
+    /// # Errors
+    /// `Unavailable` if a flush fails. What an object store answers is durable: there nothing is done.
+    pub async fn settle(&self, relative: &str) -> Result<()> {
+        let Ok(folder) = self.url.to_file_path() else { return Ok(()) };
+        local::settle_later(folder.join(relative)).await.map_err(|e| error(e, "flush", &self.url, relative))
     }
 
     /// Writes an object, replacing what is there. Only for caches and files with unique names.

@@ -117,6 +117,10 @@ impl DeltaTable {
         if replaced.is_some() && found.as_ref().and_then(OwnCommit::attempt) == replaced {
             return Ok(None);
         }
+        if let Some(found) = &found {
+            // Found in the log is not yet on the disk: its own write may have failed at the last flush.
+            self.handle.block_on(self.store.settle(&history::commit_name(found.version)))?;
+        }
         Ok(Some(match found {
             Some(own) if own.attempt() == Some(append.attempt.as_str()) => {
                 self.check_whole(&own, append)?;

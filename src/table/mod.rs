@@ -68,6 +68,8 @@ impl DeltaTable {
             transactions: BTreeMap::new(),
         };
         table.refuse_what_cannot_be_written()?;
+        // Whoever made the newest commit may have died before its flush, and a start rests on it.
+        handle.block_on(store.settle(&history::commit_name(table.version())))?;
         Ok(Some(table))
     }
 

@@ -164,7 +164,7 @@ fn faults_at_random_everywhere_change_nothing() {
 }
 
 /// A stream of records of which every third is no JSON, with dead letters.
-fn letters_yaml(broker: &Broker, topic: &str) -> String {
+pub fn letters_yaml(broker: &Broker, topic: &str) -> String {
     format!(
         "streams:
   - name: letters
