@@ -58,7 +58,10 @@ pub fn withdraw(
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;
         }
-        let store = Store::open(&url, &config.storage.0)?;
+        let mut store = Store::open(&url, &config.storage.0)?;
+        if let Some(patience) = checkpoint.patience() {
+            store = store.within(patience.clone());
+        }
         let Some(table) = DeltaTable::open(&store, handle)? else { continue };
         let sink = DeltaSink {
             url,

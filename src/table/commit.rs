@@ -80,7 +80,8 @@ impl DeltaTable {
     ///
     /// # Errors
     /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol;
-    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer.
+    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
+    /// has no patience for another try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
         let before = Fingerprint::of(self);
         let mut last_error = None;
@@ -94,7 +95,7 @@ impl DeltaTable {
                 Err(e) if e.kind() == Kind::Config => return Err(e),
                 Err(e) => last_error = Some(e),
             }
-            std::thread::sleep(pause(attempt));
+            self.handle.block_on(self.store.pause(pause(attempt)))?;
             self.refresh()?;
             before.check(&Fingerprint::of(self), self)?;
         }
