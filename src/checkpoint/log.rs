@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::document::{self, Plan};
+use super::identity::{METADATA, STREAM};
 use crate::model::error::Context;
 use crate::model::{Error, Offsets, Result};
 use crate::storage::{Put, Store};
@@ -103,6 +104,21 @@ impl CheckpointLog {
             plans: numbers(self.store.names("offsets").await?),
             commits: numbers(self.store.names("commits").await?),
         })
+    }
+
+    /// Makes durable what a start rests on: whoever wrote it may have died before its flush. What it
+    /// says is then as good as what this process writes.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer, or a flush fails.
+    pub async fn settle(&self, entries: &Entries) -> Result<()> {
+        let newest = entries.plans.iter().rev().take(2).map(|batch| format!("offsets/{batch}"));
+        let commit = entries.commits.last().map(|batch| format!("commits/{batch}"));
+        let identity = [METADATA, STREAM, INITIAL].map(str::to_owned);
+        for file in identity.into_iter().chain(newest).chain(commit) {
+            self.store.settle(&file).await?;
+        }
+        Ok(())
     }
 
     /// Refuses the checkpoint of a query that keeps state, which a stateless stream can't carry on.

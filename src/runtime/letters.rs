@@ -72,12 +72,12 @@ pub fn check(checkpoint: &Store, url: &Url, found: Option<&DeltaTable>, handle: 
 /// `Unavailable` if storage does not answer.
 pub fn remember(checkpoint: &Store, url: &Url, table: &DeltaTable, handle: &Handle) -> Result<()> {
     let name = name_of(url);
-    if handle.block_on(checkpoint.get(&name))?.is_none() {
-        let note = Note { url: url.clone(), table_id: table.id().to_owned() };
-        let bytes = serde_json::to_vec(&note).expect("strings are always JSON");
-        handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(bytes)))?;
+    if handle.block_on(checkpoint.get(&name))?.is_some() {
+        return handle.block_on(checkpoint.settle(&name));
     }
-    Ok(())
+    let note = Note { url: url.clone(), table_id: table.id().to_owned() };
+    let bytes = serde_json::to_vec(&note).expect("strings are always JSON");
+    handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(bytes))).map(|_| ())
 }
 
 /// Takes letters of a committed batch out of every table but the stream's present one, and keeps them out,
@@ -99,7 +99,10 @@ pub fn withdraw(
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;
         }
-        let store = Store::open(&url, &config.storage.0)?;
+        let mut store = Store::open(&url, &config.storage.0)?;
+        if let Some(patience) = checkpoint.patience() {
+            store = store.within(patience.clone());
+        }
         let Some(table) = DeltaTable::open(&store, handle)? else { continue };
         let sink = DeltaSink {
             url,

@@ -90,20 +90,22 @@ pub fn open(
     let handle = &around.handle;
     let columns = recipe.arrow_schema()?;
     recipe.decoder()?;
-    let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
+    let within = |store: Store| store.within(around.stop.patience(config.shutdown_timeout));
+    let checkpoint = within(Store::open(&config.checkpoint, &config.storage.0)?);
     if let Some(served) = handle.block_on(Serves::read(&checkpoint))? {
         served.check_stream(&config.name, &checkpoint)?;
     }
     let source = connect()?;
     let SinkConfig::Delta(target) = &config.sink;
-    let table = Store::open(&target.url, &config.storage.0)?;
-    let letters = dead_letter_sink(config)?;
+    let table = within(Store::open(&target.url, &config.storage.0)?);
+    let letters = dead_letter_sink(config)?.map(|(sink, store)| (sink, within(store)));
     let letters_store = letters.as_ref().map(|(_, store)| store);
     check_columns(target, &Found::look(&table, None, handle)?, &columns, &mut recipe)?;
     let lease = hold_lease(config, &checkpoint, around, lease)?;
     failpoint!("lease.taken");
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let known = Known::read(&log, handle)?;
+    handle.block_on(log.settle(&known.entries))?;
     let mut found = Found::look(&table, letters_store, handle)?;
     let letters_known = known.check_tables(config, &table, &found, &checkpoint, handle)?;
     if known.served.is_none() {

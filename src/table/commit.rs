@@ -81,7 +81,8 @@ impl DeltaTable {
     ///
     /// # Errors
     /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol;
-    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer.
+    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
+    /// has no patience for another try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
         self.check_tip()?;
         let before = Fingerprint::of(self);
@@ -96,7 +97,7 @@ impl DeltaTable {
                 Err(e) if e.kind() == Kind::Config => return Err(e),
                 Err(e) => last_error = Some(e),
             }
-            std::thread::sleep(pause(attempt));
+            self.handle.block_on(self.store.pause(pause(attempt)))?;
             self.refresh()?;
             before.check(&Fingerprint::of(self), self)?;
         }
@@ -118,6 +119,10 @@ impl DeltaTable {
         let replaced = append.replaces.as_deref();
         if replaced.is_some() && found.as_ref().and_then(OwnCommit::attempt) == replaced {
             return Ok(None);
+        }
+        if let Some(found) = &found {
+            // Found in the log is not yet on the disk: its own write may have failed at the last flush.
+            self.handle.block_on(self.store.settle(&history::commit_name(found.version)))?;
         }
         Ok(Some(match found {
             Some(own) if own.attempt() == Some(append.attempt.as_str()) => {

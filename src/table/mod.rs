@@ -72,6 +72,8 @@ impl DeltaTable {
             tip: None,
         };
         table.refuse_what_cannot_be_written()?;
+        // Whoever made the newest commit may have died before its flush, and a start rests on it.
+        handle.block_on(store.settle(&history::commit_name(table.version())))?;
         table.note_tip()?;
         Ok(Some(table))
     }

@@ -13,6 +13,8 @@ mod crash;
 mod check_command;
 mod dead_letters;
 mod demo;
+#[cfg(feature = "failpoints")]
+mod durable;
 mod guarantees;
 mod ingest;
 mod kafka_answers;

@@ -301,3 +301,20 @@ fn a_checkpoint_that_cannot_be_written_to_stops_the_stream_by_name() {
         scene.check(folder.path(), &format!("after {file} could be written to again"));
     }
 }
+
+#[test]
+fn a_lease_asks_no_more_of_a_file_lock_than_nfs_gives() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "nfs", 1, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let disk = crate::rig::Disk::below(folder.path());
+    let owner = disk.run(&scene.endless_yaml(), "flock /alluvia/lease/ nfs", &[]);
+    owner.wait_for(r#"{"event":"progress""#, BOUND);
+    // Whoever asks who the owner is needs a lock too.
+    let second = crate::rig::Disk::below(folder.path());
+    let second = second.run(&scene.endless_yaml(), "flock /alluvia/lease/ nfs", &[]).wait(BOUND);
+    assert!(second.stderr.contains("is run by process"), "{}", second.stderr);
+    owner.terminate();
+    owner.wait(BOUND).success();
+    scene.finish(folder.path(), "after a lease as on NFS");
+}

@@ -7,6 +7,7 @@
 pub mod broker;
 pub mod child;
 pub mod digest;
+pub mod disk;
 pub mod produce;
 pub mod program;
 pub mod proxy;
@@ -16,6 +17,7 @@ pub mod workload;
 
 pub use broker::Broker;
 pub use digest::{Digest, digest_of};
+pub use disk::Disk;
 pub use produce::{Message, Placed, Transaction};
 pub use program::{Alluvia, Ended};
 pub use proxy::Proxy;
