@@ -15,7 +15,7 @@ use delta_kernel::{Snapshot, SnapshotRef};
 use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 
-use super::{DeltaTable, engine, history, is_log_file, kernel_error};
+use super::{DeltaTable, engine, history, is_log_file, kernel_error, log_error};
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
 
@@ -53,7 +53,7 @@ impl DeltaTable {
         let before = self.version();
         self.snapshot = Snapshot::builder_for(self.store.url().as_str())
             .build(self.engine.as_ref())
-            .map_err(|e| kernel_error(e, "read the Delta log", &self.store))?;
+            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
         if self.version() != before {
             self.transactions.clear();
         }
