@@ -22,6 +22,7 @@
 //! T may also be none because the table forgets transactions
 //! (`delta.setTransactionRetentionDuration`); then the commit log decides alone.
 
+use super::RESTORE;
 use crate::model::{Error, Offsets};
 
 /// What is known at start.
@@ -179,12 +180,11 @@ fn finish(batch_id: i64, facts: &Facts) -> Result<Decision, Refusal> {
 impl Refusal {
     /// The refusal as an error that names both sides.
     pub fn into_error(self, checkpoint: &str, table: &str) -> Error {
-        let rebuild = "if the checkpoint was lost or restored from a backup, run `alluvia checkpoint rebuild`; nothing was changed";
         match self {
             Refusal::TableAhead { table: there, plan: None } => Error::corrupt(format!(
                 "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {there} of its query"
             ))
-            .hint(rebuild),
+            .hint(RESTORE),
             Refusal::CheckpointLost(LostQuery { query_id, batch_id }) => Error::corrupt(format!(
                 "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {batch_id} of query {query_id}, which this stream ran from this very checkpoint"
             ))
@@ -192,7 +192,7 @@ impl Refusal {
             Refusal::TableAhead { table: there, plan: Some(plan) } => Error::corrupt(format!(
                 "checkpoint {checkpoint} is older than table {table}: its newest plan is micro-batch {plan}, the table holds {there}"
             ))
-            .hint(rebuild),
+            .hint(RESTORE),
             Refusal::OtherOffsets { batch_id } => Error::corrupt(format!(
                 "table {table} holds a micro-batch {batch_id} with other offsets than those that checkpoint {checkpoint} planned: the checkpoint was copied and run elsewhere"
             ))
@@ -210,7 +210,7 @@ impl Refusal {
                 "checkpoint {checkpoint} lost entries of its offset log: micro-batch {commit} is committed, the newest plan is {}",
                 plan.map_or("none".to_owned(), |plan| plan.to_string())
             ))
-            .hint(rebuild),
+            .hint(RESTORE),
         }
     }
 }
