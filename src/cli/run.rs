@@ -63,9 +63,13 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     let ended = run_all(&config.streams, &around, reporter);
     reporter.summary();
     runtime.shutdown_timeout(BACKGROUND_PATIENCE);
-    ended
+    let mut failed = ended
         .into_iter()
-        .try_for_each(|stream| stream.result.map_err(|e| e.context(format!("stream {}", stream.name))))
+        .filter_map(|stream| Some(stream.result.err()?.context(format!("stream {}", stream.name))));
+    let Some(first) = failed.next() else { return Ok(()) };
+    // The caller prints the first, and gives its code to the process.
+    failed.for_each(|error| eprintln!("alluvia: {error}"));
+    Err(first)
 }
 
 pub(super) fn style(global: &GlobalArgs) -> Style {
@@ -87,7 +91,7 @@ pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop) -> Result<()> {
         tracing::info!("stopping after the running micro-batch; a second signal stops at once");
         stop.request();
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::warn!("stopped at once; the next start runs the interrupted micro-batch again");
+        tracing::warn!("stopped at once; a micro-batch that was running is run again by the next start");
         std::process::exit(0);
     });
     Ok(())

@@ -106,7 +106,24 @@ fn a_process_that_waits_for_the_lease_goes_on_when_the_owner_is_gone() {
     let waiting = Alluvia::start(arguments, folder.path(), &[]);
     waiting.wait_for("waiting for the owner of the stream to end", BOUND);
     waiting.terminate();
-    waiting.wait(BOUND).success();
+    let ended = waiting.wait(BOUND).success();
+    assert!(ended.stderr.contains("stopped; no micro-batch was running"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("in the middle of"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_checkpoint_that_is_gone_under_a_running_stream_stops_it_at_once() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "gone", 2, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let running = Alluvia::run(&scene.endless_yaml(), folder.path());
+    running.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
+    fs::remove_dir_all(folder.path().join("checkpoint")).unwrap();
+    let ended = running.wait(BOUND);
+    assert_eq!(ended.code(), CORRUPT, "{}", ended.stderr);
+    let said = ended.stderr.lines().last().unwrap_or_default();
+    assert!(said.contains("/checkpoint is gone") && said.contains("checkpoint rebuild"), "{said}");
+    assert!(!ended.stderr.contains("started again after a pause"), "{}", ended.stderr);
 }
 
 #[test]
