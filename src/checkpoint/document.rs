@@ -251,8 +251,7 @@ fn versioned<'a>(file: &str, text: &'a str) -> Result<std::str::Split<'a, char>>
 }
 
 fn incomplete(file: &str) -> Error {
-    Error::corrupt(format!("checkpoint file {file} is empty or cut off"))
-        .hint(RESTORE)
+    Error::corrupt(format!("checkpoint file {file} is empty or cut off")).hint(RESTORE)
 }
 
 /// Whole JSON that is no Kafka offset is that of another source; else the text is damaged.
@@ -268,9 +267,7 @@ fn not_kafka(file: &str, offset: &str, cause: Error) -> Error {
 }
 
 fn damaged(file: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::corrupt(format!("checkpoint file {file} is damaged"))
-        .source(cause)
-        .hint(RESTORE)
+    Error::corrupt(format!("checkpoint file {file} is damaged")).source(cause).hint(RESTORE)
 }
 
 #[cfg(test)]
@@ -334,7 +331,10 @@ mod tests {
         for text in ["\u{fffd}x\u{7f}", "#########", "{}\n{}"] {
             let error = Plan::from_text(3, text).unwrap_err().to_string();
             assert!(error.starts_with("checkpoint file offsets/3 is damaged"), "{error}");
-            assert!(error.contains("move the checkpoint aside and run `alluvia checkpoint rebuild`"), "{error}");
+            assert!(
+                error.contains("move the checkpoint aside and run `alluvia checkpoint rebuild`"),
+                "{error}"
+            );
         }
         let cut = commit_from_text(3, "v").unwrap_err().to_string();
         assert!(cut.contains("commits/3 is empty or cut off"), "{cut}");

@@ -54,8 +54,7 @@ impl Identity {
 
     /// The error of a checkpoint that was used and has no identity.
     pub fn missing(store: &Store) -> Error {
-        Error::corrupt(format!("checkpoint file {}{METADATA} is missing", store.url()))
-            .hint(RESTORE)
+        Error::corrupt(format!("checkpoint file {}{METADATA} is missing", store.url())).hint(RESTORE)
     }
 
     /// Makes a new identity, or takes that of a process that was faster.
@@ -106,8 +105,7 @@ impl Serves {
 
     /// The error of a checkpoint that Alluvia has used and that says no more for what.
     pub fn missing(store: &Store) -> Error {
-        Error::corrupt(format!("checkpoint file {}{STREAM} is missing", store.url()))
-            .hint(RESTORE)
+        Error::corrupt(format!("checkpoint file {}{STREAM} is missing", store.url())).hint(RESTORE)
     }
 
     /// Refuses a checkpoint of another stream.

@@ -107,7 +107,11 @@ impl Lease {
                 })?,
             };
             if let Some(held) = create(&folder, number, owner)? {
-                for old in numbers(&folder).map_err(|e| unavailable(&folder, e))?.into_iter().filter(|old| *old < number) {
+                for old in numbers(&folder)
+                    .map_err(|e| unavailable(&folder, e))?
+                    .into_iter()
+                    .filter(|old| *old < number)
+                {
                     // A predecessor that still runs keeps its lock on the nameless file.
                     let _ = fs::remove_file(path(&folder, old));
                 }
@@ -177,9 +181,9 @@ fn unavailable(folder: &Path, source: std::io::Error) -> Error {
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Error::config(text)
             .source(source)
             .hint("checkpointLocation must be a folder that this process may write to"),
-        std::io::ErrorKind::NotADirectory => {
-            Error::config(text).source(source).hint("checkpointLocation must be a folder, and a file is in its way")
-        }
+        std::io::ErrorKind::NotADirectory => Error::config(text)
+            .source(source)
+            .hint("checkpointLocation must be a folder, and a file is in its way"),
         _ => Error::unavailable(text).source(source),
     }
 }
@@ -287,7 +291,10 @@ mod tests {
         fs::remove_dir_all(folder.path().join("alluvia")).unwrap();
         let error = lease.check("s").unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt, "{error}");
-        assert!(error.to_string().contains(&format!("checkpoint {} is gone", folder.path().display())), "{error}");
+        assert!(
+            error.to_string().contains(&format!("checkpoint {} is gone", folder.path().display())),
+            "{error}"
+        );
         let largest = folder.path().join("alluvia/lease").join(u64::MAX.to_string());
         fs::create_dir_all(largest.parent().unwrap()).unwrap();
         fs::write(&largest, "").unwrap();

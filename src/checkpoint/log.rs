@@ -139,8 +139,7 @@ impl CheckpointLog {
     }
 
     fn missing(&self, file: &str) -> Error {
-        Error::corrupt(format!("checkpoint file {}{file} is missing", self.store.url()))
-            .hint(super::RESTORE)
+        Error::corrupt(format!("checkpoint file {}{file} is missing", self.store.url())).hint(super::RESTORE)
     }
 
     /// Reads the plan of batch `batch_id` alone.

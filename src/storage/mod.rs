@@ -131,11 +131,10 @@ impl Store {
         match self.get(relative).await {
             Ok(Some(there)) if there == bytes => Ok(Put::Created),
             Ok(Some(_)) => Ok(Put::Exists),
-            Ok(None) if self.is_folder(relative) => Err(Error::corrupt(format!(
-                "a folder is at {}{relative}, where a file belongs",
-                self.url
-            ))
-            .hint("move it away; nothing was changed")),
+            Ok(None) if self.is_folder(relative) => {
+                Err(Error::corrupt(format!("a folder is at {}{relative}, where a file belongs", self.url))
+                    .hint("move it away; nothing was changed"))
+            }
             Ok(None) => Err(error(failed, "write", &self.url, relative)),
             Err(unread) => Err(unread.context(format!("find out what became of a failed write ({failed})"))),
         }
@@ -354,7 +353,10 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         let error = at(&file).names("_delta_log").await.unwrap_err();
-        assert!(error.kind() == Kind::Config && error.to_string().contains("a file is in its way"), "{error}");
+        assert!(
+            error.kind() == Kind::Config && error.to_string().contains("a file is in its way"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -146,7 +146,8 @@ fn newest_checkpoint(names: &[String]) -> Option<(u64, Vec<&String>)> {
         let set = if let [_, parts, "parquet"] = pieces[..] { parts } else { rest };
         checkpoints.entry((version, set)).or_default().push(name);
     }
-    let whole = |set: &str, files: &[&String]| set.parse::<usize>().map_or(true, |parts| parts == files.len());
+    let whole =
+        |set: &str, files: &[&String]| set.parse::<usize>().map_or(true, |parts| parts == files.len());
     checkpoints
         .into_iter()
         .rev()
