@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::RESTORE;
 use crate::model::{Error, Loss, OffsetRange, Offsets, Result, TopicPartition};
 
 /// The key in a plan's `conf` of the partitions it is the first to read, with their start offsets.
@@ -257,13 +258,13 @@ fn versioned<'a>(file: &str, text: &'a str) -> Result<std::str::Split<'a, char>>
             "{file} is in format {version}; Alluvia carries on format v1"
         ))
         .hint("finish the query with the engine that wrote it, or start the stream on a new checkpointLocation")),
-        Some(_) => Err(incomplete(file)),
+        Some("v") => Err(incomplete(file)),
+        Some(_) => Err(damaged(file, "its first line is no version")),
     }
 }
 
 fn incomplete(file: &str) -> Error {
-    Error::corrupt(format!("checkpoint file {file} is empty or cut off"))
-        .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+    Error::corrupt(format!("checkpoint file {file} is empty or cut off")).hint(RESTORE)
 }
 
 /// Whole JSON that is no Kafka offset is that of another source; else the text is damaged.
@@ -279,9 +280,7 @@ fn not_kafka(file: &str, offset: &str, cause: Error) -> Error {
 }
 
 fn damaged(file: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::corrupt(format!("checkpoint file {file} is damaged"))
-        .source(cause)
-        .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+    Error::corrupt(format!("checkpoint file {file} is damaged")).source(cause).hint(RESTORE)
 }
 
 #[cfg(test)]
@@ -338,6 +337,20 @@ mod tests {
             assert_eq!(error.kind(), Kind::Corrupt, "cut at {end}: {error}");
             assert!(error.to_string().contains("offsets/3"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_no_document_at_all_is_called_damaged() {
+        for text in ["\u{fffd}x\u{7f}", "#########", "{}\n{}"] {
+            let error = Plan::from_text(3, text).unwrap_err().to_string();
+            assert!(error.starts_with("checkpoint file offsets/3 is damaged"), "{error}");
+            assert!(
+                error.contains("move the checkpoint aside and run `alluvia checkpoint rebuild`"),
+                "{error}"
+            );
+        }
+        let cut = commit_from_text(3, "v").unwrap_err().to_string();
+        assert!(cut.contains("commits/3 is empty or cut off"), "{cut}");
     }
 
     #[test]

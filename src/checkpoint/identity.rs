@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::RESTORE;
 use crate::model::{Error, Result};
 use crate::storage::{Put, Store};
 
@@ -46,15 +47,14 @@ impl Identity {
         let identity: Identity = serde_json::from_slice(&bytes).map_err(|e| {
             Error::corrupt(format!("checkpoint file {}{METADATA} is damaged", store.url()))
                 .source(e)
-                .hint("restore it from a backup; without it the table's transactions can't be told")
+                .hint(RESTORE)
         })?;
         Ok(Some(identity))
     }
 
     /// The error of a checkpoint that was used and has no identity.
     pub fn missing(store: &Store) -> Error {
-        Error::corrupt(format!("checkpoint file {}{METADATA} is missing", store.url()))
-            .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+        Error::corrupt(format!("checkpoint file {}{METADATA} is missing", store.url())).hint(RESTORE)
     }
 
     /// Makes a new identity, or takes that of a process that was faster.
@@ -94,7 +94,7 @@ impl Serves {
         let serves: Serves = serde_json::from_slice(&bytes).map_err(|e| {
             Error::corrupt(format!("checkpoint file {}{STREAM} is damaged", store.url()))
                 .source(e)
-                .hint("restore it from a backup")
+                .hint(RESTORE)
         })?;
         if serves.format != 1 {
             return Err(Error::config(format!("{STREAM} has format {}", serves.format))
@@ -105,8 +105,7 @@ impl Serves {
 
     /// The error of a checkpoint that Alluvia has used and that says no more for what.
     pub fn missing(store: &Store) -> Error {
-        Error::corrupt(format!("checkpoint file {}{STREAM} is missing", store.url()))
-            .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+        Error::corrupt(format!("checkpoint file {}{STREAM} is missing", store.url())).hint(RESTORE)
     }
 
     /// Refuses a checkpoint of another stream.

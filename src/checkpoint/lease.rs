@@ -91,17 +91,37 @@ impl Lease {
         // A race with other newcomers is lost at most once per newcomer.
         for _ in 0..100 {
             let newest = newest(&folder)?;
-            if let Some(number) = newest
-                && let Some(other) = holder(&folder, number)?
+            let replaced = match newest {
+                Some(number) => holder(&folder, number)?,
+                None => None,
+            };
+            if let Some(other) = &replaced
                 && (owner.name.is_empty() || other.name != owner.name)
             {
-                return Ok(Taken::OwnedBy(other));
+                return Ok(Taken::OwnedBy(other.clone()));
             }
-            let number = newest.map_or(0, |number| number + 1);
+            let number = match newest {
+                None => 0,
+                Some(number) => number.checked_add(1).ok_or_else(|| {
+                    Error::corrupt(format!("{} is no lease of Alluvia", path(&folder, number).display()))
+                        .hint("nothing of a stream is in it: delete it")
+                })?,
+            };
             if let Some(held) = create(&folder, number, owner)? {
-                for old in numbers(&folder)?.into_iter().filter(|old| *old < number) {
+                for old in numbers(&folder)
+                    .map_err(|e| unavailable(&folder, e))?
+                    .into_iter()
+                    .filter(|old| *old < number)
+                {
                     // A predecessor that still runs keeps its lock on the nameless file.
                     let _ = fs::remove_file(path(&folder, old));
+                }
+                if let Some(other) = replaced {
+                    tracing::warn!(
+                        checkpoint = %store.url(),
+                        replaced = %other,
+                        "took over from a process of the same ALLUVIA_OWNER that still runs: it stops at its next step; two that are both restarted replace each other for ever, so give each its own name"
+                    );
                 }
                 return Ok(Taken::Ours(Lease { held: Some(held) }));
             }
@@ -112,7 +132,7 @@ impl Lease {
     /// Stops an owner of stream `stream` that was replaced.
     ///
     /// # Errors
-    /// `Fenced` if it was; `Unavailable` if the folder can't be read.
+    /// `Fenced` if it was; `Corrupt` if the checkpoint is gone; `Unavailable` if the folder can't be read.
     pub fn check(&self, stream: &str) -> Result<()> {
         if self.still_ours()? {
             return Ok(());
@@ -141,11 +161,17 @@ impl Lease {
     /// Whether no one has replaced us.
     ///
     /// # Errors
-    /// `Unavailable` if the folder can't be read.
+    /// `Corrupt` if the checkpoint is gone; `Unavailable` if the folder can't be read.
     pub fn still_ours(&self) -> Result<bool> {
-        match &self.held {
-            None => Ok(true),
-            Some(held) => Ok(newest(&held.folder)? == Some(held.number)),
+        let Some(held) = &self.held else { return Ok(true) };
+        match newest_if_there(&held.folder).map_err(|e| unavailable(&held.folder, e))? {
+            Some(number) if number >= held.number => Ok(number == held.number),
+            // Nobody ever deletes the newest lease.
+            _ => Err(Error::corrupt(format!(
+                "checkpoint {} is gone, or its lease is: it was there when the stream started",
+                held.folder.ancestors().nth(2).unwrap_or(&held.folder).display()
+            ))
+            .hint(super::RESTORE)),
         }
     }
 }
@@ -156,6 +182,9 @@ fn unavailable(folder: &Path, source: std::io::Error) -> Error {
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Error::config(text)
             .source(source)
             .hint("checkpointLocation must be a folder that this process may write to"),
+        std::io::ErrorKind::NotADirectory => Error::config(text)
+            .source(source)
+            .hint("checkpointLocation must be a folder, and a file is in its way"),
         _ => Error::unavailable(text).source(source),
     }
 }
@@ -164,13 +193,21 @@ fn path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("{number:010}"))
 }
 
-fn numbers(folder: &Path) -> Result<Vec<u64>> {
-    let entries = fs::read_dir(folder).map_err(|e| unavailable(folder, e))?;
+fn numbers(folder: &Path) -> std::io::Result<Vec<u64>> {
+    let entries = fs::read_dir(folder)?;
     Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
 }
 
 fn newest(folder: &Path) -> Result<Option<u64>> {
-    Ok(numbers(folder)?.into_iter().max())
+    Ok(numbers(folder).map_err(|e| unavailable(folder, e))?.into_iter().max())
+}
+
+/// The same; none, too, if there is no such folder.
+fn newest_if_there(folder: &Path) -> std::io::Result<Option<u64>> {
+    match numbers(folder) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        numbers => Ok(numbers?.into_iter().max()),
+    }
 }
 
 /// Who holds the lock of lease `number`; `None` if no living process does.
@@ -214,6 +251,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::model::Kind;
 
     fn store(folder: &tempfile::TempDir) -> Store {
         Store::open(&url::Url::from_directory_path(folder.path()).unwrap(), &BTreeMap::new()).unwrap()
@@ -247,6 +285,25 @@ mod tests {
         assert!(!zombie.still_ours().unwrap());
         assert!(successor.still_ours().unwrap());
         let Taken::OwnedBy(_) = Lease::take(&store, &Owner::here("pod-1")).unwrap() else { panic!("taken") };
+    }
+
+    #[test]
+    fn an_owner_whose_checkpoint_is_gone_is_told_so_and_a_strange_number_does_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let lease = ours(Lease::take(&store, &Owner::here("")).unwrap());
+        fs::remove_dir_all(folder.path().join("alluvia")).unwrap();
+        let error = lease.check("s").unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        assert!(
+            error.to_string().contains(&format!("checkpoint {} is gone", folder.path().display())),
+            "{error}"
+        );
+        let largest = folder.path().join("alluvia/lease").join(u64::MAX.to_string());
+        fs::create_dir_all(largest.parent().unwrap()).unwrap();
+        fs::write(&largest, "").unwrap();
+        let error = Lease::take(&store, &Owner::here("")).unwrap_err();
+        assert!(error.kind() == Kind::Corrupt && error.to_string().contains("delete it"), "{error}");
     }
 
     #[test]

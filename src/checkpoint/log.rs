@@ -155,8 +155,7 @@ impl CheckpointLog {
     }
 
     fn missing(&self, file: &str) -> Error {
-        Error::corrupt(format!("checkpoint file {}{file} is missing", self.store.url()))
-            .hint("restore it from a backup, or run `alluvia checkpoint rebuild`; nothing was changed")
+        Error::corrupt(format!("checkpoint file {}{file} is missing", self.store.url())).hint(super::RESTORE)
     }
 
     /// Reads the plan of batch `batch_id` alone.

@@ -23,6 +23,7 @@
 //! A table may forget transactions (`delta.setTransactionRetentionDuration`); T is then the batch of the
 //! newest commit of the query in its log, and where that is gone too, the commit log decides alone.
 
+use super::RESTORE;
 use crate::model::{Error, Offsets};
 
 /// What is known at start.
@@ -230,13 +231,12 @@ impl Refusal {
             Of::Rows => format!("table {table}"),
             Of::DeadLetters => format!("dead-letter table {}", letters.unwrap_or_default()),
         };
-        let rebuild = "if the checkpoint was lost or restored from a backup, run `alluvia checkpoint rebuild`; nothing was changed";
         match self {
             Refusal::TableAhead { of, table: there, plan: None } => Error::corrupt(format!(
                 "checkpoint {checkpoint} is empty, but {} holds micro-batch {there} of its query",
                 named(of)
             ))
-            .hint(rebuild),
+            .hint(RESTORE),
             Refusal::CheckpointLost(LostQuery { query_id, batch_id }) => Error::corrupt(format!(
                 "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {batch_id} of query {query_id}, which this stream ran from this very checkpoint"
             ))
@@ -245,7 +245,7 @@ impl Refusal {
                 "checkpoint {checkpoint} is older than {}: its newest plan is micro-batch {plan}, the table holds {there}",
                 named(of)
             ))
-            .hint(rebuild),
+            .hint(RESTORE),
             Refusal::OtherOffsets { of, batch_id } => Error::corrupt(format!(
                 "{} holds a micro-batch {batch_id} with other offsets than those that checkpoint {checkpoint} planned: the checkpoint was copied and run elsewhere",
                 named(of)
@@ -269,7 +269,7 @@ impl Refusal {
                 "checkpoint {checkpoint} lost entries of its offset log: micro-batch {commit} is committed, the newest plan is {}",
                 plan.map_or("none".to_owned(), |plan| plan.to_string())
             ))
-            .hint(rebuild),
+            .hint(RESTORE),
         }
     }
 }

@@ -45,7 +45,8 @@ Examples:
   alluvia ingest … --option kafka.security.protocol=SASL_SSL --option kafka.sasl.mechanism=PLAIN \\
       --option 'kafka.sasl.jaas.config=${env:JAAS}' --print-config > stream.yaml
 
-Run again, it goes on where it stopped: the checkpoint is under the table's _checkpoints/NAME.";
+Run again, it goes on where it stopped: the checkpoint is under the table's _checkpoints/NAME.
+A failed batch, or brokers that do not answer, are tried again 3 times (restart.maxAttempts).";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:

@@ -240,8 +240,16 @@ fn replayed_json(stream: &str, replayed: &Replayed, dry_run: bool) -> Value {
 }
 
 fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
-    let verb = if dry_run { "would be appended to the table" } else { "appended to the table" };
-    let mut text = format!("{stream}: {} dead letters decode now and {verb}\n", grouped(replayed.replayed));
+    let verb = match (dry_run, replayed.replayed) {
+        (true, _) => "would be appended to the table",
+        (false, 1) => "was appended to the table",
+        (false, _) => "were appended to the table",
+    };
+    let mut text = match replayed.replayed {
+        0 => format!("{stream}: no dead letter decodes now, nothing to append\n"),
+        1 => format!("{stream}: 1 dead letter decodes now and {verb}\n"),
+        count => format!("{stream}: {} dead letters decode now and {verb}\n", grouped(count)),
+    };
     let mut line = |count: u64, what: &str| {
         if count > 0 {
             // Writing to a String does not fail.

@@ -67,7 +67,9 @@ fn exit_codes() -> String {
         page.push_str(&format!("| {} | {} | {text} |\n", kind.exit_code(), kind.name()));
     }
     page.push_str(
-        "\nWith several streams, the code is that of the first one that failed. Code 1 is not used.\n",
+        "\nWith several streams, the code is that of the first of the file that failed. The last lines of standard error name\n\
+         every stream that failed, one line each; while others still run, a log line of level WARN tells of it again every\n\
+         five minutes. Code 1 is not used.\n",
     );
     page
 }

@@ -68,9 +68,13 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     let ended = run_all(&config.streams, &around, reporter);
     reporter.summary();
     end_background(runtime, &stop, patience);
-    ended
+    let mut failed = ended
         .into_iter()
-        .try_for_each(|stream| stream.result.map_err(|e| e.context(format!("stream {}", stream.name))))
+        .filter_map(|stream| Some(stream.result.err()?.context(format!("stream {}", stream.name))));
+    let Some(first) = failed.next() else { return Ok(()) };
+    // The caller prints the first, and gives its code to the process.
+    failed.for_each(|error| eprintln!("alluvia: {error}"));
+    Err(first)
 }
 
 pub(super) fn style(global: &GlobalArgs) -> Style {
@@ -104,7 +108,7 @@ pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, patience: Duration) 
             () = tokio::time::sleep(patience.saturating_add(GRACE)) => false,
         };
         let why = if again { "at once" } else { "though a call did not end: shutdownTimeout is over" };
-        tracing::warn!("stopped {why}; the next start runs the interrupted micro-batch again");
+        tracing::warn!("stopped {why}; a micro-batch that was running is run again by the next start");
         std::process::exit(0);
     });
     Ok(())

@@ -189,6 +189,12 @@ fn finish(mut reader: Reader<'_>, declared: Vec<(Node, String)>, flags: &[Settin
     let mut read = Vec::with_capacity(declared.len());
     let mut nodes = Vec::with_capacity(declared.len());
     for (mut node, path) in declared {
+        if matches!(node.value, Value::Map(_)) {
+            // By itself first: what another layer covers must be right all the same.
+            let warnings = reader.warnings.len();
+            streams::read(&mut reader, &node, &path, &base);
+            reader.warnings.truncate(warnings);
+        }
         if matches!(node.value, Value::Map(_) | Value::Null) {
             environment::lay_over(&mut node, reader.lookup);
             flags.iter().for_each(|flag| flag.lay_over(&mut node));

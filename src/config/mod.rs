@@ -7,6 +7,7 @@
 //!
 //! It must not do I/O, except through the [`Lookup`] it is given, nor ever show a secret.
 
+mod columns;
 mod document;
 mod environment;
 mod jaas;
@@ -30,11 +31,12 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+pub use crate::model::KafkaColumn;
 pub use kafka::KafkaOptions;
 pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
 pub use stream::{
-    Config, DeltaSink, DeltaTarget, JsonValue, KafkaColumn, ParseMode, RestartPolicy, SinkConfig,
-    SourceConfig, StorageOptions, StreamConfig, Trigger, ValueConfig,
+    Config, DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SinkConfig, SourceConfig,
+    StorageOptions, StreamConfig, Trigger, ValueConfig,
 };

@@ -9,7 +9,7 @@ pub struct Problems {
     found: Vec<Problem>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Problem {
     place: String,
     text: String,
@@ -39,7 +39,11 @@ impl Problems {
             Origin::File { .. } if !path.is_empty() => format!("{origin}: {path}"),
             _ => origin.to_string(),
         };
-        self.found.push(Problem { place, text, hint });
+        let problem = Problem { place, text, hint };
+        // What no other layer covers is read with each of them.
+        if !self.found.contains(&problem) {
+            self.found.push(problem);
+        }
     }
 
     /// `Ok` if there are none.

@@ -1,7 +1,7 @@
 //! The validated configuration: what every later stage may take for granted.
 //!
 //! Values here are complete (defaults applied, secrets resolved, paths absolute) and consistent with
-//! each other. What only a service can tell (does the topic exist, does the schema parse) is not
+//! each other. What only a service can tell (does the topic exist, does the table fit) is not
 //! known here. Nothing here prints a secret.
 
 use std::collections::BTreeMap;
@@ -12,6 +12,7 @@ use url::Url;
 
 use super::document::Node;
 use super::kafka::KafkaOptions;
+use crate::model::KafkaColumn;
 
 /// All streams of one process.
 #[derive(Debug, Clone)]
@@ -80,7 +81,7 @@ pub enum ValueConfig {
 /// How JSON values are decoded: the arguments of Spark's `from_json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonValue {
-    /// The schema as DDL text, not yet parsed.
+    /// The schema as DDL text, which can be read.
     pub schema: String,
     /// What becomes of a malformed record.
     pub mode: ParseMode,
@@ -101,27 +102,6 @@ pub enum ParseMode {
     FailFast,
     /// Malformed records are left out.
     DropMalformed,
-}
-
-/// A column of Spark's Kafka source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum KafkaColumn {
-    /// `key BINARY`
-    Key,
-    /// `value BINARY`
-    Value,
-    /// `topic STRING`
-    Topic,
-    /// `partition INT`
-    Partition,
-    /// `offset BIGINT`
-    Offset,
-    /// `timestamp TIMESTAMP`
-    Timestamp,
-    /// `timestampType INT`
-    TimestampType,
-    /// `headers ARRAY<STRUCT<key: STRING, value: BINARY>>`; needs `includeHeaders`.
-    Headers,
 }
 
 /// What a stream writes.
@@ -209,34 +189,6 @@ impl ParseMode {
             ParseMode::Permissive => "PERMISSIVE",
             ParseMode::FailFast => "FAILFAST",
             ParseMode::DropMalformed => "DROPMALFORMED",
-        }
-    }
-}
-
-impl KafkaColumn {
-    /// Every column, in Spark's order; `headers` is there only with `includeHeaders`.
-    pub const ALL: [KafkaColumn; 8] = [
-        KafkaColumn::Key,
-        KafkaColumn::Value,
-        KafkaColumn::Topic,
-        KafkaColumn::Partition,
-        KafkaColumn::Offset,
-        KafkaColumn::Timestamp,
-        KafkaColumn::TimestampType,
-        KafkaColumn::Headers,
-    ];
-
-    /// The column's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            KafkaColumn::Key => "key",
-            KafkaColumn::Value => "value",
-            KafkaColumn::Topic => "topic",
-            KafkaColumn::Partition => "partition",
-            KafkaColumn::Offset => "offset",
-            KafkaColumn::Timestamp => "timestamp",
-            KafkaColumn::TimestampType => "timestampType",
-            KafkaColumn::Headers => "headers",
         }
     }
 }

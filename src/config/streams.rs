@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::columns;
 use super::document::{Node, Origin, Value};
 use super::kafka_options::{self, positive};
 use super::keys;
@@ -14,9 +15,10 @@ use super::option_lists;
 use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
 use super::stream::{
-    DeltaSink, DeltaTarget, JsonValue, KafkaColumn, ParseMode, RestartPolicy, SinkConfig, SourceConfig,
-    StorageOptions, StreamConfig, Trigger, ValueConfig,
+    DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SinkConfig, SourceConfig, StorageOptions,
+    StreamConfig, Trigger, ValueConfig,
 };
+use crate::model::KafkaColumn;
 
 /// Spark's default of `columnNameOfCorruptRecord`.
 const CORRUPT_COLUMN: &str = "_corrupt_record";
@@ -37,6 +39,11 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         )
     });
     let sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &shown, base));
+    if let (Some(source), Some(node)) =
+        (&source, fields.node("sink").and_then(|sink| sink.get("partitionBy")))
+    {
+        columns::check_partitions(reader, node, &join(&fields.path_of("sink"), "partitionBy"), source);
+    }
     let dead_letter = fields.node("deadLetter").map(|node| {
         let path = fields.path_of("deadLetter");
         let section = reader.fields(node, &path, &keys::DEAD_LETTER)?;
@@ -201,10 +208,7 @@ fn json(
 ) -> Option<ValueConfig> {
     let fields = reader.fields(node, path, &keys::VALUE)?;
     format(reader, &fields, "json");
-    let schema = fields.parsed(reader, "schema", |text| match text.trim() {
-        "" => Err("the schema is empty".into()),
-        _ => Ok(text.to_owned()),
-    });
+    let schema = fields.text(reader, "schema");
     let mode = fields.text(reader, "mode").map(|text| {
         let words = ParseMode::ALL.map(|mode| (mode.as_str(), mode));
         reader.one_of(&text, &words)
@@ -222,8 +226,9 @@ fn json(
         Some(node) => kept(reader, node, &fields.path_of("keep")),
         None => Vec::new(),
     };
+    let schema = schema.filter(|text| columns::check_schema(reader, text, &keep));
     Some(ValueConfig::Json(JsonValue {
-        schema: schema?,
+        schema: schema?.value,
         mode: mode.unwrap_or(Some(ParseMode::Permissive))?,
         corrupt_column: corrupt_column
             .or_else(|| corrupt_default.cloned())

@@ -102,7 +102,7 @@ fn every_part_of_a_full_stream_is_read() {
     );
     let yaml = yaml.replace(
         "    sink:",
-        "      value:\n        format: json\n        schema: a INT\n        mode: failfast\n        options: {timestampformat: yyyy}\n        keep: [offset, topic]\n    sink:",
+        "      value:\n        format: json\n        schema: a INT, b INT\n        mode: failfast\n        options: {timestampformat: yyyy}\n        keep: [offset, topic]\n    sink:",
     );
     let stream = one(&yaml);
     let kafka = &stream.source.kafka;
@@ -348,8 +348,8 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
         ),
         (
             "",
-            "partitionBy: [a, a]",
-            "s.yaml:11:24: streams[0].sink.partitionBy[1]: \"a\": the column is named twice",
+            "partitionBy: [topic, topic]",
+            "s.yaml:11:28: streams[0].sink.partitionBy[1]: \"topic\": the column is named twice",
         ),
         (
             "",
@@ -365,6 +365,38 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
     ];
     for (stream, sink, expected) in cases {
         assert_eq!(message(&file_with("subscribe: t", stream, sink)), expected, "{stream}{sink}");
+    }
+}
+
+#[test]
+fn schemas_and_partition_columns_are_read_with_the_file() {
+    let file = |schema: &str, sink: &str| {
+        file_with("subscribe: t", "", sink).replace(
+            "    sink:\n",
+            &format!("      value: {{format: json, keep: [topic], schema: \"{schema}\"}}\n    sink:\n"),
+        )
+    };
+    assert_eq!(one(&file("a INT, b STRING", "partitionBy: [topic, b]")).name, "s");
+    let cases = [
+        (file("a INT, temperature DUBLE", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "DUBLE"),
+        (file("a INT, b VOID", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "column b is VOID"),
+        (file("a INT, A INT", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "stands twice"),
+        (file("a INT, topic INT", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "stands twice"),
+        (file(" ", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "the schema is empty"),
+        (
+            file("a INT", "partitionBy: [a, nope]"),
+            "s.yaml:12:24: streams[0].sink.partitionBy[1]: sink.partitionBy names \"nope\"",
+            "(the columns are a, topic)",
+        ),
+        (
+            file("a INT", "partitionBy: [a, topic]"),
+            "s.yaml:12:20: streams[0].sink.partitionBy: sink.partitionBy names every column",
+            "",
+        ),
+    ];
+    for (yaml, place, says) in cases {
+        let error = message(&yaml);
+        assert!(error.starts_with(place) && error.contains(says), "{place}{says}: {error}");
     }
 }
 
@@ -453,6 +485,10 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     assert_eq!(stream.trigger, Trigger::AvailableNow);
     let error = load_in(&world, &yaml, &[Setting::text("--lanes", &["lanes"], "0")]).unwrap_err();
     assert_eq!(error.to_string(), "--lanes: \"0\": expected a whole number above 0");
+    // What a later layer covers must be right all the same.
+    let broken = yaml.replace("trigger: once", "trigger: soon");
+    let error = load_in(&world, &broken, &flags).unwrap_err().to_string();
+    assert!(error.starts_with("s.yaml:14:14: streams[0].trigger: \"soon\": expected"), "{error}");
     world.env.insert("ALLUVIA_MEMORY_LIMIT", "x");
     let error = load_in(&world, &yaml, &[]).unwrap_err();
     assert_eq!(
@@ -509,7 +545,11 @@ fn the_printed_configuration_loads_to_the_same_one() {
         )
         .replace("path: lake/s", "table: s")
     );
-    let flags = [Setting::list("--partition-by", &["sink", "partitionBy"], vec!["a".into(), "b c".into()])];
+    let flags = [Setting::list(
+        "--partition-by",
+        &["sink", "partitionBy"],
+        vec!["topic".into(), "timestampType".into()],
+    )];
     let config = load_in(&world(), &yaml, &flags).unwrap();
     let printed = config.to_yaml();
     assert!(

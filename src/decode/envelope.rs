@@ -10,8 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
-use crate::config::KafkaColumn;
-use crate::model::{Header, Record, TimestampType};
+use crate::model::{Header, KafkaColumn, Record, TimestampType};
 
 /// The Arrow field of a Kafka column.
 pub fn field(column: KafkaColumn) -> Field {

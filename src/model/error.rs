@@ -152,9 +152,15 @@ impl fmt::Display for Error {
             write!(f, "{doing}: ")?;
         }
         f.write_str(&self.message)?;
+        let mut said = String::new();
         let mut cause = self.source.as_deref().map(|e| e as &dyn std::error::Error);
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            // Many an error says its own cause already.
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
             cause = error.source();
         }
         if let Some(hint) = &self.hint {
@@ -194,6 +200,25 @@ mod tests {
             error.to_string(),
             "resume stream a: read offset log: offsets/3 is empty: disk on fire (restore it from a backup)"
         );
+    }
+
+    #[test]
+    fn a_cause_that_the_error_above_it_has_said_is_not_said_again() {
+        #[derive(Debug)]
+        struct Wrapper(std::io::Error);
+        impl fmt::Display for Wrapper {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "the disk failed: {}", self.0)
+            }
+        }
+        impl std::error::Error for Wrapper {
+            fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let error =
+            Error::unavailable("cannot read x").source(Wrapper(std::io::Error::other("Permission denied")));
+        assert_eq!(error.to_string(), "cannot read x: the disk failed: Permission denied");
     }
 
     #[test]

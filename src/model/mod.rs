@@ -3,9 +3,11 @@
 //! Every other module may use `model`; `model` uses none of them.
 
 pub mod error;
+pub mod kafka_column;
 pub mod offsets;
 pub mod record;
 
 pub use error::{Error, Kind, Result};
+pub use kafka_column::KafkaColumn;
 pub use offsets::{Loss, OffsetRange, Offsets, TopicPartition};
 pub use record::{Header, Record, TimestampType};

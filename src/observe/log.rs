@@ -1,5 +1,7 @@
 //! Log lines: readable on a terminal, JSON elsewhere; on standard error.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::model::{Error, Result};
@@ -10,8 +12,10 @@ use crate::model::{Error, Result};
 /// # Errors
 /// `Config` if the filter can't be read.
 pub fn start(json: bool, filter: &str) -> Result<()> {
-    // The kernel and the store clients report what Alluvia reports itself, and better.
-    let directives = format!("{filter},buoyant_kernel=error,delta_kernel=error,object_store=error");
+    // The kernel and the store clients report what Alluvia reports itself, and better; what the filter says
+    // of them goes before.
+    let directives =
+        format!("buoyant_kernel=off,buoyant_kernel_engine=off,delta_kernel=off,object_store=error,{filter}");
     let filter = EnvFilter::try_new(&directives).map_err(|e| {
         Error::config(format!("log level {filter:?} is none"))
             .source(e)
@@ -21,7 +25,9 @@ pub fn start(json: bool, filter: &str) -> Result<()> {
     if json {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     } else {
-        lines.with_target(false).compact().init();
+        // Colours are for people who look at a terminal.
+        let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        lines.with_target(false).with_ansi(coloured).compact().init();
     }
     Ok(())
 }

@@ -1,23 +1,27 @@
 //! `alluvia check`: everything that a start looks at, one by one, so that all that is wrong is said at once.
 //!
-//! Writes no plan, no table and no lease; only the probes of the stores, which are taken away again.
+//! Writes no plan, no table and no lease; only the probes of the stores, which are taken away again. What
+//! is left to read is looked at by the steps of a start (`look`), from where the checkpoint stands.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::facts::{Found, Known};
+use super::look;
 use super::recipe::Recipe;
 use super::start;
-use crate::checkpoint::{CheckpointLog, Lease, Serves, decide};
+use crate::checkpoint::{CheckpointLog, Decision, Lease, Planned, Serves, decide};
 use crate::config::{SinkConfig, StreamConfig};
 use crate::model::error::Context;
-use crate::model::{Error, Result};
+use crate::model::{Error, OffsetRange, Offsets, Result};
 use crate::sink::dead_letter;
-use crate::source::Source;
-use crate::source::kafka::KafkaSource;
+use crate::source::kafka::{KafkaSource, judge};
+use crate::source::{LossReason, LostRange, Source};
 use crate::storage::Store;
+use crate::table::DeltaTable;
 use crate::table::schema::{Alignment, Fit};
 
 /// One thing that was looked at.
@@ -35,14 +39,28 @@ pub fn check(config: &StreamConfig, handle: &Handle) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut note = |step, result| findings.push(Finding { step, result });
     note("schema", schema(&recipe));
-    note("source", source(config));
-    note("table", table(config, recipe.as_mut().ok(), handle));
+    let table = table(config, recipe.as_mut().ok(), handle);
+    let checkpoint = checkpoint(config, recipe.as_ref().ok(), handle);
+    note("source", source(config, checkpoint.as_ref().map(|(_, stands)| stands).unwrap_or(&Stands::Anew)));
+    note("table", table);
     if config.dead_letter.is_some() {
         note("deadLetter", dead_letters(config, handle));
     }
-    note("checkpoint", checkpoint(config, recipe.as_ref().ok(), handle));
+    note("checkpoint", checkpoint.map(|(found, _)| found));
     note("owner", owner(config));
     findings
+}
+
+/// Where the checkpoint stands.
+enum Stands {
+    /// No query was begun, or it can't be told.
+    Anew,
+    /// These are the first offsets of a query that has planned nothing.
+    At(Offsets),
+    /// This micro-batch is done.
+    After(Planned),
+    /// This one was planned and is run again.
+    Before(Planned),
 }
 
 fn schema(recipe: &Result<Recipe>) -> Result<String> {
@@ -59,17 +77,62 @@ fn schema(recipe: &Result<Recipe>) -> Result<String> {
     Ok(format!("{} columns", columns.fields().len()))
 }
 
-/// Broker, login, topic, and the offsets that a new stream would start from.
-fn source(config: &StreamConfig) -> Result<String> {
+/// Broker, login, topic, and what there is to read from where the checkpoint stands.
+fn source(config: &StreamConfig, stands: &Stands) -> Result<String> {
     let source = KafkaSource::open(&config.source.kafka)?;
-    let start = source.initial_offsets()?;
-    let latest = Source::latest(&source, &start)?;
-    let ahead = start.distance_to(&latest.end);
+    let strict = config.source.kafka.fail_on_data_loss;
+    let none = BTreeMap::new();
+    let (start, end, from) = match stands {
+        Stands::Anew => {
+            let start = source.initial_offsets()?;
+            let end = Source::latest(&source, &start)?.end;
+            (start, end, "from where a new stream starts".to_owned())
+        }
+        Stands::At(start) => {
+            let seen = look::look(&source, start, &none, strict)?;
+            (seen.start, seen.latest.end, "from where the stream starts".to_owned())
+        }
+        Stands::After(planned) => {
+            let plan = planned.plan();
+            let seen = look::look(&source, &plan.end, &plan.topic_ids(), strict)?;
+            (seen.start, seen.latest.end, format!("to read after micro-batch {}", plan.batch_id))
+        }
+        Stands::Before(planned) => {
+            let (planned, mut gone) = look::start_added(&source, planned.clone(), strict)?;
+            gone.extend(look::gone(&source, &planned, strict)?);
+            let mut start = planned.start().clone();
+            start.0.retain(|partition, _| !gone.iter().any(|loss| loss.range.partition == *partition));
+            let end = Source::latest(&source, planned.start())?.end;
+            refuse_aged_out(&source, &start, &planned.plan().end, strict)?;
+            (planned.start().clone(), end, format!("to read from micro-batch {} on", planned.plan().batch_id))
+        }
+    };
+    if !matches!(stands, Stands::Before(_)) {
+        refuse_aged_out(&source, &start, &end, strict)?;
+    }
+    let (partitions, ahead) = (end.0.len(), start.distance_to(&end));
     Ok(format!(
-        "{}: {} partitions, {ahead} offsets from where a new stream starts",
+        "{}: {}, {} {from}",
         source.description(),
-        latest.end.0.len()
+        counted(i64::try_from(partitions).unwrap_or(i64::MAX), "partition"),
+        counted(ahead, "offset")
     ))
+}
+
+/// Stops, as the read would, where retention has removed what comes next.
+fn refuse_aged_out(source: &KafkaSource, start: &Offsets, end: &Offsets, strict: bool) -> Result<()> {
+    // To one that knows nothing every partition is new, and is told with its earliest offset.
+    let earliest = Source::latest(source, &Offsets::default())?.added;
+    let aged = start.0.iter().filter_map(|(partition, &from)| {
+        let (first, upto) = (earliest.get(partition)?, end.get(partition)?);
+        let gone = OffsetRange { partition: partition.clone(), from, upto: first.min(upto) };
+        (gone.len() > 0).then_some(LostRange { range: gone, reason: LossReason::AgedOut, found: Some(first) })
+    });
+    judge(&aged.collect::<Vec<_>>(), strict)
+}
+
+fn counted(number: i64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn table(config: &StreamConfig, recipe: Option<&mut Recipe>, handle: &Handle) -> Result<String> {
@@ -79,11 +142,7 @@ fn table(config: &StreamConfig, recipe: Option<&mut Recipe>, handle: &Handle) ->
     if let Some(recipe) = recipe {
         start::check_columns(target, &found, &recipe.arrow_schema()?, recipe)?;
     }
-    probe(&store, ".alluvia-probe", handle)?;
-    Ok(match &found.table {
-        Some(table) => format!("{} is at version {} and can be written", store.url(), table.version()),
-        None => format!("{} is not there yet and can be made", store.url()),
-    })
+    can_be_written(&store, found.table.as_ref(), handle)
 }
 
 fn dead_letters(config: &StreamConfig, handle: &Handle) -> Result<String> {
@@ -101,15 +160,19 @@ fn dead_letters(config: &StreamConfig, handle: &Handle) -> Result<String> {
             .hint("deadLetter.path must name a table that Alluvia made, or none"));
         }
     }
-    probe(&store, ".alluvia-probe", handle)?;
-    Ok(match &found.table {
-        Some(table) => format!("{} is at version {} and can be written", store.url(), table.version()),
-        None => format!("{} is not there yet and can be made", store.url()),
-    })
+    can_be_written(&store, found.table.as_ref(), handle)
 }
 
-/// Whom the checkpoint serves, and whether it agrees with the tables.
-fn checkpoint(config: &StreamConfig, recipe: Option<&Recipe>, handle: &Handle) -> Result<String> {
+/// Tries to write where a stream writes: data files, and commits if there is a log.
+fn can_be_written(store: &Store, table: Option<&DeltaTable>, handle: &Handle) -> Result<String> {
+    probe(store, ".alluvia-probe", handle)?;
+    let Some(table) = table else { return Ok(format!("{} is not there yet and can be made", store.url())) };
+    probe(store, "_delta_log/.alluvia-probe", handle)?;
+    Ok(format!("{} is at version {} and can be written", store.url(), table.version()))
+}
+
+/// Whom the checkpoint serves, whether it agrees with the tables, and where it stands.
+fn checkpoint(config: &StreamConfig, recipe: Option<&Recipe>, handle: &Handle) -> Result<(String, Stands)> {
     let SinkConfig::Delta(target) = &config.sink;
     let store = Store::open(&config.checkpoint, &config.storage.0)?;
     if let Some(served) = handle.block_on(Serves::read(&store))? {
@@ -129,14 +192,30 @@ fn checkpoint(config: &StreamConfig, recipe: Option<&Recipe>, handle: &Handle) -
     }
     let definition = recipe.map(|recipe| recipe.definition.as_str()).unwrap_or_default();
     let facts = known.facts(&log, &mut found, &config.name, definition, handle)?;
-    decide(&facts).map_err(|refusal| {
+    let decision = decide(&facts).map_err(|refusal| {
         let letters = letters.as_ref().map(|letters| letters.url().as_str());
         refusal.into_error(store.url().as_str(), table.url().as_str(), letters)
     })?;
-    probe(&store, "alluvia/probe", handle)?;
-    Ok(match facts.newest_plan {
-        Some((batch, _)) => format!("{} goes on after micro-batch {batch}", store.url()),
-        None => format!("{} is new", store.url()),
+    for folder in ["alluvia", "offsets", "commits"] {
+        probe(&store, &format!("{folder}/probe"), handle)?;
+    }
+    if store.url().scheme() == "file" {
+        probe(&store, "alluvia/lease/probe", handle)?;
+    }
+    let planned = |batch| handle.block_on(log.planned(batch));
+    let url = store.url();
+    Ok(match decision {
+        Decision::StartFresh => match handle.block_on(log.initial_offsets())? {
+            Some(start) => (format!("{url} has planned nothing yet"), Stands::At(start)),
+            None => (format!("{url} is new"), Stands::Anew),
+        },
+        Decision::PlanAfter(batch) | Decision::MendCommitLog(batch) => {
+            (format!("{url} goes on after micro-batch {batch}"), Stands::After(planned(batch)?))
+        }
+        Decision::Rerun(batch) => (
+            format!("{url} goes on with micro-batch {batch}, which was planned"),
+            Stands::Before(planned(batch)?),
+        ),
     })
 }
 

@@ -36,6 +36,8 @@ const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
 pub struct Memory {
     /// Where `availableNow` ends, fixed at the first look.
     pub bound: Option<Offsets>,
+    /// The micro-batch that was planned and is not committed, if this process has begun one.
+    pub unfinished: Option<i64>,
     /// Micro-batches committed since the process started.
     pub committed: u64,
     /// That we run the stream. Held between two starts, and never taken a second time: a process that
@@ -339,6 +341,7 @@ impl<'a> Stream<'a> {
         clock: &mut Clock,
     ) -> Result<()> {
         let batch_id = planned.plan().batch_id;
+        self.memory.unfinished = Some(batch_id);
         let watermark_ms = planned.plan().watermark_ms;
         let mut written = clock.time("addBatch", || self.write(planned, &gone))?;
         failpoint!("files.after");
@@ -368,6 +371,7 @@ impl<'a> Stream<'a> {
         })?;
         failpoint!("log.after");
         self.memory.committed += 1;
+        self.memory.unfinished = None;
         self.stand_after(written.planned());
         self.report(&written, latest, version, clock);
         self.upkeep(batch_id);

@@ -1,7 +1,10 @@
 //! What an error means for a stream: run again, or end. Streams do not take each other down.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, unbounded};
 
 use super::recipe::Recipe;
 use super::start::{self, Surroundings};
@@ -15,6 +18,9 @@ use crate::source::kafka::KafkaSource;
 /// The longest wait between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// How often a stream that has failed is told of again while others run.
+const REMINDER: Duration = Duration::from_secs(300);
+
 /// How a stream ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -24,31 +30,54 @@ pub struct Ended {
     pub result: Result<()>,
 }
 
-/// Runs all streams, each on a thread of its own, until every one has ended.
+/// Runs all streams, each on a thread of its own, until every one has ended. One that has failed is told
+/// of again every few minutes while others go on.
 pub fn run_all(streams: &[StreamConfig], around: &Surroundings, reporter: &Reporter) -> Vec<Ended> {
+    let (done, ends) = unbounded();
     thread::scope(|scope| {
-        let running: Vec<_> = streams
-            .iter()
-            .map(|config| {
-                let started = thread::Builder::new()
-                    .name(format!("stream-{}", config.name))
-                    .spawn_scoped(scope, move || supervise(config, around, reporter));
-                (config.name.clone(), started)
-            })
-            .collect();
-        running
-            .into_iter()
-            .map(|(name, started)| {
-                let result = match started {
-                    Err(e) => Err(Error::unavailable("cannot start a thread for the stream").source(e)),
-                    Ok(thread) => {
-                        thread.join().unwrap_or_else(|_| Err(Error::internal("the stream's thread panicked")))
-                    }
-                };
-                Ended { name, result }
-            })
+        for (number, config) in streams.iter().enumerate() {
+            let end = done.clone();
+            let started = thread::Builder::new().name(format!("stream-{}", config.name)).spawn_scoped(
+                scope,
+                move || {
+                    let run = || supervise(config, around, reporter);
+                    let result = catch_unwind(AssertUnwindSafe(run))
+                        .unwrap_or_else(|_| Err(Error::internal("the stream's thread panicked")));
+                    // The receiver lives until every sender is gone.
+                    let _ = end.send((number, result));
+                },
+            );
+            if let Err(e) = started {
+                let _ = done.send((
+                    number,
+                    Err(Error::unavailable("cannot start a thread for the stream").source(e)),
+                ));
+            }
+        }
+        drop(done);
+        let mut results: Vec<Option<Result<()>>> = streams.iter().map(|_| None).collect();
+        loop {
+            match ends.recv_timeout(REMINDER) {
+                Ok((number, result)) => results[number] = Some(result),
+                Err(RecvTimeoutError::Timeout) => remind(streams, &results),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let lost = || Err(Error::internal("the stream's thread ended without a word"));
+        let ended = streams.iter().zip(results);
+        ended
+            .map(|(config, result)| Ended { name: config.name.clone(), result: result.unwrap_or_else(lost) })
             .collect()
     })
+}
+
+/// Says again which streams have failed: their errors are far up in the log by now.
+fn remind(streams: &[StreamConfig], results: &[Option<Result<()>>]) {
+    for (config, result) in streams.iter().zip(results) {
+        if let Some(Err(error)) = result {
+            tracing::warn!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed and does not run; other streams of this process do");
+        }
+    }
 }
 
 /// Runs one stream, again and again as its policy says, until it ends for good.
@@ -62,7 +91,14 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
             return Ok(());
         };
         if around.stop.requested() && error.kind().retries() {
-            tracing::warn!(stream = config.name, %error, "stopped in the middle of a micro-batch; the next start runs it again");
+            match memory.unfinished {
+                Some(batch) => {
+                    tracing::warn!(stream = config.name, batch, %error, "stopped in the middle of a micro-batch; the next start runs it again");
+                }
+                None => {
+                    tracing::info!(stream = config.name, waited_for = %error, "stopped; no micro-batch was running");
+                }
+            }
             return Ok(());
         }
         failures = if memory.committed > committed { 1 } else { failures + 1 };

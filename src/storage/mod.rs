@@ -172,6 +172,10 @@ impl Store {
         match found {
             Ok(Some(there)) if there == bytes => Ok(Put::Created),
             Ok(Some(_)) => Ok(Put::Exists),
+            Ok(None) if self.is_folder(relative) => {
+                Err(Error::corrupt(format!("a folder is at {}{relative}, where a file belongs", self.url))
+                    .hint("move it away; nothing was changed"))
+            }
             Ok(None) => Err(error(failed, "write", &self.url, relative)),
             Err(unread) => Err(unread.context(format!("find out what became of a failed write ({failed})"))),
         }
@@ -190,6 +194,11 @@ impl Store {
             None => settled.await,
         };
         settled.map_err(|e| error(e, "flush", &self.url, relative))
+    }
+
+    /// Whether a local disk has a folder in an object's place, which no object store could have.
+    fn is_folder(&self, relative: &str) -> bool {
+        self.url.to_file_path().is_ok_and(|root| root.join(relative).is_dir())
     }
 
     /// Writes an object, replacing what is there. Only for caches and files with unique names.
@@ -315,7 +324,7 @@ pub fn kind(error: &object_store::Error) -> Kind {
         | object_store::Error::Unauthenticated { .. }
         | object_store::Error::NotImplemented { .. }
         | object_store::Error::NotSupported { .. } => Kind::Config,
-        _ if denied_by_the_disk(error) => Kind::Config,
+        _ if denied_by_the_disk(error) || file_in_the_way(error) => Kind::Config,
         _ => Kind::Unavailable,
     }
 }
@@ -326,7 +335,11 @@ pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str)
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             Some("the identity needs read, write and delete rights there")
         }
+        _ if denied_by_the_disk(&source) && ["read", "list", "look at"].contains(&verb) => {
+            Some("the user of this process needs the right to read there")
+        }
         _ if denied_by_the_disk(&source) => Some("the user of this process needs the right to write there"),
+        _ if file_in_the_way(&source) => Some("a folder belongs there, and a file is in its way"),
         _ => None,
     };
     let error = Error::new(kind(&source), format!("cannot {verb} {url}{relative}")).source(source);
@@ -338,17 +351,25 @@ pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str)
 
 /// Whether the cause is the operating system's "permission denied" or "read-only file system".
 fn denied_by_the_disk(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(from_the_disk(error), Some(PermissionDenied | ReadOnlyFilesystem))
+}
+
+/// Whether the cause is a file where a folder must be.
+fn file_in_the_way(error: &object_store::Error) -> bool {
+    from_the_disk(error) == Some(std::io::ErrorKind::NotADirectory)
+}
+
+/// What the operating system said, if it is the cause.
+fn from_the_disk(error: &object_store::Error) -> Option<std::io::ErrorKind> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(inner) = cause {
         if let Some(io) = inner.downcast_ref::<std::io::Error>() {
-            return matches!(
-                io.kind(),
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem
-            );
+            return Some(io.kind());
         }
         cause = inner.source();
     }
-    false
+    None
 }
 
 #[cfg(test)]
@@ -377,6 +398,34 @@ mod tests {
         let store = at(folder.path());
         store.probe_put_if_absent("probe-1").await.unwrap();
         assert!(store.is_empty().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_folder_in_a_files_place_is_damage_and_a_file_in_a_folders_place_is_a_wrong_path() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("offsets/5")).unwrap();
+        let error = at(folder.path()).put_if_absent("offsets/5", Bytes::from_static(b"x")).await.unwrap_err();
+        assert!(error.kind() == Kind::Corrupt && error.to_string().contains("offsets/5"), "{error}");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = at(&file).names("_delta_log").await.unwrap_err();
+        assert!(
+            error.kind() == Kind::Config && error.to_string().contains("a file is in its way"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn rights_are_asked_for_by_what_could_not_be_done() {
+        let denied = || {
+            let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied).into();
+            object_store::Error::Generic { store: "local disk", source }
+        };
+        let url = Url::parse("file:///t/").unwrap();
+        let said = |verb: &str| error(denied(), verb, &url, "x").to_string();
+        assert!(said("read").ends_with("the right to read there)"), "{}", said("read"));
+        assert!(said("write").ends_with("the right to write there)"), "{}", said("write"));
+        assert_eq!(said("read").matches("permission denied").count(), 1, "{}", said("read"));
     }
 
     #[test]

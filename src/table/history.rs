@@ -98,14 +98,16 @@ pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Resu
 }
 
 /// The actions of one commit, a JSON value each; `None` if its file is gone.
-async fn read_commit(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
+pub(super) async fn read_commit(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
     let name = commit_name(version);
     let Some(bytes) = store.get(&name).await? else { return Ok(None) };
     let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
     let parsed: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
-    parsed
-        .map(Some)
-        .map_err(|e| Error::corrupt(format!("{}{name} is not a Delta commit", store.url())).source(e))
+    parsed.map(Some).map_err(|e| {
+        Error::corrupt(format!("{}{name} is cut off or damaged: it is no Delta commit", store.url()))
+            .source(e)
+            .hint(super::error::RESTORE)
+    })
 }
 
 /// The path of a commit from the table's folder.

@@ -16,7 +16,7 @@ use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 
 use super::commit::Fingerprint;
-use super::{DeltaTable, engine, history, is_log_file, kernel_error};
+use super::{DeltaTable, engine, history, is_log_file, kernel_error, log_error};
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
 
@@ -54,7 +54,7 @@ impl DeltaTable {
         let before = Fingerprint::of(self);
         let fresh = Snapshot::builder_for(self.store.url().as_str())
             .build(self.engine.as_ref())
-            .map_err(|e| kernel_error(e, "read the Delta log", &self.store))?;
+            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
         let long = std::mem::replace(&mut self.snapshot, fresh);
         if self.version() < long.version() || before.check(&Fingerprint::of(self), self).is_err() {
             self.snapshot = long;

@@ -9,6 +9,7 @@
 
 pub mod commit;
 pub mod create;
+mod error;
 pub mod files;
 pub mod history;
 pub mod maintenance;
@@ -20,7 +21,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use delta_kernel::actions::{Metadata, Protocol};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::transaction::WriteState;
@@ -29,10 +29,11 @@ use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
 use tokio::runtime::Handle;
 
-use crate::model::{Error, Kind, Result};
-use crate::storage::{self, Store};
+use crate::model::{Error, Result};
+use crate::storage::Store;
 
 pub use commit::{Append, Appended, OwnCommit};
+pub(crate) use error::{kernel_error, log_error};
 pub use files::{AddedFile, FileWriter, WriterBudget};
 
 /// A Delta table as one stream sees it.
@@ -62,7 +63,7 @@ impl DeltaTable {
         }
         let snapshot = Snapshot::builder_for(store.url().as_str())
             .build(engine.as_ref())
-            .map_err(|e| kernel_error(e, "read the Delta log", store))?;
+            .map_err(|e| log_error(e, "read the Delta log", store, handle))?;
         let mut table = DeltaTable {
             store: store.clone(),
             engine,
@@ -128,7 +129,7 @@ impl DeltaTable {
         let mut found = self
             .snapshot
             .get_app_id_version(app_id, self.engine.as_ref())
-            .map_err(|e| kernel_error(e, "read the application transaction", &self.store))?;
+            .map_err(|e| log_error(e, "read the application transaction", &self.store, &self.handle))?;
         if found.is_none() && self.forgets_transactions() {
             found = history::newest_commit_of(self, app_id)?.map(|commit| commit.batch_id);
         }
@@ -148,7 +149,7 @@ impl DeltaTable {
     pub fn refresh(&mut self) -> Result<()> {
         self.snapshot = Snapshot::builder_from(Arc::clone(&self.snapshot))
             .build(self.engine.as_ref())
-            .map_err(|e| kernel_error(e, "read the Delta log", &self.store))?;
+            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
         self.transactions.clear();
         self.note_tip()
     }
@@ -209,45 +210,4 @@ fn is_log_file(name: &str) -> bool {
     name.len() > 20
         && name.as_bytes()[..20].iter().all(u8::is_ascii_digit)
         && (name.ends_with(".json") || name.contains(".checkpoint"))
-}
-
-/// Gives a kernel's error its kind.
-pub(crate) fn kernel_error(error: delta_kernel::Error, doing: &str, store: &Store) -> Error {
-    use delta_kernel::Error as Kernel;
-    let text = format!("cannot {doing} of table {}", store.url());
-    match error {
-        Kernel::Backtraced { source, .. } => kernel_error(*source, doing, store),
-        Kernel::ObjectStore(source) => storage::error(source, "reach", store.url(), "").context(text),
-        Kernel::IOError(source) => Error::unavailable(text).source(source),
-        Kernel::Unsupported(_) => Error::config(text).source(error),
-        Kernel::InvalidProtocol(_)
-        | Kernel::MissingMetadata
-        | Kernel::MissingProtocol
-        | Kernel::MissingVersion
-        | Kernel::MalformedJson(_)
-        | Kernel::FileNotFound(_) => Error::corrupt(text).source(error),
-        other => Error::new(kind_underneath(&other), text).source(other),
-    }
-}
-
-/// The kind of an error that the kernel passed on in a wrapper: storage that failed while a log file was
-/// read is no defect of ours.
-fn kind_underneath(error: &delta_kernel::Error) -> Kind {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        if let Some(store) = inner.downcast_ref::<object_store::Error>() {
-            return storage::kind(store);
-        }
-        if inner.is::<std::io::Error>() {
-            return Kind::Unavailable;
-        }
-        cause = inner.source();
-    }
-    match error {
-        // What was read is there, but no JSON or Parquet.
-        delta_kernel::Error::Arrow(ArrowError::JsonError(_)) | delta_kernel::Error::Parquet(_) => {
-            Kind::Corrupt
-        }
-        _ => Kind::Internal,
-    }
 }

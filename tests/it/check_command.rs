@@ -64,7 +64,8 @@ fn a_stream_that_would_start_is_well_and_nothing_is_left_behind() {
     assert_eq!(files(folder.path()), ["stream.yaml"]);
     let text = Alluvia::start(["check", "stream.yaml"], folder.path(), &[]).wait(BOUND).success();
     assert!(
-        text.stdout.contains("ok     source") && text.stdout.contains("2 partitions, 1 offsets"),
+        text.stdout.contains("ok     source")
+            && text.stdout.contains("2 partitions, 1 offset from where a new stream starts"),
         "{}",
         text.stdout
     );
@@ -75,16 +76,22 @@ fn everything_that_is_wrong_is_said_at_once_with_what_mends_it() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("lake"), "a file where a folder must be").unwrap();
     let (code, said) = check(&yaml("127.0.0.1:1", "t", "a INT, b TEXT"), folder.path());
+    assert_eq!((code, &said["ok"]), (2, &false.into()));
+    let config = said["config"].to_string();
+    assert!(
+        config.contains("stream.yaml:6") && config.contains("TEXT") && config.contains("STRING"),
+        "{said}"
+    );
+    let (code, said) = check(&yaml("127.0.0.1:1", "t", "a INT"), folder.path());
     let wrong = wrong(&said);
     let steps: Vec<&str> = wrong.iter().map(|(step, _)| step.as_str()).collect();
-    assert_eq!(steps[..2], ["schema", "source"], "{said}");
-    assert!(steps.contains(&"table") && steps.contains(&"deadLetter"), "{said}");
-    assert!(wrong[0].1.contains("TEXT") && wrong[0].1.contains("STRING"), "{wrong:?}");
+    assert_eq!(steps[..3], ["source", "table", "deadLetter"], "{said}");
     assert!(
-        wrong[1].1.contains("127.0.0.1:1") && wrong[1].1.contains("kafka.bootstrap.servers"),
+        wrong[0].1.contains("127.0.0.1:1") && wrong[0].1.contains("kafka.bootstrap.servers"),
         "{wrong:?}"
     );
-    assert_eq!((code, &said["exitCode"]), (2, &2.into()));
+    assert!(wrong[1].1.contains("a file is in its way"), "{wrong:?}");
+    assert_eq!((code, &said["exitCode"]), (3, &3.into()));
     let (code, said) = check("streams: [ { name: x, sorce: 1 } ]", folder.path());
     assert_eq!((code, &said["ok"]), (2, &false.into()));
     assert!(said["config"]["wrong"].as_str().unwrap().contains("sorce"), "{said}");
@@ -143,7 +150,14 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     };
     step(&good.replace("a INT", "a STRING"), 2, "table", "column a is STRING in the stream but INT");
     step(&good.replace("a INT", "a INT, b INT"), 2, "table", "sink.options.mergeSchema");
-    step(&good.replace("./lake/table }", "./lake/table, partitionBy: [a] }"), 2, "table", "partition");
+    step(
+        &good
+            .replace("./lake/table }", "./lake/table, partitionBy: [topic] }")
+            .replace("'a INT'", "'a INT', keep: [topic]"),
+        2,
+        "table",
+        "partition",
+    );
     let other = good
         .replace("name: checked", "name: rows")
         .replace("./lake/table", "./lake/rows")
@@ -169,4 +183,56 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
         files(&folder.path().join("checkpoints/checked/offsets")),
     );
     assert_eq!(before, after, "a check wrote something");
+}
+
+#[test]
+fn what_the_checkpoint_goes_on_with_is_looked_for_at_the_broker() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("check-stands", 1);
+    broker.produce(&topic, (0..10).map(|n| Message::new(format!("{{\"a\":{n}}}"))));
+    let good = yaml(broker.bootstrap(), &topic, "a INT");
+    let once = |text: &str| format!("{text}    trigger: availableNow\n");
+    Alluvia::run(&once(&good), folder.path()).wait(BOUND).success();
+    broker.produce(&topic, (0..4).map(|n| Message::new(format!("{{\"a\":{n}}}"))));
+    let found = |said: &Value| {
+        let checks = said["streams"][0]["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["check"] == "source").unwrap()["found"].to_string()
+    };
+    let (code, said) = check(&good, folder.path());
+    assert_eq!(code, 0, "{said}");
+    assert!(found(&said).contains("1 partition, 4 offsets to read after micro-batch 0"), "{said}");
+    broker.delete_records(&topic, 0, rdkafka::Offset::Offset(12));
+    let aged_out = check(&good, folder.path());
+    assert_eq!(aged_out.0, 6, "{}", aged_out.1);
+    assert_eq!(wrong(&aged_out.1)[0].0, "source");
+    assert!(wrong(&aged_out.1)[0].1.contains("COULD_NOT_READ_OFFSET_RANGE"), "{}", aged_out.1);
+    assert_eq!(Alluvia::run(&once(&good), folder.path()).wait(BOUND).code(), 6, "as a run");
+    let tolerant = |text: &str| text.replace("startingOffsets:", "failOnDataLoss: false, startingOffsets:");
+    assert_eq!(check(&tolerant(&good), folder.path()).0, 0);
+    Alluvia::run(&once(&tolerant(&good)), folder.path()).wait(BOUND).success();
+    broker.delete_topic(&topic);
+    broker.create_topic(&topic, 1, &[]);
+    broker.produce(&topic, (0..20).map(|n| Message::new(format!("{{\"a\":{n}}}"))));
+    let anew = check(&good, folder.path());
+    assert_eq!(anew.0, 6, "{}", anew.1);
+    assert!(wrong(&anew.1)[0].1.contains("TOPIC_RECREATED"), "{}", anew.1);
+    assert_eq!(Alluvia::run(&once(&good), folder.path()).wait(BOUND).code(), 6, "as a run");
+}
+
+#[test]
+fn every_folder_that_a_run_writes_to_is_tried() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("check-probes", 1);
+    let good = yaml(broker.bootstrap(), &topic, "a INT");
+    for place in ["alluvia", "alluvia/lease", "offsets", "commits"] {
+        let folder = tempfile::tempdir().unwrap();
+        // A file where a folder must be: not even root can write below it.
+        let path = folder.path().join("checkpoints/checked").join(place);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "").unwrap();
+        let (code, said) = check(&good, folder.path());
+        assert_eq!((code, wrong(&said)[0].0.as_str()), (2, "checkpoint"), "{place}: {said}");
+        assert!(wrong(&said)[0].1.contains(place), "{place}: {said}");
+    }
 }

@@ -151,8 +151,34 @@ fn show_tells_what_a_checkpoint_knows_and_what_a_run_would_do() {
         "{refuses}"
     );
     assert!(refuses["next"]["says"].as_str().unwrap().contains("is older than table"), "{refuses}");
+    let problem = |target: &str| stream.show(target)["problems"][0].as_str().unwrap_or_default().to_owned();
     fs::write(stream.path("checkpoint/metadata"), "{").unwrap();
-    assert!(stream.show("checkpoint")["problems"][0].as_str().unwrap().contains("metadata is damaged"));
+    assert!(problem("checkpoint").contains("metadata is damaged"));
+    fs::remove_file(stream.path("checkpoint/metadata")).unwrap();
+    assert!(problem("checkpoint").contains("metadata is missing"));
+    assert!(problem("stream.yaml").contains("metadata is missing"));
+}
+
+#[test]
+fn show_lists_what_is_wrong_in_the_logs_without_a_stream_file() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "wrong", "");
+    stream.run(0, 300);
+    let newest = stream.newest();
+    for batch in stream.show("checkpoint")["batches"].as_array().unwrap() {
+        let time = |key: &str| batch[key].as_str().unwrap().to_owned();
+        assert!(time("planned") <= time("committed"), "one clock: {batch}");
+    }
+    let commit = stream.path(&format!("checkpoint/commits/{newest}"));
+    let whole = fs::read(&commit).unwrap();
+    fs::write(&commit, "").unwrap();
+    let batch = stream.show("checkpoint")["batches"][0].clone();
+    assert_eq!((&batch["committed"], batch["planned"].is_string()), (&Value::Null, true), "{batch}");
+    assert!(batch["problem"].as_str().unwrap().contains(&format!("commits/{newest} is empty")), "{batch}");
+    fs::write(&commit, whole).unwrap();
+    fs::remove_file(stream.path(&format!("checkpoint/offsets/{newest}"))).unwrap();
+    let problem = stream.show("checkpoint")["problems"][0].to_string();
+    assert!(problem.contains("lost entries of its offset log"), "{problem}");
 }
 
 #[test]

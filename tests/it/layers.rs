@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 const MAY_USE: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("failpoint", &[]),
-    ("config", &["model"]),
+    ("config", &["model", "decode"]),
     ("storage", &["model", "failpoint"]),
     ("observe", &["model"]),
     ("source", &["model", "config", "storage", "table", "sink", "failpoint"]),
-    ("decode", &["model", "config"]),
+    ("decode", &["model"]),
     ("table", &["model", "storage", "failpoint"]),
     ("checkpoint", &["model", "storage", "failpoint"]),
     ("sink", &["model", "config", "storage", "decode", "table", "failpoint"]),

@@ -38,9 +38,9 @@ pub fn copy(from: &Path, to: &Path) {
 }
 
 /// Runs a stream that must end with `code`, say all of `says`, and change no file.
-pub fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
+pub fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) -> String {
     let before = tree(folder);
-    let ended = Alluvia::run(yaml, folder).wait(BOUND);
+    let ended = Alluvia::run_with(yaml, folder, &[("RUST_BACKTRACE", "1")]).wait(BOUND);
     assert_eq!(ended.code(), code, "{says:?}:\n{}", ended.stderr);
     let said = ended.stderr.lines().last().unwrap_or_default();
     for text in says {
@@ -54,6 +54,7 @@ pub fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) {
         .collect();
     let gone: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).collect();
     assert!(changed.is_empty() && gone.is_empty(), "{says:?}: changed {changed:?}, gone {gone:?}");
+    ended.stderr
 }
 
 pub fn finished(yaml: &str, folder: &Path) -> Ended {
@@ -105,7 +106,24 @@ fn a_process_that_waits_for_the_lease_goes_on_when_the_owner_is_gone() {
     let waiting = Alluvia::start(arguments, folder.path(), &[]);
     waiting.wait_for("waiting for the owner of the stream to end", BOUND);
     waiting.terminate();
-    waiting.wait(BOUND).success();
+    let ended = waiting.wait(BOUND).success();
+    assert!(ended.stderr.contains("stopped; no micro-batch was running"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("in the middle of"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_checkpoint_that_is_gone_under_a_running_stream_stops_it_at_once() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "gone", 2, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let running = Alluvia::run(&scene.endless_yaml(), folder.path());
+    running.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
+    fs::remove_dir_all(folder.path().join("checkpoint")).unwrap();
+    let ended = running.wait(BOUND);
+    assert_eq!(ended.code(), CORRUPT, "{}", ended.stderr);
+    let said = ended.stderr.lines().last().unwrap_or_default();
+    assert!(said.contains("/checkpoint is gone") && said.contains("checkpoint rebuild"), "{said}");
+    assert!(!ended.stderr.contains("started again after a pause"), "{}", ended.stderr);
 }
 
 #[test]
@@ -201,6 +219,40 @@ fn a_table_that_was_replaced_or_removed_is_refused() {
     fs::rename(&aside, &table).unwrap();
     finished(&scene.yaml(), folder.path());
     scene.check(folder.path(), "with the table back");
+}
+
+#[test]
+fn a_damaged_delta_log_is_named_file_by_file_and_nothing_is_touched() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "damagedlog", 2, 10_000, 2_000);
+    let folder = tempfile::tempdir().unwrap();
+    // Without a checkpoint of the log every commit counts.
+    let yaml = scene.yaml().replace("checkpointInterval: '2'", "checkpointInterval: '100'");
+    finished(&yaml, folder.path());
+    for table in ["table", "letters"] {
+        for version in [0, 2] {
+            let name = format!("_delta_log/{version:020}.json");
+            let path = folder.path().join(table).join(&name);
+            let whole = fs::read(&path).unwrap();
+            for (harm, damage) in HARMS {
+                match damage(&whole) {
+                    None => fs::remove_file(&path).unwrap(),
+                    Some(bytes) => fs::write(&path, bytes).unwrap(),
+                }
+                let says = [&name, &format!("/{table}/"), "restore the file from a backup"];
+                // The kernel reads nothing in an empty commit.
+                if (harm, version) != ("empty", 2) {
+                    let said = refused(&yaml, folder.path(), CORRUPT, &says);
+                    for noise in ["FileMeta", "Please report", "backtrace", "delta_kernel", "ERROR error"] {
+                        assert!(!said.contains(noise), "{harm}: {noise} in {said}");
+                    }
+                }
+                fs::write(&path, &whole).unwrap();
+            }
+        }
+    }
+    finished(&yaml, folder.path());
+    scene.check(folder.path(), "with the log restored");
 }
 
 /// What may become of a file.

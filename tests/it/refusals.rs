@@ -64,6 +64,34 @@ fn a_schema_that_cannot_be_read() {
 }
 
 #[test]
+fn every_stream_that_failed_has_a_line_at_the_end() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let one = yaml(broker.bootstrap(), "no-such-topic", "a INT");
+    let two = one.replace("streams:\n", "").replace("name: refused", "name: second");
+    let two = two.replace("./table", "./table2").replace("./checkpoint", "./checkpoint2");
+    let ended = Alluvia::run(&format!("{one}{two}"), folder.path()).wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    let last: Vec<&str> = ended.stderr.lines().rev().take(2).collect();
+    assert!(last[0].starts_with("alluvia: stream refused: "), "{last:?}");
+    assert!(last[1].starts_with("alluvia: stream second: "), "{last:?}");
+}
+
+#[test]
+fn a_table_path_that_is_a_file() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("file-table", 1);
+    std::fs::write(folder.path().join("table"), "").unwrap();
+    refused(
+        &yaml(broker.bootstrap(), &topic, "a INT"),
+        folder.path(),
+        2,
+        &["a file is in its way", "/table/"],
+    );
+}
+
+#[test]
 fn an_unknown_key() {
     let folder = tempfile::tempdir().unwrap();
     let text = yaml("127.0.0.1:1", "t", "a INT").replace("subscribe:", "subscirbe:");

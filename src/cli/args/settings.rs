@@ -3,6 +3,10 @@
 use super::{IngestArgs, KeyValue, LimitArgs, RunArgs, SchemaInferArgs};
 use crate::config::Setting;
 
+/// `restart.maxAttempts` of a one-off run; an attempt to reach brokers that do not answer takes some ten
+/// seconds.
+const ATTEMPTS: &str = "3";
+
 impl RunArgs {
     /// What the flags say about every stream.
     pub fn settings(&self) -> Vec<Setting> {
@@ -74,6 +78,8 @@ impl IngestArgs {
         }
         settings.push(Setting::text("--trigger", &["trigger"], &self.trigger));
         settings.push(Setting::text("--checkpoint", &["checkpointLocation"], checkpoint));
+        // Someone waits for it: a wrong address is told within a minute.
+        settings.push(Setting::text("command line", &["restart", "maxAttempts"], ATTEMPTS));
         settings.extend(self.limits.settings());
         settings
     }
@@ -127,7 +133,7 @@ mod tests {
 
         fn file(&self, path: &Path) -> io::Result<String> {
             if path == Path::new("a.ddl") {
-                Ok("a INT\n".into())
+                Ok("a INT, b INT\n".into())
             } else {
                 Err(io::ErrorKind::NotFound.into())
             }
@@ -160,6 +166,7 @@ mod tests {
         let stream = stream("--bootstrap-servers b:9092 --topic t --table ./lake/events/");
         assert_eq!(stream.name, "events");
         assert_eq!(stream.trigger, Trigger::AvailableNow);
+        assert_eq!(stream.restart.max_attempts, 3);
         assert_eq!(stream.source.kafka.starting, crate::config::kafka::StartingOffsets::Earliest);
         assert_eq!(stream.source.value, ValueConfig::Raw);
         assert_eq!(stream.checkpoint.as_str(), "file:///work/lake/events/_checkpoints/events");
@@ -178,7 +185,7 @@ mod tests {
         .unwrap();
         let stream = &config.streams[0];
         let ValueConfig::Json(json) = &stream.source.value else { panic!("not JSON") };
-        assert_eq!((json.schema.as_str(), json.keep.len()), ("a INT", 2));
+        assert_eq!((json.schema.as_str(), json.keep.len()), ("a INT, b INT", 2));
         assert_eq!(stream.trigger, Trigger::ProcessingTime(std::time::Duration::from_secs(5)));
         assert_eq!((stream.name.as_str(), stream.checkpoint.as_str()), ("n", "file:///cp"));
         assert_eq!((stream.memory_limit, stream.lanes), (Some(1 << 30), Some(2)));

@@ -122,7 +122,7 @@ fn choose(
     let (url, name) = (table.url(), &config.name);
     match (ids.as_slice(), wanted) {
         ([one], _) => Ok((*one).clone()),
-        _ if queries.is_empty() => Err(Error::config(format!("the log of table {url} holds no commit that Alluvia made"))
+        _ if queries.is_empty() => Err(Error::config(format!("the log of table {url} holds no commit that Alluvia made, or another tool has cleaned it up"))
             .hint("only such commits say their offsets; to start at known offsets give the stream a new checkpointLocation and source.options.startingOffsets as JSON")),
         ([], Some(wanted)) => Err(Error::config(format!(
             "the log of table {url} holds no commit that Alluvia made for query {wanted}"
@@ -185,7 +185,7 @@ fn remembered(
 
 fn silent(table: &str, batch: i64) -> Error {
     Error::corrupt(format!(
-        "the newest micro-batch of the query in table {table} is {batch}, and no commit of Alluvia says its offsets (Spark's do not)"
+        "the newest micro-batch of the query in table {table} is {batch}, and no commit in the table's log says its offsets: the log was cleaned up by another tool, or the batch is Spark's, whose commits do not say them"
     ))
     .hint("restore the checkpoint from a backup, or start on a new checkpointLocation with source.options.startingOffsets as JSON")
 }

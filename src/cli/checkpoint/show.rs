@@ -9,6 +9,8 @@ use tokio::runtime::Handle;
 
 use super::super::args::{CheckpointShowArgs, OutputFormat, StreamArgs};
 use super::super::{io_runtime, one_stream};
+use crate::checkpoint::log::Entries;
+use crate::checkpoint::resume::Refusal;
 use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Serves, decide};
 use crate::config::{SinkConfig, StreamConfig, parse_location};
 use crate::model::{Error, Result};
@@ -66,9 +68,14 @@ fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &H
     let newest: Vec<i64> = entries.plans.union(&entries.commits).copied().collect();
     let newest = newest.into_iter().rev().take(batches);
     let rows: Result<Vec<Value>> = newest.map(|batch| batch_row(&log, batch, handle)).collect();
-    let (query_id, no_id) = apart(identity.map(|found| found.map(|identity| identity.id)));
+    let (identity, no_id) = apart(identity);
+    let query_id = identity.flatten().map(|identity| identity.id);
     let (serves, no_serves) = apart(served);
-    let problems: Vec<String> = no_id.into_iter().chain(no_serves).collect();
+    let serves = serves.flatten();
+    let mut problems: Vec<String> = no_id.into_iter().chain(no_serves).collect();
+    if problems.is_empty() {
+        problems.extend(contradiction(&log, &entries, handle).err().map(|error| error.to_string()));
+    }
     Ok(json!({
         "checkpoint": store.url().as_str(),
         "queryId": query_id,
@@ -84,28 +91,47 @@ fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &H
     }))
 }
 
-fn apart<T>(read: Result<Option<T>>) -> (Option<T>, Option<String>) {
+fn apart<T>(read: Result<T>) -> (Option<T>, Option<String>) {
     match read {
-        Ok(found) => (found, None),
+        Ok(found) => (Some(found), None),
         Err(error) => (None, Some(error.to_string())),
     }
 }
 
-/// One micro-batch: its plan and whether it is committed.
+/// What the checkpoint alone tells to be wrong, as a start would: what is missing, and logs that do not
+/// fit together.
+fn contradiction(log: &CheckpointLog, entries: &Entries, handle: &Handle) -> Result<()> {
+    Known::read(log, handle)?;
+    let (plan, commit) = (entries.plans.last().copied(), entries.commits.last().copied());
+    if let Some(commit) = commit.filter(|commit| plan.is_none_or(|plan| plan < *commit)) {
+        return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), ""));
+    }
+    if let Some(plan) = plan {
+        handle.block_on(log.planned(plan))?;
+    }
+    Ok(())
+}
+
+/// One micro-batch: its plan and whether it is committed. Both times are those of the files.
 fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Result<Value> {
-    let committed = handle.block_on(log.store().written_at(&format!("commits/{batch_id}")))?;
-    Ok(match handle.block_on(log.plan(batch_id)) {
-        Ok(plan) => json!({
-            "batchId": batch_id,
-            "planned": DateTime::from_timestamp_millis(plan.timestamp_ms).map(time),
-            "plannedBy": if plan.is_ours() { "Alluvia" } else { "Spark" },
-            "committed": committed.map(time),
-            "endOffset": serde_json::from_str::<Value>(&plan.end.to_json()).unwrap_or_default(),
-        }),
-        Err(error) => {
-            json!({"batchId": batch_id, "committed": committed.map(time), "problem": error.to_string()})
-        }
-    })
+    let written = |folder: &str| handle.block_on(log.store().written_at(&format!("{folder}/{batch_id}")));
+    let (planned, committed) = (written("offsets")?, written("commits")?);
+    let (plan, no_plan) = apart(handle.block_on(log.plan(batch_id)));
+    let (_, no_commit) = apart(handle.block_on(log.committed(batch_id)));
+    let committed = committed.filter(|_| no_commit.is_none());
+    let mut row = json!({
+        "batchId": batch_id,
+        "planned": planned.filter(|_| plan.is_some()).map(time),
+        "committed": committed.map(time),
+    });
+    if let Some(plan) = &plan {
+        row["plannedBy"] = if plan.is_ours() { "Alluvia" } else { "Spark" }.into();
+        row["endOffset"] = serde_json::from_str(&plan.end.to_json()).unwrap_or_default();
+    }
+    if let Some(problem) = no_plan.or(no_commit) {
+        row["problem"] = problem.into();
+    }
+    Ok(row)
 }
 
 /// What a run would do first: a word for machines and a sentence for people.
@@ -146,14 +172,20 @@ fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Resu
 fn in_words(decision: &Decision) -> (&'static str, String) {
     match decision {
         Decision::StartFresh => ("startFresh", "start a new query: plan micro-batch 0".into()),
-        Decision::PlanAfter(batch) => ("plan", format!("plan micro-batch {}", batch + 1)),
+        Decision::PlanAfter(batch) => (
+            "plan",
+            format!("plan micro-batch {}, if the broker still has the offsets that follow", batch + 1),
+        ),
         Decision::MendCommitLog(batch) => (
             "mendCommitLog",
             format!("write commits/{batch}, because the table holds it, and plan micro-batch {}", batch + 1),
         ),
-        Decision::Rerun(batch) => {
-            ("rerun", format!("run micro-batch {batch} again over the offsets of its plan"))
-        }
+        Decision::Rerun(batch) => (
+            "rerun",
+            format!(
+                "run micro-batch {batch} again over the offsets of its plan, if the broker still has them"
+            ),
+        ),
     }
 }
 

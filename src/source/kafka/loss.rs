@@ -192,8 +192,11 @@ pub fn renewal(
 pub fn judge(lost: &[LostRange], fail_on_data_loss: bool) -> Result<()> {
     match lost.first() {
         Some(first) if fail_on_data_loss => {
-            let more = lost.len() - 1;
-            let rest = if more > 0 { format!("; {more} more partitions too") } else { String::new() };
+            let rest = match lost.len() - 1 {
+                0 => String::new(),
+                1 => "; 1 more partition too".to_owned(),
+                more => format!("; {more} more partitions too"),
+            };
             Err(Error::data(format!("{}: {first}{rest}", first.reason.code())).hint(
                 "set failOnDataLoss: false to record the loss and go on, or keep the topic's data longer",
             ))

@@ -1,0 +1,55 @@
+//! The columns that a stream's values become, as far as the text of the configuration tells them: a schema
+//! that can't be read and a partition column that is none are found before anything is connected to.
+
+use super::document::Node;
+use super::reader::{Reader, Text};
+use super::stream::{SourceConfig, ValueConfig};
+use crate::decode::rows;
+use crate::decode::schema::StructType;
+use crate::model::{Error, KafkaColumn, Result};
+
+/// Whether the schema can be read and a table can hold its columns beside those of `keep`.
+pub fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[KafkaColumn]) -> bool {
+    let Err(error) = names(&text.value, keep) else { return true };
+    // The message quotes a word of the schema, which no one keeps secrets in.
+    match error.hint_text() {
+        Some(hint) => reader.problems.add_with_hint(&text.origin, &text.path, error.message(), hint),
+        None => reader.problems.add(&text.origin, &text.path, error.message()),
+    }
+    false
+}
+
+/// Checks that a table can be partitioned by the columns that `node` names.
+pub fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str, source: &SourceConfig) {
+    let columns = match &source.value {
+        ValueConfig::Json(json) => names(&json.schema, &json.keep),
+        ValueConfig::Raw => {
+            let headers = source.kafka.include_headers;
+            let raw = KafkaColumn::ALL.into_iter().filter(|c| headers || *c != KafkaColumn::Headers);
+            Ok(raw.map(|column| column.name().to_owned()).collect())
+        }
+    };
+    let Ok(columns) = columns else { return };
+    let given = reader.list(node, path);
+    for text in &given {
+        if !columns.contains(&text.value) {
+            let why = format!("sink.partitionBy names {}, which is no column of the stream", text.shown());
+            let hint = format!("the columns are {}", columns.join(", "));
+            reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
+        }
+    }
+    if columns.iter().all(|column| given.iter().any(|text| text.value == *column)) {
+        let why = "sink.partitionBy names every column; a table needs one that is not partitioned by";
+        reader.problems.add(&node.origin, path, why);
+    }
+}
+
+/// The names of the columns.
+fn names(schema: &str, keep: &[KafkaColumn]) -> Result<Vec<String>> {
+    if schema.trim().is_empty() {
+        return Err(Error::config("the schema is empty"));
+    }
+    let decoded = StructType::from_ddl(schema)?.to_arrow()?;
+    let columns = rows::schema(Some(&decoded), keep)?;
+    Ok(columns.fields().iter().map(|field| field.name().clone()).collect())
+}
