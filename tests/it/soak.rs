@@ -3,6 +3,7 @@
 //! run is short. Beside the process that is ill-treated runs a witness on tables of its own, under the same broker and
 //! the same failing storage, that nobody kills: its memory is what must stay flat.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,15 @@ fn start(yaml: &str, folder: &Path, random: &mut StdRng) -> Alluvia {
     Alluvia::run_with(yaml, folder, &environment)
 }
 
+/// Asks a process to stop, which must end well; one that has just been started may not listen yet.
+fn stop(program: Alluvia) {
+    program.terminate();
+    let ended = program.wait(BOUND);
+    if ended.status.signal() != Some(libc::SIGTERM) {
+        ended.success();
+    }
+}
+
 /// The scene's stream, as one that goes on whatever fails.
 fn endless(scene: &Scene) -> String {
     let endless = scene
@@ -79,8 +89,7 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
                 did[0] += 1;
             }
             4..=5 => {
-                program.terminate();
-                program.wait(BOUND).success();
+                stop(program);
                 program = start(&endless, folder.path(), &mut random);
                 did[1] += 1;
             }
@@ -111,10 +120,8 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
         assert!(!program.ended(), "it ended by itself:\n{}", program.stderr());
         assert!(!witness.ended(), "the witness ended by itself:\n{}", witness.stderr());
     }
-    for program in [program, witness] {
-        program.terminate();
-        program.wait(BOUND).success();
-    }
+    stop(program);
+    stop(witness);
     let [kills, stops, freezes, crashes, zombies] = did;
     println!("soak: RSS in MiB, at each step: {rss:?}; of the witness: {rss_witness:?}");
     let peaks = |rss: &[u64]| {

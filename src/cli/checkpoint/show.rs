@@ -104,7 +104,7 @@ fn contradiction(log: &CheckpointLog, entries: &Entries, handle: &Handle) -> Res
     Known::read(log, handle)?;
     let (plan, commit) = (entries.plans.last().copied(), entries.commits.last().copied());
     if let Some(commit) = commit.filter(|commit| plan.is_none_or(|plan| plan < *commit)) {
-        return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), ""));
+        return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), "", None));
     }
     if let Some(plan) = plan {
         handle.block_on(log.planned(plan))?;
