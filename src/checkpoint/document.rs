@@ -133,6 +133,12 @@ impl Plan {
 
     /// The text of `offsets/N`.
     pub fn to_text(&self) -> String {
+        format!("v1\n{}\n{}", self.metadata(), self.end.to_json())
+    }
+
+    /// The second line of `offsets/N`, a JSON object: the batch's constants. With the end offsets it is the
+    /// whole plan.
+    pub fn metadata(&self) -> String {
         let mut conf = self.conf.clone();
         conf.insert(DEFINITION.into(), self.definition.clone());
         conf.insert(ISOLATION.into(), self.isolation.clone());
@@ -145,8 +151,15 @@ impl Plan {
             batch_timestamp_ms: self.timestamp_ms,
             conf,
         };
-        let metadata = serde_json::to_string(&metadata).expect("numbers and strings are always JSON");
-        format!("v1\n{metadata}\n{}", self.end.to_json())
+        serde_json::to_string(&metadata).expect("numbers and strings are always JSON")
+    }
+
+    /// The plan of which the second and third line are known.
+    ///
+    /// # Errors
+    /// As for [`Plan::from_text`].
+    pub fn from_parts(batch_id: i64, metadata: &str, end: &Offsets) -> Result<Plan> {
+        Plan::from_text(batch_id, &format!("v1\n{metadata}\n{}", end.to_json()))
     }
 
     /// Reads `offsets/N`, by Spark or by us.

@@ -8,8 +8,8 @@ use super::RESTORE;
 use crate::model::{Error, Result};
 use crate::storage::{Put, Store};
 
-const METADATA: &str = "metadata";
-const STREAM: &str = "alluvia/stream.json";
+pub(super) const METADATA: &str = "metadata";
+pub(super) const STREAM: &str = "alluvia/stream.json";
 
 /// The query's identity: Spark's `metadata` file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@
 //! the put-if-absent of its plans and the transaction of its table still let only one win.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -230,8 +231,11 @@ fn holder(folder: &Path, number: u64) -> Result<Option<Owner>> {
 fn create(folder: &Path, number: u64, owner: &Owner) -> Result<Option<Held>> {
     let staged = folder.join(format!("{}.tmp", owner.run));
     let text = serde_json::to_vec(owner).expect("strings and numbers are always JSON");
-    fs::write(&staged, text).map_err(|e| unavailable(folder, e))?;
-    let lock = File::open(&staged).map_err(|e| unavailable(folder, e))?;
+    // Open for both: NFS makes a lock of ranges of it, and an exclusive one of those needs a writable handle.
+    let mut options = File::options();
+    let lock = options.read(true).write(true).create_new(true).open(&staged);
+    let mut lock = lock.map_err(|e| unavailable(folder, e))?;
+    lock.write_all(&text).map_err(|e| unavailable(folder, e))?;
     lock.lock().map_err(|e| unavailable(folder, e))?;
     let named = fs::hard_link(&staged, path(folder, number));
     fs::remove_file(&staged).map_err(|e| unavailable(folder, e))?;

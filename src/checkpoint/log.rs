@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::document::{self, Plan};
+use super::identity::{METADATA, STREAM};
 use crate::model::error::Context;
 use crate::model::{Error, Offsets, Result};
 use crate::storage::{Put, Store};
@@ -105,6 +106,21 @@ impl CheckpointLog {
         })
     }
 
+    /// Makes durable what a start rests on: whoever wrote it may have died before its flush. What it
+    /// says is then as good as what this process writes.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer, or a flush fails.
+    pub async fn settle(&self, entries: &Entries) -> Result<()> {
+        let newest = entries.plans.iter().rev().take(2).map(|batch| format!("offsets/{batch}"));
+        let commit = entries.commits.last().map(|batch| format!("commits/{batch}"));
+        let identity = [METADATA, STREAM, INITIAL].map(str::to_owned);
+        for file in identity.into_iter().chain(newest).chain(commit) {
+            self.store.settle(&file).await?;
+        }
+        Ok(())
+    }
+
     /// Refuses the checkpoint of a query that keeps state, which a stateless stream can't carry on.
     ///
     /// # Errors
@@ -179,12 +195,12 @@ impl CheckpointLog {
     /// Fixes the offsets that the query starts from; returns those of whoever was first.
     ///
     /// # Errors
-    /// `Unavailable` if storage does not answer.
+    /// `Unavailable` if storage does not answer; `Corrupt` if the file that was there is gone or damaged.
     pub async fn fix_initial_offsets(&self, offsets: &Offsets) -> Result<Offsets> {
         let bytes = Bytes::from(document::initial_offsets_bytes(offsets));
         match self.store.put_if_absent(INITIAL, bytes).await? {
             Put::Created => Ok(offsets.clone()),
-            Put::Exists => Ok(self.initial_offsets().await?.unwrap_or_default()),
+            Put::Exists => self.initial_offsets().await?.ok_or_else(|| self.missing(INITIAL)),
         }
     }
 

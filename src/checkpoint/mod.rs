@@ -24,7 +24,7 @@ pub use document::Plan;
 pub use identity::{Identity, Serves};
 pub use lease::{Lease, Owner};
 pub use log::{CheckpointLog, Planned};
-pub use resume::{Decision, Facts, LostQuery, TableFacts, decide};
+pub use resume::{Decision, Facts, LetterFacts, LostQuery, TableFacts, decide};
 
 /// What mends a damaged checkpoint: `docs/operating/checkpoints.md` says it at length.
 pub(crate) const RESTORE: &str = "restore it from a backup, or move the checkpoint aside and run `alluvia checkpoint rebuild`; nothing was changed";

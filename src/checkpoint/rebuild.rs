@@ -5,8 +5,6 @@
 //! `alluvia/stream.json`, or the table is ahead of it), and that another rebuild completes, because the
 //! same commits make the same bytes.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::document::{Plan, commit_text, initial_offsets_bytes};
@@ -17,22 +15,14 @@ use crate::storage::Store;
 /// What a commit of Alluvia says of its micro-batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
-    /// The micro-batch.
-    pub batch_id: i64,
+    /// The plan of the micro-batch, as it was.
+    pub plan: Plan,
     /// Where it starts.
     pub start: Offsets,
-    /// Where it ends.
-    pub end: Offsets,
     /// The watermark of the batch after it.
     pub next_watermark_ms: i64,
-    /// Hash of what decided its results.
-    pub definition: String,
     /// Whether its dead letters were to be committed after it.
     pub letters_follow: bool,
-    /// The run that made the commit.
-    pub attempt: String,
-    /// When it was committed.
-    pub timestamp_ms: i64,
 }
 
 /// One file of a checkpoint.
@@ -58,35 +48,43 @@ pub fn files(
     rows: Option<&Remembered>,
     letters: Option<&Remembered>,
 ) -> Result<Vec<File>> {
-    let newest = rows.map_or(-1, |rows| rows.batch_id);
-    let planned = letters.filter(|letters| letters.batch_id > newest);
+    let newest = rows.map_or(-1, |rows| rows.plan.batch_id);
+    let planned = letters.filter(|letters| letters.plan.batch_id > newest);
     let first = rows.or(planned).ok_or_else(|| Error::corrupt("no commit says where the stream stands"))?;
     let mut files =
         vec![file("metadata", identity.to_bytes()), file("sources/0/0", initial_offsets_bytes(&first.start))];
     if let Some(rows) = rows {
         if newest > 0 {
-            let before = Remembered { batch_id: newest - 1, end: rows.start.clone(), ..rows.clone() };
-            files.push(plan(&before, &Offsets::default()));
+            files.push(plan(&before(rows)));
         }
-        files.push(plan(rows, &Offsets::default()));
+        files.push(plan(&rows.plan));
         if !rows.letters_follow || planned.is_some() {
             files.push(file(&format!("commits/{newest}"), commit_text(rows.next_watermark_ms)));
         }
     }
     if let Some(planned) = planned {
-        let known = rows.map(|rows| &rows.end);
-        check_next(newest, known, planned)?;
-        let starts =
-            planned.start.0.iter().filter(|(p, _)| known.is_some_and(|known| known.get(p).is_none()));
-        files.push(plan(planned, &Offsets(starts.map(|(p, offset)| (p.clone(), *offset)).collect())));
+        check_next(newest, rows.map(|rows| &rows.plan.end), planned)?;
+        files.push(plan(&planned.plan));
     }
     files.push(file("alluvia/stream.json", serves.to_bytes()));
     Ok(files)
 }
 
+/// The plan before a batch, as far as its end goes: nothing else of it is ever asked for.
+fn before(batch: &Remembered) -> Plan {
+    Plan {
+        batch_id: batch.plan.batch_id - 1,
+        end: batch.start.clone(),
+        new_starts: Offsets::default(),
+        writer: format!("rebuilt from {}", batch.plan.writer),
+        conf: batch.plan.conf_of_spark(),
+        ..batch.plan.clone()
+    }
+}
+
 /// The dead letters may be one batch ahead of the rows, and go on where the rows end.
 fn check_next(newest: i64, known: Option<&Offsets>, planned: &Remembered) -> Result<()> {
-    let batch = planned.batch_id;
+    let batch = planned.plan.batch_id;
     let touches = |known: &Offsets| {
         planned.start.0.iter().all(|(p, from)| known.get(p).is_none_or(|upto| upto == *from))
     };
@@ -99,19 +97,8 @@ fn check_next(newest: i64, known: Option<&Offsets>, planned: &Remembered) -> Res
     .hint("one of the two tables was replaced or restored from a backup"))
 }
 
-fn plan(of: &Remembered, new_starts: &Offsets) -> File {
-    let plan = Plan {
-        batch_id: of.batch_id,
-        end: of.end.clone(),
-        new_starts: new_starts.clone(),
-        timestamp_ms: of.timestamp_ms,
-        watermark_ms: 0,
-        definition: of.definition.clone(),
-        isolation: String::new(),
-        writer: format!("rebuilt from {}", of.attempt),
-        conf: BTreeMap::new(),
-    };
-    file(&format!("offsets/{}", of.batch_id), plan.to_text())
+fn plan(plan: &Plan) -> File {
+    file(&format!("offsets/{}", plan.batch_id), plan.to_text())
 }
 
 fn file(path: &str, content: impl Into<Bytes>) -> File {
@@ -148,6 +135,8 @@ fn in_the_way(store: &Store, path: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::checkpoint::CheckpointLog;
     use crate::model::{Kind, TopicPartition};
@@ -156,17 +145,22 @@ mod tests {
         Offsets(values.iter().map(|&(p, o)| (TopicPartition::new("t", p), o)).collect())
     }
 
-    fn remembered(batch_id: i64, start: &[(i32, i64)], end: &[(i32, i64)]) -> Remembered {
-        Remembered {
+    /// `new` names the partitions that do not start where the batch before ended.
+    fn remembered(batch_id: i64, start: &[(i32, i64)], end: &[(i32, i64)], new: &[i32]) -> Remembered {
+        let new: Vec<(i32, i64)> = start.iter().copied().filter(|(p, _)| new.contains(p)).collect();
+        let mut plan = Plan {
             batch_id,
-            start: offsets(start),
             end: offsets(end),
-            next_watermark_ms: 0,
-            definition: "d".into(),
-            letters_follow: false,
-            attempt: format!("attempt-{batch_id}"),
+            new_starts: offsets(&new),
             timestamp_ms: 17,
-        }
+            watermark_ms: 0,
+            definition: "d".into(),
+            isolation: "read_committed".into(),
+            writer: format!("writer-{batch_id}"),
+            conf: BTreeMap::new(),
+        };
+        plan.note_topic_ids(&BTreeMap::from([("t".to_owned(), "q83vEjRWeJA".to_owned())]));
+        Remembered { plan, start: offsets(start), next_watermark_ms: 0, letters_follow: false }
     }
 
     fn made(rows: Option<&Remembered>, letters: Option<&Remembered>) -> Result<Vec<File>> {
@@ -187,13 +181,12 @@ mod tests {
     #[tokio::test]
     async fn the_next_run_finds_the_batch_committed_with_its_ranges() {
         let folder = tempfile::tempdir().unwrap();
-        let rows = remembered(5, &[(0, 10), (1, 0)], &[(0, 20), (1, 3)]);
+        let rows = remembered(5, &[(0, 10), (1, 0)], &[(0, 20), (1, 3)], &[]);
         let log = written(&folder, &made(Some(&rows), None).unwrap()).await;
         let entries = log.entries().await.unwrap();
         assert_eq!((entries.plans, entries.commits), ([4, 5].into(), [5].into()));
         let planned = log.planned(5).await.unwrap();
-        assert_eq!((planned.start(), &planned.plan().end), (&rows.start, &rows.end));
-        assert!(planned.plan().is_ours());
+        assert_eq!((planned.start(), planned.plan()), (&rows.start, &rows.plan), "with its topics' ids");
         assert_eq!(Identity::read(log.store()).await.unwrap().unwrap().id, "q");
         assert_eq!(Serves::read(log.store()).await.unwrap().unwrap().stream, "s");
     }
@@ -201,21 +194,21 @@ mod tests {
     #[tokio::test]
     async fn dead_letters_one_batch_ahead_are_a_plan_to_run_again() {
         let folder = tempfile::tempdir().unwrap();
-        let rows = remembered(0, &[(0, 0)], &[(0, 20)]);
-        let letters = remembered(1, &[(0, 20), (1, 4)], &[(0, 30), (1, 9)]);
+        let rows = remembered(0, &[(0, 0)], &[(0, 20)], &[]);
+        let letters = remembered(1, &[(0, 20), (1, 4)], &[(0, 30), (1, 9)], &[1]);
         let log = written(&folder, &made(Some(&rows), Some(&letters)).unwrap()).await;
         let planned = log.planned(1).await.unwrap();
-        assert_eq!((planned.start(), &planned.plan().end), (&letters.start, &letters.end));
+        assert_eq!((planned.start(), &planned.plan().end), (&letters.start, &letters.plan.end));
         assert_eq!(log.entries().await.unwrap().commits, [0].into());
         let first = tempfile::tempdir().unwrap();
-        let alone = remembered(0, &[(0, 3)], &[(0, 8)]);
+        let alone = remembered(0, &[(0, 3)], &[(0, 8)], &[]);
         let log = written(&first, &made(None, Some(&alone)).unwrap()).await;
         assert_eq!(log.planned(0).await.unwrap().start(), &alone.start);
     }
 
     #[test]
     fn a_batch_whose_dead_letters_may_be_missing_is_not_called_committed() {
-        let rows = Remembered { letters_follow: true, ..remembered(3, &[(0, 0)], &[(0, 20)]) };
+        let rows = Remembered { letters_follow: true, ..remembered(3, &[(0, 0)], &[(0, 20)], &[]) };
         let paths = |files: Vec<File>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
         let made = paths(made(Some(&rows), None).unwrap());
         assert_eq!(made, ["metadata", "sources/0/0", "offsets/2", "offsets/3", "alluvia/stream.json"]);
@@ -223,17 +216,19 @@ mod tests {
 
     #[test]
     fn dead_letters_that_do_not_follow_are_refused_and_older_ones_say_nothing() {
-        let rows = remembered(3, &[(0, 0)], &[(0, 20)]);
-        for letters in [remembered(5, &[(0, 20)], &[(0, 30)]), remembered(4, &[(0, 19)], &[(0, 30)])] {
+        let rows = remembered(3, &[(0, 0)], &[(0, 20)], &[]);
+        for letters in
+            [remembered(5, &[(0, 20)], &[(0, 30)], &[]), remembered(4, &[(0, 19)], &[(0, 30)], &[])]
+        {
             assert_eq!(made(Some(&rows), Some(&letters)).unwrap_err().kind(), Kind::Corrupt);
         }
-        let older = remembered(2, &[(0, 7)], &[(0, 9)]);
+        let older = remembered(2, &[(0, 7)], &[(0, 9)], &[]);
         assert_eq!(made(Some(&rows), Some(&older)).unwrap(), made(Some(&rows), None).unwrap());
     }
 
     #[tokio::test]
     async fn a_rebuild_cut_off_anywhere_can_be_completed_and_nothing_else_is_touched() {
-        let files = made(Some(&remembered(5, &[(0, 10)], &[(0, 20)])), None).unwrap();
+        let files = made(Some(&remembered(5, &[(0, 10)], &[(0, 20)], &[])), None).unwrap();
         for cut in 0..=files.len() {
             let folder = tempfile::tempdir().unwrap();
             let log = written(&folder, &files[..cut]).await;

@@ -12,15 +12,16 @@
 //! | B | T = B, same end offsets | C = B | plan B+1 |
 //! | B | T = B, same end offsets | C < B | write `commits/B`, then plan B+1 |
 //! | B | T = B, dead letters to follow, D other | C < B | run B again for its dead letters; refuse if the stream was changed |
-//! | B | T = B, other end offsets | | refuse: the table holds another batch B |
+//! | B | T = B or D = B, other end offsets | | refuse: that table holds another batch B |
 //! | B | T = B−1, or none and B = 0 | C < B | run B again |
 //! | B | T = B−1 or older or none | C = B | refuse: the table lost batch B |
 //! | B | T < B−1 | C < B | refuse: the table lost batch B−1 |
-//! | B | T > B | | refuse: the table is ahead of the checkpoint |
+//! | B | T's commit names dead letters of a batch > D | | refuse: the dead-letter table lost that batch |
+//! | B | T > B or D > B | | refuse: that table is ahead of the checkpoint |
 //! | | | C > B | refuse: the offset log lost entries |
 //!
-//! T may also be none because the table forgets transactions
-//! (`delta.setTransactionRetentionDuration`); then the commit log decides alone.
+//! A table may forget transactions (`delta.setTransactionRetentionDuration`); T is then the batch of the
+//! newest commit of the query in its log, and where that is gone too, the commit log decides alone.
 
 use super::RESTORE;
 use crate::model::{Error, Offsets};
@@ -34,8 +35,10 @@ pub struct Facts {
     pub newest_commit: Option<i64>,
     /// The sink.
     pub table: TableFacts,
-    /// D, and the definition that its batch ran with; `None` without dead letters.
-    pub dead_letters: Option<(i64, String)>,
+    /// The dead letters; `None` if their table holds none of the query.
+    pub dead_letters: Option<LetterFacts>,
+    /// The newest batch with dead letters that the table says is in the dead-letter table, and is not.
+    pub letters_lost: Option<i64>,
     /// The definition that the stream runs with now.
     pub definition: String,
     /// The query of this stream, on this very checkpoint, that a table holds although the checkpoint
@@ -65,6 +68,26 @@ pub struct TableFacts {
     pub forgets_transactions: bool,
 }
 
+/// What the dead-letter table says of the stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LetterFacts {
+    /// D.
+    pub transaction: i64,
+    /// The definition that batch D ran with.
+    pub definition: String,
+    /// Where batch D ended, if its commit is still in the log.
+    pub end: Option<Offsets>,
+}
+
+/// One of the two tables of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// The sink's.
+    Rows,
+    /// That of the dead letters.
+    DeadLetters,
+}
+
 /// What to do first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
@@ -82,17 +105,21 @@ pub enum Decision {
 /// Why a stream does not start: the facts contradict each other, so nothing may be touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// The table (or the dead-letter table) holds a batch that the checkpoint does not know.
+    /// A table holds a batch that the checkpoint does not know.
     TableAhead {
-        /// T.
+        /// Which.
+        of: Of,
+        /// T or D.
         table: i64,
         /// B.
         plan: Option<i64>,
     },
     /// The stream has run on this checkpoint before, and the checkpoint is empty now.
     CheckpointLost(LostQuery),
-    /// The table holds batch B, but with another range of offsets.
+    /// A table holds batch B, but with another range of offsets.
     OtherOffsets {
+        /// Which.
+        of: Of,
         /// B.
         batch_id: i64,
     },
@@ -101,6 +128,11 @@ pub enum Refusal {
         /// T.
         table: Option<i64>,
         /// The batch that must be there.
+        batch_id: i64,
+    },
+    /// The dead-letter table does not hold a batch of which the table says that it does.
+    LettersBehind {
+        /// That batch.
         batch_id: i64,
     },
     /// The batch is in the table, its dead letters are still to come, and the stream's definition was
@@ -128,15 +160,21 @@ pub fn decide(facts: &Facts) -> Result<Decision, Refusal> {
     if let Some(commit) = facts.newest_commit.filter(|commit| *commit > plan) {
         return Err(Refusal::PlansLost { commit, plan: Some(plan) });
     }
-    let dead = facts.dead_letters.as_ref().map(|(batch, _)| *batch);
-    if let Some(table) = facts.table.transaction.max(dead).filter(|table| *table > plan) {
-        return Err(Refusal::TableAhead { table, plan: Some(plan) });
+    if let Some((table, of)) = facts.newest_in_tables().filter(|(table, _)| *table > plan) {
+        return Err(Refusal::TableAhead { of, table, plan: Some(plan) });
+    }
+    let other = |there: &Option<Offsets>| there.as_ref().is_some_and(|there| there != end);
+    if facts.dead_letters.as_ref().is_some_and(|dead| dead.transaction == plan && other(&dead.end)) {
+        return Err(Refusal::OtherOffsets { of: Of::DeadLetters, batch_id: plan });
+    }
+    if let Some(batch_id) = facts.letters_lost {
+        return Err(Refusal::LettersBehind { batch_id });
     }
     let committed = facts.newest_commit == Some(plan);
     match facts.table.transaction {
         Some(table) if table == plan => {
-            if facts.table.end.as_ref().is_some_and(|there| there != end) {
-                Err(Refusal::OtherOffsets { batch_id: plan })
+            if other(&facts.table.end) {
+                Err(Refusal::OtherOffsets { of: Of::Rows, batch_id: plan })
             } else if committed {
                 Ok(Decision::PlanAfter(plan))
             } else {
@@ -151,13 +189,21 @@ pub fn decide(facts: &Facts) -> Result<Decision, Refusal> {
     }
 }
 
+impl Facts {
+    /// The newest batch that a table holds, and which table.
+    fn newest_in_tables(&self) -> Option<(i64, Of)> {
+        let rows = self.table.transaction.map(|batch| (batch, Of::Rows));
+        let dead = self.dead_letters.as_ref().map(|dead| (dead.transaction, Of::DeadLetters));
+        rows.into_iter().chain(dead).reduce(|rows, dead| if dead.0 > rows.0 { dead } else { rows })
+    }
+}
+
 fn without_plan(facts: &Facts) -> Result<Decision, Refusal> {
-    let dead = facts.dead_letters.as_ref().map(|(batch, _)| *batch);
     if let Some(commit) = facts.newest_commit {
         return Err(Refusal::PlansLost { commit, plan: None });
     }
-    match facts.table.transaction.max(dead) {
-        Some(table) => Err(Refusal::TableAhead { table, plan: None }),
+    match facts.newest_in_tables() {
+        Some((table, of)) => Err(Refusal::TableAhead { of, table, plan: None }),
         None => match &facts.lost_query {
             Some(query) => Err(Refusal::CheckpointLost(query.clone())),
             None => Ok(Decision::StartFresh),
@@ -168,7 +214,8 @@ fn without_plan(facts: &Facts) -> Result<Decision, Refusal> {
 /// The batch is in the table; its dead letters may be still to come.
 fn finish(batch_id: i64, facts: &Facts) -> Result<Decision, Refusal> {
     let Some(definition) = &facts.table.letters_follow else { return Ok(Decision::MendCommitLog(batch_id)) };
-    if facts.dead_letters.as_ref().is_some_and(|(dead, by)| *dead == batch_id && by == definition) {
+    let there = |dead: &LetterFacts| dead.transaction == batch_id && dead.definition == *definition;
+    if facts.dead_letters.as_ref().is_some_and(there) {
         Ok(Decision::MendCommitLog(batch_id))
     } else if *definition == facts.definition {
         Ok(Decision::Rerun(batch_id))
@@ -178,34 +225,46 @@ fn finish(batch_id: i64, facts: &Facts) -> Result<Decision, Refusal> {
 }
 
 impl Refusal {
-    /// The refusal as an error that names both sides.
-    pub fn into_error(self, checkpoint: &str, table: &str) -> Error {
+    /// The refusal as an error that names both sides; `letters` is the dead-letter table, if there is one.
+    pub fn into_error(self, checkpoint: &str, table: &str, letters: Option<&str>) -> Error {
+        let named = |of: Of| match of {
+            Of::Rows => format!("table {table}"),
+            Of::DeadLetters => format!("dead-letter table {}", letters.unwrap_or_default()),
+        };
         match self {
-            Refusal::TableAhead { table: there, plan: None } => Error::corrupt(format!(
-                "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {there} of its query"
+            Refusal::TableAhead { of, table: there, plan: None } => Error::corrupt(format!(
+                "checkpoint {checkpoint} is empty, but {} holds micro-batch {there} of its query",
+                named(of)
             ))
             .hint(RESTORE),
             Refusal::CheckpointLost(LostQuery { query_id, batch_id }) => Error::corrupt(format!(
                 "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {batch_id} of query {query_id}, which this stream ran from this very checkpoint"
             ))
             .hint("the checkpoint was lost: run `alluvia checkpoint rebuild`; to read all of it into the table once more on purpose, start the stream on a new checkpointLocation; nothing was changed"),
-            Refusal::TableAhead { table: there, plan: Some(plan) } => Error::corrupt(format!(
-                "checkpoint {checkpoint} is older than table {table}: its newest plan is micro-batch {plan}, the table holds {there}"
+            Refusal::TableAhead { of, table: there, plan: Some(plan) } => Error::corrupt(format!(
+                "checkpoint {checkpoint} is older than {}: its newest plan is micro-batch {plan}, the table holds {there}",
+                named(of)
             ))
             .hint(RESTORE),
-            Refusal::OtherOffsets { batch_id } => Error::corrupt(format!(
-                "table {table} holds a micro-batch {batch_id} with other offsets than those that checkpoint {checkpoint} planned: the checkpoint was copied and run elsewhere"
+            Refusal::OtherOffsets { of, batch_id } => Error::corrupt(format!(
+                "{} holds a micro-batch {batch_id} with other offsets than those that checkpoint {checkpoint} planned: the checkpoint was copied and run elsewhere",
+                named(of)
             ))
             .hint("run only one copy; to keep both start one on a new checkpointLocation"),
             Refusal::TableBehind { table: there, batch_id } => Error::corrupt(format!(
                 "checkpoint {checkpoint} says that micro-batch {batch_id} is committed, but table {table} holds {}",
                 there.map_or("none of its query".to_owned(), |there| format!("only {there}"))
             ))
-            .hint("the table was replaced or restored from a backup: start the stream on a new checkpointLocation; nothing was changed"),
+            .hint("the table was restored from a backup, or replaced: move the checkpoint aside and run `alluvia checkpoint rebuild`, which goes on where the table stands; nothing was changed"),
+            Refusal::LettersBehind { batch_id } => Error::corrupt(format!(
+                "{} does not hold the dead letters of micro-batch {batch_id}, though table {table} says so: it was restored from a backup",
+                named(Of::DeadLetters)
+            ))
+            .hint("restore it as it was; or give up what it lost: set another deadLetter.path; nothing was changed"),
             Refusal::LettersMissing { batch_id } => Error::config(format!(
                 "micro-batch {batch_id} is in table {table}, but its dead letters are not, and the stream was changed since"
             ))
-            .hint("run it once more with the source.value and deadLetter that it had then; nothing was changed"),
+            .hint("run it once more with the release of Alluvia, the source.value and the deadLetter that it had then; nothing was changed"),
             Refusal::PlansLost { commit, plan } => Error::corrupt(format!(
                 "checkpoint {checkpoint} lost entries of its offset log: micro-batch {commit} is committed, the newest plan is {}",
                 plan.map_or("none".to_owned(), |plan| plan.to_string())
@@ -233,6 +292,10 @@ mod tests {
         }
     }
 
+    fn letters(transaction: i64, definition: String) -> Option<LetterFacts> {
+        Some(LetterFacts { transaction, definition, end: Some(end(transaction)) })
+    }
+
     fn lost_query() -> Facts {
         let lost_query = Some(LostQuery { query_id: "q".into(), batch_id: 3 });
         Facts { lost_query, ..facts(None, None, None) }
@@ -244,7 +307,7 @@ mod tests {
         use Refusal::*;
         let cases = [
             (facts(None, None, None), Ok(StartFresh)),
-            (facts(None, Some(4), None), Err(TableAhead { table: 4, plan: None })),
+            (facts(None, Some(4), None), Err(TableAhead { of: Of::Rows, table: 4, plan: None })),
             (lost_query(), Err(CheckpointLost(LostQuery { query_id: "q".into(), batch_id: 3 }))),
             (facts(None, None, Some(2)), Err(PlansLost { commit: 2, plan: None })),
             (facts(Some(0), None, None), Ok(Rerun(0))),
@@ -254,7 +317,7 @@ mod tests {
             (facts(Some(7), Some(6), None), Ok(Rerun(7))),
             (facts(Some(7), Some(7), Some(6)), Ok(MendCommitLog(7))),
             (facts(Some(7), Some(7), Some(7)), Ok(PlanAfter(7))),
-            (facts(Some(7), Some(8), Some(7)), Err(TableAhead { table: 8, plan: Some(7) })),
+            (facts(Some(7), Some(8), Some(7)), Err(TableAhead { of: Of::Rows, table: 8, plan: Some(7) })),
             (facts(Some(7), Some(6), Some(7)), Err(TableBehind { table: Some(6), batch_id: 7 })),
             (facts(Some(7), None, Some(7)), Err(TableBehind { table: None, batch_id: 7 })),
             (facts(Some(7), Some(5), Some(6)), Err(TableBehind { table: Some(5), batch_id: 6 })),
@@ -270,7 +333,7 @@ mod tests {
     fn the_same_batch_with_other_offsets_is_refused() {
         let mut copied = facts(Some(7), Some(7), Some(6));
         copied.table.end = Some(end(99));
-        assert_eq!(decide(&copied), Err(Refusal::OtherOffsets { batch_id: 7 }));
+        assert_eq!(decide(&copied), Err(Refusal::OtherOffsets { of: Of::Rows, batch_id: 7 }));
     }
 
     #[test]
@@ -294,15 +357,15 @@ mod tests {
         let mut changed = facts(Some(7), Some(7), Some(6));
         changed.definition = "new".into();
         changed.table.letters_follow = Some("new".into());
-        changed.dead_letters = Some((7, "old".into()));
+        changed.dead_letters = letters(7, "old".into());
         assert_eq!(decide(&changed), Ok(Decision::Rerun(7)));
         changed.dead_letters = None;
         assert_eq!(decide(&changed), Ok(Decision::Rerun(7)));
-        changed.dead_letters = Some((7, "new".into()));
+        changed.dead_letters = letters(7, "new".into());
         assert_eq!(decide(&changed), Ok(Decision::MendCommitLog(7)));
         changed.definition = "newest".into();
         assert_eq!(decide(&changed), Ok(Decision::MendCommitLog(7)));
-        changed.dead_letters = Some((6, "new".into()));
+        changed.dead_letters = letters(6, "new".into());
         assert_eq!(decide(&changed), Err(Refusal::LettersMissing { batch_id: 7 }));
         changed.newest_commit = Some(7);
         assert_eq!(decide(&changed), Ok(Decision::PlanAfter(7)));
@@ -311,9 +374,16 @@ mod tests {
     #[test]
     fn dead_letters_of_a_later_batch_are_refused() {
         let mut copied = facts(Some(7), Some(6), Some(6));
-        copied.dead_letters = Some((8, String::new()));
-        assert_eq!(decide(&copied), Err(Refusal::TableAhead { table: 8, plan: Some(7) }));
-        copied.dead_letters = Some((7, "old".into()));
+        copied.dead_letters = letters(8, String::new());
+        assert_eq!(
+            decide(&copied),
+            Err(Refusal::TableAhead { of: Of::DeadLetters, table: 8, plan: Some(7) })
+        );
+        copied.dead_letters = letters(7, "old".into());
         assert_eq!(decide(&copied), Ok(Decision::Rerun(7)));
+        let lost = Facts { letters_lost: Some(5), ..copied.clone() };
+        assert_eq!(decide(&lost), Err(Refusal::LettersBehind { batch_id: 5 }));
+        copied.dead_letters.as_mut().unwrap().end = Some(end(99));
+        assert_eq!(decide(&copied), Err(Refusal::OtherOffsets { of: Of::DeadLetters, batch_id: 7 }));
     }
 }

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::args::{DeadLettersReplayArgs, DeadLettersShowArgs, GlobalArgs, OutputFormat};
-use super::run::{BACKGROUND_PATIENCE, stop_on_signals, style};
+use super::run::{end_background, stop_on_signals, style};
 use super::{io_runtime, one_stream};
 use crate::checkpoint::Owner;
 use crate::model::{Error, Header, Result, TimestampType};
@@ -209,15 +209,15 @@ pub fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Result<()> {
     let config = one_stream(&args.stream)?;
     let runtime = io_runtime()?;
     let stop = Stop::new();
-    stop_on_signals(runtime.handle(), &stop)?;
+    stop_on_signals(runtime.handle(), &stop, config.shutdown_timeout)?;
     let around = Surroundings {
         handle: runtime.handle().clone(),
         owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
         wait_for_lease: false,
-        stop,
+        stop: stop.clone(),
     };
     let replayed = replay::replay(&config, &around, &Reporter::new(style(global)), args.dry_run);
-    runtime.shutdown_timeout(BACKGROUND_PATIENCE);
+    end_background(runtime, &stop, config.shutdown_timeout);
     let replayed = replayed?;
     match args.output.output {
         OutputFormat::Json => println!("{}", replayed_json(&config.name, &replayed, args.dry_run)),

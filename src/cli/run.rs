@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{GlobalArgs, IngestArgs, LogFormat, RunArgs};
@@ -15,7 +15,11 @@ use crate::runtime::start::Surroundings;
 use crate::runtime::{Stop, run_all};
 
 /// How long background work (a table's checkpoint) may go on after the streams have ended.
-pub(super) const BACKGROUND_PATIENCE: Duration = Duration::from_secs(30);
+const BACKGROUND_PATIENCE: Duration = Duration::from_secs(30);
+/// The least of it, after a stop that had no patience left.
+const BACKGROUND_LEAST: Duration = Duration::from_secs(1);
+/// How long after a stop's patience a thread may still be in a call that can't be interrupted.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the streams of files.
 ///
@@ -53,16 +57,17 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     }
     let runtime = io_runtime()?;
     let stop = Stop::new();
-    stop_on_signals(runtime.handle(), &stop)?;
+    let patience = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
+    stop_on_signals(runtime.handle(), &stop, patience)?;
     let around = Surroundings {
         handle: runtime.handle().clone(),
         owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
         wait_for_lease,
-        stop,
+        stop: stop.clone(),
     };
     let ended = run_all(&config.streams, &around, reporter);
     reporter.summary();
-    runtime.shutdown_timeout(BACKGROUND_PATIENCE);
+    end_background(runtime, &stop, patience);
     let mut failed = ended
         .into_iter()
         .filter_map(|stream| Some(stream.result.err()?.context(format!("stream {}", stream.name))));
@@ -79,8 +84,15 @@ pub(super) fn style(global: &GlobalArgs) -> Style {
     }
 }
 
-/// The first SIGTERM or Ctrl-C asks for a stop, the second ends the process at once, which is safe.
-pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop) -> Result<()> {
+/// Lets background work finish, for as long as a stop's `patience` has left; it is safe to leave.
+pub(super) fn end_background(runtime: Runtime, stop: &Stop, patience: Duration) {
+    let left = stop.left(patience).unwrap_or(BACKGROUND_PATIENCE);
+    runtime.shutdown_timeout(left.clamp(BACKGROUND_LEAST, BACKGROUND_PATIENCE));
+}
+
+/// The first SIGTERM or Ctrl-C asks for a stop, the second ends the process at once, which is safe. So does
+/// the end of `patience`, the longest of all streams', if a thread is still held up then.
+pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, patience: Duration) -> Result<()> {
     let _runtime = handle.enter();
     let failed = |e| Error::unavailable("cannot listen for signals").source(e);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -90,8 +102,13 @@ pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop) -> Result<()> {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         tracing::info!("stopping after the running micro-batch; a second signal stops at once");
         stop.request();
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        tracing::warn!("stopped at once; a micro-batch that was running is run again by the next start");
+        let again = tokio::select! {
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+            () = tokio::time::sleep(patience.saturating_add(GRACE)) => false,
+        };
+        let why = if again { "at once" } else { "though a call did not end: shutdownTimeout is over" };
+        tracing::warn!("stopped {why}; a micro-batch that was running is run again by the next start");
         std::process::exit(0);
     });
     Ok(())

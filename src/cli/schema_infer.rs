@@ -149,7 +149,7 @@ fn from_topic(args: &SchemaInferArgs) -> Result<Sample> {
     let source = KafkaSource::open(&options)?;
     let start = source.initial_offsets()?;
     let latest = source.latest(&start)?;
-    let mut reader: Box<dyn Reader> = Source::reader(&source, LANE_MEMORY_BYTES)?;
+    let mut reader: Box<dyn Reader> = Source::reader(&source, LANE_MEMORY_BYTES, options.isolation)?;
     let mut sample = Sample::default();
     let share = (args.records / start.0.len().max(1) as u64).max(1);
     // A share of each partition first, then what the others have more of.

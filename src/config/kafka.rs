@@ -104,6 +104,13 @@ impl Isolation {
             Isolation::ReadCommitted => "read_committed",
         }
     }
+
+    /// The level with this value of the property.
+    pub fn named(text: &str) -> Option<Isolation> {
+        [Isolation::ReadUncommitted, Isolation::ReadCommitted]
+            .into_iter()
+            .find(|level| level.as_str() == text)
+    }
 }
 
 impl fmt::Debug for KafkaOptions {

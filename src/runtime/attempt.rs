@@ -14,7 +14,7 @@ use super::lane::{Attempt, Counts, Lane, LaneOutput};
 use super::stop::Stop;
 use crate::checkpoint::Planned;
 use crate::model::{Error, Loss, OffsetRange, Result};
-use crate::sink::DeadLetterRows;
+use crate::sink::{DeadLetterRows, DeadLetters};
 use crate::source::kafka::plan_lanes;
 use crate::table::files::WriterSettings;
 use crate::table::{AddedFile, FileWriter};
@@ -142,16 +142,28 @@ fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<Lan
     }
     if let Some((settings, of)) = &attempt.dead_letters {
         if !written.lost.is_empty() {
-            let mut lost = DeadLetterRows::default();
-            for range in &written.lost {
-                lost.push_lost(&range.range, &range.why, of);
-            }
-            letters.push(lost.finish()?);
+            letters.push(lost_letters(of, &written.lost)?);
         }
         written.letters.extend(write_gathered(settings, &letters)?);
     }
     written.files.extend(write_gathered(&attempt.rows, &rows)?);
     Ok(written)
+}
+
+fn lost_letters(of: &DeadLetters, lost: &[Loss]) -> Result<RecordBatch> {
+    let mut letters = DeadLetterRows::default();
+    for loss in lost {
+        letters.push_lost(&loss.range, &loss.why, of);
+    }
+    letters.finish()
+}
+
+/// Writes the letters of lost offsets alone.
+///
+/// # Errors
+/// As for every file of a table.
+pub fn write_lost(settings: &WriterSettings, of: &DeadLetters, lost: &[Loss]) -> Result<Vec<AddedFile>> {
+    write_gathered(settings, &[lost_letters(of, lost)?])
 }
 
 /// The number that stands in for a lane's in the name of a gathered file.

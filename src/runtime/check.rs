@@ -190,14 +190,16 @@ fn checkpoint(config: &StreamConfig, recipe: Option<&Recipe>, handle: &Handle) -
     let log = CheckpointLog::new(store.clone(), config.min_batches_to_retain);
     let known = Known::read(&log, handle)?;
     let mut found = Found::look(&table, letters.as_ref(), handle)?;
-    known.check_table(&table, &found, &store)?;
+    known.check_tables(config, &table, &found, &store, handle)?;
     if known.served.is_none() {
         handle.block_on(log.refuse_state())?;
     }
     let definition = recipe.map(|recipe| recipe.definition.as_str()).unwrap_or_default();
     let facts = known.facts(&log, &mut found, &config.name, definition, handle)?;
-    let decision =
-        decide(&facts).map_err(|refusal| refusal.into_error(store.url().as_str(), table.url().as_str()))?;
+    let decision = decide(&facts).map_err(|refusal| {
+        let letters = letters.as_ref().map(|letters| letters.url().as_str());
+        refusal.into_error(store.url().as_str(), table.url().as_str(), letters)
+    })?;
     for folder in ["alluvia", "offsets", "commits"] {
         probe(&store, &format!("{folder}/probe"), handle)?;
     }

@@ -6,8 +6,10 @@
 
 use tokio::runtime::Handle;
 
+use super::letters;
 use crate::checkpoint::log::Entries;
-use crate::checkpoint::{CheckpointLog, Facts, Identity, LostQuery, Serves, TableFacts};
+use crate::checkpoint::{CheckpointLog, Facts, Identity, LetterFacts, LostQuery, Serves, TableFacts};
+use crate::config::StreamConfig;
 use crate::model::{Error, Result};
 use crate::sink::delta;
 use crate::storage::Store;
@@ -90,20 +92,45 @@ impl Known {
         Ok(known)
     }
 
-    /// Refuses a table that was replaced or is gone.
+    /// Refuses tables that were replaced or are gone; whether the stream's dead letters have gone to theirs
+    /// before.
     ///
     /// # Errors
     /// `Corrupt`, naming the table.
-    pub fn check_table(&self, table: &Store, found: &Found, checkpoint: &Store) -> Result<()> {
+    pub fn check_tables(
+        &self,
+        config: &StreamConfig,
+        table: &Store,
+        found: &Found,
+        checkpoint: &Store,
+        handle: &Handle,
+    ) -> Result<bool> {
         match (&self.served, &found.table) {
-            (None, _) => Ok(()),
-            (Some(served), Some(there)) => served.check_table(table.url().as_str(), there.id(), checkpoint),
-            (Some(_), None) => Err(Error::corrupt(format!(
-                "table {} is gone, but checkpoint {} has written to it",
-                table.url(),
-                checkpoint.url()
-            ))
-            .hint("restore the table, or start the stream on a new checkpointLocation")),
+            (None, _) => {}
+            (Some(served), Some(there)) => {
+                served.check_table(table.url().as_str(), there.id(), checkpoint)?
+            }
+            (Some(served), None) if served.table != table.url().as_str() => {
+                return Err(Error::corrupt(format!(
+                    "there is no table at {}, and checkpoint {} has written to {}",
+                    table.url(),
+                    checkpoint.url(),
+                    served.table
+                ))
+                .hint("sink.path was changed: a table that was moved must be there before the start; to write to a new one start the stream on a new checkpointLocation"));
+            }
+            (Some(_), None) => {
+                return Err(Error::corrupt(format!(
+                    "table {} is gone, but checkpoint {} has written to it",
+                    table.url(),
+                    checkpoint.url()
+                ))
+                .hint("restore the table, or start the stream on a new checkpointLocation"));
+            }
+        }
+        match &config.dead_letter {
+            None => Ok(false),
+            Some(to) => letters::check(checkpoint, &to.url, found.letters.as_ref(), handle),
         }
     }
 
@@ -136,6 +163,7 @@ impl Known {
             newest_commit,
             table: TableFacts::default(),
             dead_letters: None,
+            letters_lost: None,
             definition: definition.to_owned(),
             lost_query: None,
         };
@@ -143,24 +171,35 @@ impl Known {
             facts.lost_query = found.query_of(stream, log.store().url().as_str())?;
             return Ok(facts);
         };
+        let mut letters_upto = None;
         if let Some(table) = &mut found.table {
             let (transaction, commit) = delta::newest(table, id)?;
-            let commit = commit.filter(|commit| Some(commit.batch_id) == transaction);
+            letters_upto = commit.as_ref().and_then(delta::letters_upto).map(|(t, b)| (t.to_owned(), b));
             facts.table = TableFacts {
                 transaction,
                 end: commit.as_ref().map(delta::end_of).transpose()?.flatten(),
                 letters_follow: commit
                     .filter(delta::letters_follow)
                     .map(|commit| delta::definition_of(&commit)),
-                forgets_transactions: delta::forgets_transactions(table),
+                forgets_transactions: table.forgets_transactions(),
             };
         }
         if let Some(letters) = &mut found.letters {
-            facts.dead_letters = match delta::newest(letters, id)? {
-                (Some(batch), Some(commit)) => Some((batch, delta::definition_of(&commit))),
-                (Some(batch), None) => Some((batch, definition.to_owned())),
-                (None, _) => None,
-            };
+            let (transaction, commit) = delta::newest(letters, id)?;
+            facts.dead_letters = transaction
+                .map(|transaction| -> Result<LetterFacts> {
+                    Ok(LetterFacts {
+                        transaction,
+                        end: commit.as_ref().map(delta::end_of).transpose()?.flatten(),
+                        definition: commit.as_ref().map_or(definition.to_owned(), delta::definition_of),
+                    })
+                })
+                .transpose()?;
+            let there = facts.dead_letters.as_ref().map(|dead| dead.transaction);
+            let forgot = there.is_none() && letters.forgets_transactions();
+            facts.letters_lost = letters_upto
+                .filter(|(table_id, batch)| letters.id() == table_id && Some(*batch) > there && !forgot)
+                .map(|(_, batch)| batch);
         }
         Ok(facts)
     }

@@ -3,11 +3,13 @@
 //! A micro-batch may have committed dead letters and then be run again with `deadLetter` changed or
 //! removed; that run does not know the table of the one before. So every table that ever took letters is
 //! noted in the checkpoint before it takes any, and once the sink's commit has decided which run stands,
-//! letters of the others are withdrawn from tables that are no longer the stream's.
+//! letters of the others are withdrawn from tables that are no longer the stream's. The note says which table
+//! it was, so that one that was removed or replaced is not taken for a new one.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use url::Url;
 use uuid::Uuid;
@@ -22,16 +24,60 @@ use crate::table::DeltaTable;
 /// The folder in the checkpoint; one file per table.
 const FOLDER: &str = "alluvia/dead-letters";
 
-/// Notes that the stream's dead letters go to the table at `url`.
+/// A table that takes, or took, the stream's dead letters.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Note {
+    url: Url,
+    /// Its `metaData.id`.
+    table_id: String,
+}
+
+fn name_of(url: &Url) -> String {
+    format!("{FOLDER}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()))
+}
+
+fn read(checkpoint: &Store, file: &str, handle: &Handle) -> Result<Option<Note>> {
+    let Some(bytes) = handle.block_on(checkpoint.get(file))? else { return Ok(None) };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| {
+        Error::corrupt(format!("checkpoint file {}{file} is damaged", checkpoint.url()))
+            .source(e)
+            .hint("restore it from a backup")
+    })
+}
+
+/// Refuses a dead-letter table that is not the one that the stream's letters at `url` went to; whether they
+/// have gone there before.
+///
+/// # Errors
+/// `Corrupt` if that table was removed or replaced, or if the note is damaged.
+pub fn check(checkpoint: &Store, url: &Url, found: Option<&DeltaTable>, handle: &Handle) -> Result<bool> {
+    let Some(note) = read(checkpoint, &name_of(url), handle)? else { return Ok(false) };
+    let fact = match found {
+        Some(table) if table.id() == note.table_id => return Ok(true),
+        Some(table) => format!("is another (id {}) than", table.id()),
+        None => "is gone; it is".to_owned(),
+    };
+    Err(Error::corrupt(format!(
+        "dead-letter table {url} {fact} the one that checkpoint {} has written to (id {})",
+        checkpoint.url(),
+        note.table_id
+    ))
+    .hint("restore the table; or give up what was in it: set another deadLetter.path"))
+}
+
+/// Notes that the stream's dead letters go to `table` at `url`.
 ///
 /// # Errors
 /// `Unavailable` if storage does not answer.
-pub fn remember(checkpoint: &Store, url: &Url, handle: &Handle) -> Result<()> {
-    let name = format!("{FOLDER}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()));
-    if handle.block_on(checkpoint.get(&name))?.is_none() {
-        handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(url.to_string())))?;
+pub fn remember(checkpoint: &Store, url: &Url, table: &DeltaTable, handle: &Handle) -> Result<()> {
+    let name = name_of(url);
+    if handle.block_on(checkpoint.get(&name))?.is_some() {
+        return handle.block_on(checkpoint.settle(&name));
     }
-    Ok(())
+    let note = Note { url: url.clone(), table_id: table.id().to_owned() };
+    let bytes = serde_json::to_vec(&note).expect("strings are always JSON");
+    handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(bytes))).map(|_| ())
 }
 
 /// Takes letters of a committed batch out of every table but the stream's present one, and keeps them out,
@@ -49,16 +95,14 @@ pub fn withdraw(
 ) -> Result<()> {
     for name in handle.block_on(checkpoint.names(FOLDER))? {
         let file = format!("{FOLDER}/{name}");
-        let Some(bytes) = handle.block_on(checkpoint.get(&file))? else { continue };
-        let url =
-            std::str::from_utf8(&bytes).ok().and_then(|text| Url::parse(text).ok()).ok_or_else(|| {
-                Error::corrupt(format!("checkpoint file {}{file} is damaged", checkpoint.url()))
-                    .hint("restore it from a backup")
-            })?;
+        let Some(Note { url, .. }) = read(checkpoint, &file, handle)? else { continue };
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;
         }
-        let store = Store::open(&url, &config.storage.0)?;
+        let mut store = Store::open(&url, &config.storage.0)?;
+        if let Some(patience) = checkpoint.patience() {
+            store = store.within(patience.clone());
+        }
         let Some(table) = DeltaTable::open(&store, handle)? else { continue };
         let sink = DeltaSink {
             url,
@@ -75,10 +119,12 @@ pub fn withdraw(
             attempt: Uuid::new_v4().to_string(),
             start: planned.start().clone(),
             end: planned.plan().end.clone(),
+            plan: planned.plan().metadata(),
             next_watermark_ms: planned.plan().watermark_ms,
             definition: stands.to_owned(),
             lost: Vec::new(),
             letters_follow: false,
+            letters_upto: None,
         };
         if let Landed::Ours { .. } = letters.supersede(&commit, Vec::new())? {
             let table = store.url();

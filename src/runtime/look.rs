@@ -32,7 +32,7 @@ pub fn look(
     fail_on_data_loss: bool,
 ) -> Result<Seen> {
     let mut latest = source.latest(position)?;
-    let topic_ids = source.topic_ids(false);
+    let topic_ids = source.topic_ids(known_ids, false)?;
     let (position, mut lost) = renewal(position, known_ids, &topic_ids, &latest);
     if !lost.is_empty() {
         judge(&lost, fail_on_data_loss)?;
@@ -76,7 +76,7 @@ pub fn start_added(
 /// `Data` if there are any and that is to stop the stream.
 pub fn gone(source: &dyn Source, planned: &Planned, fail_on_data_loss: bool) -> Result<Vec<Loss>> {
     let known = planned.plan().topic_ids();
-    let now = source.topic_ids(false);
+    let now = source.topic_ids(&known, false)?;
     let names = recreated(&known, &now);
     let ranges = planned.start().ranges_to(&planned.plan().end)?.into_iter();
     let lost: Vec<LostRange> = ranges
@@ -90,14 +90,14 @@ pub fn gone(source: &dyn Source, planned: &Planned, fail_on_data_loss: bool) -> 
 /// Proves after the read that the records came from the topics that were planned: an id never comes back.
 ///
 /// # Errors
-/// `Conflict` if a topic was made anew meanwhile, those of `gone` apart.
+/// `Conflict` if a topic was made anew meanwhile, those of `gone` apart; `Unavailable` if nobody says whether.
 pub fn check_topics(source: &dyn Source, planned: &Planned, gone: &[Loss]) -> Result<()> {
     let mut known = planned.plan().topic_ids();
     known.retain(|name, _| !gone.iter().any(|loss| *loss.range.partition.topic == **name));
     if known.is_empty() {
         return Ok(());
     }
-    match recreated(&known, &source.topic_ids(true)).first() {
+    match recreated(&known, &source.topic_ids(&known, true)?).first() {
         None => Ok(()),
         Some(name) => Err(Error::conflict(format!(
             "topic {name} was deleted and made anew while micro-batch {} was read",

@@ -92,22 +92,23 @@ pub fn replay(
         );
     };
     let mut recipe = Recipe::of(config)?.for_replay();
-    let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
+    let within = |store: Store| store.within(around.stop.patience(config.shutdown_timeout));
+    let checkpoint = within(Store::open(&config.checkpoint, &config.storage.0)?);
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let identity = handle.block_on(Identity::read(&checkpoint))?;
     let settled = handle.block_on(log.entries())?.commits.last().copied();
-    let place = Store::open(&target.url, &config.storage.0)?;
+    let place = within(Store::open(&target.url, &config.storage.0)?);
     let table = DeltaTable::open(&place, handle)?;
     let (Some(Identity { id }), Some(settled), Some(table)) = (identity, settled, table) else {
         return Ok(Replayed::default());
     };
     let SinkConfig::Delta(sink) = &config.sink;
-    let found = Found::look(&Store::open(&sink.url, &config.storage.0)?, None, handle)?;
+    let found = Found::look(&within(Store::open(&sink.url, &config.storage.0)?), None, handle)?;
     let columns = recipe.arrow_schema()?;
     start::check_columns(sink, &found, &columns, &mut recipe)?;
 
     let own = own_config(config)?;
-    let store = Store::open(&own.checkpoint, &own.storage.0)?;
+    let store = within(Store::open(&own.checkpoint, &own.storage.0)?);
     let ledger = Ledger::new(store.clone(), handle.clone());
     let own_id = query_id(&id, table.id());
     let letters = Arc::new(TableLetters { table, query_id: id, settled });

@@ -13,7 +13,8 @@ use super::lane::Lane;
 use super::recipe::Recipe;
 use super::stop::Stop;
 use crate::checkpoint::lease::Taken;
-use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Owner, Serves, decide};
+use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Owner, Plan, Serves, decide};
+use crate::config::kafka::Isolation;
 use crate::config::{DeltaSink, SinkConfig, StreamConfig};
 use crate::failpoint;
 use crate::model::error::Context;
@@ -89,30 +90,34 @@ pub fn open(
     let handle = &around.handle;
     let columns = recipe.arrow_schema()?;
     recipe.decoder()?;
-    let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
+    let within = |store: Store| store.within(around.stop.patience(config.shutdown_timeout));
+    let checkpoint = within(Store::open(&config.checkpoint, &config.storage.0)?);
     if let Some(served) = handle.block_on(Serves::read(&checkpoint))? {
         served.check_stream(&config.name, &checkpoint)?;
     }
     let source = connect()?;
     let SinkConfig::Delta(target) = &config.sink;
-    let table = Store::open(&target.url, &config.storage.0)?;
-    let letters = dead_letter_sink(config)?;
+    let table = within(Store::open(&target.url, &config.storage.0)?);
+    let letters = dead_letter_sink(config)?.map(|(sink, store)| (sink, within(store)));
     let letters_store = letters.as_ref().map(|(_, store)| store);
     check_columns(target, &Found::look(&table, None, handle)?, &columns, &mut recipe)?;
     let lease = hold_lease(config, &checkpoint, around, lease)?;
     failpoint!("lease.taken");
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let known = Known::read(&log, handle)?;
+    handle.block_on(log.settle(&known.entries))?;
     let mut found = Found::look(&table, letters_store, handle)?;
-    known.check_table(&table, &found, &checkpoint)?;
+    let letters_known = known.check_tables(config, &table, &found, &checkpoint, handle)?;
     if known.served.is_none() {
         handle.block_on(log.refuse_state())?;
     }
     let facts = known.facts(&log, &mut found, &config.name, &recipe.definition, handle)?;
     let decision = decide(&facts);
     tracing::debug!(?facts, ?decision, "decided what to do first");
-    let decision =
-        decision.map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))?;
+    let decision = decision.map_err(|refusal| {
+        let letters = letters_store.map(|letters| letters.url().as_str());
+        refusal.into_error(checkpoint.url().as_str(), table.url().as_str(), letters)
+    })?;
     if facts.table.forgets_transactions {
         tracing::warn!(
             "the table forgets transactions (delta.setTransactionRetentionDuration): after a longer stop than that, a batch that was committed and not logged would be written twice"
@@ -120,10 +125,15 @@ pub fn open(
     }
 
     // From here on things are made.
-    if known.identity.is_none() {
-        let probe = format!("alluvia/probe-{}", Uuid::new_v4());
-        handle.block_on(checkpoint.probe_put_if_absent(&probe))?;
-        handle.block_on(table.probe_put_if_absent(&format!(".alluvia-probe-{}", Uuid::new_v4())))?;
+    let probe = |store: &Store, folder: &str| {
+        handle.block_on(store.probe_put_if_absent(&format!("{folder}probe-{}", Uuid::new_v4())))
+    };
+    if known.served.is_none() {
+        probe(&checkpoint, "alluvia/")?;
+        probe(&table, ".alluvia-")?;
+    }
+    if let Some(store) = letters_store.filter(|_| !letters_known) {
+        probe(store, ".alluvia-")?;
     }
     if let Some(newest) = facts.newest_commit {
         // Files that nobody needs any more are no reason not to start.
@@ -133,7 +143,7 @@ pub fn open(
     }
     let mut sink = DeltaAppend::open(target, &table, found.table, handle, &columns)?;
     failpoint!("table.created");
-    let dead_letters = match &letters {
+    let mut dead_letters = match &letters {
         None => None,
         Some((target, store)) => Some(
             DeltaAppend::open(target, store, found.letters, handle, &dead_letter::schema())
@@ -157,8 +167,8 @@ pub fn open(
         handle.block_on(serves.write(&checkpoint))?;
     }
     failpoint!("serves.written");
-    if let Some((target, _)) = &letters {
-        super::letters::remember(&checkpoint, &target.url, handle)?;
+    if let (Some((target, _)), Some(sink)) = (&letters, &mut dead_letters) {
+        super::letters::remember(&checkpoint, &target.url, sink.table(), handle)?;
     }
     let mut opened = Opened {
         source,
@@ -172,7 +182,7 @@ pub fn open(
         budget: WriterBudget::new(writer_bytes(config)),
         decision,
     };
-    opened.lanes = start_lanes(config, &opened)?;
+    opened.lanes = start_lanes(config, &opened, config.source.kafka.isolation)?;
     Ok(opened)
 }
 
@@ -251,7 +261,33 @@ fn take_lease(config: &StreamConfig, checkpoint: &Store, around: &Surroundings) 
     }
 }
 
-fn start_lanes(config: &StreamConfig, opened: &Opened) -> Result<Vec<Lane>> {
+/// Lanes for one run alone if its plan was made under another isolation level than is configured now: its
+/// offsets were, and an earlier run of it may have been read so. A plan of Spark, and one that was rebuilt,
+/// names none.
+///
+/// # Errors
+/// `Config` if the level is not known, or a client can't be made.
+pub(super) fn pinned_lanes(config: &StreamConfig, opened: &Opened, plan: &Plan) -> Result<Option<Vec<Lane>>> {
+    if plan.isolation.is_empty() || plan.isolation == config.source.kafka.isolation.as_str() {
+        return Ok(None);
+    }
+    let level = Isolation::named(&plan.isolation).ok_or_else(|| {
+        Error::config(format!(
+            "micro-batch {} was planned with the isolation level {:?}, which is not known",
+            plan.batch_id, plan.isolation
+        ))
+        .hint("it was planned by a newer Alluvia; use that one")
+    })?;
+    tracing::info!(
+        stream = config.name,
+        batch = plan.batch_id,
+        isolation = level.as_str(),
+        "the batch is run with the isolation level that it was planned with"
+    );
+    start_lanes(config, opened, level).map(Some)
+}
+
+fn start_lanes(config: &StreamConfig, opened: &Opened, isolation: Isolation) -> Result<Vec<Lane>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.lanes.unwrap_or(cores).clamp(1, LANES_MAX);
     let fetch = config
@@ -259,7 +295,7 @@ fn start_lanes(config: &StreamConfig, opened: &Opened) -> Result<Vec<Lane>> {
         .map_or(LANE_FETCH_BYTES, |limit| (limit as usize / 8 / count).clamp(1024 * 1024, LANE_FETCH_BYTES));
     (0..count)
         .map(|number| {
-            let reader = opened.source.reader(fetch)?;
+            let reader = opened.source.reader(fetch, isolation)?;
             let mut decoder = opened.recipe.decoder()?;
             if let Some(limit) = config.memory_limit {
                 decoder.limit_bytes(limit as usize / 32 / count);

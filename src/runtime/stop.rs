@@ -1,11 +1,15 @@
 //! How a stream is asked to stop, and how long it may take.
 //!
 //! A stop lets the running micro-batch finish; after `shutdownTimeout` the batch is abandoned, which
-//! is safe: its plan is durable and the next start runs it again.
+//! is safe: its plan is durable and the next start runs it again. Lanes look at the stop, and the
+//! stream's stores fail whatever they are waiting for (`storage::patience`).
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::storage::{Asked, Patience};
 
 /// A request to stop, shared by everything that may have to.
 #[derive(Debug, Clone, Default)]
@@ -15,10 +19,10 @@ pub struct Stop {
 
 #[derive(Debug, Default)]
 struct Inner {
-    since: Mutex<Option<Instant>>,
+    asked: watch::Sender<Asked>,
+    /// Held while `asked` changes, for those who wait on a thread.
+    changing: Mutex<()>,
     changed: Condvar,
-    /// Set once no one may wait any longer.
-    abandon: AtomicBool,
 }
 
 impl Stop {
@@ -29,43 +33,50 @@ impl Stop {
 
     /// Asks to stop; the running micro-batch may finish.
     pub fn request(&self) {
-        let mut since = self.inner.since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.get_or_insert_with(Instant::now);
-        self.inner.changed.notify_all();
+        self.ask(false);
     }
 
     /// Asks to stop at once, whatever is running.
     pub fn abandon(&self) {
-        self.inner.abandon.store(true, Ordering::Relaxed);
-        self.request();
+        self.ask(true);
+    }
+
+    fn ask(&self, at_once: bool) {
+        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.inner.asked.send_modify(|asked| {
+            asked.since.get_or_insert_with(Instant::now);
+            asked.at_once |= at_once;
+        });
+        self.inner.changed.notify_all();
     }
 
     /// Whether a stop was asked for.
     pub fn requested(&self) -> bool {
-        self.inner.since.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.inner.asked.borrow().since.is_some()
+    }
+
+    /// What is left of a patience of `limit`; `None` while no stop was asked for.
+    pub fn left(&self, limit: Duration) -> Option<Duration> {
+        self.inner.asked.borrow().left(limit)
     }
 
     /// Whether a running micro-batch must be abandoned now: asked for, or the stop is older than
     /// `patience`.
     pub fn abandoned(&self, patience: Duration) -> bool {
-        self.inner.abandon.load(Ordering::Relaxed)
-            || self
-                .inner
-                .since
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_some_and(|since| since.elapsed() >= patience)
+        self.left(patience).is_some_and(|left| left.is_zero())
+    }
+
+    /// The same, to be waited for: what a stream's stores are given.
+    pub fn patience(&self, limit: Duration) -> Patience {
+        Patience::new(self.inner.asked.subscribe(), limit)
     }
 
     /// Waits for `duration`, or less if a stop is asked for; whether it was.
     pub fn wait(&self, duration: Duration) -> bool {
-        let since = self.inner.since.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, _) = self
-            .inner
-            .changed
-            .wait_timeout_while(since, duration, |since| since.is_none())
-            .unwrap_or_else(PoisonError::into_inner);
-        since.is_some()
+        let unchanged = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.inner.changed.wait_timeout_while(unchanged, duration, |()| !self.requested());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.requested()
     }
 }
 
@@ -84,5 +95,6 @@ mod tests {
         assert!(stop.abandoned(Duration::ZERO));
         stop.abandon();
         assert!(stop.abandoned(Duration::from_secs(60)));
+        assert_eq!(stop.left(Duration::MAX), Some(Duration::ZERO));
     }
 }

@@ -16,7 +16,7 @@ use super::attempt::{self, Written};
 use super::lane::Attempt;
 use super::letters;
 use super::look::{self, Seen};
-use super::start::{Opened, Surroundings};
+use super::start::{self, Opened, Surroundings};
 use super::trigger::{self, POLLING_DELAY};
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
@@ -235,6 +235,10 @@ impl<'a> Stream<'a> {
         let seen = clock.time("latestOffset", || {
             look::look(source, &self.position, &self.topic_ids, fail_on_data_loss)
         })?;
+        // What stands before the first batch was asked of this topic and no other.
+        for (name, id) in &seen.topic_ids {
+            self.topic_ids.entry(name.clone()).or_insert_with(|| id.clone());
+        }
         // Found again at every look until a batch has recorded it.
         for loss in seen.lost.iter().filter(|loss| !self.told.contains(loss)) {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
@@ -344,9 +348,12 @@ impl<'a> Stream<'a> {
         look::check_topics(self.opened.source.as_ref(), written.planned(), &gone)?;
         // Safe without: this only spares a replaced owner the commits that it would lose.
         self.opened.lease.check(&self.config.name)?;
-        let commit = self.batch_commit(&written);
+        let mut commit = self.batch_commit(&written);
         if !commit.letters_follow {
             self.commit_dead_letters(&mut written, &commit)?;
+        }
+        if let Some(letters) = &mut self.opened.dead_letters {
+            commit.letters_upto = letters.upto(&commit.query_id)?;
         }
         let files = written.take_files();
         failpoint!("sink.before");
@@ -398,7 +405,9 @@ impl<'a> Stream<'a> {
         let min_partitions = self.config.source.kafka.min_partitions;
         let patience = self.config.shutdown_timeout;
         let lost = planned.plan().lost().into_iter().chain(gone.iter().cloned()).collect();
-        attempt::run(&self.opened.lanes, planned, attempt, lost, min_partitions, &self.around.stop, patience)
+        let pinned = start::pinned_lanes(self.config, &self.opened, planned.plan())?;
+        let lanes = pinned.as_ref().unwrap_or(&self.opened.lanes);
+        attempt::run(lanes, planned, attempt, lost, min_partitions, &self.around.stop, patience)
     }
 
     fn batch_commit(&self, written: &Written) -> BatchCommit {
@@ -411,11 +420,13 @@ impl<'a> Stream<'a> {
             attempt: written.attempt().to_owned(),
             start: written.planned().start().clone(),
             end: written.planned().plan().end.clone(),
+            plan: written.planned().plan().metadata(),
             next_watermark_ms: written.planned().plan().watermark_ms,
             definition: self.opened.recipe.definition.clone(),
             lost: lost.collect::<Vec<OffsetRange>>(),
             letters_follow: self.opened.dead_letters.is_some()
                 && written.planned().plan().definition != self.opened.recipe.definition,
+            letters_upto: None,
         }
     }
 
@@ -423,12 +434,13 @@ impl<'a> Stream<'a> {
     fn commit_dead_letters(&mut self, written: &mut Written, commit: &BatchCommit) -> Result<()> {
         let Some(sink) = &mut self.opened.dead_letters else { return Ok(()) };
         let files = written.take_letters();
-        if !files.is_empty() {
-            failpoint!("letters.before");
-            sink.commit(commit, files)?;
-            failpoint!("letters.after");
+        if files.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        failpoint!("letters.before");
+        let landed = sink.commit(commit, files)?;
+        failpoint!("letters.after");
+        self.judge_letters(&landed, written, commit)
     }
 
     /// After the sink's commit, where the batch was planned with another definition: a run with that
@@ -437,9 +449,47 @@ impl<'a> Stream<'a> {
     fn supersede_dead_letters(&mut self, written: &mut Written, commit: &BatchCommit) -> Result<()> {
         let Some(sink) = &mut self.opened.dead_letters else { return Ok(()) };
         failpoint!("letters.before");
-        sink.supersede(commit, written.take_letters())?;
+        let landed = sink.supersede(commit, written.take_letters())?;
+        failpoint!("letters.after");
+        self.judge_letters(&landed, written, commit)
+    }
+
+    /// Dead letters of another run of the same plan stand for ours. What that run did not know to be gone
+    /// is added to them; another plan stops the stream.
+    fn judge_letters(&mut self, landed: &Landed, written: &Written, commit: &BatchCommit) -> Result<()> {
+        let (Landed::Theirs { commit: Some(theirs) }, Some(sink)) = (landed, &mut self.opened.dead_letters)
+        else {
+            return Ok(());
+        };
+        if theirs.batch_id != commit.batch_id || !same_offsets(theirs, commit)? {
+            let table = format!("dead-letter table {}", sink.table().store().url());
+            self.opened.lease.check(&self.config.name)?;
+            return Err(self.other_plan(&table, theirs.batch_id));
+        }
+        if commit.same_lost(theirs) {
+            return Ok(());
+        }
+        let lost = commit.of_lost_offsets();
+        let settings = sink.writers(&lost.attempt, &self.around.handle, &self.opened.budget)?;
+        let of = DeadLetters {
+            query_id: commit.query_id.clone(),
+            batch_id: lost.batch_id,
+            attempt: lost.attempt.clone(),
+            rejected_at_micros: written.planned().plan().timestamp_ms.saturating_mul(1000),
+        };
+        let files = attempt::write_lost(&settings, &of, written.lost())?;
+        failpoint!("letters.before");
+        sink.supersede(&lost, files)?;
         failpoint!("letters.after");
         Ok(())
+    }
+
+    fn other_plan(&self, table: &str, batch_id: i64) -> Error {
+        Error::corrupt(format!(
+            "{table} holds micro-batch {batch_id} of stream {} with other offsets than were planned here",
+            self.config.name
+        ))
+        .hint("the checkpoint was copied and run elsewhere: run only one copy")
     }
 
     /// After the sink's commit: letters of other runs of the batch, in tables that `deadLetter` named before.
@@ -455,7 +505,7 @@ impl<'a> Stream<'a> {
     }
 
     /// Ours, or that of an owner who ran the same plan; anything else stops the stream.
-    fn judge_landing(&self, landed: &Landed, ours: &BatchCommit) -> Result<Option<u64>> {
+    fn judge_landing(&mut self, landed: &Landed, ours: &BatchCommit) -> Result<Option<u64>> {
         let theirs = match landed {
             Landed::Ours { version } => return Ok(Some(*version)),
             Landed::Theirs { commit: None } => {
@@ -481,11 +531,8 @@ impl<'a> Stream<'a> {
             return Ok(Some(theirs.version));
         }
         self.opened.lease.check(&self.config.name)?;
-        Err(Error::corrupt(format!(
-            "the table holds micro-batch {} of stream {} with other offsets than were planned here",
-            theirs.batch_id, self.config.name
-        ))
-        .hint("the checkpoint was copied and run elsewhere: run only one copy"))
+        let table = format!("table {}", self.opened.sink.table().store().url());
+        Err(self.other_plan(&table, theirs.batch_id))
     }
 
     fn report(&mut self, written: &Written, latest: &Offsets, table_version: Option<u64>, clock: &mut Clock) {

@@ -6,6 +6,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::config::DeltaSink;
 use crate::model::{Error, OffsetRange, Offsets, Result};
@@ -27,6 +28,12 @@ pub struct DeltaAppend {
 
 /// The key in a commit's `alluvia` object that says of the dead letters that they come after it.
 const LETTERS_FOLLOW: &str = "deadLettersFollow";
+/// The key of what the batch was planned with.
+const PLAN: &str = "plan";
+/// The key of the offsets that were gone.
+const LOST_RANGES: &str = "lostRanges";
+/// The key of the newest batch that has dead letters, and of their table.
+const DEAD_LETTERS: &str = "deadLetters";
 /// The key that says whose commit it is.
 const STREAM: &str = "stream";
 /// The key that says where that stream's checkpoint was.
@@ -51,6 +58,9 @@ pub struct BatchCommit {
     pub start: Offsets,
     /// Where it ends.
     pub end: Offsets,
+    /// The constants that it was planned with, a JSON object: with the end offsets the plan, so that a lost
+    /// checkpoint can be made anew.
+    pub plan: String,
     /// The watermark of the next batch.
     pub next_watermark_ms: i64,
     /// Hash of what decides results.
@@ -60,6 +70,8 @@ pub struct BatchCommit {
     /// Whether the batch was planned with another definition, so that its dead letters are brought in
     /// line after this commit, which decides whose run of it stands.
     pub letters_follow: bool,
+    /// The newest batch that has dead letters, and the id of the table that they are in.
+    pub letters_upto: Option<(String, i64)>,
 }
 
 /// What became of a commit.
@@ -149,6 +161,15 @@ impl DeltaAppend {
     /// The table.
     pub fn table(&mut self) -> &mut DeltaTable {
         &mut self.table
+    }
+
+    /// The newest batch of the query that the table holds, and the table's id.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::transaction`].
+    pub fn upto(&mut self, query_id: &str) -> Result<Option<(String, i64)>> {
+        let newest = self.table.transaction(query_id)?;
+        Ok(newest.map(|batch_id| (self.table.id().to_owned(), batch_id)))
     }
 
     /// How the stream's columns become the table's.
@@ -264,16 +285,44 @@ impl BatchCommit {
         info.insert("batchId".into(), self.batch_id.into());
         info.insert("startOffset".into(), object(&self.start));
         info.insert("endOffset".into(), object(&self.end));
+        info.insert(PLAN.into(), serde_json::from_str(&self.plan).expect("a plan is JSON"));
         info.insert("nextBatchWatermarkMs".into(), self.next_watermark_ms.into());
         info.insert("definition".into(), self.definition.clone().into());
         if self.letters_follow {
             info.insert(LETTERS_FOLLOW.into(), true.into());
         }
+        if let Some((table_id, batch_id)) = &self.letters_upto {
+            info.insert(DEAD_LETTERS.into(), json!({"tableId": table_id, "batchId": batch_id}));
+        }
         if !self.lost.is_empty() {
-            let ranges: Vec<Value> = self.lost.iter().map(lost_json).collect();
-            info.insert("lostRanges".into(), Value::Array(ranges));
+            info.insert(LOST_RANGES.into(), self.lost_ranges());
         }
         info
+    }
+
+    /// What was gone, as the commit says it.
+    fn lost_ranges(&self) -> Value {
+        Value::Array(self.lost.iter().map(lost_json).collect())
+    }
+
+    /// The commit of the letters for what was gone, where another run of the batch has committed its dead
+    /// letters without them: a query of its own, and its definition is what was gone.
+    pub fn of_lost_offsets(&self) -> BatchCommit {
+        BatchCommit {
+            query_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("lost\n{}", self.query_id).as_bytes())
+                .to_string(),
+            stream: format!("{} (lost offsets)", self.stream),
+            attempt: Uuid::new_v4().to_string(),
+            definition: self.lost_ranges().to_string(),
+            letters_follow: false,
+            ..self.clone()
+        }
+    }
+
+    /// Whether `theirs`, a commit of the same batch, says of the same offsets that they were gone.
+    pub fn same_lost(&self, theirs: &OwnCommit) -> bool {
+        let said = theirs.checkpoint.as_ref().and_then(|info| info.get(LOST_RANGES));
+        said.unwrap_or(&Value::Array(Vec::new())) == &self.lost_ranges()
     }
 }
 
@@ -293,22 +342,14 @@ pub fn lacks(name: &str, lacking: &[Field], there: &SchemaRef) -> Error {
         .hint("set sink.options.mergeSchema: true to add them, or change source.value.schema")
 }
 
-/// The stream's transaction in a table and, if the log still holds it, its newest commit.
+/// The stream's transaction in a table and, if the log still holds it, the commit that it came with.
 ///
 /// # Errors
 /// As for [`DeltaTable::transaction`].
 pub fn newest(table: &mut DeltaTable, query_id: &str) -> Result<(Option<i64>, Option<OwnCommit>)> {
-    let transaction = table.transaction(query_id)?;
-    let commit = match transaction {
-        Some(_) => history::newest_commit_of(table, query_id)?,
-        None => None,
-    };
-    Ok((transaction, commit))
-}
-
-/// Whether the table forgets transactions after a while.
-pub fn forgets_transactions(table: &DeltaTable) -> bool {
-    table.properties().contains_key("delta.setTransactionRetentionDuration")
+    let Some(transaction) = table.transaction(query_id)? else { return Ok((None, None)) };
+    let commit = history::newest_commit_of(table, query_id)?;
+    Ok((Some(transaction), commit.filter(|commit| commit.batch_id == transaction)))
 }
 
 /// The end offsets that a commit of this stream says; `None` for one of Spark.
@@ -337,6 +378,17 @@ fn offsets_of(commit: &OwnCommit, key: &str) -> Result<Option<Offsets>> {
 /// Whether the dead letters of a commit's batch come after it.
 pub fn letters_follow(commit: &OwnCommit) -> bool {
     commit.checkpoint.as_ref().is_some_and(|info| info.get(LETTERS_FOLLOW).is_some_and(|said| *said == true))
+}
+
+/// The newest batch that had dead letters when a commit was made, and the id of the table that they were in.
+pub fn letters_upto(commit: &OwnCommit) -> Option<(&str, i64)> {
+    let said = commit.checkpoint.as_ref()?.get(DEAD_LETTERS)?;
+    Some((said["tableId"].as_str()?, said["batchId"].as_i64()?))
+}
+
+/// What the batch of a commit was planned with, a JSON object.
+pub fn plan_of(commit: &OwnCommit) -> Option<String> {
+    Some(commit.checkpoint.as_ref()?.get(PLAN)?.to_string())
 }
 
 /// The name of the stream that made a commit.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 use super::{Latest, ReadReport, Reader, Source};
+use crate::config::kafka::Isolation;
 use crate::model::{Error, OffsetRange, Offsets, Record, Result, TopicPartition};
 use crate::storage::{Put, Store};
 
@@ -268,7 +269,7 @@ impl Source for DeadLetterSource {
         Ok(Latest { end, added: Offsets::default(), vanished: Vec::new() })
     }
 
-    fn reader(&self, _: usize) -> Result<Box<dyn Reader>> {
+    fn reader(&self, _: usize, _: Isolation) -> Result<Box<dyn Reader>> {
         Ok(Box::new(LetterReader { letters: Arc::clone(&self.letters), ledger: self.ledger.clone() }))
     }
 }

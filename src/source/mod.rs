@@ -10,6 +10,7 @@ pub mod kafka;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
+use crate::config::kafka::Isolation;
 use crate::model::{OffsetRange, Offsets, Record, Result};
 
 pub use kafka::{Latest, LossReason, LostRange, ReadReport};
@@ -32,17 +33,22 @@ pub trait Source: Send {
     fn latest(&self, known: &Offsets) -> Result<Latest>;
 
     /// The ids of the topics read, by name, as of the last look or asked for `now`; a topic that was
-    /// deleted and made anew has another one. Empty where the service gives none, or not in time.
-    fn topic_ids(&self, now: bool) -> BTreeMap<String, String> {
-        let _ = now;
-        BTreeMap::new()
+    /// deleted and made anew has another one. A topic of `needed`, the ids by which the stream has read so
+    /// far, is missing only if it is gone; others also where the service gives no ids.
+    ///
+    /// # Errors
+    /// `Unavailable` if the service does not say an id that is needed; `Config` if it has none any more.
+    fn topic_ids(&self, needed: &BTreeMap<String, String>, now: bool) -> Result<BTreeMap<String, String>> {
+        let _ = (needed, now);
+        Ok(BTreeMap::new())
     }
 
-    /// A reader for one lane that may hold `memory_bytes` of what it fetched.
+    /// A reader for one lane that may hold `memory_bytes` of what it fetched; `isolation` says which records
+    /// of transactions it delivers, where the service has any.
     ///
     /// # Errors
     /// `Config` if a client can't be made.
-    fn reader(&self, memory_bytes: usize) -> Result<Box<dyn Reader>>;
+    fn reader(&self, memory_bytes: usize, isolation: Isolation) -> Result<Box<dyn Reader>>;
 }
 
 /// The reading side: one per lane, used from that lane's thread only.

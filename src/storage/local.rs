@@ -3,15 +3,18 @@
 //! object_store's `LocalFileSystem` neither flushes a file nor the folder that names it. Here a file
 //! is written beside its place, flushed, put in place in one step (a hard link where an existing
 //! file must win, else a rename), and then the folder is flushed, and so is the parent of every
-//! folder that had to be made. Reads and listings are `LocalFileSystem`'s.
+//! folder on the way. What is found there may be in the page cache only: another process wrote it, or
+//! its folder's flush failed. So it is flushed before it is called there ([`settle`]). Reads and
+//! listings are `LocalFileSystem`'s.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path as FsPath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -22,14 +25,6 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
-
-/// A step that was done, for the test of their order; nothing at all elsewhere.
-macro_rules! step {
-    ($what:literal, $path:expr) => {
-        #[cfg(test)]
-        tests::STEPS.lock().unwrap().push(($what, ($path).to_path_buf()));
-    };
-}
 
 /// The local file system with durable, atomic writes.
 #[derive(Debug)]
@@ -74,20 +69,25 @@ impl Staged {
         Ok(Staged { file, staged, place })
     }
 
-    /// Flushes the data, puts the file in its place, flushes the folder.
+    /// Flushes the data, puts the file in its place, flushes the folder. A file that was there first is
+    /// flushed too, before it is called there.
     fn publish(&self, replace: bool) -> io::Result<()> {
         self.file.sync_all()?;
-        step!("flush file", self.place);
         crate::failpoint!("disk.written");
         if replace {
             fs::rename(&self.staged, &self.place)?;
         } else {
-            fs::hard_link(&self.staged, &self.place)?;
+            match fs::hard_link(&self.staged, &self.place) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    settle(&self.place)?;
+                    return Err(e);
+                }
+                placed => placed?,
+            }
             crate::failpoint!("disk.placed");
             fs::remove_file(&self.staged)?;
         }
-        step!("put in place", self.place);
-        flush_folder(self.place.parent().unwrap_or(FsPath::new("/")))?;
+        flush(self.place.parent().unwrap_or(FsPath::new("/")))?;
         crate::failpoint!("disk.after");
         Ok(())
     }
@@ -98,26 +98,62 @@ impl Staged {
     }
 }
 
-/// Makes a folder and its missing parents; each new name is flushed into its own parent.
+/// Folders that this process knows to be there after a power cut, with all their parents.
+static FLUSHED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
+/// Of those so many at most; what is forgotten is flushed again.
+const FLUSHED_MAX: usize = 4096;
+
+/// Makes a folder and its missing parents; each name is flushed into its own parent, once by each
+/// process: whoever made a folder that is there already may have died before its flush.
 pub(crate) fn make_folders(folder: &FsPath) -> io::Result<()> {
-    if folder.is_dir() {
+    let flushed = || FLUSHED.lock().unwrap_or_else(PoisonError::into_inner);
+    let there = folder.is_dir();
+    if there && flushed().contains(folder) {
         return Ok(());
     }
-    let parent = folder.parent().unwrap_or(FsPath::new("/"));
+    let Some(parent) = folder.parent() else { return Ok(()) };
     make_folders(parent)?;
-    match fs::create_dir(folder) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => {
-            step!("make folder", folder);
-            flush_folder(parent)
+    if !there
+        && let Err(e) = fs::create_dir(folder)
+        && e.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(e);
+    }
+    // What is mounted there has no name in its parent, and a folder whose parent we may not open is not ours.
+    if fs::metadata(folder)?.dev() == fs::metadata(parent)?.dev() {
+        match flush(parent) {
+            Err(e) if there && e.kind() == io::ErrorKind::PermissionDenied => {}
+            done => done?,
         }
     }
+    let mut flushed = flushed();
+    if flushed.len() >= FLUSHED_MAX {
+        flushed.clear();
+    }
+    flushed.insert(folder.to_owned());
+    Ok(())
 }
 
-fn flush_folder(folder: &FsPath) -> io::Result<()> {
-    File::open(folder)?.sync_all()?;
-    step!("flush folder", folder);
-    Ok(())
+/// Flushes a file or a folder.
+fn flush(place: &FsPath) -> io::Result<()> {
+    File::open(place)?.sync_all()
+}
+
+/// Flushes a file that was found, the folder that names it, and the folders above; one that is not
+/// there is no error.
+fn settle(place: &FsPath) -> io::Result<()> {
+    match flush(place) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        done => done?,
+    }
+    let folder = place.parent().unwrap_or(FsPath::new("/"));
+    make_folders(folder)?;
+    flush(folder)
+}
+
+/// [`settle`] off the async workers.
+pub(super) async fn settle_later(place: PathBuf) -> Result<()> {
+    blocking(place.clone(), move || settle(&place)).await
 }
 
 fn store_error(error: io::Error, place: &FsPath) -> Error {
@@ -250,48 +286,9 @@ impl MultipartUpload for Upload {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use object_store::{ObjectStoreExt, WriteMultipart};
 
     use super::*;
-
-    /// What was done on the disk, by all tests of the binary at once.
-    pub(super) static STEPS: Mutex<Vec<(&str, PathBuf)>> = Mutex::new(Vec::new());
-
-    /// The steps below `folder`, with paths from there on.
-    fn steps_in(folder: &FsPath) -> Vec<String> {
-        let steps = STEPS.lock().unwrap();
-        let below = steps.iter().filter_map(|(what, path)| Some((what, path.strip_prefix(folder).ok()?)));
-        below.map(|(what, path)| format!("{what} /{}", path.display())).collect()
-    }
-
-    #[tokio::test]
-    async fn data_is_flushed_before_it_has_its_name_and_its_folder_after() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = DurableLocal::new();
-        let at = |name: &str| Path::from_absolute_path(folder.path().join(name)).unwrap();
-        store.put_opts(&at("a/b/one"), "1".into(), PutMode::Create.into()).await.unwrap();
-        let made = ["make folder /a", "flush folder /", "make folder /a/b", "flush folder /a"];
-        let put = |name| {
-            [
-                format!("flush file /a/b/{name}"),
-                format!("put in place /a/b/{name}"),
-                "flush folder /a/b".into(),
-            ]
-        };
-        let mut expected: Vec<String> = made.map(String::from).into();
-        expected.extend(put("one"));
-        assert_eq!(steps_in(folder.path()), expected);
-        store.put(&at("a/b/one"), "2".into()).await.unwrap();
-        expected.extend(put("one"));
-        let mut upload = store.put_multipart(&at("a/b/two")).await.unwrap();
-        upload.put_part("rows".into()).await.unwrap();
-        assert_eq!(steps_in(folder.path()), expected, "an upload that is not complete has no name");
-        upload.complete().await.unwrap();
-        expected.extend(put("two"));
-        assert_eq!(steps_in(folder.path()), expected);
-    }
 
     #[tokio::test]
     async fn a_file_in_parts_is_whole_in_its_place_and_only_then_listed() {

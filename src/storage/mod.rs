@@ -10,9 +10,11 @@ pub mod conditional;
 #[cfg(feature = "failpoints")]
 pub mod faulty;
 pub mod local;
+pub mod patience;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -21,6 +23,8 @@ use object_store::{DynObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode};
 use url::Url;
 
 use crate::model::{Error, Kind, Result};
+
+pub use patience::{Asked, Patience};
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,7 @@ pub struct Store {
     root: Arc<DynObjectStore>,
     url: Url,
     prefix: Path,
+    patience: Option<Patience>,
 }
 
 impl std::fmt::Debug for Store {
@@ -73,12 +78,42 @@ impl Store {
                 (Arc::new(conditional::OneAnswer::new(with_faults(root.into()))), prefix)
             }
         };
-        Ok(Store { root, url, prefix })
+        Ok(Store::new(root, url, prefix))
     }
 
     /// A folder of a store that is open already; `url` must address it.
     pub fn new(root: Arc<DynObjectStore>, url: Url, prefix: Path) -> Store {
-        Store { root, url, prefix }
+        Store { root, url, prefix, patience: None }
+    }
+
+    /// The same folder, given up when `patience` is over: calls that are under way then fail.
+    pub fn within(mut self, patience: Patience) -> Store {
+        self.root = Arc::new(patience::Patient::new(self.root, patience.clone()));
+        self.patience = Some(patience);
+        self
+    }
+
+    /// Until when calls are waited for; `None` for as long as they take.
+    pub fn patience(&self) -> Option<&Patience> {
+        self.patience.as_ref()
+    }
+
+    /// Waits before a call is tried again.
+    ///
+    /// # Errors
+    /// `Unavailable` if the patience is over: then there is no other try.
+    pub async fn pause(&self, duration: Duration) -> Result<()> {
+        let Some(patience) = &self.patience else {
+            tokio::time::sleep(duration).await;
+            return Ok(());
+        };
+        tokio::select! {
+            biased;
+            () = patience.clone().over() => Err(Error::unavailable(format!(
+                "given up at {}: the stop's patience (shutdownTimeout) is over", self.url
+            ))),
+            () = tokio::time::sleep(duration) => Ok(()),
+        }
     }
 
     /// The folder's address, with a slash at its end.
@@ -117,10 +152,12 @@ impl Store {
     ///
     /// A write that failed, or that found an object, may still have been ours: a lost answer, a
     /// request that the client sent twice. So the object is read back and compared, which is why
-    /// `bytes` must be unique to this writer (every document of Alluvia names its attempt).
+    /// `bytes` must be unique to this writer (every document of Alluvia names its attempt). What is
+    /// found is durable before it is called created or there.
     ///
     /// # Errors
-    /// `Unavailable` if the object is provably not there, or if that cannot be found out.
+    /// `Unavailable` if the object is provably not there, or if that cannot be found out, or if it
+    /// can't be made durable.
     pub async fn put_if_absent(&self, relative: &str, bytes: Bytes) -> Result<Put> {
         let path = self.path(relative);
         let outcome = self.root.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
@@ -128,7 +165,11 @@ impl Store {
             Ok(_) => return Ok(Put::Created),
             Err(e) => e,
         };
-        match self.get(relative).await {
+        let found = match self.settle(relative).await {
+            Ok(()) => self.get(relative).await,
+            Err(e) => Err(e),
+        };
+        match found {
             Ok(Some(there)) if there == bytes => Ok(Put::Created),
             Ok(Some(_)) => Ok(Put::Exists),
             Ok(None) if self.is_folder(relative) => {
@@ -143,6 +184,21 @@ impl Store {
     /// Whether a local disk has a folder in an object's place, which no object store could have.
     fn is_folder(&self, relative: &str) -> bool {
         self.url.to_file_path().is_ok_and(|root| root.join(relative).is_dir())
+    }
+
+    /// Makes an object durable that was found and that the next step rests on: its writer may have died
+    /// between the name and the flush of the folder. One that is not there is no error.
+    ///
+    /// # Errors
+    /// `Unavailable` if a flush fails. What an object store answers is durable: there nothing is done.
+    pub async fn settle(&self, relative: &str) -> Result<()> {
+        let Ok(folder) = self.url.to_file_path() else { return Ok(()) };
+        let settled = local::settle_later(folder.join(relative));
+        let settled = match &self.patience {
+            Some(patience) => patience.race(settled).await,
+            None => settled.await,
+        };
+        settled.map_err(|e| error(e, "flush", &self.url, relative))
     }
 
     /// Writes an object, replacing what is there. Only for caches and files with unique names.

@@ -6,7 +6,7 @@
 //! answer was lost, or another writer may have taken the version. A lost race with a stranger is run
 //! again on the newer snapshot with the same files; `commitInfo` says what the checkpoint needs.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::array::AsArray;
@@ -17,6 +17,7 @@ use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredE
 use serde_json::{Map, Value, json};
 
 use super::files::AddedFile;
+use super::tip::Tip;
 use super::{DeltaTable, history, kernel_error};
 use crate::model::{Error, Kind, Result};
 
@@ -80,8 +81,10 @@ impl DeltaTable {
     ///
     /// # Errors
     /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol;
-    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer.
+    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
+    /// has no patience for another try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
+        self.check_tip()?;
         let before = Fingerprint::of(self);
         let mut last_error = None;
         for attempt in 0..TRIES {
@@ -94,7 +97,7 @@ impl DeltaTable {
                 Err(e) if e.kind() == Kind::Config => return Err(e),
                 Err(e) => last_error = Some(e),
             }
-            std::thread::sleep(pause(attempt));
+            self.handle.block_on(self.store.pause(pause(attempt)))?;
             self.refresh()?;
             before.check(&Fingerprint::of(self), self)?;
         }
@@ -116,6 +119,10 @@ impl DeltaTable {
         let replaced = append.replaces.as_deref();
         if replaced.is_some() && found.as_ref().and_then(OwnCommit::attempt) == replaced {
             return Ok(None);
+        }
+        if let Some(found) = &found {
+            // Found in the log is not yet on the disk: its own write may have failed at the last flush.
+            self.handle.block_on(self.store.settle(&history::commit_name(found.version)))?;
         }
         Ok(Some(match found {
             Some(own) if own.attempt() == Some(append.attempt.as_str()) => {
@@ -159,7 +166,9 @@ impl DeltaTable {
             metrics: metrics(append, replaced.len()),
             extra: extra(self.version(), append),
             lowest_protocol: false,
+            written: Arc::default(),
         };
+        let written = Arc::clone(&writer.written);
         let mut transaction = Arc::clone(&self.snapshot)
             .transaction(Box::new(writer), self.engine.as_ref())
             .map_err(|e| failed(e, self))?
@@ -178,7 +187,10 @@ impl DeltaTable {
         match transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))? {
             CommitResult::CommittedTransaction(done) => {
                 match done.post_commit_snapshot() {
-                    Some(next) => self.snapshot = Arc::clone(next),
+                    Some(next) => {
+                        self.snapshot = Arc::clone(next);
+                        self.tip = written.get().copied();
+                    }
                     None => self.refresh()?,
                 }
                 self.transactions.insert(append.query_id.clone(), Some(append.batch_id));
@@ -220,7 +232,7 @@ impl DeltaTable {
 }
 
 /// What must not change under a batch whose files are written.
-struct Fingerprint {
+pub(super) struct Fingerprint {
     id: String,
     schema: String,
     partition_columns: Vec<String>,
@@ -228,7 +240,7 @@ struct Fingerprint {
 }
 
 impl Fingerprint {
-    fn of(table: &DeltaTable) -> Fingerprint {
+    pub(super) fn of(table: &DeltaTable) -> Fingerprint {
         Fingerprint {
             id: table.id().to_owned(),
             schema: table.metadata().schema_string().clone(),
@@ -237,7 +249,7 @@ impl Fingerprint {
         }
     }
 
-    fn check(&self, now: &Fingerprint, table: &DeltaTable) -> Result<()> {
+    pub(super) fn check(&self, now: &Fingerprint, table: &DeltaTable) -> Result<()> {
         let url = table.store.url();
         if self.id != now.id {
             return Err(Error::corrupt(format!(
@@ -267,16 +279,17 @@ fn pause(attempt: u32) -> Duration {
 }
 
 /// Spark's metrics of a streaming append; all values are strings, as its history reader demands.
-fn metrics(append: &Append, removed: usize) -> Value {
+fn metrics(append: &Append, removed: usize) -> Map<String, Value> {
     let files = &append.files;
     let rows: u64 = files.iter().map(|f| f.rows).sum();
     let bytes: u64 = files.iter().map(|f| f.size_bytes).sum();
-    json!({
-        "numRemovedFiles": removed.to_string(),
-        "numOutputRows": rows.to_string(),
-        "numOutputBytes": bytes.to_string(),
-        "numAddedFiles": files.len().to_string(),
-    })
+    let metrics = [
+        ("numRemovedFiles", removed as u64),
+        ("numOutputRows", rows),
+        ("numOutputBytes", bytes),
+        ("numAddedFiles", files.len() as u64),
+    ];
+    metrics.into_iter().map(|(name, value)| (name.to_owned(), value.to_string().into())).collect()
 }
 
 fn extra(read_version: u64, append: &Append) -> Map<String, Value> {
@@ -291,12 +304,15 @@ fn extra(read_version: u64, append: &Append) -> Map<String, Value> {
 }
 
 /// Writes a commit file as the kernel made it, with what the kernel can't say in its commitInfo.
+#[derive(Default)]
 pub(super) struct CommitWriter {
     pub(super) parameters: Value,
-    pub(super) metrics: Value,
+    pub(super) metrics: Map<String, Value>,
     pub(super) extra: Map<String, Value>,
     /// Write protocol (1, 2) where the kernel's (3, 7) names no feature beyond what (1, 2) implies.
     pub(super) lowest_protocol: bool,
+    /// The commit as it was written.
+    pub(super) written: Arc<OnceLock<Tip>>,
 }
 
 impl CommitWriter {
@@ -304,7 +320,7 @@ impl CommitWriter {
         let mut action: Value = serde_json::from_slice(line).map_err(delta_kernel::Error::generic_err)?;
         if let Some(info) = action.get_mut("commitInfo").and_then(Value::as_object_mut) {
             info.insert("operationParameters".into(), self.parameters.clone());
-            info.insert("operationMetrics".into(), self.metrics.clone());
+            info.insert("operationMetrics".into(), self.metrics.clone().into());
             info.extend(self.extra.clone());
         }
         if self.lowest_protocol && action.get("protocol").is_some_and(needs_no_feature) {
@@ -343,6 +359,8 @@ impl Committer for CommitWriter {
         }
         let url = metadata.published_commit_path()?;
         let size = bytes.len() as u64;
+        // Set once: a writer commits once.
+        let _ = self.written.set(Tip::of(metadata.version(), &bytes));
         match engine.storage_handler().put(&url, bytes.into(), false) {
             Ok(()) => Ok(CommitResponse::Committed {
                 file_meta: FileMeta { location: url, last_modified: metadata.in_commit_timestamp(), size },

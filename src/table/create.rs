@@ -9,7 +9,7 @@ use delta_kernel::engine::arrow_conversion::TryFromArrow;
 use delta_kernel::schema::StructType;
 use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::data_layout::DataLayout;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
 use super::commit::{CommitWriter, ENGINE_INFO};
@@ -56,8 +56,7 @@ impl DeltaTable {
             "partitionBy": json!(partition_by).to_string(),
             "properties": json!(properties).to_string(),
         });
-        let writer =
-            CommitWriter { parameters, metrics: json!({}), extra: Map::new(), lowest_protocol: true };
+        let writer = CommitWriter { parameters, lowest_protocol: true, ..CommitWriter::default() };
         let refused = |e| match kernel_error(e, "prepare version 0", store) {
             error if error.kind() == Kind::Internal => {
                 Error::config(format!("cannot create table {}", store.url())).source(error)
@@ -106,9 +105,7 @@ impl DeltaTable {
             let names: Vec<Value> = missing.iter().map(|c| json!({"column": {"name": c.name()}})).collect();
             let writer = CommitWriter {
                 parameters: json!({"columns": Value::Array(names).to_string()}),
-                metrics: json!({}),
-                extra: Map::new(),
-                lowest_protocol: false,
+                ..CommitWriter::default()
             };
             let outcome = change
                 .build(self.engine.as_ref(), Box::new(writer))

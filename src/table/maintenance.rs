@@ -15,6 +15,7 @@ use delta_kernel::{Snapshot, SnapshotRef};
 use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 
+use super::commit::Fingerprint;
 use super::{DeltaTable, engine, history, is_log_file, kernel_error, log_error};
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
@@ -44,18 +45,22 @@ impl DeltaTable {
     }
 
     /// Forgets the names of the log files that a checkpoint covers by opening the table anew; called
-    /// between two micro-batches, after upkeep. What is known of transactions stays valid only if
-    /// nobody committed meanwhile.
+    /// between two micro-batches, after upkeep. A table that was changed or replaced meanwhile is left for
+    /// the next commit to find, which judges it.
     ///
     /// # Errors
     /// As for [`DeltaTable::open`].
     pub fn shorten(&mut self) -> Result<()> {
-        let before = self.version();
-        self.snapshot = Snapshot::builder_for(self.store.url().as_str())
+        let before = Fingerprint::of(self);
+        let fresh = Snapshot::builder_for(self.store.url().as_str())
             .build(self.engine.as_ref())
             .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
-        if self.version() != before {
+        let long = std::mem::replace(&mut self.snapshot, fresh);
+        if self.version() < long.version() || before.check(&Fingerprint::of(self), self).is_err() {
+            self.snapshot = long;
+        } else if self.version() > long.version() {
             self.transactions.clear();
+            self.note_tip()?;
         }
         Ok(())
     }

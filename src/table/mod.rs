@@ -3,7 +3,7 @@
 //! The only door to the Delta kernel. A [`DeltaTable`] holds the *lazy* snapshot that the next
 //! commit is made against: protocol, metadata and the names of the log files since the last
 //! checkpoint, never the table's files. While Alluvia is the table's only writer a commit is one
-//! PUT; each commit hands over the next snapshot without reading anything (research: delta-rs.md 4.1).
+//! PUT and one GET (`tip`); each commit hands over the next snapshot (research: delta-rs.md 4.1).
 //!
 //! Everything here blocks; call it from a blocking thread, never from an async worker.
 
@@ -15,6 +15,7 @@ pub mod history;
 pub mod maintenance;
 pub mod read;
 pub mod schema;
+mod tip;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +45,8 @@ pub struct DeltaTable {
     /// What `snapshot` holds for the application ids asked for so far; emptied whenever `snapshot`
     /// comes from storage instead of from our own commit.
     transactions: BTreeMap<String, Option<i64>>,
+    /// The commit of the snapshot's version; `None` if the log no longer holds it.
+    tip: Option<tip::Tip>,
 }
 
 impl DeltaTable {
@@ -61,14 +64,18 @@ impl DeltaTable {
         let snapshot = Snapshot::builder_for(store.url().as_str())
             .build(engine.as_ref())
             .map_err(|e| log_error(e, "read the Delta log", store, handle))?;
-        let table = DeltaTable {
+        let mut table = DeltaTable {
             store: store.clone(),
             engine,
             handle: handle.clone(),
             snapshot,
             transactions: BTreeMap::new(),
+            tip: None,
         };
         table.refuse_what_cannot_be_written()?;
+        // Whoever made the newest commit may have died before its flush, and a start rests on it.
+        handle.block_on(store.settle(&history::commit_name(table.version())))?;
+        table.note_tip()?;
         Ok(Some(table))
     }
 
@@ -110,7 +117,8 @@ impl DeltaTable {
     }
 
     /// The newest version of the application transaction `app_id` in the current snapshot: Delta's
-    /// `txn` action. Read from storage once, then known from our own commits.
+    /// `txn` action. Read from storage once, then known from our own commits. Where the table forgets
+    /// transactions, the one of the newest commit that its log still holds.
     ///
     /// # Errors
     /// As for [`DeltaTable::open`].
@@ -118,12 +126,20 @@ impl DeltaTable {
         if let Some(known) = self.transactions.get(app_id) {
             return Ok(*known);
         }
-        let found = self
+        let mut found = self
             .snapshot
             .get_app_id_version(app_id, self.engine.as_ref())
             .map_err(|e| log_error(e, "read the application transaction", &self.store, &self.handle))?;
+        if found.is_none() && self.forgets_transactions() {
+            found = history::newest_commit_of(self, app_id)?.map(|commit| commit.batch_id);
+        }
         self.transactions.insert(app_id.to_owned(), found);
         Ok(found)
+    }
+
+    /// Whether the table forgets transactions after a while (`delta.setTransactionRetentionDuration`).
+    pub fn forgets_transactions(&self) -> bool {
+        self.metadata().configuration().contains_key("delta.setTransactionRetentionDuration")
     }
 
     /// Reads the log again, from the current snapshot on.
@@ -135,7 +151,7 @@ impl DeltaTable {
             .build(self.engine.as_ref())
             .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
         self.transactions.clear();
-        Ok(())
+        self.note_tip()
     }
 
     /// What file writers need to know of the table, as of the current snapshot.

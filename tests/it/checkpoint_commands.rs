@@ -191,7 +191,7 @@ fn show_names_the_process_that_runs_the_stream() {
     running.wait_for("\"event\":\"progress\"", BOUND);
     let owner = stream.show("checkpoint")["owner"].as_str().expect("an owner").to_owned();
     assert!(owner.contains(&format!("process {}", running.pid())), "{owner}");
-    says(&stream.command(&["rebuild", "stream.yaml"]), 2, &["is not empty"]);
+    says(&stream.command(&["rebuild", "stream.yaml"]), 5, &["stream w1 is run by process", "stop it before"]);
     running.terminate();
     running.wait(BOUND).success();
     assert_eq!(stream.show("checkpoint")["owner"], Value::Null);
@@ -203,6 +203,7 @@ fn a_lost_checkpoint_is_rebuilt_and_the_stream_goes_on() {
     let stream = Stream::new(broker, "lost", "");
     stream.run(0, 250);
     let (newest, id) = (stream.newest(), fs::read(stream.path("checkpoint/metadata")).unwrap());
+    let plan = fs::read_to_string(stream.path(&format!("checkpoint/offsets/{newest}"))).unwrap();
     stream.lose();
     let dry = stream.command(&["rebuild", "stream.yaml", "--dry-run"]).success();
     assert!(dry.stdout.contains("would get") && dry.stdout.contains("alluvia/stream.json"), "{}", dry.stdout);
@@ -211,6 +212,8 @@ fn a_lost_checkpoint_is_rebuilt_and_the_stream_goes_on() {
     let rebuilt: Value = serde_json::from_str(&rebuilt.stdout).unwrap();
     assert_eq!((&rebuilt["batchId"], &rebuilt["dryRun"]), (&newest.into(), &false.into()));
     assert_eq!(fs::read(stream.path("checkpoint/metadata")).unwrap(), id, "the query keeps its id");
+    let anew = fs::read_to_string(stream.path(&format!("checkpoint/offsets/{newest}"))).unwrap();
+    assert_eq!(anew, plan, "the plan is in the commit, to the letter");
     let again = stream.command(&["rebuild", "stream.yaml"]).success();
     assert!(again.stdout.contains("holds all of this already"), "{}", again.stdout);
     assert_eq!(stream.next(), "plan");
@@ -220,6 +223,19 @@ fn a_lost_checkpoint_is_rebuilt_and_the_stream_goes_on() {
         newest - 1
     );
     stream.assert_holds(400);
+}
+
+#[test]
+fn a_rebuilt_checkpoint_knows_its_topic_by_the_id() {
+    let Some(broker) = Broker::shared() else { return };
+    let stream = Stream::new(broker, "anew", "");
+    stream.run(0, 50);
+    stream.lose();
+    stream.command(&["rebuild", "stream.yaml"]).success();
+    broker.delete_topic(&stream.topic);
+    broker.create_topic(&stream.topic, PARTITIONS as i32, &[]);
+    broker.produce(&stream.topic, (0..200).map(|seq| Message::event(1, seq, PARTITIONS)));
+    says(&stream.refused(), 6, &["made anew", "failOnDataLoss"]);
 }
 
 #[test]

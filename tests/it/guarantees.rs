@@ -46,7 +46,7 @@ fn every_test_that_the_page_names_is_there() {
 #[test]
 fn every_proof_by_fault_stands_on_the_page() {
     let page = read("docs/guarantees.md");
-    let proofs = ["crash::", "zombie::", "owners::", "resume_model::", "soak::", "signals::"];
+    let proofs = ["crash::", "zombie::", "owners::", "resume_model::", "soak::", "signals::", "durable::"];
     let missing: Vec<String> = tests()
         .into_iter()
         .filter(|test| proofs.iter().any(|module| test.starts_with(module)))

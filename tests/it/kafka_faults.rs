@@ -14,7 +14,7 @@ use crate::rig::{Alluvia, Broker, Digest, Message, delta_digest, delta_rows, unt
 const BOUND: Duration = Duration::from_secs(90);
 
 /// Raw values and where they came from.
-fn raw_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> String {
+pub fn raw_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> String {
     format!(
         "streams:
   - name: raw
@@ -32,7 +32,7 @@ fn raw_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> String
 }
 
 /// The values in the table, sorted.
-fn values(folder: &Path) -> Vec<String> {
+pub fn values(folder: &Path) -> Vec<String> {
     let query = format!(
         "SELECT CAST(value AS STRING) AS v FROM delta.`{}` ORDER BY v",
         folder.join("table").display()
@@ -40,16 +40,16 @@ fn values(folder: &Path) -> Vec<String> {
     crate::rig::spark_sql(&query).iter().map(|row| row["v"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-fn numbered(name: &str, numbers: std::ops::Range<u32>) -> impl Iterator<Item = Message> {
+pub fn numbered(name: &str, numbers: std::ops::Range<u32>) -> impl Iterator<Item = Message> {
     numbers.map(move |n| Message::new(format!("{name}{n:04}")).partition(0))
 }
 
-fn names(name: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
+pub fn names(name: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
     numbers.map(|n| format!("{name}{n:04}")).collect()
 }
 
 /// What the commits of the table say was lost, `topic-partition [from, upto)`, in the order of versions.
-fn lost_ranges(folder: &Path) -> Vec<String> {
+pub fn lost_ranges(folder: &Path) -> Vec<String> {
     let mut lost = Vec::new();
     for version in 0.. {
         let file = folder.join(format!("table/_delta_log/{version:020}.json"));
@@ -66,17 +66,17 @@ fn lost_ranges(folder: &Path) -> Vec<String> {
 }
 
 /// The dead letters' codes.
-fn codes(folder: &Path) -> Vec<String> {
+pub fn codes(folder: &Path) -> Vec<String> {
     let rows = delta_rows(&folder.join("dead"), &["errorCode"]);
     rows.iter().map(|row| row["errorCode"].as_str().unwrap().to_owned()).collect()
 }
 
-fn run(yaml: &str, folder: &Path) {
+pub fn run(yaml: &str, folder: &Path) {
     Alluvia::run(yaml, folder).wait(BOUND).success();
 }
 
 /// The stream ends with code 6 and says all of `says`.
-fn stops(yaml: &str, folder: &Path, says: &[&str]) {
+pub fn stops(yaml: &str, folder: &Path, says: &[&str]) {
     let ended = Alluvia::run(yaml, folder).wait(BOUND);
     assert_eq!(ended.code(), 6, "{}", ended.stderr);
     let last = ended.stderr.lines().last().unwrap_or_default();
@@ -85,7 +85,7 @@ fn stops(yaml: &str, folder: &Path, says: &[&str]) {
     }
 }
 
-fn tolerant(yaml: &str) -> String {
+pub fn tolerant(yaml: &str) -> String {
     yaml.replace("startingOffsets: earliest", "startingOffsets: earliest, failOnDataLoss: false")
 }
 
@@ -167,7 +167,7 @@ fn a_topic_made_anew_while_the_stream_was_stopped_is_told_by_its_id() {
     assert_eq!(table_rows(folder.path()), 260);
 }
 
-fn table_rows(folder: &Path) -> u64 {
+pub fn table_rows(folder: &Path) -> u64 {
     delta_digest(&folder.join("table"), &["topic", "partition", "offset"]).rows
 }
 
@@ -335,6 +335,35 @@ fn transactions_are_read_as_the_isolation_level_says_and_the_stream_ends() {
         (values(folder.path()) == all(&["a", "c", "e", "f"])).then_some(())
     });
     assert_eq!(lost_ranges(folder.path()), [""; 0], "markers and aborted records are no loss");
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_planned_batch_is_run_with_the_isolation_level_that_it_was_planned_with() {
+    let Some(broker) = Broker::shared() else { return };
+    let levels = ["read_uncommitted", "read_committed"];
+    for (planned, then, rows) in
+        [(levels[0], levels[1], vec!["a", "b", "d"]), (levels[1], levels[0], vec!["a", "c", "d"])]
+    {
+        let (folder, topic) = (tempfile::tempdir().unwrap(), broker.topic("isolation", 1));
+        let transactions = |named: [(&str, bool); 2], end| {
+            for (name, commits) in named {
+                let transaction = broker.transaction(&format!("{topic}-tx"));
+                transaction.produce(&topic, numbered(name, 0..20));
+                if commits { transaction.commit() } else { transaction.abort() }
+            }
+            let markers = || (broker.offsets(&topic)[&0].1 == end).then_some(());
+            until("the markers of transactions", BOUND, markers);
+        };
+        let yaml = |level: &str| raw_yaml(broker, &topic, &format!(", kafka.isolation.level: {level}"), "");
+        transactions([("a", true), ("b", false)], 42);
+        let kill = [("ALLUVIA_FAILPOINTS", "plan.after=kill@1")];
+        assert!(!Alluvia::run_with(&yaml(planned), folder.path(), &kill).wait(BOUND).status.success());
+        transactions([("c", false), ("d", true)], 84);
+        let ended = Alluvia::run(&yaml(then), folder.path()).wait(BOUND).success();
+        let all: Vec<_> = rows.iter().flat_map(|name| names(name, 0..20)).collect();
+        assert_eq!(values(folder.path()), all, "{planned}, then {then}: {}", ended.stderr);
+    }
 }
 
 #[test]

@@ -13,8 +13,11 @@ mod crash;
 mod check_command;
 mod dead_letters;
 mod demo;
+#[cfg(feature = "failpoints")]
+mod durable;
 mod guarantees;
 mod ingest;
+mod kafka_answers;
 mod kafka_faults;
 mod kafka_source;
 mod layers;
@@ -33,6 +36,8 @@ mod soak;
 mod scene;
 #[cfg(feature = "failpoints")]
 mod storage_faults;
+#[cfg(feature = "failpoints")]
+mod tables;
 mod schema_infer;
 mod takeover;
 #[cfg(feature = "failpoints")]

@@ -13,7 +13,7 @@ const CORRUPT: i32 = 7;
 const FENCED: i32 = 5;
 
 /// Every file under `folder` but those of the lease, with its bytes.
-fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -29,7 +29,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     for (path, bytes) in tree(from) {
         let there = to.join(path.strip_prefix(from).unwrap());
         fs::create_dir_all(there.parent().unwrap()).unwrap();
@@ -38,7 +38,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Runs a stream that must end with `code`, say all of `says`, and change no file.
-fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) -> String {
+pub fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) -> String {
     let before = tree(folder);
     let ended = Alluvia::run_with(yaml, folder, &[("RUST_BACKTRACE", "1")]).wait(BOUND);
     assert_eq!(ended.code(), code, "{says:?}:\n{}", ended.stderr);
@@ -57,7 +57,7 @@ fn refused(yaml: &str, folder: &Path, code: i32, says: &[&str]) -> String {
     ended.stderr
 }
 
-fn finished(yaml: &str, folder: &Path) -> Ended {
+pub fn finished(yaml: &str, folder: &Path) -> Ended {
     Alluvia::run(yaml, folder).wait(BOUND).success()
 }
 
@@ -352,4 +352,21 @@ fn a_checkpoint_that_cannot_be_written_to_stops_the_stream_by_name() {
         finished(&yaml, folder.path());
         scene.check(folder.path(), &format!("after {file} could be written to again"));
     }
+}
+
+#[test]
+fn a_lease_asks_no_more_of_a_file_lock_than_nfs_gives() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "nfs", 1, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let disk = crate::rig::Disk::below(folder.path());
+    let owner = disk.run(&scene.endless_yaml(), "flock /alluvia/lease/ nfs", &[]);
+    owner.wait_for(r#"{"event":"progress""#, BOUND);
+    // Whoever asks who the owner is needs a lock too.
+    let second = crate::rig::Disk::below(folder.path());
+    let second = second.run(&scene.endless_yaml(), "flock /alluvia/lease/ nfs", &[]).wait(BOUND);
+    assert!(second.stderr.contains("is run by process"), "{}", second.stderr);
+    owner.terminate();
+    owner.wait(BOUND).success();
+    scene.finish(folder.path(), "after a lease as on NFS");
 }

@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 
 use alluvia::checkpoint::resume::Refusal;
-use alluvia::checkpoint::{Decision, Facts, TableFacts, decide};
+use alluvia::checkpoint::{Decision, Facts, LetterFacts, TableFacts, decide};
 use alluvia::model::{Offsets, TopicPartition};
 
 /// Whether a record is malformed by a definition: by `a` the second one, by `b` the third, by `c` the last.
@@ -319,8 +319,13 @@ impl Owner {
                 letters_follow: self.table.filter(|c| c.letters_follow).map(|c| c.definition.to_string()),
                 forgets_transactions: false,
             },
-            dead_letters: stores.letters.last().map(|c| (i64::from(c.batch), c.definition.to_string())),
+            dead_letters: stores.letters.last().map(|c| LetterFacts {
+                transaction: i64::from(c.batch),
+                definition: c.definition.to_string(),
+                end: Some(offsets(c.end)),
+            }),
             definition: self.definition.to_string(),
+            letters_lost: None,
             lost_query: None,
         };
         match decide(&facts) {

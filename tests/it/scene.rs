@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::rig::{Alluvia, Broker, Message, delta_digest, digest_of, workload};
+use crate::rig::{Alluvia, Broker, Digest, Message, delta_digest, digest_of, workload};
 
 /// How long one run of the program may take.
 pub const BOUND: Duration = Duration::from_secs(120);
@@ -103,41 +103,36 @@ impl Scene {
 
     /// Both tables together hold the topic, each message in its place and once.
     pub fn check(&self, folder: &Path, what: &str) {
-        let (rows, letters) = self.expected();
-        for (table, columns, expected) in
-            [("table", &ROW[..], digest_of(rows)), ("letters", &LETTER[..], digest_of(letters))]
-        {
+        let rows = self.messages().filter(|(malformed, ..)| !malformed).map(|(_, mut row, value)| {
+            let event: Value = serde_json::from_slice(&value).expect("the workload is JSON");
+            row.extend(["event_id", "device"].map(|key| event[key].as_str().expect("a text").to_owned()));
+            row.extend(["battery", "seq"].map(|key| event[key].to_string()));
+            row
+        });
+        let letters = self.messages().filter(|(malformed, ..)| *malformed).map(|(_, mut letter, value)| {
+            letter.push(value.iter().map(|byte| format!("{byte:02x}")).collect());
+            letter
+        });
+        let compare = |table: &str, columns: &[&str], expected: Digest| {
             let there = delta_digest(&folder.join(table), columns);
             assert!(there.same_rows(&expected), "{what}: {table} has {there:?}, the topic {expected:?}");
-        }
+        };
+        compare("table", &ROW, digest_of(rows));
+        compare("letters", &LETTER, digest_of(letters));
     }
 
-    /// The rows and the dead letters that the topic must become.
-    fn expected(&self) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
+    /// The topic's messages: whether they are malformed, their place, their value.
+    fn messages(&self) -> impl Iterator<Item = (bool, Vec<String>, Vec<u8>)> {
         let mut next = vec![0_u64; self.partitions as usize];
-        let (mut rows, mut letters) = (Vec::new(), Vec::new());
-        let mut value = Vec::new();
-        for seq in 0..self.events() {
-            value.clear();
+        (0..self.events()).map(move |seq| {
+            let mut value = Vec::new();
             write_value(&mut value, seq);
             let partition = workload::partition_of(seq, self.partitions);
             let offset = &mut next[partition as usize];
-            let mut row = vec![self.topic.clone(), partition.to_string(), offset.to_string()];
+            let place = vec![self.topic.clone(), partition.to_string(), offset.to_string()];
             *offset += 1;
-            if malformed(seq) {
-                row.push(value.iter().map(|byte| format!("{byte:02x}")).collect());
-                letters.push(row);
-            } else {
-                let event: Value = serde_json::from_slice(&value).expect("the workload is JSON");
-                for key in ["event_id", "device"] {
-                    row.push(event[key].as_str().expect("a text").to_owned());
-                }
-                row.push(event["battery"].to_string());
-                row.push(event["seq"].to_string());
-                rows.push(row);
-            }
-        }
-        (rows, letters)
+            (malformed(seq), place, value)
+        })
     }
 }
 

@@ -4,12 +4,11 @@
 //! program's own words that its fault did happen.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::ingest::{COLUMNS, expected, w1_yaml};
-use crate::rig::{Alluvia, Broker, Ended, Message, delta_digest, delta_rows};
+use crate::rig::{Alluvia, Broker, Disk, Ended, Message, delta_digest, delta_rows};
 
 const BOUND: Duration = Duration::from_secs(90);
 const EVENTS: u64 = 3_000;
@@ -164,7 +163,7 @@ fn faults_at_random_everywhere_change_nothing() {
 }
 
 /// A stream of records of which every third is no JSON, with dead letters.
-fn letters_yaml(broker: &Broker, topic: &str) -> String {
+pub fn letters_yaml(broker: &Broker, topic: &str) -> String {
     format!(
         "streams:
   - name: letters
@@ -369,60 +368,40 @@ fn plan_then_rows_then_letters_then_table_then_log_each_only_after_the_one_befor
     }
 }
 
-/// A file system of one megabyte, or none if we may not mount.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(place: &Path) -> Option<SmallDisk> {
-        std::fs::create_dir_all(place).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"]).arg(place).status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(SmallDisk(place.to_owned()));
-        }
-        eprintln!("SKIPPED: a small disk needs the right to mount");
-        None
-    }
-
-    fn remount(&self, option: &str) {
-        let done = Command::new("mount").args(["-o", &format!("remount,{option}")]).arg(&self.0).status();
-        assert!(done.is_ok_and(|status| status.success()), "remount {option}");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[test]
 fn a_full_disk_ends_the_stream_and_room_lets_it_go_on() {
     let Some((broker, topic)) = topic() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(&folder.path().join("table")) else { return };
-    std::fs::write(folder.path().join("table/ballast"), vec![0; 480_000]).unwrap();
     let yaml = yaml(broker, topic).replace("maxAttempts: 6", "maxAttempts: 1");
-    let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
-    assert_eq!(ended.code(), 3, "{}", ended.stderr);
-    assert!(ended.stderr.contains("No space left on device"), "{}", ended.stderr);
-    disk.remount("size=100m");
-    Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
-    assert!(is_exact(folder.path(), topic));
+    // Room may be lacking for data, for a name, or be found lacking only at the flush.
+    for rules in [
+        "write /table/ full>100000",
+        "create /table/part full; link /table/part full",
+        "link /table/_delta_log/00000000000000000002.json full",
+        "fsync /table/part full",
+        "fsync /table/_delta_log/$ full",
+        "write /checkpoint/offsets/1 full",
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = Disk::below(folder.path()).run(&yaml, rules, &[]).wait(BOUND);
+        assert_eq!(ended.code(), 3, "{rules}\n{}", ended.stderr);
+        assert!(ended.stderr.contains("No space left on device"), "{rules}\n{}", ended.stderr);
+        Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
+        assert!(is_exact(folder.path(), topic), "{rules}");
+    }
 }
 
 #[test]
 fn a_read_only_checkpoint_is_said_at_once() {
     let Some((broker, topic)) = topic() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(&folder.path().join("checkpoint")) else { return };
+    std::fs::create_dir(folder.path().join("checkpoint")).unwrap();
     let yaml = yaml(broker, topic);
-    disk.remount("ro");
-    let refused = Alluvia::run(&yaml, folder.path()).wait(BOUND);
+    let rules = ["create", "write", "mkdir", "link", "rename", "unlink"]
+        .map(|call| format!("{call} /checkpoint/ read-only"));
+    let refused = Disk::below(folder.path()).run(&yaml, &rules.join("; "), &[]).wait(BOUND);
     assert_eq!(refused.code(), 2, "{}", refused.stderr);
     assert!(refused.stderr.contains("checkpointLocation"), "{}", refused.stderr);
     assert!(!folder.path().join("table").exists(), "a table was made");
-    disk.remount("rw");
     Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
     assert!(is_exact(folder.path(), topic));
 }

@@ -12,7 +12,7 @@ use super::super::args::{CheckpointRebuildArgs, OutputFormat};
 use super::super::{io_runtime, one_stream};
 use crate::checkpoint::lease::Taken;
 use crate::checkpoint::rebuild::{self, File, Remembered};
-use crate::checkpoint::{Identity, Lease, Owner, Serves};
+use crate::checkpoint::{Identity, Lease, Owner, Plan, Serves};
 use crate::config::{SinkConfig, StreamConfig};
 use crate::model::{Error, Result};
 use crate::sink::delta;
@@ -29,6 +29,9 @@ pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let handle = runtime.handle();
     let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
+    if let Some(owner) = Lease::owner(&checkpoint)? {
+        return Err(run_by(&config, &owner));
+    }
     let found = read_tables(&config, &checkpoint, args.query_id.as_deref(), handle)?;
     let identity = Identity { id: found.query_id.clone() };
     let files = rebuild::files(&identity, &found.serves, found.rows.as_ref(), found.letters.as_ref())?;
@@ -167,19 +170,16 @@ fn remembered(
     if let Some(batch) = transaction.filter(|batch| *batch != commit.batch_id) {
         return Err(silent(&url, batch));
     }
-    let (Some(start), Some(end)) = (delta::start_of(&commit)?, delta::end_of(&commit)?) else {
+    let said = (delta::start_of(&commit)?, delta::end_of(&commit)?, delta::plan_of(&commit));
+    let (Some(start), Some(end), Some(plan)) = said else {
         return Err(silent(&url, commit.batch_id));
     };
     let watermark = commit.checkpoint.as_ref().and_then(|info| info.get("nextBatchWatermarkMs")?.as_i64());
     Ok(Some(Remembered {
-        batch_id: commit.batch_id,
+        plan: Plan::from_parts(commit.batch_id, &plan, &end)?,
         start,
-        end,
         next_watermark_ms: watermark.unwrap_or_default(),
-        definition: delta::definition_of(&commit),
         letters_follow: delta::letters_follow(&commit),
-        attempt: commit.attempt().unwrap_or_default().to_owned(),
-        timestamp_ms: commit.timestamp_ms,
     }))
 }
 
@@ -193,9 +193,12 @@ fn silent(table: &str, batch: i64) -> Error {
 fn lease(checkpoint: &Store, config: &StreamConfig) -> Result<Lease> {
     match Lease::take(checkpoint, &Owner::here(""))? {
         Taken::Ours(lease) => Ok(lease),
-        Taken::OwnedBy(other) => Err(Error::fenced(format!("stream {} is run by {other}", config.name))
-            .hint("stop it before rebuilding")),
+        Taken::OwnedBy(other) => Err(run_by(config, &other)),
     }
+}
+
+fn run_by(config: &StreamConfig, owner: &Owner) -> Error {
+    Error::fenced(format!("stream {} is run by {owner}", config.name)).hint("stop it before rebuilding")
 }
 
 async fn write(checkpoint: &Store, files: &[File]) -> Result<()> {
@@ -221,8 +224,8 @@ fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> se
         "stream": lost.serves.stream,
         "table": lost.serves.table,
         "queryId": lost.query_id,
-        "batchId": lost.rows.as_ref().map(|rows| rows.batch_id),
-        "endOffset": lost.rows.as_ref().and_then(|rows| serde_json::from_str::<serde_json::Value>(&rows.end.to_json()).ok()),
+        "batchId": lost.rows.as_ref().map(|rows| rows.plan.batch_id),
+        "endOffset": lost.rows.as_ref().and_then(|rows| serde_json::from_str::<serde_json::Value>(&rows.plan.end.to_json()).ok()),
         "files": paths,
         "dryRun": dry_run,
     })
@@ -231,14 +234,18 @@ fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> se
 fn as_text(checkpoint: &Store, lost: &Lost, files: &[File], there: &[String], dry_run: bool) -> String {
     let mut lines = vec![format!("Query {} of table {}", lost.query_id, lost.serves.table)];
     if let Some(rows) = &lost.rows {
-        lines.push(format!("micro-batch {} is its newest, up to {}", rows.batch_id, rows.end.to_json()));
+        lines.push(format!(
+            "micro-batch {} is its newest, up to {}",
+            rows.plan.batch_id,
+            rows.plan.end.to_json()
+        ));
     }
     if let Some(letters) = &lost.letters
-        && lost.rows.as_ref().is_none_or(|rows| letters.batch_id > rows.batch_id)
+        && lost.rows.as_ref().is_none_or(|rows| letters.plan.batch_id > rows.plan.batch_id)
     {
         lines.push(format!(
             "micro-batch {} has dead letters and no rows yet: the next run runs it again",
-            letters.batch_id
+            letters.plan.batch_id
         ));
     }
     lines.push(match (dry_run, there.len() == files.len()) {

@@ -104,7 +104,7 @@ fn contradiction(log: &CheckpointLog, entries: &Entries, handle: &Handle) -> Res
     Known::read(log, handle)?;
     let (plan, commit) = (entries.plans.last().copied(), entries.commits.last().copied());
     if let Some(commit) = commit.filter(|commit| plan.is_none_or(|plan| plan < *commit)) {
-        return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), ""));
+        return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), "", None));
     }
     if let Some(plan) = plan {
         handle.block_on(log.planned(plan))?;
@@ -164,9 +164,12 @@ fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Resu
         None => handle.block_on(log.refuse_state())?,
     }
     let mut found = Found::look(&table, letters.as_ref(), handle)?;
-    known.check_table(&table, &found, checkpoint)?;
+    known.check_tables(config, &table, &found, checkpoint, handle)?;
     let facts = known.facts(log, &mut found, &config.name, &Recipe::of(config)?.definition, handle)?;
-    decide(&facts).map_err(|refusal| refusal.into_error(checkpoint.url().as_str(), table.url().as_str()))
+    decide(&facts).map_err(|refusal| {
+        let letters = letters.as_ref().map(|letters| letters.url().as_str());
+        refusal.into_error(checkpoint.url().as_str(), table.url().as_str(), letters)
+    })
 }
 
 fn in_words(decision: &Decision) -> (&'static str, String) {

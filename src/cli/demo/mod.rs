@@ -70,7 +70,8 @@ pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
 fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) -> Result<u64> {
     let runtime = io_runtime()?;
     let stop = Stop::new();
-    super::run::stop_on_signals(runtime.handle(), &stop)?;
+    let patience = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
+    super::run::stop_on_signals(runtime.handle(), &stop, patience)?;
     let around = Surroundings {
         handle: runtime.handle().clone(),
         owner: Owner::here(""),

@@ -5,7 +5,6 @@
 //! contradicts it. Blocking: call it from a thread that may wait. Every call is bounded in time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,10 +16,9 @@ use regex::Regex;
 use tracing::{debug, warn};
 
 use super::client::{self, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_missing, is_refusal};
+use super::ids::{CONTROLLER_PATIENCE, TopicIds};
 use super::loss::Latest;
-use super::native::{
-    self, Client, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
-};
+use super::native::{self, Client, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, list_offsets};
 use super::start::{Start, starts, without_record};
 use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
 use crate::model::{Error, Offsets, Result, TopicPartition};
@@ -28,27 +26,22 @@ use crate::model::{Error, Offsets, Result, TopicPartition};
 /// How old the list of partitions may become before it is asked for again.
 pub const METADATA_REFRESH: Duration = Duration::from_secs(10);
 
-/// How long topic ids are waited for; they are a help, not a need.
-const IDS_PATIENCE: Duration = Duration::from_millis(1500);
-
 /// How long brokers that all refuse connections are waited for.
 const ALL_DOWN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A Kafka subscription, open.
 pub struct KafkaSource {
-    options: KafkaOptions,
-    client: Arc<Client>,
+    pub(super) options: KafkaOptions,
+    pub(super) client: Arc<Client>,
     pattern: Option<Regex>,
     refresh: Duration,
     view: Mutex<View>,
-    /// Set once the brokers turned out not to describe topics.
-    without_ids: AtomicBool,
 }
 
 /// The partitions of the subscription as last described.
-struct View {
-    partitions: Vec<TopicPartition>,
-    topic_ids: BTreeMap<Arc<str>, String>,
+pub(super) struct View {
+    pub(super) partitions: Vec<TopicPartition>,
+    pub(super) ids: TopicIds,
     at: Instant,
 }
 
@@ -56,7 +49,7 @@ impl KafkaSource {
     /// Connects and finds the subscription's partitions.
     ///
     /// # Errors
-    /// `Unavailable` if no broker answers within 15 seconds; `Config` if the login or TLS fails, a property
+    /// `Unavailable` if no broker answers within 15 seconds, the controller included; `Config` if the login or TLS fails, a property
     /// or the pattern is wrong, a subscribed topic does not exist, or nothing matches the subscription.
     pub fn open(options: &KafkaOptions) -> Result<KafkaSource> {
         let client = client::open(options, Role::Admin)?;
@@ -73,22 +66,17 @@ impl KafkaSource {
             .get("topic.metadata.refresh.interval.ms")
             .and_then(|ms| ms.parse().ok())
             .map_or(METADATA_REFRESH, |ms| Duration::from_millis(ms).min(METADATA_REFRESH));
-        let view = View { partitions: Vec::new(), topic_ids: BTreeMap::new(), at: Instant::now() };
-        let source = KafkaSource {
-            options: options.clone(),
-            client,
-            pattern,
-            refresh,
-            view: Mutex::new(view),
-            without_ids: AtomicBool::new(false),
-        };
-        let (view, missing) = source.look()?;
+        let view = View { partitions: Vec::new(), ids: TopicIds::default(), at: Instant::now() };
+        let source =
+            KafkaSource { options: options.clone(), client, pattern, refresh, view: Mutex::new(view) };
+        let (view, missing) = source.look(CONTROLLER_PATIENCE)?;
         source.check_subscription(&view, &missing)?;
-        *source.lock() = view;
+        *source.view() = view;
         Ok(source)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
+    /// The view, for as long as it is held.
+    pub(super) fn view(&self) -> std::sync::MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,29 +87,7 @@ impl KafkaSource {
 
     /// The partitions that are read, as last seen, in order.
     pub fn partitions(&self) -> Vec<TopicPartition> {
-        self.lock().partitions.clone()
-    }
-
-    /// Kafka's ids of the subscribed topics in base64, as far as the brokers give them. A topic that was
-    /// deleted and made anew has another one.
-    pub fn topic_ids(&self) -> BTreeMap<String, String> {
-        self.lock().topic_ids.iter().map(|(name, id)| (name.to_string(), id.clone())).collect()
-    }
-
-    /// The same, asked for now; empty if the brokers do not answer at once.
-    pub fn topic_ids_now(&self) -> BTreeMap<String, String> {
-        let names: Vec<String> = self.lock().topic_ids.keys().map(|name| name.to_string()).collect();
-        if names.is_empty() {
-            return BTreeMap::new();
-        }
-        native::serve(&self.client);
-        match describe_topics(&self.client, &names, IDS_PATIENCE, &|| false) {
-            Ok(topics) => topics.into_iter().filter_map(|topic| Some((topic.name, topic.id?))).collect(),
-            Err(error) => {
-                debug!(error = error.text, "the brokers do not say the ids of the topics");
-                BTreeMap::new()
-            }
-        }
+        self.view().partitions.clone()
     }
 
     /// Where a new query starts, by `startingOffsets` and its relatives.
@@ -261,7 +227,7 @@ impl KafkaSource {
     }
 
     /// Whether more waiting is in vain: the login is refused, or no broker has been up for seconds.
-    fn hopeless(&self) -> impl Fn() -> bool {
+    pub(super) fn hopeless(&self) -> impl Fn() -> bool {
         let since = Instant::now();
         move || match self.client.context().trouble() {
             Some(trouble) if is_refusal(trouble.code) => true,
@@ -274,15 +240,20 @@ impl KafkaSource {
     }
 
     fn refresh_view(&self, now: bool) -> Result<()> {
-        if now || self.lock().at.elapsed() >= self.refresh {
-            let (view, _) = self.look()?;
-            *self.lock() = view;
+        let (age, knows_ids) = {
+            let view = self.view();
+            (view.at.elapsed(), !view.ids.known.is_empty())
+        };
+        if now || age >= self.refresh {
+            let (view, _) = self.look(if knows_ids { REQUEST_TIMEOUT } else { Duration::ZERO })?;
+            *self.view() = view;
         }
         Ok(())
     }
 
-    /// Describes the subscription now: what there is, and which topics it names in vain.
-    fn look(&self) -> Result<(View, Vec<String>)> {
+    /// The subscription as it is now, and the topics of it that are not there; `patience` is for the ids, see
+    /// [`KafkaSource::add_ids`].
+    fn look(&self, patience: Duration) -> Result<(View, Vec<String>)> {
         let at = Instant::now();
         let names = match &self.options.subscription {
             Subscription::Topics(topics) => topics.clone(),
@@ -292,8 +263,9 @@ impl KafkaSource {
                 names.into_iter().map(str::to_owned).collect()
             }
         };
-        let (mut partitions, mut topic_ids, mut missing) = (Vec::new(), BTreeMap::new(), Vec::new());
-        for topic in self.describe(&names)? {
+        let (mut partitions, mut missing) = (Vec::new(), Vec::new());
+        let (topics, ids) = self.describe(&names, patience)?;
+        for topic in topics {
             let numbers = match topic.partitions {
                 Ok(numbers) => numbers,
                 Err(code) if is_missing(code) => {
@@ -311,51 +283,27 @@ impl KafkaSource {
             }
             let name: Arc<str> = topic.name.into();
             partitions.extend(numbers.into_iter().map(|n| TopicPartition::new(Arc::clone(&name), n)));
-            topic_ids.extend(topic.id.map(|id| (name, id)));
         }
         if let Subscription::Assign(assigned) = &self.options.subscription {
             partitions.retain(|partition| assigned.contains(partition));
         }
         partitions.sort();
-        Ok((View { partitions, topic_ids, at }, missing))
+        Ok((View { partitions, ids, at }, missing))
     }
 
-    fn describe(&self, names: &[String]) -> Result<Vec<TopicDescription>> {
-        if names.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut topics = Vec::with_capacity(names.len());
+    fn describe(&self, names: &[String], patience: Duration) -> Result<(Vec<TopicDescription>, TopicIds)> {
+        let (mut topics, mut brokers) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
-            topics.push(described(name, &self.metadata(Some(name), "describe the topics")?));
+            let metadata = self.metadata(Some(name), "describe the topics")?;
+            brokers = metadata.brokers().iter().map(|broker| broker.id()).collect();
+            topics.push(described(name, &metadata));
+        }
+        if topics.is_empty() {
+            return Ok((topics, TopicIds::default()));
         }
         self.client.context().forget();
-        self.add_ids(names, &mut topics);
-        Ok(topics)
-    }
-
-    /// Adds what only DescribeTopics says: a topic's id, and whether it is internal. It goes to the
-    /// controller, which librdkafka's mock cluster and services that only speak the protocol do not have;
-    /// there it is not asked for again.
-    fn add_ids(&self, names: &[String], topics: &mut [TopicDescription]) {
-        if self.without_ids.load(Ordering::Relaxed) {
-            return;
-        }
-        native::serve(&self.client);
-        match describe_topics(&self.client, names, IDS_PATIENCE, &|| false) {
-            Err(error) => {
-                debug!(error = error.text, "the brokers give no topic ids");
-                // Who gave them once is only slow now.
-                self.without_ids.store(self.lock().topic_ids.is_empty(), Ordering::Relaxed);
-            }
-            Ok(found) => {
-                for topic in topics {
-                    if let Some(more) = found.iter().find(|more| more.name == topic.name) {
-                        topic.id.clone_from(&more.id);
-                        topic.internal |= more.internal;
-                    }
-                }
-            }
-        }
+        let ids = self.add_ids(&mut topics, &brokers, patience)?;
+        Ok((topics, ids))
     }
 
     /// The names of all topics in which the pattern is found anywhere.

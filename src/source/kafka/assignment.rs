@@ -20,6 +20,8 @@ pub(super) struct Assignment {
     pub(super) slots: Vec<Slot<Message>>,
     places: HashMap<(usize, i32), usize>,
     topics: HashMap<Arc<str>, Topic>,
+    /// How often messages were taken from the queue.
+    pub(super) round: u64,
     /// Where the messages of all assigned partitions arrive.
     pub(super) queue: Queue,
     pub(super) client: Arc<Client>,
@@ -32,6 +34,7 @@ impl Assignment {
             slots: Vec::new(),
             places: HashMap::new(),
             topics: HashMap::new(),
+            round: 0,
             queue: Queue::new(Arc::clone(&client)),
             client,
         }
@@ -92,6 +95,7 @@ impl Assignment {
             .map_err(|e| Error::unavailable("the Kafka client does not take its partitions").source(e))?;
         for &(at, offset) in places {
             self.slots[at].restart(offset);
+            self.slots[at].placed_in = self.round;
         }
         for (at, position) in self.positions() {
             if places.iter().any(|&(placed, _)| placed == at) {

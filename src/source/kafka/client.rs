@@ -249,7 +249,7 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
 }
 
 /// Whether an error only says that nothing came back.
-fn is_silence(code: RDKafkaErrorCode) -> bool {
+pub(super) fn is_silence(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::OperationTimedOut

@@ -14,6 +14,7 @@
 mod admin;
 mod assignment;
 mod client;
+mod ids;
 mod lanes;
 mod limit;
 mod loss;

@@ -103,8 +103,8 @@ impl LaneReader {
     /// # Errors
     /// `Data` if offsets are lost and `failOnDataLoss` holds, or a message cannot be decoded; `Unavailable`
     /// if nothing came for `kafkaConsumer.pollTimeoutMs` although offsets are outstanding; `Config` if the
-    /// brokers refuse the login or the topic; `Internal` if the client breaks its order; `Unavailable` soon
-    /// after `cancel` is set; and what `on_record` returns.
+    /// brokers refuse the login or the topic; `Unavailable` if the client breaks its order, and soon after
+    /// `cancel` is set; and what `on_record` returns.
     pub fn read(
         &mut self,
         ranges: &[OffsetRange],
@@ -144,6 +144,7 @@ impl LaneReader {
             if cancel.load(Ordering::Relaxed) {
                 return Err(Error::unavailable("the read was told to stop before its end"));
             }
+            self.assignment.round += 1;
             self.assignment.queue.consume(&mut self.batch, WAIT);
             let now = Instant::now();
             if self.batch.is_empty() {
@@ -214,6 +215,10 @@ impl LaneReader {
                 debug!("a message of a partition that was never asked for is dropped");
                 continue;
             }
+            // Placed anew by an event of this very batch: what stands behind it would come twice.
+            if self.assignment.slots[at].is_leftover(self.assignment.round) {
+                continue;
+            }
             if message.error().is_some() {
                 self.take_error(at, &message, progress)?;
                 continue;
@@ -229,7 +234,8 @@ impl LaneReader {
                 Verdict::Drop => {}
                 Verdict::Disorder => {
                     let slot = &self.assignment.slots[at];
-                    return Err(Error::internal(format!(
+                    // Nothing of this read is kept, so that it may be tried again.
+                    return Err(Error::unavailable(format!(
                         "the Kafka client delivered offset {offset} of partition {} after offset {}",
                         slot.partition,
                         slot.seen() - 1

@@ -29,6 +29,8 @@ pub(super) struct Slot<M> {
     pub(super) assigned: bool,
     /// The first offset behind the range that is being read; `None` if none is.
     pub(super) upto: Option<i64>,
+    /// The round in which the partition was placed; see [`Slot::is_leftover`].
+    pub(super) placed_in: u64,
     /// How often this read had to place the partition anew.
     pub(super) restarts: u32,
     /// How many reads in a row left held messages where they are.
@@ -51,6 +53,7 @@ impl<M> Slot<M> {
             partition,
             assigned: false,
             upto: None,
+            placed_in: 0,
             restarts: 0,
             unused_reads: 0,
             position_at_assign: i64::MIN,
@@ -112,6 +115,13 @@ impl<M> Slot<M> {
     fn drop_held(&mut self) {
         self.held.clear();
         self.held_bytes = 0;
+    }
+
+    /// Whether what came out of the client in `round` is of an assignment that ended in the middle of it: the
+    /// new one brings it again.
+    #[inline]
+    pub(super) fn is_leftover(&self, round: u64) -> bool {
+        self.placed_in == round
     }
 
     /// A message came out of the client.
@@ -255,6 +265,20 @@ mod tests {
         assert!(!slot.pass_position(50));
         slot.release();
         assert!(!slot.pass_position(60));
+    }
+
+    #[test]
+    fn what_came_before_the_partition_was_placed_anew_is_a_leftover() {
+        let mut slot = slot(5);
+        slot.open(5, 9);
+        assert!(!slot.is_leftover(1));
+        assert_eq!(slot.arrive(5), Verdict::Deliver);
+        // An event in round 1 places the partition anew; 6 and 7 came in that round too.
+        slot.restart(6);
+        slot.placed_in = 1;
+        assert!(slot.is_leftover(1));
+        assert!(!slot.is_leftover(2), "the new assignment brings them again");
+        assert_eq!((slot.arrive(6), slot.arrive(7)), (Verdict::Deliver, Verdict::Deliver));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use super::{KafkaSource, LaneReader, Latest, ReadReport};
-use crate::config::kafka::Subscription;
+use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
 use crate::model::{OffsetRange, Offsets, Record, Result};
 use crate::source::{Reader, Source};
 
@@ -29,12 +29,13 @@ impl Source for KafkaSource {
         KafkaSource::latest(self, known)
     }
 
-    fn topic_ids(&self, now: bool) -> BTreeMap<String, String> {
-        if now { self.topic_ids_now() } else { KafkaSource::topic_ids(self) }
+    fn topic_ids(&self, needed: &BTreeMap<String, String>, now: bool) -> Result<BTreeMap<String, String>> {
+        if now { self.topic_ids_now(needed) } else { KafkaSource::topic_ids(self, needed) }
     }
 
-    fn reader(&self, memory_bytes: usize) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(LaneReader::open(self.options(), memory_bytes, self.partitions().len())?))
+    fn reader(&self, memory_bytes: usize, isolation: Isolation) -> Result<Box<dyn Reader>> {
+        let options = KafkaOptions { isolation, ..self.options().clone() };
+        Ok(Box::new(LaneReader::open(&options, memory_bytes, self.partitions().len())?))
     }
 }
 

@@ -7,16 +7,20 @@
 pub mod broker;
 pub mod child;
 pub mod digest;
+pub mod disk;
 pub mod produce;
 pub mod program;
+pub mod proxy;
 pub mod readers;
 #[path = "../../../benches/e2e/workload.rs"]
 pub mod workload;
 
 pub use broker::Broker;
 pub use digest::{Digest, digest_of};
+pub use disk::Disk;
 pub use produce::{Message, Placed, Transaction};
 pub use program::{Alluvia, Ended};
+pub use proxy::Proxy;
 pub use readers::{delta_digest, delta_log, delta_rows, spark_count, spark_history, spark_sql};
 
 use std::io::Write;

@@ -159,3 +159,9 @@ pub(super) fn serve(client: &Client) {
         }
     }
 }
+
+/// The broker that the cluster last named as its controller; -1 if none.
+pub(super) fn controller(client: &Client) -> i32 {
+    // SAFETY: the client is alive; without a timeout the call only reads what is cached.
+    unsafe { raw::rd_kafka_controllerid(client.client().native_ptr(), 0) }
+}

@@ -1,0 +1,83 @@
+//! The commit that the next one is made on, as it was when it was last seen.
+//!
+//! A commit to the Delta log is one PUT of the next version's file, and nothing in it asks whether the log
+//! before it is still there: a table that was removed, restored or replaced under a running stream would
+//! take commits that no reader can reach. So before each commit the newest one that is known is read back.
+//! That is one GET, of a file that was written a moment ago.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use delta_kernel::Snapshot;
+
+use super::{DeltaTable, history, is_log_file, kernel_error};
+use crate::model::{Error, Result};
+
+/// A commit's version and what its file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tip {
+    version: u64,
+    hash: u64,
+}
+
+impl Tip {
+    /// The tip of which the file holds `bytes`.
+    pub(super) fn of(version: u64, bytes: &[u8]) -> Tip {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        Tip { version, hash: hasher.finish() }
+    }
+}
+
+impl DeltaTable {
+    /// Takes the commit of the current version for what it is now.
+    pub(super) fn note_tip(&mut self) -> Result<()> {
+        self.tip = self.read_tip()?;
+        Ok(())
+    }
+
+    /// Makes sure that the commit of the current version is the one that was seen last.
+    ///
+    /// # Errors
+    /// `Corrupt` if the table was removed, restored or replaced; `Unavailable` if storage does not answer.
+    pub(super) fn check_tip(&mut self) -> Result<()> {
+        let now = self.read_tip()?;
+        if now.is_some() && now == self.tip {
+            return Ok(());
+        }
+        let url = self.store.url().clone();
+        let changed = |fact: String| {
+            Err(Error::corrupt(format!("table {url} {fact} while the stream ran"))
+                .hint("restore it as it was, or start the stream on a new checkpointLocation; the micro-batch was not committed"))
+        };
+        let names = self.handle.block_on(self.store.names("_delta_log"))?;
+        if !names.iter().any(|name| is_log_file(name)) {
+            return changed("was removed".into());
+        }
+        let fresh = Snapshot::builder_for(url.as_str())
+            .build(self.engine.as_ref())
+            .map_err(|e| kernel_error(e, "read the Delta log", &self.store))?;
+        let version = fresh.version();
+        if fresh.table_configuration().metadata().id() != self.id() {
+            return changed("was replaced by another".into());
+        }
+        if version < self.version() {
+            return changed(format!("went back from version {} to {version}", self.version()));
+        }
+        if now.is_some() && self.tip.is_some() {
+            return changed(format!(
+                "was restored and went on: version {} is another commit now",
+                self.version()
+            ));
+        }
+        // Log cleanup by others took the file; the table is the same.
+        self.snapshot = fresh;
+        self.transactions.clear();
+        self.note_tip()
+    }
+
+    fn read_tip(&self) -> Result<Option<Tip>> {
+        let version = self.version();
+        let bytes = self.handle.block_on(self.store.get(&history::commit_name(version)))?;
+        Ok(bytes.map(|bytes| Tip::of(version, &bytes)))
+    }
+}
