@@ -181,11 +181,6 @@ impl Store {
         }
     }
 
-    /// Whether a local disk has a folder in an object's place, which no object store could have.
-    fn is_folder(&self, relative: &str) -> bool {
-        self.url.to_file_path().is_ok_and(|root| root.join(relative).is_dir())
-    }
-
     /// Makes an object durable that was found and that the next step rests on: its writer may have died
     /// between the name and the flush of the folder. One that is not there is no error.
     ///
@@ -199,6 +194,11 @@ impl Store {
             None => settled.await,
         };
         settled.map_err(|e| error(e, "flush", &self.url, relative))
+    }
+
+    /// Whether a local disk has a folder in an object's place, which no object store could have.
+    fn is_folder(&self, relative: &str) -> bool {
+        self.url.to_file_path().is_ok_and(|root| root.join(relative).is_dir())
     }
 
     /// Writes an object, replacing what is there. Only for caches and files with unique names.

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use delta_kernel::Snapshot;
 
-use super::{DeltaTable, history, is_log_file, kernel_error};
+use super::{DeltaTable, history, is_log_file, log_error};
 use crate::model::{Error, Result};
 
 /// A commit's version and what its file holds.
@@ -55,7 +55,7 @@ impl DeltaTable {
         }
         let fresh = Snapshot::builder_for(url.as_str())
             .build(self.engine.as_ref())
-            .map_err(|e| kernel_error(e, "read the Delta log", &self.store))?;
+            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
         let version = fresh.version();
         if fresh.table_configuration().metadata().id() != self.id() {
             return changed("was replaced by another".into());
