@@ -135,6 +135,8 @@ fn in_the_way(store: &Store, path: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::checkpoint::CheckpointLog;
     use crate::model::{Kind, TopicPartition};

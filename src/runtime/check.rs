@@ -126,7 +126,11 @@ fn refuse_aged_out(source: &KafkaSource, start: &Offsets, end: &Offsets, strict:
     let aged = start.0.iter().filter_map(|(partition, &from)| {
         let (first, upto) = (earliest.get(partition)?, end.get(partition)?);
         let gone = OffsetRange { partition: partition.clone(), from, upto: first.min(upto) };
-        (gone.len() > 0).then_some(LostRange { range: gone, reason: LossReason::AgedOut, found: Some(first) })
+        (!gone.is_empty()).then_some(LostRange {
+            range: gone,
+            reason: LossReason::AgedOut,
+            found: Some(first),
+        })
     });
     judge(&aged.collect::<Vec<_>>(), strict)
 }

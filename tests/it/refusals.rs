@@ -120,6 +120,6 @@ fn a_table_with_another_schema_and_a_checkpoint_of_another_stream() {
     let other_stream = first.replace("name: refused", "name: another");
     refused(&other_stream, folder.path(), 2, &["belongs to stream refused, not to stream another"]);
     let second_name = first.replace("path: ./table", "path: ./table2");
-    refused(&second_name, folder.path(), 7, &["is gone"]);
+    refused(&second_name, folder.path(), 7, &["there is no table at", "sink.path was changed"]);
     assert_eq!(log(), before);
 }

@@ -67,7 +67,7 @@ fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &H
     let served = handle.block_on(Serves::read(store));
     let newest: Vec<i64> = entries.plans.union(&entries.commits).copied().collect();
     let newest = newest.into_iter().rev().take(batches);
-    let rows: Result<Vec<Value>> = newest.map(|batch| batch_row(&log, batch, handle)).collect();
+    let rows: Vec<Value> = newest.map(|batch| batch_row(&log, batch, handle)).collect();
     let (identity, no_id) = apart(identity);
     let query_id = identity.flatten().map(|identity| identity.id);
     let (serves, no_serves) = apart(served);
@@ -85,7 +85,7 @@ fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &H
         "owner": Lease::owner(store)?.map(|owner| owner.to_string()),
         "newestPlan": entries.plans.last(),
         "newestCommit": entries.commits.last(),
-        "batches": rows?,
+        "batches": rows,
         "problems": problems,
         "next": next(&log, config, handle),
     }))
@@ -113,9 +113,12 @@ fn contradiction(log: &CheckpointLog, entries: &Entries, handle: &Handle) -> Res
 }
 
 /// One micro-batch: its plan and whether it is committed. Both times are those of the files.
-fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Result<Value> {
-    let written = |folder: &str| handle.block_on(log.store().written_at(&format!("{folder}/{batch_id}")));
-    let (planned, committed) = (written("offsets")?, written("commits")?);
+fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Value {
+    // A file that can't be looked at can't be read either, and is told as a problem below.
+    let written = |folder: &str| {
+        apart(handle.block_on(log.store().written_at(&format!("{folder}/{batch_id}")))).0.flatten()
+    };
+    let (planned, committed) = (written("offsets"), written("commits"));
     let (plan, no_plan) = apart(handle.block_on(log.plan(batch_id)));
     let (_, no_commit) = apart(handle.block_on(log.committed(batch_id)));
     let committed = committed.filter(|_| no_commit.is_none());
@@ -131,7 +134,7 @@ fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Result<Valu
     if let Some(problem) = no_plan.or(no_commit) {
         row["problem"] = problem.into();
     }
-    Ok(row)
+    row
 }
 
 /// What a run would do first: a word for machines and a sentence for people.
