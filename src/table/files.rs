@@ -36,6 +36,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use url::Url;
 
+use super::bounds::for_bounds;
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
 
@@ -301,7 +302,7 @@ impl OpenFile {
             .and_then(|data| data.try_into_record_batch())
             .map_err(|e| super::kernel_error(e, "lay out rows", &settings.store))?;
         self.statistics
-            .merge(&physical)
+            .merge(&for_bounds(&physical))
             .map_err(|e| super::kernel_error(e, "collect statistics", &settings.store))?;
         self.rows += rows.num_rows() as u64;
         self.waiting_bytes += physical.get_array_memory_size();

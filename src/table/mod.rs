@@ -7,6 +7,7 @@
 //!
 //! Everything here blocks; call it from a blocking thread, never from an async worker.
 
+mod bounds;
 pub mod commit;
 pub mod create;
 mod error;
