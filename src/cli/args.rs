@@ -183,7 +183,7 @@ pub struct RunArgs {
 /// What bounds a stream; goes before the file and the environment.
 #[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
-    /// Where intake pauses, such as 512 MiB
+    /// What the buffers are sized for, such as 512 MiB; at least 32 MiB
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
     /// How many threads fetch, decode and encode

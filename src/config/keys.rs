@@ -89,7 +89,7 @@ pub static STREAM: Section = Section {
         ),
         optional(
             "memoryLimit",
-            "Where intake pauses, such as `512 MiB`. Default: a share of the machine's memory.",
+            "What the buffers of the stream are sized for, such as `512 MiB`; at least `32 MiB`. Default: none, the buffers have fixed sizes (`docs/ARCHITECTURE.md`, Memory).",
         ),
         optional("lanes", "How many threads fetch, decode and encode. Default: one per core."),
         optional(

@@ -20,6 +20,9 @@ use super::stream::{
 };
 use crate::model::KafkaColumn;
 
+/// The program itself and one lane's smallest buffers.
+const MEMORY_LIMIT_MIN: u64 = 32 * 1024 * 1024;
+
 /// Spark's default of `columnNameOfCorruptRecord`.
 const CORRUPT_COLUMN: &str = "_corrupt_record";
 
@@ -76,7 +79,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     let shutdown_timeout =
         fields.parsed(reader, "shutdownTimeout", interval).unwrap_or(Duration::from_secs(30));
     let memory_limit = fields.parsed(reader, "memoryLimit", |t| match quantity::size_bytes(t)? {
-        0 => Err("the limit is zero".into()),
+        bytes if bytes < MEMORY_LIMIT_MIN => Err("the least that a stream works in is 32 MiB".into()),
         bytes => Ok(bytes),
     });
     let lanes = fields.parsed(reader, "lanes", |t| match positive::<usize>(t)? {

@@ -337,6 +337,11 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
             "s.yaml:12:12: streams[0].conf.spark.sql.ansi.enabled: spark.sql.ansi.enabled is refused (it decides about SQL, which is not available in this version; remove it)",
         ),
         (
+            "memoryLimit: 1k",
+            "",
+            "s.yaml:12:18: streams[0].memoryLimit: \"1k\": the least that a stream works in is 32 MiB",
+        ),
+        (
             "memoryLimit: lots",
             "",
             "s.yaml:12:18: streams[0].memoryLimit: \"lots\": expected a size such as 512 MiB, 1g or 1048576",

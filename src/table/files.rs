@@ -42,6 +42,8 @@ use crate::storage::{self, Store};
 
 /// Rows of one row group at most; readers parallelise and skip by row group.
 const ROW_GROUP_ROWS_MAX: usize = 256 * 1024;
+/// Row groups of one file at most; Parquet numbers them with 15 bits.
+const ROW_GROUPS_MAX: usize = 30_000;
 /// Bytes of one part of an upload, and the size from which a file is uploaded in parts.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one file on their way at once.
@@ -190,7 +192,7 @@ impl FileWriter {
         }
         let file = self.open.get_mut(&key).expect("the file was opened above");
         file.write(&self.settings, rows)?;
-        if file.size_bytes() >= self.settings.target_file_bytes {
+        if file.size_bytes() >= self.settings.target_file_bytes || file.row_groups() >= ROW_GROUPS_MAX {
             self.close(&key)?;
         }
         Ok(())
@@ -321,6 +323,10 @@ impl OpenFile {
         }
         self.waiting_bytes = 0;
         Ok(())
+    }
+
+    fn row_groups(&self) -> usize {
+        self.encoder.flushed_row_groups().len()
     }
 
     /// Bytes of the file so far, as far as known.
