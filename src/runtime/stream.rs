@@ -5,6 +5,8 @@
 //! After a crash between any two of them the newest plan without a commit is run again over exactly
 //! the same ranges, or only the log is mended (`checkpoint::resume`).
 
+mod landing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use self::landing::ran_as;
 use super::attempt::{self, Written};
 use super::lane::Attempt;
 use super::letters;
@@ -24,9 +27,8 @@ use crate::failpoint;
 use crate::model::{Error, Loss, OffsetRange, Offsets, Result};
 use crate::observe::progress::{Extra, SinkProgress};
 use crate::observe::{Progress, Reporter, SourceProgress};
-use crate::sink::{BatchCommit, DeadLetters, Landed, delta};
+use crate::sink::{BatchCommit, DeadLetters};
 use crate::source::kafka::{MinOffsets, limit};
-use crate::table::OwnCommit;
 
 /// How often a stream without work looks whether it was replaced.
 const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
@@ -430,111 +432,6 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Before the sink's commit, so that no record is ever in neither table.
-    fn commit_dead_letters(&mut self, written: &mut Written, commit: &BatchCommit) -> Result<()> {
-        let Some(sink) = &mut self.opened.dead_letters else { return Ok(()) };
-        let files = written.take_letters();
-        if files.is_empty() {
-            return Ok(());
-        }
-        failpoint!("letters.before");
-        let landed = sink.commit(commit, files)?;
-        failpoint!("letters.after");
-        self.judge_letters(&landed, written, commit)
-    }
-
-    /// After the sink's commit, where the batch was planned with another definition: a run with that
-    /// one may have committed dead letters already, or may yet. So ours take their place, and even if
-    /// there are none our transaction keeps theirs out.
-    fn supersede_dead_letters(&mut self, written: &mut Written, commit: &BatchCommit) -> Result<()> {
-        let Some(sink) = &mut self.opened.dead_letters else { return Ok(()) };
-        failpoint!("letters.before");
-        let landed = sink.supersede(commit, written.take_letters())?;
-        failpoint!("letters.after");
-        self.judge_letters(&landed, written, commit)
-    }
-
-    /// Dead letters of another run of the same plan stand for ours. What that run did not know to be gone
-    /// is added to them; another plan stops the stream.
-    fn judge_letters(&mut self, landed: &Landed, written: &Written, commit: &BatchCommit) -> Result<()> {
-        let (Landed::Theirs { commit: Some(theirs) }, Some(sink)) = (landed, &mut self.opened.dead_letters)
-        else {
-            return Ok(());
-        };
-        if theirs.batch_id != commit.batch_id || !same_offsets(theirs, commit)? {
-            let table = format!("dead-letter table {}", sink.table().store().url());
-            self.opened.lease.check(&self.config.name)?;
-            return Err(self.other_plan(&table, theirs.batch_id));
-        }
-        if commit.same_lost(theirs) {
-            return Ok(());
-        }
-        let lost = commit.of_lost_offsets();
-        let settings = sink.writers(&lost.attempt, &self.around.handle, &self.opened.budget)?;
-        let of = DeadLetters {
-            query_id: commit.query_id.clone(),
-            batch_id: lost.batch_id,
-            attempt: lost.attempt.clone(),
-            rejected_at_micros: written.planned().plan().timestamp_ms.saturating_mul(1000),
-        };
-        let files = attempt::write_lost(&settings, &of, written.lost())?;
-        failpoint!("letters.before");
-        sink.supersede(&lost, files)?;
-        failpoint!("letters.after");
-        Ok(())
-    }
-
-    fn other_plan(&self, table: &str, batch_id: i64) -> Error {
-        Error::corrupt(format!(
-            "{table} holds micro-batch {batch_id} of stream {} with other offsets than were planned here",
-            self.config.name
-        ))
-        .hint("the checkpoint was copied and run elsewhere: run only one copy")
-    }
-
-    /// After the sink's commit: letters of other runs of the batch, in tables that `deadLetter` named before.
-    fn withdraw_dead_letters(&mut self, planned: &Planned) -> Result<()> {
-        let query = self.opened.query_id.clone();
-        let (_, commit) = delta::newest(self.opened.sink.table(), &query)?;
-        let Some(commit) = commit.filter(|commit| commit.batch_id == planned.plan().batch_id) else {
-            return Ok(());
-        };
-        let stands = delta::definition_of(&commit);
-        let checkpoint = self.opened.log.store().clone();
-        letters::withdraw(self.config, &checkpoint, &query, planned, &stands, &self.around.handle)
-    }
-
-    /// Ours, or that of an owner who ran the same plan; anything else stops the stream.
-    fn judge_landing(&mut self, landed: &Landed, ours: &BatchCommit) -> Result<Option<u64>> {
-        let theirs = match landed {
-            Landed::Ours { version } => return Ok(Some(*version)),
-            Landed::Theirs { commit: None } => {
-                return self.opened.lease.check(&self.config.name).map(|()| None);
-            }
-            Landed::Theirs { commit: Some(theirs) } => theirs,
-        };
-        let same_batch = theirs.batch_id == ours.batch_id;
-        if same_batch && same_offsets(theirs, ours)? {
-            if delta::letters_follow(theirs) && !ran_as(landed, ours) {
-                // Dead letters of that run are still to come, and only its definition can make them.
-                self.opened.lease.check(&self.config.name)?;
-                return Err(Error::conflict(format!(
-                    "micro-batch {} of stream {} was committed by a run with another definition",
-                    ours.batch_id, self.config.name
-                )));
-            }
-            tracing::warn!(
-                stream = self.config.name,
-                batch = ours.batch_id,
-                "another process had committed the batch; its rows stand, ours are dropped"
-            );
-            return Ok(Some(theirs.version));
-        }
-        self.opened.lease.check(&self.config.name)?;
-        let table = format!("table {}", self.opened.sink.table().store().url());
-        Err(self.other_plan(&table, theirs.batch_id))
-    }
-
     fn report(&mut self, written: &Written, latest: &Offsets, table_version: Option<u64>, clock: &mut Clock) {
         let (planned, counts) = (written.planned(), written.counts());
         let duration = clock.started.elapsed();
@@ -589,21 +486,6 @@ impl<'a> Stream<'a> {
             sink.upkeep(&self.around.handle);
         }
     }
-}
-
-/// Whether the batch that landed is a run with our definition.
-fn ran_as(landed: &Landed, ours: &BatchCommit) -> bool {
-    match landed {
-        Landed::Ours { .. } => true,
-        Landed::Theirs { commit } => {
-            commit.as_ref().is_none_or(|theirs| delta::definition_of(theirs) == ours.definition)
-        }
-    }
-}
-
-fn same_offsets(theirs: &OwnCommit, ours: &BatchCommit) -> Result<bool> {
-    // A commit of Spark says none; its transaction is taken at its word, as Spark takes it.
-    Ok(delta::end_of(theirs)?.is_none_or(|end| end == ours.end))
 }
 
 /// The ends of `latest`, none beyond `bound`; partitions that the bound does not know stay out.
