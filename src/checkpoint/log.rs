@@ -255,6 +255,11 @@ impl CheckpointLog {
         for batch in expired {
             self.delete(batch).await?;
         }
+        // A plan or commit that was on its way when its process was killed, of a batch that is done.
+        let done = |name: &str| name.parse().is_ok_and(|batch: i64| batch <= newest_commit);
+        for folder in ["commits", "offsets"] {
+            self.store.sweep(folder, done)?;
+        }
         Ok(())
     }
 
@@ -321,6 +326,30 @@ mod tests {
         assert_eq!(entries.plans.into_iter().collect::<Vec<_>>(), [3, 4]);
         assert_eq!(entries.commits.into_iter().collect::<Vec<_>>(), [3, 4]);
         assert_eq!(log.store().names("offsets").await.unwrap().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_killed_processes_left_of_batches_that_are_done_is_cleared_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, 100);
+        for batch in 0..3 {
+            log.put_plan(plan(batch, batch, "a"), Offsets::default()).await.unwrap();
+            log.put_commit(batch, 0).await.unwrap();
+        }
+        let path = |name: &str| folder.path().join(name);
+        let left = [
+            "offsets/2#17",
+            "commits/0#18446744073709551615",
+            "offsets/3#5",
+            "offsets/1#mine",
+            "offsets/x#7",
+        ];
+        for name in left {
+            std::fs::write(path(name), "half").unwrap();
+        }
+        log.collect_all(&log.entries().await.unwrap(), 2).await.unwrap();
+        assert_eq!(left.map(|name| path(name).exists()), [false, false, true, true, true]);
+        assert_eq!(log.entries().await.unwrap().plans, [0, 1, 2].into());
     }
 
     #[test]

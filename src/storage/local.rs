@@ -98,6 +98,24 @@ impl Staged {
     }
 }
 
+/// Removes staged files of a folder that a killed process left, where `done` says of the name of their
+/// place that nobody is writing there any more.
+pub(crate) fn sweep(folder: &FsPath, done: impl Fn(&str) -> bool) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let staged = name.rsplit_once('#').filter(|(_, number)| number.parse::<u64>().is_ok());
+        if staged.is_some_and(|(place, _)| done(place)) {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Folders that this process knows to be there after a power cut, with all their parents.
 static FLUSHED: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
 /// Of those so many at most; what is forgotten is flushed again.

@@ -226,6 +226,18 @@ impl Store {
         Ok(listed.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
     }
 
+    /// Removes what killed processes left beside the places of objects in the sub-folder `relative` of a
+    /// local disk, where `done` says of an object's name that nobody is writing it any more.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the folder. Object stores leave nothing behind.
+    pub fn sweep(&self, relative: &str, done: impl Fn(&str) -> bool) -> Result<()> {
+        let Ok(folder) = self.url.to_file_path() else { return Ok(()) };
+        local::sweep(&folder.join(relative), done).map_err(|e| {
+            Error::unavailable(format!("cannot clear away what is left in {}{relative}", self.url)).source(e)
+        })
+    }
+
     /// The paths of all objects under the folder, from it, in order; none if there is no such folder.
     ///
     /// # Errors
