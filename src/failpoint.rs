@@ -5,9 +5,10 @@
 //! that the process comes by NAME, it sends itself SIGKILL (`kill`) or SIGSTOP (`stop`). Names are
 //! `step.moment`; [`NAMES`] holds them all, so that a test can visit each.
 
-/// Every failpoint, in the order in which a new stream first comes by them. Those of `disk` are passed
-/// by every file that is written to a local disk.
-pub const NAMES: [&str; 23] = [
+/// Every failpoint, in the order in which a new stream first comes by them; then those that only a later start
+/// comes by (a table that lacks columns, a commit log to mend). Those of `disk` are passed by every file that is
+/// written to a local disk.
+pub const NAMES: [&str; 26] = [
     "lease.taken",
     "table.created",
     "letters.created",
@@ -28,6 +29,9 @@ pub const NAMES: [&str; 23] = [
     "retention.some",
     "upkeep.before",
     "upkeep.after",
+    "columns.added",
+    "letters.withdrawn",
+    "mend.after",
     "disk.written",
     "disk.placed",
     "disk.after",

@@ -197,6 +197,7 @@ impl<'a> Stream<'a> {
                 let planned = handle.block_on(log.planned(batch))?;
                 self.withdraw_dead_letters(&planned)?;
                 handle.block_on(log.put_commit(batch, planned.plan().watermark_ms))?;
+                failpoint!("mend.after");
                 tracing::info!(
                     stream = self.config.name,
                     batch,

@@ -149,6 +149,7 @@ impl DeltaAppend {
             Fit::Fits(alignment) => Ok(alignment),
             Fit::Lacks(columns) if merge_schema => {
                 table.add_columns(&columns)?;
+                crate::failpoint!("columns.added");
                 match Alignment::of(stream, &table.arrow_schema()?, &name)? {
                     Fit::Fits(alignment) => Ok(alignment),
                     Fit::Lacks(_) => Err(Error::internal("the columns were added and are not there")),

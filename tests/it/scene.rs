@@ -75,7 +75,7 @@ impl Scene {
         format: json
         schema: '{}'
         keep: [topic, partition, offset]
-    sink: {{ format: delta, path: ./table, tableProperties: {{ delta.checkpointInterval: '2' }} }}
+    sink: {{ format: delta, path: ./table, options: {{ mergeSchema: true }}, tableProperties: {{ delta.checkpointInterval: '2' }} }}
     deadLetter: {{ format: delta, path: ./letters, tableProperties: {{ delta.checkpointInterval: '2' }} }}
     trigger: availableNow
     checkpointLocation: ./checkpoint
@@ -92,6 +92,20 @@ impl Scene {
     /// The same stream, going on until it is stopped.
     pub fn endless_yaml(&self) -> String {
         self.yaml().replace("trigger: availableNow", "trigger: { processingTime: 50 ms }")
+    }
+
+    /// Makes of an empty folder one in which the next run comes by failpoint `name`, where a new stream does not.
+    #[cfg(feature = "failpoints")]
+    pub fn prepare(&self, folder: &Path, name: &str) {
+        let (yaml, at) = match name {
+            // A table that lacks a column, and no batch yet.
+            "columns.added" => (self.yaml().replace("battery INT, ", ""), "plan.before"),
+            "letters.withdrawn" | "mend.after" => (self.yaml(), "sink.after"),
+            _ => return,
+        };
+        let arm = format!("{at}=kill");
+        let ended = Alluvia::run_with(&yaml, folder, &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);
+        assert!(ended.status.code().is_none(), "not killed at {at}: {}", ended.stderr);
     }
 
     /// Runs the stream to its end and compares.

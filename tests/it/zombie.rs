@@ -28,9 +28,8 @@ fn sleeps() -> Vec<(&'static str, u64)> {
     for name in NAMES {
         match name {
             "lease.taken" | "table.created" | "letters.created" | "metadata.written" | "serves.written"
-            | "stream.opened" | "initial.written" | "upkeep.before" | "upkeep.after" => {
-                sleeps.push((name, 1))
-            }
+            | "stream.opened" | "initial.written" | "upkeep.before" | "upkeep.after" | "columns.added"
+            | "letters.withdrawn" | "mend.after" => sleeps.push((name, 1)),
             "disk.written" => sleeps.extend([1, 4, 8, 11, 14, 17, 20, 24].map(|hit| (name, hit))),
             "disk.placed" | "disk.after" => sleeps.extend([9, 13, 16].map(|hit| (name, hit))),
             _ => sleeps.push((name, 2)),
@@ -85,7 +84,7 @@ fn a_woken_zombie_changes_nothing_and_its_successor_does_not_stop() {
     let count = each(&cases, |((name, hit), wake)| {
         let what = format!("zombie at {name}@{hit}, successor at {}", wake.unwrap_or("its end"));
         let folder = tempfile::tempdir().unwrap();
-        // Two files of one name: each process has its own.
+        scene.prepare(folder.path(), name);
         let mut zombie = started(&scene.yaml(), folder.path(), Some((name, *hit)));
         asleep(&mut zombie, &what);
         let mut successor = started(&scene.yaml(), folder.path(), wake.map(|at| (at, 1)));

@@ -87,7 +87,9 @@ impl Stream<'_> {
         };
         let stands = delta::definition_of(&commit);
         let checkpoint = self.opened.log.store().clone();
-        letters::withdraw(self.config, &checkpoint, &query, planned, &stands, &self.around.handle)
+        letters::withdraw(self.config, &checkpoint, &query, planned, &stands, &self.around.handle)?;
+        failpoint!("letters.withdrawn");
+        Ok(())
     }
 
     /// Ours, or that of an owner who ran the same plan; anything else stops the stream.
