@@ -70,6 +70,26 @@ pub struct Loss {
     pub why: String,
 }
 
+impl Loss {
+    /// What of the loss is in none of the `known` ranges.
+    pub fn beyond(&self, known: &[OffsetRange]) -> Vec<Loss> {
+        if known.contains(&self.range) {
+            return Vec::new();
+        }
+        let mut rest = vec![self.range.clone()];
+        for known in known.iter().filter(|known| known.partition == self.range.partition) {
+            let cut = |range: OffsetRange| {
+                let before = OffsetRange { upto: range.upto.min(known.from), ..range.clone() };
+                let behind = OffsetRange { from: range.from.max(known.upto), ..range.clone() };
+                let parts = [before, behind].into_iter().filter(|part| !part.is_empty());
+                if range.is_empty() || known.is_empty() { vec![range] } else { parts.collect() }
+            };
+            rest = rest.into_iter().flat_map(cut).collect();
+        }
+        rest.into_iter().map(|range| Loss { range, why: self.why.clone() }).collect()
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)
@@ -149,6 +169,25 @@ mod tests {
 
     fn offsets(entries: &[(&str, i32, i64)]) -> Offsets {
         Offsets(entries.iter().map(|&(t, p, o)| (TopicPartition::new(t, p), o)).collect())
+    }
+
+    #[test]
+    fn of_a_loss_what_is_known_is_left_out() {
+        let range = |from, upto| OffsetRange { partition: TopicPartition::new("t", 0), from, upto };
+        let beyond = |loss: OffsetRange, known: &[OffsetRange]| -> Vec<OffsetRange> {
+            Loss { range: loss, why: String::new() }
+                .beyond(known)
+                .into_iter()
+                .map(|loss| loss.range)
+                .collect()
+        };
+        assert_eq!(beyond(range(0, 7), &[range(0, 5)]), [range(5, 7)]);
+        assert_eq!(beyond(range(0, 7), &[range(0, 7)]), []);
+        assert_eq!(beyond(range(0, 9), &[range(3, 5), range(7, 8)]), [range(0, 3), range(5, 7), range(8, 9)]);
+        assert_eq!(beyond(range(4, 4), &[]), [range(4, 4)]);
+        assert_eq!(beyond(range(4, 4), &[range(4, 4), range(0, 9)]), []);
+        let other = OffsetRange { partition: TopicPartition::new("t", 1), from: 0, upto: 9 };
+        assert_eq!(beyond(range(0, 7), &[other]), [range(0, 7)]);
     }
 
     #[test]

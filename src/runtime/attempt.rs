@@ -140,6 +140,8 @@ fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<Lan
         rows.extend(output.gathered);
         letters.extend(output.letters);
     }
+    // In an order that no lane's pace decides.
+    written.lost.sort_by(|a, b| a.range.cmp(&b.range));
     if let Some((settings, of)) = &attempt.dead_letters {
         if !written.lost.is_empty() {
             letters.push(lost_letters(of, &written.lost)?);

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::checkpoint::Planned;
 use crate::config::{DeltaSink, StreamConfig};
+use crate::model::error::Context;
 use crate::model::{Error, Result};
 use crate::sink::{BatchCommit, DeltaAppend, Landed, dead_letter};
 use crate::storage::Store;
@@ -95,7 +96,7 @@ pub fn withdraw(
 ) -> Result<()> {
     for name in handle.block_on(checkpoint.names(FOLDER))? {
         let file = format!("{FOLDER}/{name}");
-        let Some(Note { url, .. }) = read(checkpoint, &file, handle)? else { continue };
+        let Some(Note { url, table_id }) = read(checkpoint, &file, handle)? else { continue };
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;
         }
@@ -103,14 +104,20 @@ pub fn withdraw(
         if let Some(patience) = checkpoint.patience() {
             store = store.within(patience.clone());
         }
-        let Some(table) = DeltaTable::open(&store, handle)? else { continue };
+        let what = || format!("withdraw dead letters from {url}, a former deadLetter.path");
+        let Some(table) = DeltaTable::open(&store, handle).context(what)? else { continue };
+        if table.id() != table_id {
+            // The table that the letters went to is gone, and they with it.
+            continue;
+        }
         let sink = DeltaSink {
-            url,
+            url: url.clone(),
             partition_by: Vec::new(),
             merge_schema: false,
             table_properties: BTreeMap::new(),
         };
-        let mut letters = DeltaAppend::open(&sink, &store, Some(table), handle, &dead_letter::schema())?;
+        let mut letters =
+            DeltaAppend::open(&sink, &store, Some(table), handle, &dead_letter::schema()).context(what)?;
         let commit = BatchCommit {
             query_id: query_id.to_owned(),
             stream: config.name.clone(),
@@ -126,7 +133,9 @@ pub fn withdraw(
             letters_follow: false,
             letters_upto: None,
         };
-        if let Landed::Ours { .. } = letters.supersede(&commit, Vec::new())? {
+        let landed = letters.supersede(&commit, Vec::new()).context(what)?;
+        letters.withdraw_lost(&commit).context(what)?;
+        if let Landed::Ours { .. } = landed {
             let table = store.url();
             tracing::warn!(stream = config.name, batch = commit.batch_id, %table, "dead letters of an earlier run of the batch do not stand");
         }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::config::DeltaSink;
-use crate::model::{Error, OffsetRange, Offsets, Result};
+use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
 use crate::storage::Store;
 use crate::table::files::WriterSettings;
 use crate::table::schema::{Alignment, Fit};
@@ -24,6 +24,8 @@ pub struct DeltaAppend {
     alignment: Alignment,
     /// The checkpoint of the table's log that is being written, if one is.
     upkeep: Option<JoinHandle<()>>,
+    /// The version that the newest upkeep was for: a table that rests is not kept up again.
+    upkept: Option<u64>,
 }
 
 /// The key in a commit's `alluvia` object that says of the dead letters that they come after it.
@@ -109,7 +111,7 @@ impl DeltaAppend {
         };
         Self::check_partitions(sink, Some(&table), stream)?;
         let alignment = Self::align(&mut table, stream, sink.merge_schema)?;
-        Ok(DeltaAppend { table, alignment, upkeep: None })
+        Ok(DeltaAppend { table, alignment, upkeep: None, upkept: None })
     }
 
     /// Checks `partitionBy` against the stream's columns and, if it is there, the table.
@@ -253,6 +255,19 @@ impl DeltaAppend {
         })
     }
 
+    /// Takes out the letters of lost offsets that another run of the batch added beside those of a third
+    /// ([`BatchCommit::of_lost_offsets`]): ours say what was lost.
+    ///
+    /// # Errors
+    /// As for [`DeltaAppend::supersede`].
+    pub fn withdraw_lost(&mut self, batch: &BatchCommit) -> Result<()> {
+        let none = BatchCommit { lost: Vec::new(), ..batch.clone() }.of_lost_offsets();
+        if self.table.transaction(&none.query_id)? == Some(none.batch_id) {
+            self.supersede(&none, Vec::new())?;
+        }
+        Ok(())
+    }
+
     /// Starts the table's upkeep where it is due, and afterwards forgets what it covered. Between two
     /// micro-batches, never on the commit path, and never a reason to stop.
     pub fn upkeep(&mut self, handle: &Handle) {
@@ -263,8 +278,10 @@ impl DeltaAppend {
             }
         }
         if self.upkeep.is_none()
+            && self.upkept != Some(self.table.version())
             && let Some(upkeep) = self.table.upkeep_due()
         {
+            self.upkept = Some(self.table.version());
             self.upkeep = Some(handle.spawn_blocking(move || {
                 if let Err(error) = upkeep.run() {
                     tracing::warn!(%error, "the table's log could not be checkpointed; the next interval tries again");
@@ -318,12 +335,6 @@ impl BatchCommit {
             letters_follow: false,
             ..self.clone()
         }
-    }
-
-    /// Whether `theirs`, a commit of the same batch, says of the same offsets that they were gone.
-    pub fn same_lost(&self, theirs: &OwnCommit) -> bool {
-        let said = theirs.checkpoint.as_ref().and_then(|info| info.get(LOST_RANGES));
-        said.unwrap_or(&Value::Array(Vec::new())) == &self.lost_ranges()
     }
 }
 
@@ -390,6 +401,17 @@ pub fn letters_upto(commit: &OwnCommit) -> Option<(&str, i64)> {
 /// What the batch of a commit was planned with, a JSON object.
 pub fn plan_of(commit: &OwnCommit) -> Option<String> {
     Some(commit.checkpoint.as_ref()?.get(PLAN)?.to_string())
+}
+
+/// The offsets of which a commit says that they were gone.
+pub fn lost_of(commit: &OwnCommit) -> Vec<OffsetRange> {
+    let said = commit.checkpoint.as_ref().and_then(|info| info.get(LOST_RANGES)?.as_array());
+    let range = |entry: &Value| {
+        let partition = i32::try_from(entry["partition"].as_i64()?).ok()?;
+        let partition = TopicPartition::new(entry["topic"].as_str()?, partition);
+        Some(OffsetRange { partition, from: entry["from"].as_i64()?, upto: entry["upto"].as_i64()? })
+    };
+    said.into_iter().flatten().filter_map(range).collect()
 }
 
 /// The name of the stream that made a commit.

@@ -137,10 +137,11 @@ pub(crate) fn make_folders(folder: &FsPath) -> io::Result<()> {
     {
         return Err(e);
     }
-    // What is mounted there has no name in its parent, and a folder whose parent we may not open is not ours.
+    // What is mounted there has no name in its parent; a folder that was there and whose parent we may not open,
+    // or that its file system can't flush, is not ours.
     if fs::metadata(folder)?.dev() == fs::metadata(parent)?.dev() {
         match flush(parent) {
-            Err(e) if there && e.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(e) if there && is_not_ours(e.kind()) => {}
             done => done?,
         }
     }
@@ -150,6 +151,11 @@ pub(crate) fn make_folders(folder: &FsPath) -> io::Result<()> {
     }
     flushed.insert(folder.to_owned());
     Ok(())
+}
+
+fn is_not_ours(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
 /// Flushes a file or a folder.

@@ -84,8 +84,10 @@ impl DeltaTable {
     /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
     /// has no patience for another try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
-        self.check_tip()?;
         let before = Fingerprint::of(self);
+        self.check_tip()?;
+        before.check(&Fingerprint::of(self), self)?;
+        let held = self.transaction(&append.query_id)?;
         let mut last_error = None;
         for attempt in 0..TRIES {
             if let Some(outcome) = self.already_there(append)? {
@@ -100,6 +102,9 @@ impl DeltaTable {
             self.handle.block_on(self.store.pause(pause(attempt)))?;
             self.refresh()?;
             before.check(&Fingerprint::of(self), self)?;
+            if self.transaction(&append.query_id)? < held {
+                return Err(super::tip::changed(self, "was restored and went on"));
+            }
         }
         Err(last_error.unwrap_or_else(|| {
             Error::conflict(format!(

@@ -117,7 +117,7 @@ async fn damage(store: &Store) -> Result<()> {
         .hint(RESTORE));
     }
     for version in commits {
-        if history::read_commit(store, version).await?.is_none_or(|actions| actions.is_empty()) {
+        if history::read_actions(store, version).await?.is_none_or(|actions| actions.is_empty()) {
             return Err(Error::corrupt(format!("{} is empty", history::commit_name(version))).hint(RESTORE));
         }
     }

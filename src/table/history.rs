@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::ready;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use crate::model::{Error, Result};
 use crate::storage::Store;
 
 /// How many commits are asked for at a time where a whole log is read.
-const AT_A_TIME: usize = 32;
+const AT_A_TIME: usize = 16;
 
 /// The newest commit whose `txn` is that of `query_id`, read from the current version backwards; `None`
 /// if the log no longer holds it.
@@ -29,13 +30,14 @@ pub fn newest_commit_of(table: &DeltaTable, query_id: &str) -> Result<Option<Own
 /// As for [`newest_commit_of`].
 pub async fn newest_commit_in(store: &Store, from: u64, query_id: &str) -> Result<Option<OwnCommit>> {
     // Where Alluvia is the only writer the newest commit is the stream's, and nothing is listed.
-    let newest = read_commit(store, from).await?.unwrap_or_default();
-    if let Some(own) = own_commit(from, &newest, query_id) {
+    if let Some(newest) = read_commit(store, from).await?
+        && let Some(own) = own_commit(from, &newest, query_id)
+    {
         return Ok(Some(own));
     }
     let mut commits = commits_before(store, from).await?;
-    while let Some((version, lines)) = commits.try_next().await? {
-        if let Some(own) = own_commit(version, &lines, query_id) {
+    while let Some((version, commit)) = commits.try_next().await? {
+        if let Some(own) = own_commit(version, &commit, query_id) {
             return Ok(Some(own));
         }
     }
@@ -51,10 +53,10 @@ pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>>
     table.handle.block_on(async {
         let mut newest = BTreeMap::new();
         let mut commits = commits_before(&table.store, table.version() + 1).await?;
-        while let Some((version, lines)) = commits.try_next().await? {
-            let info = lines.iter().find_map(|action| action["commitInfo"].get("alluvia"));
+        while let Some((version, commit)) = commits.try_next().await? {
+            let info = commit.actions.iter().find_map(|action| action["commitInfo"].get("alluvia"));
             let Some(query_id) = info.and_then(|info| info["queryId"].as_str()) else { continue };
-            if let Some(own) = own_commit(version, &lines, query_id) {
+            if let Some(own) = own_commit(version, &commit, query_id) {
                 newest.entry(query_id.to_owned()).or_insert(own);
             }
         }
@@ -64,7 +66,7 @@ pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>>
 
 /// The commits before version `end` that the log still holds, the newest first. Their names decide, not
 /// their numbers: cleanup leaves gaps.
-async fn commits_before(store: &Store, end: u64) -> Result<impl Stream<Item = Result<(u64, Vec<Value>)>>> {
+async fn commits_before(store: &Store, end: u64) -> Result<impl Stream<Item = Result<(u64, Commit)>>> {
     let names = store.names("_delta_log").await?;
     let mut versions: Vec<u64> = names
         .iter()
@@ -73,9 +75,10 @@ async fn commits_before(store: &Store, end: u64) -> Result<impl Stream<Item = Re
         .collect();
     versions.sort_unstable();
     let read = move |version| async move {
-        read_commit(store, version).await.map(|lines| (version, lines.unwrap_or_default()))
+        read_commit(store, version).await.map(|commit| Some((version, commit?)))
     };
-    Ok(stream::iter(versions.into_iter().rev()).map(read).buffered(AT_A_TIME))
+    let commits = stream::iter(versions.into_iter().rev()).map(read).buffered(AT_A_TIME);
+    Ok(commits.try_filter_map(|commit| ready(Ok(commit))))
 }
 
 /// The paths of the files that batch `batch_id` of `query_id` added, as the log names them.
@@ -85,7 +88,7 @@ async fn commits_before(store: &Store, end: u64) -> Result<impl Stream<Item = Re
 pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Result<Vec<String>> {
     let own = newest_commit_of(table, query_id)?.filter(|own| own.batch_id == batch_id);
     let lines = match own {
-        Some(own) => table.handle.block_on(read_commit(&table.store, own.version))?,
+        Some(own) => table.handle.block_on(read_actions(&table.store, own.version))?,
         None => None,
     };
     let lines = lines.ok_or_else(|| {
@@ -98,16 +101,41 @@ pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Resu
 }
 
 /// The actions of one commit, a JSON value each; `None` if its file is gone.
-pub(super) async fn read_commit(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
+pub(super) async fn read_actions(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
+    parsed(store, version, |_| true).await.map(|found| found.map(|(actions, _)| actions))
+}
+
+/// What one commit says beside its files, and how many files it added; `None` if its file is gone. A commit may
+/// name thousands of files, which are not parsed for this.
+async fn read_commit(store: &Store, version: u64) -> Result<Option<Commit>> {
+    let found = parsed(store, version, |line| !FILES.iter().any(|of| line.starts_with(of))).await?;
+    Ok(found.map(|(actions, added)| Commit { actions, added }))
+}
+
+struct Commit {
+    actions: Vec<Value>,
+    added: usize,
+}
+
+/// How the lines of files begin, as every writer puts them.
+const FILES: [&[u8]; 3] = [ADD, br#"{"remove":"#, br#"{"cdc":"#];
+const ADD: &[u8] = br#"{"add":"#;
+
+/// The actions that are `wanted` by their line, and how many lines add a file.
+async fn parsed(
+    store: &Store,
+    version: u64,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Option<(Vec<Value>, usize)>> {
     let name = commit_name(version);
     let Some(bytes) = store.get(&name).await? else { return Ok(None) };
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    let parsed: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
-    parsed.map(Some).map_err(|e| {
-        Error::corrupt(format!("{}{name} is cut off or damaged: it is no Delta commit", store.url()))
-            .source(e)
-            .hint(super::error::RESTORE)
-    })
+    let lines = || bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    let added = lines().filter(|line| line.starts_with(ADD)).count();
+    let actions: Result<Vec<Value>, _> =
+        lines().filter(|line| wanted(line)).map(serde_json::from_slice).collect();
+    let actions = actions
+        .map_err(|e| Error::corrupt(format!("{}{name} is not a Delta commit", store.url())).source(e))?;
+    Ok(Some((actions, added)))
 }
 
 /// The path of a commit from the table's folder.
@@ -115,14 +143,14 @@ pub fn commit_name(version: u64) -> String {
     format!("_delta_log/{version:020}.json")
 }
 
-fn own_commit(version: u64, lines: &[Value], query_id: &str) -> Option<OwnCommit> {
-    let transactions = lines.iter().filter_map(|action| action.get("txn"));
+fn own_commit(version: u64, commit: &Commit, query_id: &str) -> Option<OwnCommit> {
+    let Commit { actions, added } = commit;
+    let transactions = actions.iter().filter_map(|action| action.get("txn"));
     let batch_id = transactions
         .filter(|txn| txn["appId"].as_str() == Some(query_id))
         .find_map(|txn| txn["version"].as_i64())?;
-    let info = lines.iter().find_map(|action| action.get("commitInfo"));
+    let info = actions.iter().find_map(|action| action.get("commitInfo"));
     let checkpoint = info.and_then(|info| info.get("alluvia")).and_then(Value::as_object).cloned();
     let timestamp_ms = info.and_then(|info| info["timestamp"].as_i64()).unwrap_or_default();
-    let files = lines.iter().filter(|action| action.get("add").is_some()).count();
-    Some(OwnCommit { version, batch_id, timestamp_ms, files, checkpoint })
+    Some(OwnCommit { version, batch_id, timestamp_ms, files: *added, checkpoint })
 }

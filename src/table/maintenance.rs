@@ -1,8 +1,9 @@
 //! Upkeep of a table's log, never on the commit path: checkpoints, and deletion of what they cover.
 //!
 //! A checkpoint is written every `delta.checkpointInterval` commits from a snapshot of its own, in
-//! the background, one at a time, by threads that end with it: it lists every file of the table, and the
-//! memory for that goes with the threads (on those that stay, 5,000 commits left 90 MiB behind). Log files older than `delta.logRetentionDuration` go once two
+//! the background, one at a time, on a local disk by threads that end with it: it lists every file of the
+//! table, and the memory for that goes with the threads (on those that stay, 5,000 commits left 90 MiB
+//! behind). Log files older than `delta.logRetentionDuration` go once two
 //! checkpoints cover them; the newest commit of every application id that Alluvia made stays, for a
 //! lost checkpoint of its stream is rebuilt from it.
 
@@ -11,12 +12,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use delta_kernel::{Snapshot, SnapshotRef};
+use delta_kernel::{Engine, Snapshot, SnapshotRef};
 use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 
 use super::commit::Fingerprint;
-use super::{DeltaTable, engine, history, is_log_file, kernel_error, log_error};
+use super::{DeltaTable, engine, is_log_file, kernel_error, log_error};
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
 
@@ -28,6 +29,7 @@ const LOG_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A checkpoint that is due, with all it needs; runs on a blocking thread of its own.
 pub struct Upkeep {
     store: Store,
+    handle: Handle,
     snapshot: SnapshotRef,
 }
 
@@ -40,8 +42,11 @@ impl DeltaTable {
             .checkpoint_interval
             .map_or(CHECKPOINT_INTERVAL, |interval| interval.get());
         let version = self.version();
-        (version > 0 && version.is_multiple_of(interval))
-            .then(|| Upkeep { store: self.store.clone(), snapshot: Arc::clone(&self.snapshot) })
+        (version > 0 && version.is_multiple_of(interval)).then(|| Upkeep {
+            store: self.store.clone(),
+            handle: self.handle.clone(),
+            snapshot: Arc::clone(&self.snapshot),
+        })
     }
 
     /// Forgets the names of the log files that a checkpoint covers by opening the table anew; called
@@ -51,6 +56,9 @@ impl DeltaTable {
     /// # Errors
     /// As for [`DeltaTable::open`].
     pub fn shorten(&mut self) -> Result<()> {
+        if self.read_tip()? != self.tip {
+            return Ok(());
+        }
         let before = Fingerprint::of(self);
         let fresh = Snapshot::builder_for(self.store.url().as_str())
             .build(self.engine.as_ref())
@@ -72,6 +80,10 @@ impl Upkeep {
     /// # Errors
     /// `Unavailable` or `Corrupt`; the stream goes on without, and the next interval tries again.
     pub fn run(&self) -> Result<()> {
+        // An object store's connections live on the threads that opened them, and commits use them too.
+        if self.store.url().scheme() != "file" {
+            return self.checkpoint_and_clean(&self.handle);
+        }
         thread::scope(|scope| {
             let own = thread::Builder::new().name("upkeep".into()).spawn_scoped(scope, || {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -90,34 +102,36 @@ impl Upkeep {
 
     fn checkpoint_and_clean(&self, handle: &Handle) -> Result<()> {
         crate::failpoint!("upkeep.before");
+        let engine = engine(&self.store, handle);
         self.snapshot
-            .checkpoint(engine(&self.store, handle).as_ref(), None)
+            .checkpoint(engine.as_ref(), None)
             .map_err(|e| kernel_error(e, "write a checkpoint", &self.store))?;
         crate::failpoint!("upkeep.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
         let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
-        if enabled { self.delete_expired(retention, handle) } else { Ok(()) }
+        if enabled { self.delete_expired(retention, engine.as_ref(), handle) } else { Ok(()) }
     }
 
-    fn delete_expired(&self, retention: Duration, handle: &Handle) -> Result<()> {
+    fn delete_expired(&self, retention: Duration, engine: &dyn Engine, handle: &Handle) -> Result<()> {
         let files = handle.block_on(self.log_files())?;
         let cutoff = chrono::Utc::now() - retention;
         let expired = expired(&files, cutoff);
-        let mut newest: BTreeMap<String, u64> = BTreeMap::new();
+        // Of each application the newest commit that expires, and its transaction.
+        let mut newest: BTreeMap<String, (u64, i64)> = BTreeMap::new();
         for (version, name) in expired.iter().filter(|(_, name)| name.ends_with(".json")) {
-            for app_id in handle.block_on(own_application_ids(&self.store, name))? {
-                newest.insert(app_id, *version);
+            for (app_id, transaction) in handle.block_on(own_transactions(&self.store, name))? {
+                newest.insert(app_id, (*version, transaction));
             }
         }
         // A stream that has committed since needs its old commit no more.
+        let needed = |app_id: &str, transaction: i64| {
+            let now = self.snapshot.get_app_id_version(app_id, engine);
+            !matches!(now, Ok(Some(now)) if now > transaction)
+        };
         let kept: BTreeSet<u64> = newest
             .into_iter()
-            .filter(|(app_id, _)| {
-                let newest = history::newest_commit_in(&self.store, self.snapshot.version(), app_id);
-                let still = handle.block_on(newest);
-                !matches!(still, Ok(Some(ref own)) if !expired.iter().any(|(v, _)| *v == own.version))
-            })
-            .map(|(_, version)| version)
+            .filter(|(app_id, (_, transaction))| needed(app_id, *transaction))
+            .map(|(_, (version, _))| version)
             .collect();
         for (version, name) in &expired {
             if !(kept.contains(version) && name.ends_with(".json")) {
@@ -160,8 +174,8 @@ fn expired(files: &[ObjectMeta], cutoff: chrono::DateTime<chrono::Utc>) -> Vec<(
     log.into_iter().filter(|(v, ..)| *v < covered.min(young)).map(|(v, name, _)| (v, name)).collect()
 }
 
-/// The application ids of a commit that Alluvia made.
-async fn own_application_ids(store: &Store, name: &str) -> Result<Vec<String>> {
+/// The transactions of a commit that Alluvia made.
+async fn own_transactions(store: &Store, name: &str) -> Result<Vec<(String, i64)>> {
     let Some(bytes) = store.get(&format!("_delta_log/{name}")).await? else { return Ok(Vec::new()) };
     let lines = bytes.split(|byte| *byte == b'\n');
     let actions: Vec<serde_json::Value> =
@@ -169,7 +183,10 @@ async fn own_application_ids(store: &Store, name: &str) -> Result<Vec<String>> {
     if !actions.iter().any(|action| action["commitInfo"].get("alluvia").is_some()) {
         return Ok(Vec::new());
     }
-    Ok(actions.iter().filter_map(|a| a["txn"]["appId"].as_str().map(str::to_owned)).collect())
+    let transaction = |action: &serde_json::Value| {
+        Some((action["txn"]["appId"].as_str()?.to_owned(), action["txn"]["version"].as_i64()?))
+    };
+    Ok(actions.iter().filter_map(transaction).collect())
 }
 
 #[cfg(test)]

@@ -45,10 +45,7 @@ impl DeltaTable {
             return Ok(());
         }
         let url = self.store.url().clone();
-        let changed = |fact: String| {
-            Err(Error::corrupt(format!("table {url} {fact} while the stream ran"))
-                .hint("restore it as it was, or start the stream on a new checkpointLocation; the micro-batch was not committed"))
-        };
+        let changed = |fact: String| Err(changed(self, &fact));
         let names = self.handle.block_on(self.store.names("_delta_log"))?;
         if !names.iter().any(|name| is_log_file(name)) {
             return changed("was removed".into());
@@ -75,9 +72,15 @@ impl DeltaTable {
         self.note_tip()
     }
 
-    fn read_tip(&self) -> Result<Option<Tip>> {
+    pub(super) fn read_tip(&self) -> Result<Option<Tip>> {
         let version = self.version();
         let bytes = self.handle.block_on(self.store.get(&history::commit_name(version)))?;
         Ok(bytes.map(|bytes| Tip::of(version, &bytes)))
     }
+}
+
+/// The error of a table that is no more what it was.
+pub(super) fn changed(table: &DeltaTable, fact: &str) -> Error {
+    Error::corrupt(format!("table {} {fact} while the stream ran", table.store.url()))
+        .hint("restore it as it was, or start the stream on a new checkpointLocation; the micro-batch was not committed")
 }

@@ -9,7 +9,7 @@ use rdkafka::Offset;
 use serde_json::{Value, json};
 
 use crate::owners::{copy, finished, refused};
-use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_rows, until};
+use crate::rig::{Alluvia, Broker, Message, delta_checkpoint, delta_digest, delta_rows, until};
 use crate::scene::{BOUND, Scene};
 
 const CORRUPT: i32 = 7;
@@ -242,11 +242,7 @@ fn dead_letters_of_a_copied_checkpoint_with_another_plan_stop_the_copy_before_it
     let elsewhere = scene.yaml().replace("./checkpoint", "./elsewhere");
     copy(&folder.path().join("checkpoint"), &folder.path().join("elsewhere"));
     scene.produce(broker, 10_000);
-    let killed = |yaml: &str, at: &str| {
-        let ended = Alluvia::run_with(yaml, folder.path(), &[("ALLUVIA_FAILPOINTS", &format!("{at}=kill"))])
-            .wait(BOUND);
-        assert!(ended.status.code().is_none(), "not killed: {}", ended.stderr);
-    };
+    let killed = |yaml: &str, at: &str| killed_at(yaml, folder.path(), at);
     // The original plans to here, the copy further; then the original commits its letters.
     killed(&scene.yaml(), "plan.after");
     scene.produce(broker, 10_000);
@@ -259,16 +255,59 @@ fn dead_letters_of_a_copied_checkpoint_with_another_plan_stop_the_copy_before_it
     scene.check(folder.path(), "by the original");
 }
 
+/// The letters of lost offsets in a table, as `partition message`, in order.
+fn lost_letters(table: &Path) -> Vec<String> {
+    let letters = delta_rows(table, &["partition", "errorCode", "errorMessage"]);
+    let lost = letters.iter().filter(|row| row["errorCode"] == "OFFSETS_LOST");
+    let mut said: Vec<String> =
+        lost.map(|row| format!("{} {}", row["partition"], row["errorMessage"])).collect();
+    said.sort();
+    said
+}
+
 #[test]
-fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_of_the_first() {
+fn offsets_of_several_partitions_that_go_in_turn_are_recorded_once_each() {
     let Some(broker) = Broker::shared() else { return };
-    let topic = "tables-lost-later";
-    broker.create_topic(topic, 1, &[("retention.ms", "-1")]);
-    broker.produce(
-        topic,
-        (0..10).map(|n| Message::new(if n == 3 { "no JSON".into() } else { format!("{{\"n\":{n}}}") })),
-    );
-    let yaml = format!(
+    // Whether the schema changes after the losses were recorded.
+    for changed in [false, true] {
+        let topic = format!("tables-lost-in-turn-{changed}");
+        broker.create_topic(&topic, 4, &[("retention.ms", "-1")]);
+        let message = |n: i32| if n % 10 == 9 { "no JSON".into() } else { format!("{{\"n\":{n}}}") };
+        broker.produce(&topic, (0..80).map(|n| Message::new(message(n)).partition(n % 4)));
+        let yaml = lossy_yaml(broker, &topic).replace("./checkpoint\n", "./checkpoint\n    lanes: 4\n");
+        let folder = tempfile::tempdir().unwrap();
+        let killed = |at: &str| killed_at(&yaml, folder.path(), at);
+        killed("letters.after");
+        broker.delete_records(&topic, 0, Offset::Offset(3));
+        broker.delete_records(&topic, 1, Offset::Offset(2));
+        killed("sink.before");
+        killed("sink.before");
+        broker.delete_records(&topic, 1, Offset::Offset(4));
+        broker.delete_records(&topic, 2, Offset::Offset(5));
+        broker.delete_records(&topic, 3, Offset::Offset(6));
+        killed("sink.before");
+        let last = if changed { yaml.replace("n INT", "n INT NOT NULL") } else { yaml.clone() };
+        finished(&last, folder.path());
+        let said = lost_letters(&folder.path().join("letters"));
+        let whole = [(0, 3), (1, 4), (2, 5), (3, 6)];
+        assert_eq!(said.len(), whole.len(), "{said:?}");
+        for ((partition, upto), said) in whole.iter().zip(&said) {
+            let range = format!("{topic}-{partition} [0, {upto})");
+            assert!(said.contains(&range), "no {range} in {said}");
+        }
+        let there = (0..80).filter(|n| n % 10 != 9 && n / 4 >= whole[(n % 4) as usize].1).count();
+        assert_eq!(delta_rows(&folder.path().join("table"), &["offset"]).len(), there);
+    }
+}
+
+/// Runs until the named failpoint kills the process.
+fn killed_at(yaml: &str, folder: &Path, at: &str) {
+    let ended = Alluvia::run_with(yaml, folder, &[("ALLUVIA_FAILPOINTS", &format!("{at}=kill"))]).wait(BOUND);
+    assert!(ended.status.code().is_none(), "not killed at {at}: {}", ended.stderr);
+}
+
+fn lossy_yaml(broker: &Broker, topic: &str) -> String {
+    format!(
         "streams:
   - name: lost
     source:
@@ -281,13 +320,21 @@ fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_o
     checkpointLocation: ./checkpoint
 ",
         broker.bootstrap()
+    )
+}
+
+#[test]
+fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_of_the_first() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = "tables-lost-later";
+    broker.create_topic(topic, 1, &[("retention.ms", "-1")]);
+    broker.produce(
+        topic,
+        (0..10).map(|n| Message::new(if n == 3 { "no JSON".into() } else { format!("{{\"n\":{n}}}") })),
     );
+    let yaml = lossy_yaml(broker, topic);
     let folder = tempfile::tempdir().unwrap();
-    let killed = |at: &str| {
-        let ended = Alluvia::run_with(&yaml, folder.path(), &[("ALLUVIA_FAILPOINTS", &format!("{at}=kill"))])
-            .wait(BOUND);
-        assert!(ended.status.code().is_none(), "not killed at {at}: {}", ended.stderr);
-    };
+    let killed = |at: &str| killed_at(&yaml, folder.path(), at);
     killed("letters.after");
     broker.delete_records(topic, 0, Offset::Offset(5));
     // Again, before and after what was lost is recorded; then more is lost.
@@ -317,4 +364,33 @@ fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_o
     let said = actions(&commits(&folder.path().join("table")).pop().unwrap());
     let lost = said.iter().find_map(|action| action["commitInfo"]["alluvia"].get("lostRanges")).unwrap();
     assert_eq!(lost[0]["upto"], 7, "{lost}");
+}
+
+#[test]
+fn another_schema_is_told_though_others_have_cleaned_the_newest_commit_up() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "cleaned", 2, 10_000, 100_000);
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    let yaml = scene.endless_yaml().replace("checkpointInterval: '2'", "checkpointInterval: '1000'");
+    let program = Alluvia::run(&yaml, folder.path());
+    program.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
+    let mut other = metadata(&table);
+    let mut schema: Value =
+        serde_json::from_str(other["metaData"]["schemaString"].as_str().unwrap()).unwrap();
+    for field in schema["fields"].as_array_mut().unwrap() {
+        if field["name"] == "battery" {
+            field["type"] = "string".into();
+        }
+    }
+    other["metaData"]["schemaString"] = schema.to_string().into();
+    strange(&table, &other);
+    delta_checkpoint(&table);
+    let kept = commits(&table).pop().unwrap();
+    commits(&table).iter().filter(|file| **file != kept).for_each(|file| fs::remove_file(file).unwrap());
+    scene.produce(broker, 10_000);
+    let ended = program.wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("the schema of table"), "{}", ended.stderr);
+    assert_eq!(commits(&table), [kept], "no file of the former schema was committed");
 }

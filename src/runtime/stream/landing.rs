@@ -6,7 +6,7 @@
 use super::{Stream, attempt, letters};
 use crate::checkpoint::Planned;
 use crate::failpoint;
-use crate::model::{Error, Result};
+use crate::model::{Error, Loss, Result};
 use crate::runtime::attempt::Written;
 use crate::sink::{BatchCommit, DeadLetters, Landed, delta};
 use crate::table::OwnCommit;
@@ -37,6 +37,9 @@ impl Stream<'_> {
         failpoint!("letters.before");
         let landed = sink.supersede(commit, written.take_letters())?;
         failpoint!("letters.after");
+        if let Landed::Ours { .. } = landed {
+            sink.withdraw_lost(commit)?;
+        }
         self.judge_letters(&landed, written, commit)
     }
 
@@ -52,10 +55,13 @@ impl Stream<'_> {
             self.opened.lease.check(&self.config.name)?;
             return Err(self.other_plan(&table, theirs.batch_id));
         }
-        if commit.same_lost(theirs) {
+        let known = delta::lost_of(theirs);
+        let news: Vec<Loss> = written.lost().iter().flat_map(|loss| loss.beyond(&known)).collect();
+        if news.is_empty() {
             return Ok(());
         }
-        let lost = commit.of_lost_offsets();
+        let ranges = news.iter().map(|loss| loss.range.clone()).collect();
+        let lost = BatchCommit { lost: ranges, ..commit.clone() }.of_lost_offsets();
         let settings = sink.writers(&lost.attempt, &self.around.handle, &self.opened.budget)?;
         let of = DeadLetters {
             query_id: commit.query_id.clone(),
@@ -63,11 +69,18 @@ impl Stream<'_> {
             attempt: lost.attempt.clone(),
             rejected_at_micros: written.planned().plan().timestamp_ms.saturating_mul(1000),
         };
-        let files = attempt::write_lost(&settings, &of, written.lost())?;
+        let files = attempt::write_lost(&settings, &of, &news)?;
         failpoint!("letters.before");
-        sink.supersede(&lost, files)?;
+        let landed = sink.supersede(&lost, files)?;
         failpoint!("letters.after");
-        Ok(())
+        match landed {
+            Landed::Theirs { commit: Some(other) } if other.batch_id != lost.batch_id => {
+                let table = format!("dead-letter table {}", sink.table().store().url());
+                self.opened.lease.check(&self.config.name)?;
+                Err(self.other_plan(&table, other.batch_id))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn other_plan(&self, table: &str, batch_id: i64) -> Error {

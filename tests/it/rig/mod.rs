@@ -21,7 +21,9 @@ pub use disk::Disk;
 pub use produce::{Message, Placed, Transaction};
 pub use program::{Alluvia, Ended};
 pub use proxy::Proxy;
-pub use readers::{delta_digest, delta_log, delta_rows, spark_count, spark_history, spark_sql};
+pub use readers::{
+    delta_checkpoint, delta_digest, delta_log, delta_rows, spark_count, spark_history, spark_sql,
+};
 
 use std::io::Write;
 use std::path::PathBuf;

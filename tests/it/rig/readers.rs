@@ -25,6 +25,14 @@ pub fn delta_rows(table: &Path, columns: &[&str]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
 }
 
+/// Has Python `deltalake` write a checkpoint of the table's log.
+pub fn delta_checkpoint(table: &Path) {
+    let script = "import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).create_checkpoint()";
+    let mut command = Command::new(super::home().join("readers"));
+    let status = command.args(["python", "-c", script]).arg(table).status();
+    assert!(status.expect("the readers run").success(), "no checkpoint of {}", table.display());
+}
+
 /// `version`, `id`, `files` (with their statistics), `schema`, `configuration`, `partitionColumns`, `history`.
 pub fn delta_log(table: &Path) -> Value {
     let text = read_delta("log", table, &[]);
