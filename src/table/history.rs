@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use futures::future::ready;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{DeltaTable, OwnCommit};
@@ -106,7 +107,7 @@ pub(super) async fn read_actions(store: &Store, version: u64) -> Result<Option<V
 }
 
 /// What one commit says beside its files, and how many files it added; `None` if its file is gone. A commit may
-/// name thousands of files, which are not parsed for this.
+/// name thousands of files, of which nothing is kept for this.
 async fn read_commit(store: &Store, version: u64) -> Result<Option<Commit>> {
     let found = parsed(store, version, |line| !FILES.iter().any(|of| line.starts_with(of))).await?;
     Ok(found.map(|(actions, added)| Commit { actions, added }))
@@ -129,12 +130,21 @@ async fn parsed(
 ) -> Result<Option<(Vec<Value>, usize)>> {
     let name = commit_name(version);
     let Some(bytes) = store.get(&name).await? else { return Ok(None) };
-    let lines = || bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    let added = lines().filter(|line| line.starts_with(ADD)).count();
-    let actions: Result<Vec<Value>, _> =
-        lines().filter(|line| wanted(line)).map(serde_json::from_slice).collect();
-    let actions = actions
-        .map_err(|e| Error::corrupt(format!("{}{name} is not a Delta commit", store.url())).source(e))?;
+    let damaged = |e: serde_json::Error| {
+        Error::corrupt(format!("{}{name} is cut off or damaged: it is no Delta commit", store.url()))
+            .source(e)
+            .hint(super::error::RESTORE)
+    };
+    let (mut actions, mut added) = (Vec::new(), 0);
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        added += usize::from(line.starts_with(ADD));
+        if wanted(line) {
+            actions.push(serde_json::from_slice(line).map_err(damaged)?);
+        } else {
+            // Whole, or the commit was cut off.
+            serde_json::from_slice::<IgnoredAny>(line).map_err(damaged)?;
+        }
+    }
     Ok(Some((actions, added)))
 }
 
