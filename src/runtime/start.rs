@@ -120,7 +120,7 @@ pub fn open(
     })?;
     if facts.table.forgets_transactions {
         tracing::warn!(
-            "the table forgets transactions (delta.setTransactionRetentionDuration): after a longer stop than that, a batch that was committed and not logged would be written twice"
+            "the table forgets transactions (delta.setTransactionRetentionDuration): a batch that was committed and not logged would be written twice if another tool cleaned its commit out of the table's log"
         );
     }
 
@@ -262,8 +262,7 @@ fn take_lease(config: &StreamConfig, checkpoint: &Store, around: &Surroundings) 
 }
 
 /// Lanes for one run alone if its plan was made under another isolation level than is configured now: its
-/// offsets were, and an earlier run of it may have been read so. A plan of Spark, and one that was rebuilt,
-/// names none.
+/// offsets were, and an earlier run of it may have been read so. A plan of Spark names none.
 ///
 /// # Errors
 /// `Config` if the level is not known, or a client can't be made.

@@ -51,9 +51,7 @@ impl Stream<'_> {
             return Ok(());
         };
         if theirs.batch_id != commit.batch_id || !same_offsets(theirs, commit)? {
-            let table = format!("dead-letter table {}", sink.table().store().url());
-            self.opened.lease.check(&self.config.name)?;
-            return Err(self.other_plan(&table, theirs.batch_id));
+            return self.letters_of_other_plan(theirs.batch_id);
         }
         let known = delta::lost_of(theirs);
         let news: Vec<Loss> = written.lost().iter().flat_map(|loss| loss.beyond(&known)).collect();
@@ -75,12 +73,18 @@ impl Stream<'_> {
         failpoint!("letters.after");
         match landed {
             Landed::Theirs { commit: Some(other) } if other.batch_id != lost.batch_id => {
-                let table = format!("dead-letter table {}", sink.table().store().url());
-                self.opened.lease.check(&self.config.name)?;
-                Err(self.other_plan(&table, other.batch_id))
+                self.letters_of_other_plan(other.batch_id)
             }
             _ => Ok(()),
         }
+    }
+
+    /// An owner that was replaced leaves as one; else the checkpoint was copied.
+    fn letters_of_other_plan(&mut self, batch_id: i64) -> Result<()> {
+        self.opened.lease.check(&self.config.name)?;
+        let sink = self.opened.dead_letters.as_mut();
+        let url = sink.map(|sink| sink.table().store().url().to_string()).unwrap_or_default();
+        Err(self.other_plan(&format!("dead-letter table {url}"), batch_id))
     }
 
     fn other_plan(&self, table: &str, batch_id: i64) -> Error {
