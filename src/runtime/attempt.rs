@@ -13,9 +13,11 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use super::lane::{Attempt, Counts, Lane, LaneOutput};
 use super::stop::Stop;
 use crate::checkpoint::Planned;
+use crate::config::StreamConfig;
 use crate::model::{Error, Loss, OffsetRange, Result};
-use crate::sink::{DeadLetterRows, DeadLetters};
+use crate::sink::{BatchCommit, DeadLetterRows, DeadLetters};
 use crate::source::kafka::plan_lanes;
+use crate::storage::Store;
 use crate::table::files::WriterSettings;
 use crate::table::{AddedFile, FileWriter};
 
@@ -63,6 +65,32 @@ impl Written {
     /// Takes the files of rows out, for the sink's commit.
     pub fn take_files(&mut self) -> Vec<AddedFile> {
         std::mem::take(&mut self.files)
+    }
+}
+
+/// What the commit of a run says of its batch; what was lost, and what becomes of dead letters, is added to it.
+pub fn commit_of(
+    config: &StreamConfig,
+    checkpoint: &Store,
+    query_id: &str,
+    planned: &Planned,
+    attempt: &str,
+    definition: &str,
+) -> BatchCommit {
+    BatchCommit {
+        query_id: query_id.to_owned(),
+        stream: config.name.clone(),
+        checkpoint_location: checkpoint.url().to_string(),
+        batch_id: planned.plan().batch_id,
+        attempt: attempt.to_owned(),
+        start: planned.start().clone(),
+        end: planned.plan().end.clone(),
+        plan: planned.plan().metadata(),
+        next_watermark_ms: planned.plan().watermark_ms,
+        definition: definition.to_owned(),
+        lost: Vec::new(),
+        letters_follow: false,
+        letters_upto: None,
     }
 }
 

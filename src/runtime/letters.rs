@@ -14,11 +14,12 @@ use tokio::runtime::Handle;
 use url::Url;
 use uuid::Uuid;
 
+use super::attempt::commit_of;
 use crate::checkpoint::Planned;
 use crate::config::{DeltaSink, StreamConfig};
 use crate::model::error::Context;
 use crate::model::{Error, Result};
-use crate::sink::{BatchCommit, DeltaAppend, Landed, dead_letter};
+use crate::sink::{DeltaAppend, Landed, dead_letter};
 use crate::storage::Store;
 use crate::table::DeltaTable;
 
@@ -118,21 +119,8 @@ pub fn withdraw(
         };
         let mut letters =
             DeltaAppend::open(&sink, &store, Some(table), handle, &dead_letter::schema()).context(what)?;
-        let commit = BatchCommit {
-            query_id: query_id.to_owned(),
-            stream: config.name.clone(),
-            checkpoint_location: checkpoint.url().to_string(),
-            batch_id: planned.plan().batch_id,
-            attempt: Uuid::new_v4().to_string(),
-            start: planned.start().clone(),
-            end: planned.plan().end.clone(),
-            plan: planned.plan().metadata(),
-            next_watermark_ms: planned.plan().watermark_ms,
-            definition: stands.to_owned(),
-            lost: Vec::new(),
-            letters_follow: false,
-            letters_upto: None,
-        };
+        let attempt = Uuid::new_v4().to_string();
+        let commit = commit_of(config, checkpoint, query_id, planned, &attempt, stands);
         let landed = letters.supersede(&commit, Vec::new()).context(what)?;
         letters.withdraw_lost(&commit).context(what)?;
         if let Landed::Ours { .. } = landed {

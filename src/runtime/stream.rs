@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use self::landing::ran_as;
-use super::attempt::{self, Written};
+use super::attempt::{self, Written, commit_of};
 use super::lane::Attempt;
 use super::letters;
 use super::look::{self, Seen};
@@ -24,7 +24,7 @@ use super::trigger::{self, POLLING_DELAY};
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
 use crate::failpoint;
-use crate::model::{Error, Loss, OffsetRange, Offsets, Result};
+use crate::model::{Error, Loss, Offsets, Result};
 use crate::observe::progress::{Extra, SinkProgress};
 use crate::observe::{Progress, Reporter, SourceProgress};
 use crate::sink::{BatchCommit, DeadLetters};
@@ -414,22 +414,13 @@ impl<'a> Stream<'a> {
     }
 
     fn batch_commit(&self, written: &Written) -> BatchCommit {
-        let lost = written.lost().iter().map(|lost| lost.range.clone());
+        let (opened, planned) = (&self.opened, written.planned());
+        let definition = &opened.recipe.definition;
+        let store = opened.log.store();
         BatchCommit {
-            query_id: self.opened.query_id.clone(),
-            stream: self.config.name.clone(),
-            checkpoint_location: self.opened.log.store().url().to_string(),
-            batch_id: written.planned().plan().batch_id,
-            attempt: written.attempt().to_owned(),
-            start: written.planned().start().clone(),
-            end: written.planned().plan().end.clone(),
-            plan: written.planned().plan().metadata(),
-            next_watermark_ms: written.planned().plan().watermark_ms,
-            definition: self.opened.recipe.definition.clone(),
-            lost: lost.collect::<Vec<OffsetRange>>(),
-            letters_follow: self.opened.dead_letters.is_some()
-                && written.planned().plan().definition != self.opened.recipe.definition,
-            letters_upto: None,
+            lost: written.lost().iter().map(|lost| lost.range.clone()).collect(),
+            letters_follow: opened.dead_letters.is_some() && planned.plan().definition != *definition,
+            ..commit_of(self.config, store, &opened.query_id, planned, written.attempt(), definition)
         }
     }
 

@@ -13,7 +13,7 @@ use crate::config::{RestartPolicy, StreamConfig};
 use crate::model::{Error, Result};
 use crate::observe::Reporter;
 use crate::source::Source;
-use crate::source::kafka::KafkaSource;
+use crate::source::kafka::{KafkaSource, give_back_memory};
 
 /// The longest wait between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -90,6 +90,7 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
             tracing::info!(stream = config.name, "the stream has ended");
             return Ok(());
         };
+        give_back_memory();
         if around.stop.requested() && error.kind().retries() {
             match memory.unfinished {
                 Some(batch) => {

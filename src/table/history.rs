@@ -82,6 +82,21 @@ async fn commits_before(store: &Store, end: u64) -> Result<impl Stream<Item = Re
     Ok(commits.try_filter_map(|commit| ready(Ok(commit))))
 }
 
+/// The transactions, by application id, of the commit at `version` if Alluvia made it; none if its file is gone.
+///
+/// # Errors
+/// As for [`newest_commit_of`].
+pub(super) async fn own_transactions(store: &Store, version: u64) -> Result<Vec<(String, i64)>> {
+    let actions = read_commit(store, version).await?.map(|commit| commit.actions).unwrap_or_default();
+    if !actions.iter().any(|action| action["commitInfo"].get("alluvia").is_some()) {
+        return Ok(Vec::new());
+    }
+    let transaction = |action: &Value| {
+        Some((action["txn"]["appId"].as_str()?.to_owned(), action["txn"]["version"].as_i64()?))
+    };
+    Ok(actions.iter().filter_map(transaction).collect())
+}
+
 /// The paths of the files that batch `batch_id` of `query_id` added, as the log names them.
 ///
 /// # Errors

@@ -17,8 +17,9 @@ use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 
 use super::commit::Fingerprint;
+use super::history::{commit_name, own_transactions};
 use super::{DeltaTable, engine, is_log_file, kernel_error, log_error};
-use crate::model::{Error, Result};
+use crate::model::{Error, Kind, Result};
 use crate::storage::{self, Store};
 
 /// Commits between two checkpoints where the table does not say.
@@ -118,10 +119,14 @@ impl Upkeep {
         let expired = expired(&files, cutoff);
         // Of each application the newest commit that expires, and its transaction.
         let mut newest: BTreeMap<String, (u64, i64)> = BTreeMap::new();
-        for (version, name) in expired.iter().filter(|(_, name)| name.ends_with(".json")) {
-            for (app_id, transaction) in handle.block_on(own_transactions(&self.store, name))? {
-                newest.insert(app_id, (*version, transaction));
-            }
+        let commits = expired.iter().filter(|(version, name)| commit_name(*version).ends_with(name.as_str()));
+        for (version, _) in commits {
+            let transactions = match handle.block_on(own_transactions(&self.store, *version)) {
+                // What a damaged commit said nobody can use, and checkpoints cover it.
+                Err(error) if error.kind() == Kind::Corrupt => continue,
+                read => read?,
+            };
+            newest.extend(transactions.into_iter().map(|(app_id, batch)| (app_id, (*version, batch))));
         }
         // A stream that has committed since needs its old commit no more.
         let needed = |app_id: &str, transaction: i64| {
@@ -172,21 +177,6 @@ fn expired(files: &[ObjectMeta], cutoff: chrono::DateTime<chrono::Utc>) -> Vec<(
     // Versions go from the oldest on without a gap, so the first young file ends what may go.
     let young = log.iter().filter(|(.., old)| !old).map(|(v, ..)| *v).min().unwrap_or(u64::MAX);
     log.into_iter().filter(|(v, ..)| *v < covered.min(young)).map(|(v, name, _)| (v, name)).collect()
-}
-
-/// The transactions of a commit that Alluvia made.
-async fn own_transactions(store: &Store, name: &str) -> Result<Vec<(String, i64)>> {
-    let Some(bytes) = store.get(&format!("_delta_log/{name}")).await? else { return Ok(Vec::new()) };
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let actions: Vec<serde_json::Value> =
-        lines.filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    if !actions.iter().any(|action| action["commitInfo"].get("alluvia").is_some()) {
-        return Ok(Vec::new());
-    }
-    let transaction = |action: &serde_json::Value| {
-        Some((action["txn"]["appId"].as_str()?.to_owned(), action["txn"]["version"].as_i64()?))
-    };
-    Ok(actions.iter().filter_map(transaction).collect())
 }
 
 #[cfg(test)]

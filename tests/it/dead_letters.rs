@@ -45,13 +45,6 @@ fn run(yaml: &str, folder: &Path) -> Ended {
     Alluvia::run(yaml, folder).wait(BOUND).success()
 }
 
-/// Runs until the named failpoint kills the process.
-fn killed_at(yaml: &str, folder: &Path, point: &str) {
-    let ended =
-        Alluvia::run_with(yaml, folder, &[("ALLUVIA_FAILPOINTS", &format!("{point}=kill@1"))]).wait(BOUND);
-    assert!(ended.status.code().is_none(), "not killed at {point}: {}", ended.stderr);
-}
-
 /// `alluvia dead-letters ACTION … --output json`, with `yaml` as its file.
 fn command(yaml: &str, folder: &Path, arguments: &[&str]) -> Value {
     let ended = start(yaml, folder, arguments, &[]).wait(BOUND).success();
@@ -344,6 +337,7 @@ fn offsets_lost_before_a_batch_was_planned_are_dead_letters_once() {
 #[cfg(feature = "failpoints")]
 mod killed {
     use super::*;
+    use crate::scene::killed_at;
 
     /// Offsets 0, 2 and 5 have a number for `v`, 1 and 3 a text, 4 is no JSON; no schema takes 4.
     fn mixed(broker: &Broker, hint: &str) -> String {

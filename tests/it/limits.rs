@@ -277,6 +277,32 @@ fn a_stalled_sink_neither_grows_memory_nor_loses_the_stream() {
     assert!(delta_digest(&folder.path().join("table"), &COLUMNS).same_rows(&expected(&topic, 9, 640_000, 4)));
 }
 
+/// Each start makes new clients, whose threads fetch as much again as may wait. What the old ones held must go.
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_stream_that_starts_again_and_again_holds_no_more_than_one_that_does_not() {
+    let Some(broker) = Broker::shared() else { return };
+    const EVENTS: u64 = 600_000;
+    let topic = broker.topic("again", 4);
+    broker.produce(&topic, (0..EVENTS).map(|seq| Message::event(10, seq, 4)));
+    let run = |faults: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = "    lanes: 2\n    restart: { maxAttempts: 1000, backoff: 10 ms }\n";
+        let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 3000", stream);
+        let rules = [("ALLUVIA_STORE_FAULTS", faults), ("ALLUVIA_STORE_SEED", "3")];
+        let (memory, ended) = Memory::watch(Alluvia::run_with(&yaml, folder.path(), &rules));
+        let ended = ended.success();
+        let there = delta_digest(&folder.path().join("table"), &COLUMNS);
+        assert!(there.same_rows(&expected(&topic, 10, EVENTS, 4)));
+        (memory.peak() / MIB, ended.stderr.matches("started again after a pause").count())
+    };
+    let (calm, none) = run("create offsets/ 1 delay=1");
+    let (restless, starts) = run("create offsets/ 20% reject");
+    eprintln!("peak RSS: {calm} MiB without a restart, {restless} MiB with {starts}");
+    assert!(none == 0 && starts >= 20, "{none} and {starts} restarts");
+    assert!(restless * 2 <= calm * 3, "{calm} MiB without a restart, {restless} MiB with {starts}");
+}
+
 /// Two streams of one file, `bad` and `good`, on the same topic.
 fn two_streams(broker: &Broker, topic: &str, bad_schema: &str) -> String {
     let stream = |name: &str, schema: &str| {

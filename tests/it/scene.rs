@@ -103,9 +103,7 @@ impl Scene {
             "letters.withdrawn" | "mend.after" => (self.yaml(), "sink.after"),
             _ => return,
         };
-        let arm = format!("{at}=kill");
-        let ended = Alluvia::run_with(&yaml, folder, &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);
-        assert!(ended.status.code().is_none(), "not killed at {at}: {}", ended.stderr);
+        killed_at(&yaml, folder, at);
     }
 
     /// Runs the stream to its end and compares.
@@ -148,6 +146,14 @@ impl Scene {
             (malformed(seq), place, value)
         })
     }
+}
+
+/// Runs `yaml` until failpoint `at` kills the process.
+#[cfg(feature = "failpoints")]
+pub fn killed_at(yaml: &str, folder: &Path, at: &str) {
+    let arm = format!("{at}=kill");
+    let ended = Alluvia::run_with(yaml, folder, &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);
+    assert!(ended.status.code().is_none(), "not killed at {at}: {}", ended.stderr);
 }
 
 fn malformed(seq: u64) -> bool {

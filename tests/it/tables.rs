@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::owners::{copy, finished, refused};
 use crate::rig::{Alluvia, Broker, Message, delta_checkpoint, delta_digest, delta_rows, until};
-use crate::scene::{BOUND, Scene};
+use crate::scene::{BOUND, Scene, killed_at};
 
 const CORRUPT: i32 = 7;
 
@@ -298,12 +298,6 @@ fn offsets_of_several_partitions_that_go_in_turn_are_recorded_once_each() {
         let there = (0..80).filter(|n| n % 10 != 9 && n / 4 >= whole[(n % 4) as usize].1).count();
         assert_eq!(delta_rows(&folder.path().join("table"), &["offset"]).len(), there);
     }
-}
-
-/// Runs until the named failpoint kills the process.
-fn killed_at(yaml: &str, folder: &Path, at: &str) {
-    let ended = Alluvia::run_with(yaml, folder, &[("ALLUVIA_FAILPOINTS", &format!("{at}=kill"))]).wait(BOUND);
-    assert!(ended.status.code().is_none(), "not killed at {at}: {}", ended.stderr);
 }
 
 fn lossy_yaml(broker: &Broker, topic: &str) -> String {

@@ -32,4 +32,5 @@ pub use client::LANE_MEMORY_BYTES;
 pub use lanes::{PIECE_MIN, plan_lanes};
 pub use limit::{MinOffsets, limit};
 pub use loss::{Latest, LossReason, LostRange, judge, losses, recreated, renewal};
+pub use native::give_back as give_back_memory;
 pub use reader::{LaneReader, ReadReport};

@@ -4,6 +4,7 @@
 //! Every `unsafe` of the Kafka source is in this folder. It knows pointers and their lifetimes, and decides
 //! nothing: no retries, no errors of ours, no offsets kept.
 
+mod heap;
 mod message;
 mod request;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use rdkafka::bindings as raw;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+pub use heap::give_back;
 pub(super) use message::{Batch, Message};
 pub(super) use request::{
     OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
