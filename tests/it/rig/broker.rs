@@ -25,6 +25,8 @@ const CALL_BOUND: Duration = Duration::from_secs(20);
 /// One broker with its data. Dropping it kills the process and removes the data.
 pub struct Broker {
     home: PathBuf,
+    /// The folder of the broker whose cluster this one joins.
+    beside: Option<PathBuf>,
     process: Option<Child>,
     facts: Value,
 }
@@ -38,19 +40,24 @@ impl Broker {
         }
         // A test that fails while starting poisons nothing: the next one tries, and fails with the same words.
         let mut shared = SHARED.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
-        Some(*shared.get_or_insert_with(|| Box::leak(Box::new(Broker::new()))))
+        Some(*shared.get_or_insert_with(|| Box::leak(Box::new(Broker::new(None)))))
     }
 
     /// A broker of one's own, to stop, kill and start again.
     pub fn private() -> Option<Broker> {
-        (!super::skipped("a Kafka broker")).then(Broker::new)
+        (!super::skipped("a Kafka broker")).then(|| Broker::new(None))
     }
 
-    fn new() -> Broker {
+    /// A second broker of this one's cluster, node 2, that is no controller.
+    pub fn beside(&self) -> Broker {
+        Broker::new(Some(self.home.clone()))
+    }
+
+    fn new(beside: Option<PathBuf>) -> Broker {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let home = own_folder().join(format!("broker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
         prepare();
-        let mut broker = Broker { home, process: None, facts: Value::Null };
+        let mut broker = Broker { home, beside, process: None, facts: Value::Null };
         broker.start();
         broker
     }
@@ -61,6 +68,9 @@ impl Broker {
         let mut command = Command::new(super::home().join("kafka"));
         command.arg("run").arg("--dir").arg(&self.home).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(Stdio::inherit());
+        if let Some(other) = &self.beside {
+            command.arg("--beside").arg(other);
+        }
         self.process = Some(child::spawn(command).expect("tests/rig/kafka starts; it needs python3"));
         until("the broker's addresses", START_BOUND, || {
             self.assert_alive();
@@ -167,6 +177,18 @@ impl Broker {
         let made = block_on(admin.create_topics([&topic], &Self::options())).expect("create a topic");
         made.into_iter().for_each(|r| drop(r.unwrap_or_else(|e| panic!("create topic {e:?}"))));
         self.await_partitions(&admin, name, partitions);
+    }
+
+    /// Makes a topic with a partition on each of `brokers`, the nodes' ids; waits until they have joined.
+    pub fn create_topic_on(&self, name: &str, brokers: &[i32]) {
+        let replicas: Vec<[i32; 1]> = brokers.iter().map(|id| [*id]).collect();
+        let replicas: Vec<&[i32]> = replicas.iter().map(<[i32; 1]>::as_slice).collect();
+        let topic = NewTopic::new(name, brokers.len() as i32, TopicReplication::Variable(&replicas));
+        let admin = self.admin();
+        until("a topic on those brokers", START_BOUND, || {
+            block_on(admin.create_topics([&topic], &Self::options())).ok()?.pop()?.ok()
+        });
+        self.await_partitions(&admin, name, brokers.len() as i32);
     }
 
     /// Raises the number of partitions to `total`.
