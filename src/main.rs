@@ -23,6 +23,22 @@ extern "C" fn give_memory_back() {
         mi_option_set_default(ARENA_EAGER_COMMIT, 0);
         mi_option_set_default(PURGE_DELAY_MS, 10);
     }
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    trim_the_c_heap();
+}
+
+/// librdkafka's buffers lie on the C heap. There the free end of an arena goes back to the system above 128 KiB, by
+/// default; but after a large block was freed above twice that block's size, so that every arena kept megabytes (54
+/// restarts of a stream: 195 MiB at the peak, 118 when it stays at 128 KiB, 107 without a restart; the same CPU). The
+/// environment (`MALLOC_TRIM_THRESHOLD_`) still wins.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim_the_c_heap() {
+    // SAFETY: a look at the environment while there is one thread, and a plain store into malloc's parameters.
+    unsafe {
+        if libc::getenv(c"MALLOC_TRIM_THRESHOLD_".as_ptr()).is_null() {
+            libc::mallopt(libc::M_TRIM_THRESHOLD, 128 * 1024);
+        }
+    }
 }
 
 /// Before `main`, for the first arena is made by the first allocation.

@@ -33,7 +33,7 @@ Examples:
   ALLUVIA_MEMORY_LIMIT=1g alluvia run ingest.yaml
 
 SIGTERM or Ctrl-C finishes the running batch within shutdownTimeout, else abandons it, which is
-safe; a second signal stops at once. Both exit with 0.";
+safe; a second signal stops at once. Both exit with 0, or a failed stream's code.";
 
 const INGEST_EXAMPLES: &str = "\
 Examples:

@@ -13,6 +13,7 @@ mod schema_infer;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use args::{Cli, Command, DeadLettersCommand, GlobalArgs, LogFormat, SchemaCommand, StreamArgs};
 
@@ -55,6 +56,11 @@ fn json_logs(global: &GlobalArgs) -> bool {
     }
 }
 
+/// How long a thread that made a storage call waits for another one. Each keeps a page of freed memory per size until it
+/// ends, and with tokio's ten seconds none of a peak's threads ever ends: 17 of them held 30 MiB after 250 restarts of a
+/// stream under failing storage, of which nothing was in use; with this there are few, and they hold 6.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(100);
+
 /// The runtime that storage calls and uploads run on.
 ///
 /// # Errors
@@ -63,6 +69,7 @@ fn io_runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("io")
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .enable_all()
         .build()
         .map_err(|e| Error::unavailable("cannot start the I/O threads").source(e))

@@ -109,7 +109,7 @@ pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, patience: Duration) 
         };
         let why = if again { "at once" } else { "though a call did not end: shutdownTimeout is over" };
         tracing::warn!("stopped {why}; a micro-batch that was running is run again by the next start");
-        std::process::exit(0);
+        std::process::exit(stop.exit_code().into());
     });
     Ok(())
 }

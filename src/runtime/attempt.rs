@@ -1,4 +1,5 @@
-//! One run of a planned batch over all lanes: what is written by it, and nothing of it committed.
+//! One run of a planned batch over all lanes: what is written by it and what its commit will say, and nothing of it
+//! committed.
 //!
 //! Only a [`Planned`] batch can be run, only a [`Written`] one committed: the compiler keeps the order
 //! of the durable steps.

@@ -4,11 +4,12 @@
 //! is safe: its plan is durable and the next start runs it again. Lanes look at the stop, and the
 //! stream's stores fail whatever they are waiting for (`storage::patience`).
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::model::Kind;
 use crate::storage::{Asked, Patience};
 
 /// A request to stop, shared by everything that may have to.
@@ -23,6 +24,8 @@ struct Inner {
     /// Held while `asked` changes, for those who wait on a thread.
     changing: Mutex<()>,
     changed: Condvar,
+    /// Of the first stream that failed.
+    failure: OnceLock<Kind>,
 }
 
 impl Stop {
@@ -48,6 +51,17 @@ impl Stop {
             asked.at_once |= at_once;
         });
         self.inner.changed.notify_all();
+    }
+
+    /// Notes that a stream has failed.
+    pub fn note_failure(&self, kind: Kind) {
+        // The first one counts.
+        let _ = self.inner.failure.set(kind);
+    }
+
+    /// The code of a process that ends before all of its streams have: that of a failed one, if there is one.
+    pub fn exit_code(&self) -> u8 {
+        self.inner.failure.get().map_or(0, |kind| kind.exit_code())
     }
 
     /// Whether a stop was asked for.

@@ -10,7 +10,7 @@ use super::recipe::Recipe;
 use super::start::{self, Surroundings};
 use super::stream::{Memory, Stream};
 use crate::config::{RestartPolicy, StreamConfig};
-use crate::model::{Error, Result};
+use crate::model::{Error, Kind, Result};
 use crate::observe::Reporter;
 use crate::source::Source;
 use crate::source::kafka::{KafkaSource, give_back_memory};
@@ -41,8 +41,10 @@ pub fn run_all(streams: &[StreamConfig], around: &Surroundings, reporter: &Repor
                 scope,
                 move || {
                     let run = || supervise(config, around, reporter);
-                    let result = catch_unwind(AssertUnwindSafe(run))
-                        .unwrap_or_else(|_| Err(Error::internal("the stream's thread panicked")));
+                    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+                        around.stop.note_failure(Kind::Internal);
+                        Err(Error::internal("the stream's thread panicked"))
+                    });
                     // The receiver lives until every sender is gone.
                     let _ = end.send((number, result));
                 },
@@ -86,11 +88,12 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
     let mut failures = 0;
     loop {
         let committed = memory.committed;
-        let Err(error) = run_once(config, around, reporter, &mut memory) else {
+        let ended = run_once(config, around, reporter, &mut memory);
+        give_back_memory();
+        let Err(error) = ended else {
             tracing::info!(stream = config.name, "the stream has ended");
             return Ok(());
         };
-        give_back_memory();
         if around.stop.requested() && error.kind().retries() {
             match memory.unfinished {
                 Some(batch) => {
@@ -104,6 +107,7 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
         }
         failures = if memory.committed > committed { 1 } else { failures + 1 };
         if !error.kind().retries() || failures > config.restart.max_attempts {
+            around.stop.note_failure(error.kind());
             tracing::error!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed");
             return Err(error);
         }

@@ -165,7 +165,12 @@ async fn parsed(
 
 /// The path of a commit from the table's folder.
 pub fn commit_name(version: u64) -> String {
-    format!("_delta_log/{version:020}.json")
+    format!("_delta_log/{}", commit_file(version))
+}
+
+/// The name of a commit in the log's folder.
+pub(super) fn commit_file(version: u64) -> String {
+    format!("{version:020}.json")
 }
 
 fn own_commit(version: u64, commit: &Commit, query_id: &str) -> Option<OwnCommit> {

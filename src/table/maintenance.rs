@@ -17,7 +17,7 @@ use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 
 use super::commit::Fingerprint;
-use super::history::{commit_name, own_transactions};
+use super::history::{commit_file, own_transactions};
 use super::{DeltaTable, engine, is_log_file, kernel_error, log_error};
 use crate::model::{Error, Kind, Result};
 use crate::storage::{self, Store};
@@ -119,25 +119,31 @@ impl Upkeep {
         let expired = expired(&files, cutoff);
         // Of each application the newest commit that expires, and its transaction.
         let mut newest: BTreeMap<String, (u64, i64)> = BTreeMap::new();
-        let commits = expired.iter().filter(|(version, name)| commit_name(*version).ends_with(name.as_str()));
-        for (version, _) in commits {
-            let transactions = match handle.block_on(own_transactions(&self.store, *version)) {
-                // What a damaged commit said nobody can use, and checkpoints cover it.
-                Err(error) if error.kind() == Kind::Corrupt => continue,
-                read => read?,
-            };
-            newest.extend(transactions.into_iter().map(|(app_id, batch)| (app_id, (*version, batch))));
+        let mut kept = BTreeSet::new();
+        for (version, name) in &expired {
+            if *name != commit_file(*version) {
+                continue;
+            }
+            match handle.block_on(own_transactions(&self.store, *version)) {
+                Ok(transactions) => {
+                    newest
+                        .extend(transactions.into_iter().map(|(app_id, batch)| (app_id, (*version, batch))));
+                }
+                // It may be the commit that a stream needs: that it is there, and damaged, stops the stream by name.
+                Err(error) if error.kind() == Kind::Corrupt => {
+                    tracing::warn!(%error, "a damaged commit is not deleted from the table's log");
+                    kept.insert(*version);
+                }
+                Err(error) => return Err(error),
+            }
         }
         // A stream that has committed since needs its old commit no more.
         let needed = |app_id: &str, transaction: i64| {
             let now = self.snapshot.get_app_id_version(app_id, engine);
             !matches!(now, Ok(Some(now)) if now > transaction)
         };
-        let kept: BTreeSet<u64> = newest
-            .into_iter()
-            .filter(|(app_id, (_, transaction))| needed(app_id, *transaction))
-            .map(|(_, (version, _))| version)
-            .collect();
+        let needed = newest.into_iter().filter(|(app_id, (_, transaction))| needed(app_id, *transaction));
+        kept.extend(needed.map(|(_, (version, _))| version));
         for (version, name) in &expired {
             if !(kept.contains(version) && name.ends_with(".json")) {
                 handle.block_on(self.store.delete(&format!("_delta_log/{name}")))?;

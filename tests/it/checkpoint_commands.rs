@@ -394,6 +394,39 @@ fn log_cleanup_keeps_what_a_stream_goes_on_and_a_lost_checkpoint_is_rebuilt_from
 }
 
 #[test]
+fn log_cleanup_keeps_a_damaged_commit_which_may_be_what_a_stream_goes_on_from() {
+    let Some(broker) = Broker::shared() else { return };
+    let properties = "path: ./table, tableProperties: { delta.checkpointInterval: '10', delta.logRetentionDuration: interval 0 seconds } }";
+    let spoilt = |text: &str| text.replacen("{\"add\":{", "{\"add\":", 1);
+    let cut = |text: &str| text[..text.len() - 20].to_owned();
+    let damages: [&dyn Fn(&str) -> String; 2] = [&spoilt, &cut];
+    for damage in damages {
+        let mut stream = Stream::new(broker, "damaged", "");
+        stream.yaml = stream.yaml.replace("path: ./table }", properties);
+        stream.run(0, 50);
+        let commit = stream.newest_commit();
+        // Another stream, first until a checkpoint covers the commit, then until cleanup has come by it.
+        let other = broker.topic("damaged-too", 1);
+        let yaml = stream.yaml.replace(&stream.topic, &other).replace("./checkpoint", "./checkpoint2");
+        let yaml = yaml.replace("name: w1", "name: w2").replace("Trigger: 100", "Trigger: 1");
+        let go_on = |seqs: std::ops::Range<u64>| {
+            broker.produce(&other, seqs.map(|seq| Message::event(2, seq, 1)));
+            Alluvia::run(&yaml, stream.folder.path()).wait(BOUND).success()
+        };
+        go_on(0..15);
+        fs::write(&commit, damage(&fs::read_to_string(&commit).unwrap())).unwrap();
+        let said = go_on(15..45).stderr;
+        let log = stream.commits();
+        assert_eq!(log[0], commit);
+        assert!(log[1] > log[1].with_file_name("00000000000000000020.json"), "{log:?}");
+        let name = commit.file_name().unwrap().to_str().unwrap();
+        assert!(said.contains("is not deleted") && said.contains(name), "{said}");
+        stream.lose();
+        says(&stream.refused(), 7, &[name, "damaged"]);
+    }
+}
+
+#[test]
 fn without_a_table_or_a_commit_of_alluvia_there_is_nothing_to_rebuild_from() {
     let Some(broker) = Broker::shared() else { return };
     let stream = Stream::new(broker, "nothing", "");

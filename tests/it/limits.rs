@@ -289,7 +289,9 @@ fn a_stream_that_starts_again_and_again_holds_no_more_than_one_that_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let stream = "    lanes: 2\n    restart: { maxAttempts: 1000, backoff: 10 ms }\n";
         let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 3000", stream);
-        let rules = [("ALLUVIA_STORE_FAULTS", faults), ("ALLUVIA_STORE_SEED", "3")];
+        // The arenas of the C heap are as many on every machine.
+        let rules =
+            [("ALLUVIA_STORE_FAULTS", faults), ("ALLUVIA_STORE_SEED", "3"), ("MALLOC_ARENA_MAX", "64")];
         let (memory, ended) = Memory::watch(Alluvia::run_with(&yaml, folder.path(), &rules));
         let ended = ended.success();
         let there = delta_digest(&folder.path().join("table"), &COLUMNS);
@@ -299,7 +301,7 @@ fn a_stream_that_starts_again_and_again_holds_no_more_than_one_that_does_not() {
     let (calm, none) = run("create offsets/ 1 delay=1");
     let (restless, starts) = run("create offsets/ 20% reject");
     eprintln!("peak RSS: {calm} MiB without a restart, {restless} MiB with {starts}");
-    assert!(none == 0 && starts >= 20, "{none} and {starts} restarts");
+    assert!(none == 0 && starts >= 40, "{none} and {starts} restarts");
     assert!(restless * 2 <= calm * 3, "{calm} MiB without a restart, {restless} MiB with {starts}");
 }
 
@@ -355,4 +357,15 @@ fn a_stream_that_fails_takes_no_other_down_and_its_last_error_is_the_last_word()
     let last = ended.stderr.lines().last().unwrap();
     assert!(last.contains("stream bad") && last.contains("part-"), "{last}");
     assert_eq!((rows(folder.path(), "bad"), rows(folder.path(), "good")), (20, 100));
+
+    // A process that is made to end while the other one hangs tells of it, too.
+    let folder = tempfile::tempdir().unwrap();
+    let rules = [("ALLUVIA_STORE_FAULTS", "create good/part 1 delay=60000")];
+    let program = Alluvia::run_with(&two_streams(broker, &topic, "n INT"), folder.path(), &rules);
+    program.wait_for("the stream has failed", BOUND);
+    program.terminate();
+    program.wait_for("a second signal stops at once", BOUND);
+    program.terminate();
+    let ended = program.wait(BOUND);
+    assert_eq!(ended.code(), 6, "{}", ended.stderr);
 }
