@@ -105,6 +105,7 @@ pub fn open(
     failpoint!("lease.taken");
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let known = Known::read(&log, handle)?;
+    failpoint!("logs.listed");
     handle.block_on(log.settle(&known.entries))?;
     let mut found = Found::look(&table, letters_store, handle)?;
     let letters_known = known.check_tables(config, &table, &found, &checkpoint, handle)?;

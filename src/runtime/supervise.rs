@@ -94,6 +94,7 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
             tracing::info!(stream = config.name, "the stream has ended");
             return Ok(());
         };
+        let error = if error.kind().retries() { error } else { replaced(config, &memory).unwrap_or(error) };
         if around.stop.requested() && error.kind().retries() {
             match memory.unfinished {
                 Some(batch) => {
@@ -125,6 +126,13 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
             return Ok(());
         }
     }
+}
+
+/// That the stream was taken over, if it was. What a replaced owner finds wrong may be its successor's doing, which deletes
+/// old plans while they are read.
+fn replaced(config: &StreamConfig, memory: &Memory) -> Option<Error> {
+    let fenced = memory.lease.as_ref()?.check(&config.name).err()?;
+    (fenced.kind() == Kind::Fenced).then_some(fenced)
 }
 
 fn run_once(

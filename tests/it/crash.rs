@@ -13,8 +13,9 @@ use crate::scene::{BOUND, Scene, draw, each, seed};
 /// How often a run comes by each failpoint, at least: how deep the matrix goes.
 fn hits(name: &str) -> &'static [u64] {
     match name {
-        "lease.taken" | "table.created" | "letters.created" | "metadata.written" | "serves.written"
-        | "stream.opened" | "initial.written" | "columns.added" | "letters.withdrawn" | "mend.after" => &[1],
+        "lease.taken" | "logs.listed" | "table.created" | "letters.created" | "metadata.written"
+        | "serves.written" | "stream.opened" | "initial.written" | "columns.added" | "letters.withdrawn"
+        | "mend.after" => &[1],
         "upkeep.before" | "upkeep.after" => &[1, 2],
         "disk.written" | "disk.placed" | "disk.after" => {
             &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 18, 25, 40]

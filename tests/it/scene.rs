@@ -100,7 +100,8 @@ impl Scene {
         let (yaml, at) = match name {
             // A table that lacks a column, and no batch yet.
             "columns.added" => (self.yaml().replace("battery INT, ", ""), "plan.before"),
-            "letters.withdrawn" | "mend.after" => (self.yaml(), "sink.after"),
+            // A checkpoint to list, whose files may be deleted before they are read.
+            "letters.withdrawn" | "mend.after" | "logs.listed" => (self.yaml(), "sink.after"),
             _ => return,
         };
         killed_at(&yaml, folder, at);
