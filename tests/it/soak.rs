@@ -118,7 +118,9 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
                 did[2] += 1;
             }
             8..=9 => {
-                // Frozen, replaced by one of the same name, and woken while that one works.
+                // Frozen, replaced by one of the same name, and woken while that one works. Until it has the lease it
+                // would replace its successor, and rightly.
+                program.wait_for("\"event\":\"progress\"", BOUND);
                 program.pause();
                 let successor = start(&endless, folder.path(), &mut random);
                 std::thread::sleep(Duration::from_millis(random.random_range(50..1_500)));
