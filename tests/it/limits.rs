@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::ingest::{COLUMNS, expected, w1_yaml};
-use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_log};
+use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_log, resident};
 
 const BOUND: Duration = Duration::from_secs(300);
 const MIB: u64 = 1 << 20;
@@ -62,12 +62,6 @@ impl Memory {
         let part = &self.samples[at(from)..at(to)];
         part.iter().map(|(_, bytes)| *bytes as f64).sum::<f64>() / part.len().max(1) as f64
     }
-}
-
-fn resident(pid: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
 /// A number from the environment, for longer runs.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::rig::{Alluvia, Broker};
+use crate::rig::{Alluvia, Broker, resident};
 use crate::scene::{BOUND, Scene};
 
 const PARTITIONS: u32 = 4;
@@ -41,13 +41,6 @@ impl Memory {
 
 fn number(variable: &str, default: f64) -> f64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// What a process holds in memory now, in MiB; 0 when it has ended.
-fn rss_mib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 /// Storage that fails now and then, in every way; without the feature it is sound.
@@ -98,8 +91,9 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
     while Instant::now() < until {
         scene.produce(&broker, random.random_range(500..5_000));
         std::thread::sleep(Duration::from_millis(random.random_range(0..600)));
-        ill_treated.0.push(rss_mib(program.pid()));
-        undisturbed.0.push(rss_mib(witness.pid()));
+        for (memory, process) in [(&mut ill_treated, &program), (&mut undisturbed, &witness)] {
+            memory.0.extend(resident(process.pid()).map(|bytes| bytes >> 20));
+        }
         match random.random_range(0..20) {
             0..=3 => {
                 program.kill();

@@ -146,23 +146,26 @@ fn a_dead_letter_table_that_was_removed_replaced_or_restored_is_refused() {
 #[test]
 fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goes_on() {
     let Some(broker) = Broker::shared() else { return };
-    let scene = Scene::new(broker, "altered", 2, 20_000, 2_000);
-    let folder = tempfile::tempdir().unwrap();
-    let table = folder.path().join("table");
-    // After the fifth batch the checkpoint of version 4 is through, and the log is about to be read anew.
+    // The stream rests after four batches, until the checkpoint of version 4 is there. The fifth is frozen with its
+    // commit made, and the log about to be read anew.
     let arm = [("ALLUVIA_FAILPOINTS", "log.after=stop@5")];
-    let stopped = |yaml: &str, folder: &Path| {
-        let program = Alluvia::run_with(yaml, folder, &arm);
+    let stopped = |folder: &Path| {
+        let scene = Scene::new(broker, "altered", 2, 40_000, 10_000);
+        let program = Alluvia::run_with(&scene.endless_yaml(), folder, &arm);
+        until("the checkpoint", BOUND, || {
+            commit(&folder.join("table"), 4).with_extension("checkpoint.parquet").exists().then_some(())
+        });
+        scene.produce(broker, 10_000);
         until("a process that sleeps", BOUND, || {
             let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid())).ok()?;
             stat.rsplit_once(") ")?.1.starts_with('T').then_some(())
         });
-        until("the checkpoint", BOUND, || {
-            commit(&folder.join("table"), 4).with_extension("checkpoint.parquet").exists().then_some(())
-        });
-        program
+        scene.produce(broker, 10_000);
+        (scene, program)
     };
-    let program = stopped(&scene.yaml(), folder.path());
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    let (scene, program) = stopped(folder.path());
     let mut wider = metadata(&table);
     let mut schema: Value =
         serde_json::from_str(wider["metaData"]["schemaString"].as_str().unwrap()).unwrap();
@@ -171,12 +174,14 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
     wider["metaData"]["schemaString"] = schema.to_string().into();
     strange(&table, &wider);
     program.resume();
+    program.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
+    program.terminate();
     program.wait(BOUND).success();
     scene.check(folder.path(), "with a column added");
 
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table");
-    let program = stopped(&scene.yaml(), folder.path());
+    let (_, program) = stopped(folder.path());
     let mut other = metadata(&table);
     other["metaData"]["id"] = "another-table".into();
     strange(&table, &other);

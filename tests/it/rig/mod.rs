@@ -47,6 +47,13 @@ fn home() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig"))
 }
 
+/// The bytes that a process holds in memory now; `None` when it has ended.
+pub fn resident(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
 /// Asks `probe` until it answers `Some`, at most for `bound`; panics with `what` when it never does.
 pub fn until<T>(what: &str, bound: Duration, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
