@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{child, until};
+use super::child;
 
 /// A running `alluvia`. Dropping it kills it.
 pub struct Alluvia {
@@ -98,13 +98,21 @@ impl Alluvia {
         self.process.try_wait().expect("a child can be waited for").is_some()
     }
 
-    /// Waits until a line on stdout or stderr holds `text`; returns the first such line.
+    /// Waits until a line on stdout or stderr holds `text`; returns the first such line. Panics with what was said when
+    /// none comes within `bound`, or none can come any more.
     pub fn wait_for(&self, text: &str, bound: Duration) -> String {
         let start = Instant::now();
-        until(&format!("a line with `{text}`; stderr:\n{}", self.stderr.all(false)), bound, || {
-            let left = bound.saturating_sub(start.elapsed()).min(Duration::from_millis(20));
-            self.stderr.find(text, left).or_else(|| self.stdout.find(text, Duration::ZERO))
-        })
+        loop {
+            // Looked at before the lines, which may come with the end.
+            let ended = self.stdout.closed() && self.stderr.closed();
+            let found = self.stderr.find(text, Duration::from_millis(20));
+            if let Some(line) = found.or_else(|| self.stdout.find(text, Duration::ZERO)) {
+                return line;
+            }
+            let why = if ended { "it has ended".to_owned() } else { format!("not within {bound:?}") };
+            let over = ended || start.elapsed() >= bound;
+            assert!(!over, "a line with `{text}`: {why}; stderr:\n{}", self.stderr.all(false));
+        }
     }
 
     /// What it has said on stderr so far.
@@ -191,6 +199,11 @@ impl Said {
         let bound = Duration::from_secs(if to_the_end { 10 } else { 0 });
         let (lines, _) = self.more.wait_timeout_while(lines, bound, |l| !l.closed).expect("as in lock");
         lines.text.join("\n")
+    }
+
+    /// Whether the last line was said.
+    fn closed(&self) -> bool {
+        self.lock().closed
     }
 
     fn find(&self, text: &str, bound: Duration) -> Option<String> {
