@@ -8,9 +8,10 @@
 /// Every failpoint, in the order in which a new stream first comes by them; then those that only a later start
 /// comes by (a table that lacks columns, a commit log to mend). Those of `disk` are passed by every file that is
 /// written to a local disk.
-pub const NAMES: [&str; 27] = [
+pub const NAMES: [&str; 28] = [
     "lease.taken",
     "logs.listed",
+    "table.looked",
     "table.created",
     "letters.created",
     "metadata.written",

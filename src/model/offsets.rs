@@ -70,14 +70,14 @@ pub struct Loss {
     pub why: String,
 }
 
-impl Loss {
-    /// What of the loss is in none of the `known` ranges.
-    pub fn beyond(&self, known: &[OffsetRange]) -> Vec<Loss> {
-        if known.contains(&self.range) {
+impl OffsetRange {
+    /// What of the range is in none of the `known` ones.
+    pub fn beyond(&self, known: &[OffsetRange]) -> Vec<OffsetRange> {
+        if known.contains(self) {
             return Vec::new();
         }
-        let mut rest = vec![self.range.clone()];
-        for known in known.iter().filter(|known| known.partition == self.range.partition) {
+        let mut rest = vec![self.clone()];
+        for known in known.iter().filter(|known| known.partition == self.partition) {
             let cut = |range: OffsetRange| {
                 let before = OffsetRange { upto: range.upto.min(known.from), ..range.clone() };
                 let behind = OffsetRange { from: range.from.max(known.upto), ..range.clone() };
@@ -86,6 +86,14 @@ impl Loss {
             };
             rest = rest.into_iter().flat_map(cut).collect();
         }
+        rest
+    }
+}
+
+impl Loss {
+    /// What of the loss is in none of the `known` ranges.
+    pub fn beyond(&self, known: &[OffsetRange]) -> Vec<Loss> {
+        let rest = self.range.beyond(known);
         rest.into_iter().map(|range| Loss { range, why: self.why.clone() }).collect()
     }
 }

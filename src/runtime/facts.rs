@@ -2,7 +2,8 @@
 //!
 //! The order of reading matters while a former owner still runs: the lease is taken before, then come
 //! the logs, then the tables. What the former owner may still commit was planned before the lease
-//! changed hands, so a table is never seen ahead of the logs, and never behind them.
+//! changed hands, so a table is never seen ahead of the logs, and never behind them. The sink's table
+//! comes before that of the dead letters, for its commits say how far the other one is.
 
 use tokio::runtime::Handle;
 
@@ -25,16 +26,20 @@ pub struct Found {
 }
 
 impl Found {
-    /// Looks at both.
+    /// Looks at both, the sink's first.
     ///
     /// # Errors
     /// As for [`DeltaTable::open`].
     pub fn look(table: &Store, letters: Option<&Store>, handle: &Handle) -> Result<Found> {
+        let table = DeltaTable::open(table, handle)?;
         let letters = match letters {
             None => None,
-            Some(store) => DeltaTable::open(store, handle)?,
+            Some(store) => {
+                crate::failpoint!("table.looked");
+                DeltaTable::open(store, handle)?
+            }
         };
-        Ok(Found { table: DeltaTable::open(table, handle)?, letters })
+        Ok(Found { table, letters })
     }
 
     /// The query that `stream` ran from the checkpoint at `location`, if a table holds commits of one.

@@ -1,7 +1,7 @@
 //! `dead-letters replay`: dead letters whose records decode by now, into the stream's table, once each.
 //!
-//! A small stream of its own: its checkpoint lies in `alluvia/replay` of the stream's, its transaction in
-//! the table is its own, its steps are those of every stream. What it takes is selected before it is
+//! A small stream of its own: its checkpoint lies in `alluvia/replay/ID` of the stream's, one for each
+//! dead-letter table, its transaction in the table is its own, its steps are those of every stream. What it takes is selected before it is
 //! planned ([`crate::source::dead_letters`]); letters that still do not decode stay eligible. Only
 //! letters of micro-batches that the stream has committed are looked at: those of a batch that will be
 //! run again may yet be replaced. The dead-letter table is never written.
@@ -28,7 +28,7 @@ use crate::table::DeltaTable;
 
 /// Letters of one micro-batch of a replay: their places are held in memory.
 const LETTERS_MAX: usize = 1_000_000;
-/// Where a replay's checkpoint lies in the stream's.
+/// Where the checkpoints of replays lie in the stream's.
 const CHECKPOINT: &str = "alluvia/replay";
 
 /// What a replay did, or would do.
@@ -107,10 +107,10 @@ pub fn replay(
     let columns = recipe.arrow_schema()?;
     start::check_columns(sink, &found, &columns, &mut recipe)?;
 
-    let own = own_config(config)?;
+    let own_id = query_id(&id, table.id());
+    let own = own_config(config, &own_id)?;
     let store = within(Store::open(&own.checkpoint, &own.storage.0)?);
     let ledger = Ledger::new(store.clone(), handle.clone());
-    let own_id = query_id(&id, table.id());
     let letters = Arc::new(TableLetters { table, query_id: id, settled });
     if dry_run {
         return select(&letters, &recipe, &ledger.read_before(ledger.count()?)?).map(|(_, outcome)| outcome);
@@ -179,10 +179,10 @@ fn run(
 }
 
 /// The replay as a stream: one lane, one selection per micro-batch, and an end.
-fn own_config(config: &StreamConfig) -> Result<StreamConfig> {
+fn own_config(config: &StreamConfig, query_id: &str) -> Result<StreamConfig> {
     let mut own = config.clone();
     let base = config.checkpoint.as_str().trim_end_matches('/');
-    own.checkpoint = url::Url::parse(&format!("{base}/{CHECKPOINT}"))
+    own.checkpoint = url::Url::parse(&format!("{base}/{CHECKPOINT}/{query_id}"))
         .map_err(|e| Error::internal("the replay's checkpoint has no address").source(e))?;
     own.name = format!("{} (replay)", config.name);
     own.dead_letter = None;

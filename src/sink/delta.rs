@@ -217,11 +217,33 @@ impl DeltaAppend {
     /// # Errors
     /// As for [`DeltaTable::append`]; `Conflict` if others keep replacing it too.
     pub fn supersede(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+        self.replace(batch, files, |other| definition_of(other) == batch.definition)
+    }
+
+    /// Commits the letters of lost offsets ([`BatchCommit::of_lost_offsets`]), if need be in the place of those of a
+    /// run that knew of less. What is lost only grows, so one that knew of more stands.
+    ///
+    /// # Errors
+    /// As for [`DeltaAppend::supersede`].
+    pub fn add_lost(&mut self, lost: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+        self.replace(lost, files, |other| {
+            let known = lost_of(other);
+            lost.lost.iter().all(|range| range.beyond(&known).is_empty())
+        })
+    }
+
+    /// Commits a micro-batch in the place of runs of it that do not stand.
+    fn replace(
+        &mut self,
+        batch: &BatchCommit,
+        files: Vec<AddedFile>,
+        stands: impl Fn(&OwnCommit) -> bool,
+    ) -> Result<Landed> {
         let mut replaces = None;
         for _ in 0..SUPERSEDED_MAX {
             match self.land(batch, files.clone(), replaces)? {
                 Landed::Theirs { commit: Some(other) }
-                    if other.batch_id == batch.batch_id && definition_of(&other) != batch.definition =>
+                    if other.batch_id == batch.batch_id && !stands(&other) =>
                 {
                     replaces = other.attempt().map(str::to_owned);
                 }

@@ -183,8 +183,12 @@ impl DeltaTable {
         if append.replaces.is_none() && !append.files.is_empty() {
             transaction = transaction.with_blind_append();
         }
-        for leaving in self.named_files(&replaced)? {
-            transaction.remove_files(leaving);
+        let (leaving, found) = self.named_files(&replaced)?;
+        if found < replaced.len() {
+            return Err(rewritten(self, append));
+        }
+        for files in leaving {
+            transaction.remove_files(files);
         }
         for file in &append.files {
             transaction.add_files(Box::new(ArrowEngineData::new(file.action.clone())));
@@ -208,14 +212,14 @@ impl DeltaTable {
 }
 
 impl DeltaTable {
-    /// The table's files with these paths, in the form in which the kernel takes them out.
-    fn named_files(&self, paths: &[String]) -> Result<Vec<FilteredEngineData>> {
+    /// The table's files with these paths, in the form in which the kernel takes them out, and how many there are.
+    fn named_files(&self, paths: &[String]) -> Result<(Vec<FilteredEngineData>, usize)> {
         if paths.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let failed = |e| kernel_error(e, "list the files", &self.store);
         let scan = Arc::clone(&self.snapshot).scan_builder().build().map_err(failed)?;
-        let mut named = Vec::new();
+        let (mut named, mut count) = (Vec::new(), 0);
         for found in scan.scan_metadata(self.engine.as_ref()).map_err(failed)? {
             let (data, mut selected) = found.map_err(failed)?.scan_files.into_parts();
             let rows = data.try_into_record_batch().map_err(failed)?;
@@ -227,13 +231,24 @@ impl DeltaTable {
             for (row, selected) in selected.iter_mut().enumerate() {
                 *selected = *selected && paths.iter().any(|wanted| wanted == path.value(row));
             }
+            count += selected.iter().filter(|selected| **selected).count();
             if selected.contains(&true) {
                 let data = Box::new(ArrowEngineData::new(rows));
                 named.push(FilteredEngineData::try_new(data, selected).map_err(failed)?);
             }
         }
-        Ok(named)
+        Ok((named, count))
     }
+}
+
+/// Which of the records in a file that another writer made are of the batch, nobody says.
+fn rewritten(table: &DeltaTable, append: &Append) -> Error {
+    Error::corrupt(format!(
+        "files of micro-batch {} in table {} must leave it, and another writer has rewritten or removed them",
+        append.batch_id,
+        table.store.url()
+    ))
+    .hint("RESTORE the table to the version before that (DESCRIBE HISTORY names it: OPTIMIZE, DELETE, UPDATE or MERGE), then start again")
 }
 
 /// What must not change under a batch whose files are written.

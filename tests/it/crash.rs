@@ -1,21 +1,24 @@
 //! The program is killed at every failpoint, at random places and at random moments; afterwards the
 //! tables hold the topic.
 
+use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use alluvia::failpoint::NAMES;
+use serde_json::{Value, json};
 
 use crate::rig::{Alluvia, Broker, delta_rows};
-use crate::scene::{BOUND, Scene, draw, each, seed};
+use crate::scene::{self, BOUND, Scene, draw, each, seed};
+use crate::tables::{actions, commit, commits};
 
 /// How often a run comes by each failpoint, at least: how deep the matrix goes.
 fn hits(name: &str) -> &'static [u64] {
     match name {
-        "lease.taken" | "logs.listed" | "table.created" | "letters.created" | "metadata.written"
-        | "serves.written" | "stream.opened" | "initial.written" | "columns.added" | "letters.withdrawn"
-        | "mend.after" => &[1],
+        "lease.taken" | "logs.listed" | "table.looked" | "table.created" | "letters.created"
+        | "metadata.written" | "serves.written" | "stream.opened" | "initial.written" | "columns.added"
+        | "letters.withdrawn" | "mend.after" => &[1],
         "upkeep.before" | "upkeep.after" => &[1, 2],
         "disk.written" | "disk.placed" | "disk.after" => {
             &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 18, 25, 40]
@@ -115,6 +118,44 @@ fn picky(broker: &Broker, topic: &str, schema: &str) -> String {
 ",
         broker.bootstrap()
     )
+}
+
+/// Lets a stranger's commit put `there` in the place of the table's file `gone`.
+fn rewrite(table: &Path, gone: &Value, there: &Value) {
+    let version = commits(table).len() as u64;
+    let remove = json!({"path": gone["path"], "deletionTimestamp": 1, "dataChange": false});
+    let lines = [
+        json!({"commitInfo": {"timestamp": 1, "operation": "OPTIMIZE"}}),
+        json!({"remove": remove}),
+        json!({"add": there}),
+    ];
+    fs::write(commit(table, version), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+}
+
+#[test]
+fn dead_letters_that_must_leave_and_were_rewritten_stop_the_stream_until_they_are_restored() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("rewritten", 1);
+    broker.produce(&topic, [r#"{"n":1}"#, r#"{"s":"no n"}"#, r#"{"n":3}"#].map(crate::rig::Message::new));
+    let folder = tempfile::tempdir().unwrap();
+    make_tables(broker, folder.path());
+    scene::killed_at(&picky(broker, &topic, "n INT NOT NULL, s STRING"), folder.path(), "letters.after");
+    let letters = folder.path().join("letters");
+    let written = actions(&commits(&letters).pop().unwrap());
+    let file = written.iter().find_map(|action| action.get("add")).expect("a file of letters");
+    let mut compacted = file.clone();
+    compacted["path"] = "compacted.parquet".into();
+    fs::copy(letters.join(file["path"].as_str().unwrap()), letters.join("compacted.parquet")).unwrap();
+    rewrite(&letters, file, &compacted);
+    let lax = picky(broker, &topic, "n INT, s STRING");
+    let ended = Alluvia::run(&lax, folder.path()).wait(BOUND);
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    assert!(["/letters/", "rewritten", "RESTORE"].iter().all(|word| last.contains(word)), "{last}");
+    rewrite(&letters, &compacted, file);
+    Alluvia::run(&lax, folder.path()).wait(BOUND).success();
+    let rows = |table: &str| delta_rows(&folder.path().join(table), &["offset"]).len();
+    assert_eq!((rows("table"), rows("letters")), (3, 0));
 }
 
 #[test]

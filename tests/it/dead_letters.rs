@@ -565,6 +565,27 @@ fn letters_that_a_replay_left_are_taken_by_a_later_one() {
 }
 
 #[test]
+fn a_replay_goes_on_where_another_dead_letter_path_was_set_and_knows_the_former() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = lasting_topic(broker, "elsewhere", 1);
+    let strict = with_letters(broker, &topic, "v BIGINT");
+    let lax = yaml(broker, &topic, "v BIGINT", ", options: { allowUnquotedFieldNames: true }", LETTERS);
+    let elsewhere = |yaml: &str| yaml.replace("./dead", "./dead2");
+    broker.produce(&topic, [Message::new("{v:1}")]);
+    run(&strict, folder.path());
+    assert_eq!(command(&lax, folder.path(), &["replay"])["replayed"], 1);
+    broker.produce(&topic, [Message::new("{v:2}")]);
+    run(&elsewhere(&strict), folder.path());
+    assert_eq!(command(&elsewhere(&lax), folder.path(), &["replay"])["replayed"], 1);
+    let again = command(&elsewhere(&lax), folder.path(), &["replay"]);
+    assert_eq!((&again["replayed"], &again["takenBefore"]), (&0.into(), &1.into()));
+    let former = command(&lax, folder.path(), &["replay"]);
+    assert_eq!((&former["replayed"], &former["takenBefore"]), (&0.into(), &1.into()));
+    assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 1)]);
+}
+
+#[test]
 fn streams_that_share_a_dead_letter_table_replay_their_own() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -33,6 +33,8 @@ struct Commit {
     start: u8,
     end: u8,
     letters_follow: bool,
+    /// Of the sink's: the newest batch in the dead-letter table, as far as its owner knew.
+    letters_upto: Option<u8>,
 }
 
 /// All that is durable.
@@ -123,6 +125,11 @@ impl Stores {
         self.logged[index] = logged;
     }
 
+    /// The newest batch in the dead-letter table.
+    fn letters_upto(&self) -> Option<u8> {
+        self.letters.last().map(|commit| commit.batch)
+    }
+
     /// Where the records are, by the commits of both tables: each must be there once. Among owners that
     /// are `blind` a dead letter may be doubled or have a row beside it, but no row, and nothing is lost.
     fn check(&self, blind: bool, history: &dyn Fn() -> String) {
@@ -206,6 +213,7 @@ impl Owner {
             start: self.start,
             end: plan.end,
             letters_follow: plan.definition != self.definition,
+            letters_upto: None,
         }
     }
 
@@ -325,7 +333,11 @@ impl Owner {
                 end: Some(offsets(c.end)),
             }),
             definition: self.definition.to_string(),
-            letters_lost: None,
+            letters_lost: self
+                .table
+                .and_then(|commit| commit.letters_upto)
+                .filter(|batch| Some(*batch) > stores.letters_upto())
+                .map(i64::from),
             lost_query: None,
         };
         match decide(&facts) {
@@ -342,7 +354,7 @@ impl Owner {
     }
 
     fn sink(&mut self, stores: &mut Stores) -> Step {
-        let ours = self.commit();
+        let ours = Commit { letters_upto: stores.letters_upto(), ..self.commit() };
         let ran_as_we = match land(&mut stores.table, ours, None) {
             Landed::Ours => true,
             Landed::Theirs(theirs) if theirs.batch != ours.batch || theirs.end != ours.end => {

@@ -11,15 +11,16 @@ use serde_json::{Value, json};
 use crate::owners::{copy, finished, refused};
 use crate::rig::{Alluvia, Broker, Message, delta_checkpoint, delta_digest, delta_rows, until};
 use crate::scene::{BOUND, Scene, killed_at};
+use crate::zombie::{asleep, left};
 
 const CORRUPT: i32 = 7;
 
-fn commit(table: &Path, version: u64) -> PathBuf {
+pub fn commit(table: &Path, version: u64) -> PathBuf {
     table.join(format!("_delta_log/{version:020}.json"))
 }
 
 /// The table's commits that are there, the oldest first.
-fn commits(table: &Path) -> Vec<PathBuf> {
+pub fn commits(table: &Path) -> Vec<PathBuf> {
     let files =
         fs::read_dir(table.join("_delta_log")).into_iter().flatten().flatten().map(|file| file.path());
     let mut commits: Vec<PathBuf> =
@@ -28,7 +29,7 @@ fn commits(table: &Path) -> Vec<PathBuf> {
     commits
 }
 
-fn actions(commit: &Path) -> Vec<Value> {
+pub fn actions(commit: &Path) -> Vec<Value> {
     let text = fs::read_to_string(commit).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -151,15 +152,12 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
     let arm = [("ALLUVIA_FAILPOINTS", "log.after=stop@5")];
     let stopped = |folder: &Path| {
         let scene = Scene::new(broker, "altered", 2, 40_000, 10_000);
-        let program = Alluvia::run_with(&scene.endless_yaml(), folder, &arm);
+        let mut program = Alluvia::run_with(&scene.endless_yaml(), folder, &arm);
         until("the checkpoint", BOUND, || {
             commit(&folder.join("table"), 4).with_extension("checkpoint.parquet").exists().then_some(())
         });
         scene.produce(broker, 10_000);
-        until("a process that sleeps", BOUND, || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", program.pid())).ok()?;
-            stat.rsplit_once(") ")?.1.starts_with('T').then_some(())
-        });
+        asleep(&mut program, "a stream with a checkpoint of its table's log");
         scene.produce(broker, 10_000);
         (scene, program)
     };
@@ -342,7 +340,17 @@ fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_o
     broker.delete_records(topic, 0, Offset::Offset(7));
     killed("sink.before");
     finished(&yaml, folder.path());
-    let letters = delta_rows(&folder.path().join("letters"), &["offset", "errorCode", "errorMessage"]);
+    lost_up_to_7_and_3_kept(folder.path());
+    let rows = delta_rows(&folder.path().join("table"), &["offset"]);
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    let said = actions(&commits(&folder.path().join("table")).pop().unwrap());
+    let lost = said.iter().find_map(|action| action["commitInfo"]["alluvia"].get("lostRanges")).unwrap();
+    assert_eq!(lost[0]["upto"], 7, "{lost}");
+}
+
+/// The dead letters are offset 3, from before it was lost, and one for all that is lost.
+fn lost_up_to_7_and_3_kept(folder: &Path) {
+    let letters = delta_rows(&folder.join("letters"), &["offset", "errorCode", "errorMessage"]);
     let mut letters: Vec<String> = letters
         .iter()
         .map(|row| {
@@ -358,11 +366,31 @@ fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_o
     assert_eq!(letters.len(), 2, "{letters:?}");
     assert!(letters[0].starts_with("0 OFFSETS_LOST") && letters[0].contains("[0, 7)"), "{letters:?}");
     assert!(letters[1].starts_with("3 "), "what was kept stays: {letters:?}");
-    let rows = delta_rows(&folder.path().join("table"), &["offset"]);
-    assert_eq!(rows.len(), 3, "{rows:?}");
-    let said = actions(&commits(&folder.path().join("table")).pop().unwrap());
-    let lost = said.iter().find_map(|action| action["commitInfo"]["alluvia"].get("lostRanges")).unwrap();
-    assert_eq!(lost[0]["upto"], 7, "{lost}");
+}
+
+#[test]
+fn a_zombie_that_knew_of_less_lost_leaves_what_its_successor_has_recorded() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = "tables-lost-zombie";
+    broker.create_topic(topic, 1, &[("retention.ms", "-1")]);
+    broker.produce(
+        topic,
+        (0..10).map(|n| Message::new(if n == 3 { "no JSON".into() } else { format!("{{\"n\":{n}}}") })),
+    );
+    let yaml = lossy_yaml(broker, topic);
+    let folder = tempfile::tempdir().unwrap();
+    let owner = ("ALLUVIA_OWNER", "pod-0");
+    killed_at(&yaml, folder.path(), "letters.after");
+    broker.delete_records(topic, 0, Offset::Offset(5));
+    let arm = [owner, ("ALLUVIA_FAILPOINTS", "letters.before=stop")];
+    let mut zombie = Alluvia::run_with(&yaml, folder.path(), &arm);
+    asleep(&mut zombie, "a run that knows of five lost");
+    broker.delete_records(topic, 0, Offset::Offset(7));
+    Alluvia::run_with(&yaml, folder.path(), &[owner]).wait(BOUND).success();
+    lost_up_to_7_and_3_kept(folder.path());
+    zombie.resume();
+    left(zombie.wait(BOUND), "a run that knows of five lost");
+    lost_up_to_7_and_3_kept(folder.path());
 }
 
 #[test]

@@ -27,9 +27,11 @@ fn sleeps() -> Vec<(&'static str, u64)> {
     let mut sleeps = Vec::new();
     for name in NAMES {
         match name {
-            "lease.taken" | "logs.listed" | "table.created" | "letters.created" | "metadata.written"
-            | "serves.written" | "stream.opened" | "initial.written" | "upkeep.before" | "upkeep.after"
-            | "columns.added" | "letters.withdrawn" | "mend.after" => sleeps.push((name, 1)),
+            "lease.taken" | "logs.listed" | "table.looked" | "table.created" | "letters.created"
+            | "metadata.written" | "serves.written" | "stream.opened" | "initial.written"
+            | "upkeep.before" | "upkeep.after" | "columns.added" | "letters.withdrawn" | "mend.after" => {
+                sleeps.push((name, 1))
+            }
             "disk.written" => sleeps.extend([1, 4, 8, 11, 14, 17, 20, 24].map(|hit| (name, hit))),
             "disk.placed" | "disk.after" => sleeps.extend([9, 13, 16].map(|hit| (name, hit))),
             _ => sleeps.push((name, 2)),
@@ -45,7 +47,7 @@ fn started(yaml: &str, folder: &Path, at: Option<(&str, u64)>) -> Alluvia {
 }
 
 /// Waits until the process sleeps; panics with its words if it ends instead.
-fn asleep(program: &mut Alluvia, what: &str) {
+pub fn asleep(program: &mut Alluvia, what: &str) {
     assert!(sleeps_or_ends(program, what), "{what}: it ended instead of sleeping:\n{}", program.stderr());
 }
 
@@ -62,7 +64,7 @@ fn sleeps_or_ends(program: &mut Alluvia, what: &str) -> bool {
 }
 
 /// A zombie leaves as one that was replaced, or had nothing left to do.
-fn left(zombie: Ended, what: &str) {
+pub fn left(zombie: Ended, what: &str) {
     match zombie.code() {
         0 => {}
         FENCED => assert!(

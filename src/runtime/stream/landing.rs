@@ -69,7 +69,7 @@ impl Stream<'_> {
         };
         let files = attempt::write_lost(&settings, &of, &news)?;
         failpoint!("letters.before");
-        let landed = sink.supersede(&lost, files)?;
+        let landed = sink.add_lost(&lost, files)?;
         failpoint!("letters.after");
         match landed {
             Landed::Theirs { commit: Some(other) } if other.batch_id != lost.batch_id => {
