@@ -395,6 +395,7 @@ fn a_full_disk_ends_the_stream_and_room_lets_it_go_on() {
         "fsync /table/part full",
         "fsync /table/_delta_log/$ full",
         "write /checkpoint/offsets/1 full",
+        "write /alluvia/lease/ full",
     ] {
         let folder = tempfile::tempdir().unwrap();
         let ended = Disk::below(folder.path()).run(&yaml, rules, &[]).wait(BOUND);
