@@ -8,7 +8,7 @@
 //! the put-if-absent of its plans and the transaction of its table still let only one win.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl Lease {
     /// Tries once to take the lease of the checkpoint in `store`.
     ///
     /// # Errors
-    /// `Unavailable` if the folder can't be written.
+    /// `Unavailable` (or `Config`) if the folder can't be written or a lease in it can't be read.
     pub fn take(store: &Store, owner: &Owner) -> Result<Taken> {
         let Ok(folder) = store.url().to_file_path() else {
             tracing::debug!(checkpoint = %store.url(), "no lease on this kind of store");
@@ -149,10 +149,7 @@ impl Lease {
     pub fn owner(store: &Store) -> Result<Option<Owner>> {
         let Ok(folder) = store.url().to_file_path() else { return Ok(None) };
         let folder = folder.join("alluvia").join("lease");
-        if !folder.exists() {
-            return Ok(None);
-        }
-        match newest(&folder)? {
+        match newest_if_there(&folder)? {
             None => Ok(None),
             Some(number) => holder(&folder, number),
         }
@@ -164,7 +161,7 @@ impl Lease {
     /// `Corrupt` if the checkpoint is gone; `Unavailable` if the folder can't be read.
     pub fn still_ours(&self) -> Result<bool> {
         let Some(held) = &self.held else { return Ok(true) };
-        match newest_if_there(&held.folder).map_err(|e| unavailable(&held.folder, e))? {
+        match newest_if_there(&held.folder)? {
             Some(number) if number >= held.number => Ok(number == held.number),
             // Nobody ever deletes the newest lease.
             _ => Err(Error::corrupt(format!(
@@ -176,12 +173,13 @@ impl Lease {
     }
 }
 
-fn unavailable(folder: &Path, source: std::io::Error) -> Error {
-    let text = format!("cannot use the lease folder {}", folder.display());
+/// What the disk said of the folder or of a lease in it.
+fn unavailable(place: &Path, source: std::io::Error) -> Error {
+    let text = format!("cannot use the lease at {}", place.display());
     match source.kind() {
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => Error::config(text)
             .source(source)
-            .hint("checkpointLocation must be a folder that this process may write to"),
+            .hint("checkpointLocation must be a folder in which this process may read and write all files"),
         std::io::ErrorKind::NotADirectory => Error::config(text)
             .source(source)
             .hint("checkpointLocation must be a folder, and a file is in its way"),
@@ -194,8 +192,12 @@ fn path(folder: &Path, number: u64) -> PathBuf {
 }
 
 fn numbers(folder: &Path) -> std::io::Result<Vec<u64>> {
-    let entries = fs::read_dir(folder)?;
-    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        // Other names are those of leases on their way.
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    Ok(numbers)
 }
 
 fn newest(folder: &Path) -> Result<Option<u64>> {
@@ -203,42 +205,50 @@ fn newest(folder: &Path) -> Result<Option<u64>> {
 }
 
 /// The same; none, too, if there is no such folder.
-fn newest_if_there(folder: &Path) -> std::io::Result<Option<u64>> {
+fn newest_if_there(folder: &Path) -> Result<Option<u64>> {
     match numbers(folder) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        numbers => Ok(numbers?.into_iter().max()),
+        numbers => Ok(numbers.map_err(|e| unavailable(folder, e))?.into_iter().max()),
     }
 }
 
 /// Who holds the lock of lease `number`; `None` if no living process does.
 fn holder(folder: &Path, number: u64) -> Result<Option<Owner>> {
     let file = path(folder, number);
-    let Ok(opened) = File::open(&file) else { return Ok(None) };
+    let mut opened = match File::open(&file) {
+        // A lease is deleted only by whoever took a higher number.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|e| unavailable(&file, e))?,
+    };
     // Shared, so that two newcomers who ask at the same time do not take each other for the holder.
     match opened.try_lock_shared() {
         Ok(()) => Ok(None),
         Err(fs::TryLockError::WouldBlock) => {
-            let text = fs::read(&file).unwrap_or_default();
+            let mut text = Vec::new();
+            opened.read_to_end(&mut text).map_err(|e| unavailable(&file, e))?;
             let unknown =
                 || Owner { name: String::new(), pid: 0, host: "unknown".into(), run: String::new() };
             Ok(Some(serde_json::from_slice(&text).unwrap_or_else(|_| unknown())))
         }
-        Err(fs::TryLockError::Error(e)) => Err(unavailable(folder, e)),
+        Err(fs::TryLockError::Error(e)) => Err(unavailable(&file, e)),
     }
 }
 
 /// Makes lease `number`, locked from the moment it has its name; `None` if another was faster.
 fn create(folder: &Path, number: u64, owner: &Owner) -> Result<Option<Held>> {
-    let staged = folder.join(format!("{}.tmp", owner.run));
+    let staged = folder.join(format!("{}.tmp", Uuid::new_v4()));
     let text = serde_json::to_vec(owner).expect("strings and numbers are always JSON");
     // Open for both: NFS makes a lock of ranges of it, and an exclusive one of those needs a writable handle.
     let mut options = File::options();
     let lock = options.read(true).write(true).create_new(true).open(&staged);
     let mut lock = lock.map_err(|e| unavailable(folder, e))?;
-    lock.write_all(&text).map_err(|e| unavailable(folder, e))?;
-    lock.lock().map_err(|e| unavailable(folder, e))?;
-    let named = fs::hard_link(&staged, path(folder, number));
-    fs::remove_file(&staged).map_err(|e| unavailable(folder, e))?;
+    let named = lock
+        .write_all(&text)
+        .and_then(|()| lock.lock())
+        .and_then(|()| fs::hard_link(&staged, path(folder, number)));
+    // It has its name, or comes to nothing. What a killed process leaves of it stays: a few bytes that are no lease, and
+    // no one could tell them from those of a newcomer that has not locked its own yet.
+    let _ = fs::remove_file(&staged);
     match named {
         Ok(()) => Ok(Some(Held { folder: folder.to_owned(), number, _lock: lock })),
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
@@ -312,5 +322,48 @@ mod tests {
         let store = store(&folder);
         let _first = ours(Lease::take(&store, &Owner::here("")).unwrap());
         assert!(matches!(Lease::take(&store, &Owner::here("")).unwrap(), Taken::OwnedBy(_)));
+    }
+
+    #[test]
+    fn a_lease_that_cannot_be_opened_is_an_error_by_name_and_nobody_takes_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        drop(ours(Lease::take(&store, &Owner::here("")).unwrap()));
+        let leases = folder.path().join("alluvia/lease");
+        // A link to itself: not even root can open it.
+        let closed = path(&leases, 7);
+        std::os::unix::fs::symlink(&closed, &closed).unwrap();
+        for error in [
+            Lease::take(&store, &Owner::here("")).map(|_| ()).unwrap_err(),
+            Lease::owner(&store).map(|_| ()).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+            assert!(error.to_string().contains(&closed.display().to_string()), "{error}");
+        }
+        assert_eq!(numbers(&leases).unwrap().into_iter().max(), Some(7));
+        fs::remove_file(&closed).unwrap();
+        assert!(ours(Lease::take(&store, &Owner::here("")).unwrap()).still_ours().unwrap());
+    }
+
+    #[test]
+    fn a_lease_without_the_right_to_it_is_a_matter_of_configuration() {
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let error = unavailable(Path::new("/c/alluvia/lease/0000000007"), denied);
+        assert_eq!(error.kind(), Kind::Config);
+        for says in ["/c/alluvia/lease/0000000007", "checkpointLocation", "read and write"] {
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_told_is_an_error_and_not_no_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        assert!(Lease::owner(&store).unwrap().is_none());
+        let leases = folder.path().join("alluvia/lease");
+        fs::create_dir(leases.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&leases, &leases).unwrap();
+        let error = Lease::owner(&store).unwrap_err();
+        assert!(error.kind() == Kind::Unavailable && error.to_string().contains("lease"), "{error}");
     }
 }

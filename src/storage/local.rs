@@ -51,7 +51,8 @@ impl fmt::Display for DurableLocal {
     }
 }
 
-/// A file on its way: written beside its place under a name that listings leave out.
+/// A file on its way: written beside its place under a name that listings leave out. The name goes with the last of
+/// those who write there; only a process that dies leaves it.
 struct Staged {
     file: File,
     staged: PathBuf,
@@ -91,9 +92,11 @@ impl Staged {
         crate::failpoint!("disk.after");
         Ok(())
     }
+}
 
-    fn discard(&self) {
-        // A leftover is harmless: listings leave it out. There is no one to tell either.
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // A file in its place has this name no more. A leftover is harmless, and there is no one to tell.
         let _ = fs::remove_file(&self.staged);
     }
 }
@@ -212,8 +215,8 @@ impl ObjectStore for DurableLocal {
         let place = self.files.path_to_filesystem(location)?;
         blocking(place.clone(), move || {
             let mut staged = Staged::create(place)?;
-            let written = payload.iter().try_for_each(|part| staged.file.write_all(part));
-            written.and_then(|()| staged.publish(replace)).inspect_err(|_| staged.discard())
+            payload.iter().try_for_each(|part| staged.file.write_all(part))?;
+            staged.publish(replace)
         })
         .await?;
         Ok(PutResult { e_tag: None, version: None })
@@ -297,13 +300,12 @@ impl MultipartUpload for Upload {
 
     async fn complete(&mut self) -> Result<PutResult> {
         let staged = Arc::clone(&self.staged);
-        blocking(staged.place.clone(), move || staged.publish(false).inspect_err(|_| staged.discard()))
-            .await?;
+        blocking(staged.place.clone(), move || staged.publish(false)).await?;
         Ok(PutResult { e_tag: None, version: None })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.staged.discard();
+        // What was written goes when this and the parts on their way are dropped.
         Ok(())
     }
 }
@@ -340,5 +342,27 @@ mod tests {
         assert!(matches!(lost, Error::AlreadyExists { .. }), "{lost}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"one");
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_dropped_leaves_nothing_and_one_that_ended_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || -> Vec<_> {
+            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        };
+        let store = DurableLocal::new();
+        let location = Path::from_absolute_path(folder.path().join("a")).unwrap();
+        let mut upload = store.put_multipart(&location).await.unwrap();
+        let (written, late) = (upload.put_part("one".into()), upload.put_part("two".into()));
+        written.await.unwrap();
+        drop(upload);
+        assert_eq!(names().len(), 1, "a part is still on its way");
+        drop(late);
+        assert!(names().is_empty(), "{:?}", names());
+        let mut upload = store.put_multipart(&location).await.unwrap();
+        upload.put_part("one".into()).await.unwrap();
+        upload.complete().await.unwrap();
+        drop(upload);
+        assert_eq!(names(), ["a"]);
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::rig::{Alluvia, Broker, Ended};
 use crate::scene::{BOUND, Scene};
 
+const UNAVAILABLE: i32 = 3;
 const CORRUPT: i32 = 7;
 const FENCED: i32 = 5;
 
@@ -352,6 +353,20 @@ fn a_checkpoint_that_cannot_be_written_to_stops_the_stream_by_name() {
         finished(&yaml, folder.path());
         scene.check(folder.path(), &format!("after {file} could be written to again"));
     }
+}
+
+#[test]
+fn a_lease_folder_that_cannot_be_listed_for_a_while_is_not_called_gone() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "unlisted", 1, 10_000, 3_000);
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = scene.yaml().replace("trigger:", "restart: { maxAttempts: 1, backoff: 20 ms }\n    trigger:");
+    let disk = crate::rig::Disk::below(folder.path());
+    let ended = disk.run(&yaml, "readdir /alluvia/lease/ io", &[]).wait(BOUND);
+    assert_eq!(ended.code(), UNAVAILABLE, "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("alluvia/lease") && last.contains("Input/output error"), "{}", ended.stderr);
+    scene.finish(folder.path(), "after the lease folder could be listed again");
 }
 
 #[test]

@@ -125,6 +125,8 @@ fn a_stop_is_over_when_its_patience_is_while_parts_are_uploaded() {
         let (took, ended) = stopped_at(&yaml, folder.path(), rules, "store-fault");
         assert!(took < Duration::from_secs(15), "{rules}: {took:?}\n{}", ended.stderr);
         ended.success();
+        let left = crate::storage_faults::staged(folder.path());
+        assert!(left.is_empty(), "{rules}: left behind {left:?}");
         Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
         let there = delta_digest(&folder.path().join("table"), &COLUMNS);
         assert!(there.same_rows(&expected(&topic, 6, 150_000, 1)), "{rules}: {there:?}");

@@ -5,12 +5,13 @@
  *   ALLUVIA_DISK_LOG   a line per call that was done: create PATH, write PATH, fsync PATH, mkdir PATH, link FROM TO,
  *                      rename FROM TO, unlink PATH; a folder's path ends in a slash; `fault CALL PATH` for those that failed
  *   ALLUVIA_DISK       RULE; RULE; …   RULE = CALL FRAGMENT ACTION
- *                      CALL      one of those above, or flock; * for all but flock
+ *                      CALL      one of those above, or flock, or readdir; * for all but these two
  *                      FRAGMENT  part of the path, with $ at its end the end of the path; * for any
  *                      ACTION    io (EIO) full (ENOSPC) full>BYTES (ENOSPC once so many bytes were written there)
  *                                read-only (EROFS) nfs (flock as on NFS: exclusive only on a writable handle)
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -99,7 +100,7 @@ static int covers(const struct rule *rule, const char *path) {
 static int fails(const char *call, const char *path, long bytes) {
     for (int at = 0; at < rule_count; at++) {
         struct rule *rule = &rules[at];
-        int any = !strcmp(rule->call, "*") && strcmp(call, "flock");
+        int any = !strcmp(rule->call, "*") && strcmp(call, "flock") && strcmp(call, "readdir");
         if (!covers(rule, path)) continue;
         long written = bytes ? __atomic_add_fetch(&rule->written, bytes, __ATOMIC_SEQ_CST) : rule->written;
         if (!any && strcmp(rule->call, call)) continue;
@@ -214,4 +215,11 @@ int flock(int fd, int how) {
     int refused = ((how & LOCK_EX) && access == O_RDONLY) || ((how & LOCK_SH) && access == O_WRONLY);
     if (refused && path_of(fd, path) && fails("flock", path, 0)) return -1;
     return real(fd, how);
+}
+
+struct dirent64 *readdir64(DIR *folder) {
+    char path[PATH_MAX];
+    REAL(struct dirent64 *, "readdir64", DIR *);
+    if (root[0] && path_of(dirfd(folder), path) && fails("readdir", path, 0)) return NULL;
+    return real(folder);
 }
