@@ -243,6 +243,43 @@ fn leaders_that_move_or_refuse_cost_time_only() {
 }
 
 #[test]
+fn a_new_partition_whose_leader_refuses_for_a_moment_is_read_from_its_start() {
+    if crate::rig::skipped("the Python readers") {
+        return;
+    }
+    let refusals = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+    ];
+    for refusal in refusals {
+        let cluster = MockCluster::new(1).unwrap();
+        let (brokers, folder) = (cluster.bootstrap_servers(), tempfile::tempdir().unwrap());
+        let yaml = format!(
+            "streams:
+  - name: raw
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{brokers}', subscribePattern: '^grows-', startingOffsets: earliest }}
+    sink: {{ format: delta, path: ./table }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+"
+        );
+        cluster.create_topic("grows-a", 1, 1).unwrap();
+        produce_to(&brokers, "grows-a", 1, 10);
+        run(&yaml, folder.path());
+        cluster.create_topic("grows-b", 1, 1).unwrap();
+        produce_to(&brokers, "grows-b", 1, 10);
+        // The first question is for the ends, the second for the start of what is new.
+        let none = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, &[none, refusal]);
+        run(&yaml, folder.path());
+        assert_eq!(table_rows(folder.path()), 20, "{refusal:?}");
+        assert!(lost_ranges(folder.path()).is_empty());
+    }
+}
+
+#[test]
 fn a_partition_without_a_leader_is_waited_for_and_not_taken_for_lost() {
     let Some(broker) = Broker::private() else { return };
     let (mut second, topic, folder) = (broker.beside(), "half-dark", tempfile::tempdir().unwrap());

@@ -234,6 +234,49 @@ fn a_plan_over_a_topic_that_is_gone_reads_nothing_of_its_successor() {
     assert_eq!(codes(folder.path()), ["OFFSETS_LOST", "OFFSETS_LOST"]);
 }
 
+/// The files of a stopped broker's partition, brought from one folder to another.
+fn bring(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    std::fs::create_dir(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+#[cfg(feature = "failpoints")]
+fn a_log_that_was_cut_between_a_plan_and_its_run_stops_the_stream_or_is_recorded() {
+    let Some(mut broker) = Broker::private() else { return };
+    let (topic, folder) = ("cut", tempfile::tempdir().unwrap());
+    let (log, earlier) = (broker.home().join("data/cut-0"), broker.home().join("earlier"));
+    broker.create_topic(topic, 1, &[]);
+    broker.produce(topic, numbered("v", 0..60));
+    broker.stop();
+    bring(&log, &earlier);
+    broker.start();
+    broker.produce(topic, numbered("v", 60..100));
+    let yaml = raw_yaml(&broker, topic, "", "");
+    let kill = [("ALLUVIA_FAILPOINTS", "plan.after=kill@1")];
+    assert!(!Alluvia::run_with(&yaml, folder.path(), &kill).wait(BOUND).status.success());
+    broker.stop();
+    bring(&earlier, &log);
+    broker.start();
+    assert_eq!(broker.offsets(topic)[&0], (0, 60), "the log is shorter than the plan");
+    stops(
+        &yaml,
+        folder.path(),
+        &["PARTITION_OFFSET_CHANGED", "cut-0", "offset 60", "[60, 100)", "failOnDataLoss"],
+    );
+    run(&tolerant(&yaml), folder.path());
+    assert_eq!(values(folder.path()), names("v", 0..60));
+    assert_eq!(lost_ranges(folder.path()), ["cut-0 [60, 100)", "cut-0 [100, 100)"]);
+    assert_eq!(codes(folder.path()), ["OFFSETS_LOST", "OFFSETS_LOST"]);
+    // It was recorded: from here on all is well again.
+    broker.produce(topic, numbered("w", 0..10));
+    run(&yaml, folder.path());
+    assert_eq!(values(folder.path()), [names("v", 0..60), names("w", 0..10)].concat());
+}
+
 #[test]
 fn a_partition_that_is_added_is_read_from_its_start_and_a_topic_that_vanishes_is_recorded() {
     let Some(broker) = Broker::shared() else { return };

@@ -330,6 +330,94 @@ fn a_range_whose_tail_was_deleted_ends_without_its_records() {
     assert_eq!(rows[&0], dense(10..12), "the reader goes on behind the loss");
 }
 
+/// While `act` runs, a record comes to the partition every half second.
+fn with_a_trickle<T>(broker: &Broker, topic: &str, partition: i32, act: impl FnOnce() -> T) -> T {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                broker.produce(topic, numbered(partition, 0..1));
+                thread::sleep(Duration::from_millis(500));
+            }
+        });
+        let outcome = act();
+        done.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+#[test]
+fn a_log_that_stays_shorter_than_the_range_is_lost_behind_its_end() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("short", 2);
+    let other = TopicPartition::new(topic.as_str(), 1);
+    for strict in [true, false] {
+        broker.produce(&topic, numbered(1, 0..5));
+        let options = options(broker, &[&topic]);
+        let mut reader = reader(&if strict { options.clone() } else { tolerant(options.clone()) });
+        let end = KafkaSource::open(&options).unwrap().latest(&Offsets::default()).unwrap().end;
+        let from = end.get(&TopicPartition::new(topic.as_str(), 0)).unwrap();
+        // The other partition goes on to be fetched, and its records are no reason to wait.
+        read(&mut reader, &[range(&topic, 1, 0, end.get(&other).unwrap())]).unwrap();
+        broker.produce(&topic, numbered(0, 0..10));
+        let wanted = range(&topic, 0, from, from + 20);
+        let lost = range(&topic, 0, from + 10, from + 20);
+        let outcome = with_a_trickle(broker, &topic, 1, || {
+            let start = Instant::now();
+            let outcome = read(&mut reader, &[wanted]);
+            assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+            outcome
+        });
+        if strict {
+            let error = outcome.unwrap_err();
+            assert_eq!(error.kind(), Kind::Data, "{error}");
+            let named = format!("[{}, {})", lost.from, lost.upto);
+            for part in [&format!("{topic}-0"), "PARTITION_OFFSET_CHANGED", &named, "failOnDataLoss"] {
+                assert!(error.to_string().contains(part), "{part} is missing in: {error}");
+            }
+            continue;
+        }
+        let (rows, report) = outcome.unwrap();
+        assert_eq!(rows[&0].len(), 10);
+        assert_eq!(report.lost.len(), 1);
+        assert_eq!(
+            (&report.lost[0].range, report.lost[0].reason),
+            (&lost, LossReason::PartitionOffsetChanged)
+        );
+    }
+}
+
+#[test]
+fn what_comes_late_or_waits_for_a_transaction_is_not_lost() {
+    let Some(broker) = Broker::shared() else { return };
+    let (late, held) = (broker.topic("late", 1), broker.topic("held", 1));
+    broker.produce(&late, numbered(0, 0..10));
+    broker.produce(&held, numbered(0, 0..5));
+    let transaction = broker.transaction(&format!("{held}-tx"));
+    transaction.produce(&held, numbered(0, 5..8));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // The first look, after 5 s, finds a log that is too short.
+            thread::sleep(Duration::from_secs(7));
+            broker.produce(&late, numbered(0, 10..20));
+        });
+        scope.spawn(|| {
+            let mut reader = reader(&tolerant(options(broker, &[&late])));
+            let (rows, report) = read(&mut reader, &[range(&late, 0, 0, 20)]).unwrap();
+            assert_eq!((&rows[&0], report.lost), (&dense(0..20), vec![]));
+        });
+        // The high watermark is 8, the last stable offset 5.
+        let mut options = committed(tolerant(options(broker, &[&held])));
+        options.poll_timeout = Duration::from_secs(12);
+        let start = Instant::now();
+        let error = read(&mut reader(&options), &[range(&held, 0, 0, 8)]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+        assert!(error.to_string().contains(&format!("{held}-0 [5, 8)")), "{error}");
+        assert!((11..20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    });
+    transaction.abort();
+}
+
 #[test]
 fn offsets_that_age_out_while_they_are_read_are_lost_up_to_the_earliest() {
     let Some(broker) = Broker::shared() else { return };

@@ -164,19 +164,18 @@ impl KafkaSource {
         }
     }
 
+    /// Adds where the partitions start that are not known yet: one whose leader does not say so is not lost.
     fn with_added(&self, end: Offsets, vanished: Vec<TopicPartition>, known: &Offsets) -> Result<Latest> {
         let new = end.0.keys().filter(|p| known.get(p).is_none());
         let asked: Vec<_> = new.map(|p| (p.clone(), OffsetSpec::Earliest)).collect();
-        // A partition without an answer stays without a start: that is a loss, and judged as one.
-        let answers = self.list(&asked)?.into_iter();
-        let added = answers.filter_map(|(p, answer)| answer.ok().map(|offset| (p, offset))).collect();
+        let added = self.ask(&asked)?.into_iter().collect();
         Ok(Latest { end, added: Offsets(added), vanished })
     }
 
     fn unanswered(&self, doubt: Option<(TopicPartition, RDKafkaErrorCode)>) -> Error {
         let what = match doubt {
-            Some((partition, code)) => format!("the end of partition {partition} cannot be found: {code}"),
-            None => "the end of some partitions cannot be found".to_owned(),
+            Some((partition, code)) => format!("an offset of partition {partition} cannot be found: {code}"),
+            None => "offsets of some partitions cannot be found".to_owned(),
         };
         Error::unavailable(what).hint("raise fetchOffset.numRetries if partitions often have no leader")
     }

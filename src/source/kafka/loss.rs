@@ -70,10 +70,15 @@ impl fmt::Display for LostRange {
             LossReason::AddedPartitionDoesNotStartFromZero => {
                 write!(f, "added partition {partition} starts at offset {found}, not 0")
             }
-            LossReason::PartitionOffsetChanged => write!(
+            LossReason::PartitionOffsetChanged if from == upto => write!(
                 f,
                 "partition {partition} ends at offset {found}, before offset {from} that was next: the topic \
                  was made anew or truncated"
+            ),
+            LossReason::PartitionOffsetChanged => write!(
+                f,
+                "partition {partition} ends at offset {found}: the topic was made anew or truncated; \
+                 [{from}, {upto}) cannot be read"
             ),
             LossReason::TopicRecreated => write!(
                 f,

@@ -64,9 +64,11 @@ pub(super) struct Progress {
     pub(super) report: ReadReport,
     /// How many ranges have not ended.
     pub(super) open: usize,
-    /// When something last came.
+    /// Whether a range has got on since this was last looked at: a record was delivered, or its position moved.
+    pub(super) moved: bool,
+    /// When a range last got on.
     pub(super) last: Instant,
-    /// How long nothing may come before it is looked into.
+    /// How long no range may get on before it is looked into.
     pub(super) next_stall: Duration,
 }
 
@@ -136,8 +138,13 @@ impl LaneReader {
         cancel: &AtomicBool,
         on_record: &mut impl FnMut(&Record<'_>) -> Result<()>,
     ) -> Result<ReadReport> {
-        let mut progress =
-            Progress { report: ReadReport::default(), open: 0, last: Instant::now(), next_stall: STALL };
+        let mut progress = Progress {
+            report: ReadReport::default(),
+            open: 0,
+            moved: false,
+            last: Instant::now(),
+            next_stall: STALL,
+        };
         self.begin(ranges, &mut progress)?;
         self.deliver_held(&mut progress, on_record)?;
         while progress.open > 0 {
@@ -146,16 +153,19 @@ impl LaneReader {
             }
             self.assignment.round += 1;
             self.assignment.queue.consume(&mut self.batch, WAIT);
+            let came = !self.batch.is_empty();
+            self.take_batch(&mut progress, on_record)?;
             let now = Instant::now();
-            if self.batch.is_empty() {
+            if !progress.moved {
                 self.idle(&mut progress, now)?;
-            } else {
+            }
+            let moved = std::mem::take(&mut progress.moved);
+            if moved {
                 progress.last = now;
                 progress.next_stall = STALL;
-                self.take_batch(&mut progress, on_record)?;
             }
             if now.duration_since(self.served) >= SERVE_EVERY {
-                self.serve(now, progress.last == now)?;
+                self.serve(now, came || moved)?;
             }
         }
         self.retire()?;
@@ -225,7 +235,10 @@ impl LaneReader {
             }
             let offset = message.offset();
             match self.assignment.slots[at].arrive(offset) {
-                Verdict::Deliver => self.deliver(at, &message, &mut progress.report, on_record)?,
+                Verdict::Deliver => {
+                    progress.moved = true;
+                    self.deliver(at, &message, &mut progress.report, on_record)?;
+                }
                 Verdict::Hold => {
                     let size = message.value().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len);
                     self.assignment.slots[at].hold(offset, size + HELD_OVERHEAD, message);
@@ -252,6 +265,7 @@ impl LaneReader {
         if self.assignment.slots[at].ended() {
             self.assignment.slots[at].close();
             progress.open -= 1;
+            progress.moved = true;
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Slot<M> {
     /// One above the highest offset that an error or end-of-partition event named: librdkafka 2.12 lets its
     /// position jump there without a record (librdkafka #4844).
     marked: i64,
+    /// The end of the log, if the last look found it before the end of the range that is being read.
+    short: Option<i64>,
     held: VecDeque<(i64, usize, M)>,
     held_bytes: usize,
 }
@@ -60,6 +62,7 @@ impl<M> Slot<M> {
             wanted: 0,
             seen: 0,
             marked: i64::MIN,
+            short: None,
             held: VecDeque::new(),
             held_bytes: 0,
         }
@@ -86,6 +89,7 @@ impl<M> Slot<M> {
         self.upto = Some(upto);
         self.restarts = 0;
         self.unused_reads = 0;
+        self.short = None;
         if !self.assigned || from < self.wanted || from > self.seen {
             return false;
         }
@@ -166,9 +170,20 @@ impl<M> Slot<M> {
         self.marked = self.marked.max(offset.saturating_add(1));
     }
 
-    /// Everything below `offset` has come out of the client or does not exist.
-    pub(super) fn pass(&mut self, offset: i64) {
+    /// Everything below `offset` has come out of the client or does not exist. True if that is news.
+    pub(super) fn pass(&mut self, offset: i64) -> bool {
+        let news = offset > self.seen;
         self.seen = self.seen.max(offset);
+        news
+    }
+
+    /// A look found that the log ends at `end` (`None`: no answer). True if the rest of the range is lost: all
+    /// that the log holds was seen, and the look before found the same. Once is not enough, for a broker
+    /// that has just taken over may know of less for a moment.
+    pub(super) fn is_cut(&mut self, end: Option<i64>) -> bool {
+        let short = end.filter(|&end| end <= self.seen && self.upto.is_some_and(|upto| end < upto));
+        let before = std::mem::replace(&mut self.short, short);
+        short.is_some() && short == before
     }
 
     /// The client says that its position is `position`. Only a record, or a marker of a transaction, moves
@@ -247,11 +262,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_ends_before_the_range_is_believed_the_second_time_in_a_row() {
+        let mut slot = slot(5);
+        slot.open(5, 9);
+        let mut looks = |ends: &[Option<i64>]| ends.iter().map(|&end| slot.is_cut(end)).collect::<Vec<_>>();
+        assert_eq!(looks(&[Some(9), Some(9)]), [false, false], "it does not end before");
+        assert_eq!(looks(&[Some(7), Some(7)]), [false, false], "what it holds was not seen yet");
+        assert_eq!(looks(&[Some(5), None, Some(5), Some(4)]), [false; 4], "not the same in a row");
+        assert_eq!(looks(&[Some(5), Some(5)]), [false, true]);
+        slot.open(5, 9);
+        assert!(!slot.is_cut(Some(5)), "another read looks for itself");
+    }
+
+    #[test]
     fn a_position_that_an_event_moved_proves_nothing() {
         let mut slot = slot(5);
         slot.open(5, 9);
         slot.mark(7);
-        slot.pass(7);
+        assert!(slot.pass(7));
+        assert!(!slot.pass(7), "the same end again is no news");
         assert!(!slot.pass_position(8), "one above the end of partition is librdkafka's slip");
         assert!(slot.pass_position(9), "a marker of a transaction lies at 8");
         assert!(slot.ended());

@@ -2,8 +2,9 @@
 //! partition while it is read.
 //!
 //! Each wait here is bounded: by the end-of-partition event or the client's position, by asking whether the
-//! partition still exists, and at last by `kafkaConsumer.pollTimeoutMs`.
+//! partition still exists and reaches the end of its range, and at last by `kafkaConsumer.pollTimeoutMs`.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
@@ -12,12 +13,12 @@ use tracing::{debug, warn};
 
 use super::client::{self, failed, is_forbidden, is_missing, is_refusal};
 use super::loss::{LossReason, LostRange, judge};
-use super::native::{self, Message, RequestError};
+use super::native::{self, Message, OffsetSpec, RequestError};
 use super::reader::{LaneReader, Progress};
 use crate::model::{Error, OffsetRange, Result};
 
-/// After how long without progress it is asked whether the partitions still exist, and again after twice
-/// that, and so on; a partition that librdkafka has forgotten is placed anew then.
+/// After how long without progress it is asked whether the partitions still exist and how far they reach, and
+/// again after twice that, and so on; a partition that librdkafka has forgotten is placed anew then.
 pub(super) const STALL: Duration = Duration::from_secs(5);
 /// How long a login that is refused again and again is believed to mend itself.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
@@ -51,17 +52,18 @@ impl LaneReader {
         self.assignment.place(&places)
     }
 
-    /// Nothing came: looks for ends that no record shows, and for reasons why nothing comes.
+    /// No range got on: looks for ends that no record shows, and for reasons why nothing comes.
     pub(super) fn idle(&mut self, progress: &mut Progress, now: Instant) -> Result<()> {
         self.mend_strays()?;
         for (at, position) in self.assignment.positions() {
-            if self.assignment.slots[at].pass_position(position) {
-                progress.last = now;
+            let slot = &mut self.assignment.slots[at];
+            if slot.pass_position(position) {
+                progress.moved |= slot.upto.is_some();
                 self.close_if_ended(at, progress);
             }
         }
         let silent = now.duration_since(progress.last);
-        if progress.open == 0 || silent < STALL.min(self.options.poll_timeout) {
+        if progress.moved || silent < STALL.min(self.options.poll_timeout) {
             return Ok(());
         }
         let trouble = self.assignment.client.context().trouble();
@@ -106,8 +108,8 @@ impl LaneReader {
         let slot = &mut self.assignment.slots[at];
         slot.mark(message.offset());
         if code == RDKafkaErrorCode::PartitionEOF {
-            if slot.assigned {
-                slot.pass(message.offset());
+            if slot.assigned && slot.pass(message.offset()) {
+                progress.moved |= slot.upto.is_some();
             }
             self.close_if_ended(at, progress);
             return Ok(());
@@ -128,7 +130,7 @@ impl LaneReader {
             return self.out_of_range(at, progress);
         }
         if is_missing(code) {
-            return self.look_into(&[at], progress);
+            return self.look_into(&[at], progress).map(drop);
         }
         self.assignment.client.context().keep(code, &message.error_text());
         let (partition, offset, text) = (slot.partition.clone(), message.offset(), message.error_text());
@@ -159,7 +161,7 @@ impl LaneReader {
             Ok(bounds) => bounds,
             Err(error) => {
                 debug!(%error, %partition, "the bounds of the partition are not known");
-                return self.look_into(&[at], progress);
+                return self.look_into(&[at], progress).map(drop);
             }
         };
         if (start..=end).contains(&next) {
@@ -185,6 +187,7 @@ impl LaneReader {
         let [lost] = lost;
         warn!(%lost, "offsets are lost");
         progress.report.lost.push(lost);
+        progress.moved = true;
         Ok(())
     }
 
@@ -214,11 +217,40 @@ impl LaneReader {
     fn look_into_stall(&mut self, progress: &mut Progress) -> Result<()> {
         let open = self.assignment.open();
         debug!(partitions = open.len(), "nothing comes: the brokers are asked whether the partitions exist");
-        self.look_into(&open, progress)
+        let there = self.look_into(&open, progress)?;
+        self.look_at_ends(&there, progress)
     }
 
-    /// Asks whether partitions of open ranges still exist; those that do are placed anew.
-    fn look_into(&mut self, slots: &[usize], progress: &mut Progress) -> Result<()> {
+    /// Asks whether the logs of open ranges still reach the ends of these. The high watermark counts: an open
+    /// transaction holds back the last stable offset, and nothing is lost by it.
+    fn look_at_ends(&mut self, slots: &[usize], progress: &mut Progress) -> Result<()> {
+        let name = |&at: &usize| self.assignment.slots[at].partition.clone();
+        let asked: Vec<_> = slots.iter().map(name).map(|p| (p, OffsetSpec::Latest)).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let client = &self.assignment.client;
+        let ends: HashMap<_, _> = match native::list_offsets(client, &asked, false, ASK_TIMEOUT, &|| false) {
+            Ok(answers) => answers.into_iter().collect(),
+            Err(error) => {
+                debug!(error = error.text, "the brokers do not say where the partitions end");
+                HashMap::new()
+            }
+        };
+        for &at in slots {
+            let slot = &mut self.assignment.slots[at];
+            let end = ends.get(&slot.partition).and_then(|answer| answer.ok());
+            let (true, Some(upto)) = (slot.is_cut(end), slot.upto) else { continue };
+            let range = OffsetRange { partition: slot.partition.clone(), from: slot.seen(), upto };
+            let lost = LostRange { range, reason: LossReason::PartitionOffsetChanged, found: end };
+            self.lose(lost, progress)?;
+            self.give_up_range(at, progress)?;
+        }
+        Ok(())
+    }
+
+    /// Asks whether partitions of open ranges still exist; those that do are placed anew, and returned.
+    fn look_into(&mut self, slots: &[usize], progress: &mut Progress) -> Result<Vec<usize>> {
         let mut names: Vec<String> =
             slots.iter().map(|&at| self.assignment.slots[at].partition.topic.to_string()).collect();
         names.sort();
@@ -227,9 +259,10 @@ impl LaneReader {
             Ok(topics) => topics,
             Err(error) => {
                 debug!(error = error.text, "the brokers do not say whether the partitions exist");
-                return Ok(());
+                return Ok(Vec::new());
             }
         };
+        let mut there = Vec::new();
         for &at in slots {
             let slot = &self.assignment.slots[at];
             let (partition, from) = (slot.partition.clone(), slot.seen());
@@ -246,8 +279,9 @@ impl LaneReader {
                 self.give_up_range(at, progress)?;
             } else {
                 self.assignment.place(&[(at, from)])?;
+                there.push(at);
             }
         }
-        Ok(())
+        Ok(there)
     }
 }
