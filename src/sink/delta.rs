@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::dead_letter;
 use crate::config::DeltaSink;
 use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
 use crate::storage::Store;
@@ -221,7 +222,7 @@ impl DeltaAppend {
     }
 
     /// Commits the letters of lost offsets ([`BatchCommit::of_lost_offsets`]), if need be in the place of those of a
-    /// run that knew of less. What is lost only grows, so one that knew of more stands.
+    /// run that knew of less. One that knew of more stands.
     ///
     /// # Errors
     /// As for [`DeltaAppend::supersede`].
@@ -263,18 +264,43 @@ impl DeltaAppend {
         files: Vec<AddedFile>,
         replaces: Option<String>,
     ) -> Result<Landed> {
-        let append = Append {
+        let mut append = Append {
             query_id: batch.query_id.clone(),
             batch_id: batch.batch_id,
             attempt: batch.attempt.clone(),
             files,
             replaces,
+            files_may_be_gone: false,
             checkpoint: batch.to_json(),
         };
-        Ok(match self.table.append(&append)? {
-            Appended::Ours(version) => Landed::Ours { version },
-            Appended::Theirs(commit) => Landed::Theirs { commit },
-        })
+        let mut appended = self.table.append(&append)?;
+        if let (Appended::Rewritten, Some(attempt)) = (&appended, &append.replaces) {
+            self.refuse_letters_of(attempt, batch.batch_id)?;
+            append.files_may_be_gone = true;
+            appended = self.table.append(&append)?;
+        }
+        match appended {
+            Appended::Ours(version) => Ok(Landed::Ours { version }),
+            Appended::Theirs(commit) => Ok(Landed::Theirs { commit }),
+            Appended::Rewritten => Err(Error::internal("files of no other run were to leave the table")),
+        }
+    }
+
+    /// Dead letters that must leave the table can't, where they are in a file that another writer made.
+    fn refuse_letters_of(&self, attempt: &str, batch_id: i64) -> Result<()> {
+        let mut left = 0;
+        dead_letter::read(&self.table, &mut |letter| {
+            left += u64::from(letter.attempt == attempt);
+            Ok(())
+        })?;
+        if left == 0 {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!(
+            "dead letters of micro-batch {batch_id} ({left}) must leave table {}, and another writer has rewritten their files",
+            self.table.store().url()
+        ))
+        .hint(format!("DELETE from that table WHERE attempt = '{attempt}', then start again: nothing is lost by it")))
     }
 
     /// Takes out the letters of lost offsets that another run of the batch added beside those of a third

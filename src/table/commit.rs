@@ -41,6 +41,8 @@ pub struct Append {
     /// The attempt whose commit of the same batch this one replaces: its files leave the table in the
     /// same version. `None` for an append.
     pub replaces: Option<String>,
+    /// Whether files of that attempt may be gone from the table already.
+    pub files_may_be_gone: bool,
     /// What the checkpoint needs to be mended from this commit; stands under `alluvia` in commitInfo.
     pub checkpoint: Map<String, Value>,
 }
@@ -52,6 +54,8 @@ pub enum Appended {
     Ours(u64),
     /// Another attempt had committed the batch; its commit, if the log still holds it.
     Theirs(Option<OwnCommit>),
+    /// Nothing was committed: another writer has rewritten or removed files of the attempt that was to be replaced.
+    Rewritten,
 }
 
 /// A commit of this stream, read back from the log.
@@ -94,7 +98,7 @@ impl DeltaTable {
                 return Ok(outcome);
             }
             match self.try_append(append) {
-                Ok(Some(version)) => return Ok(Appended::Ours(version)),
+                Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => last_error = None,
                 Err(e) if e.kind() == Kind::Config => return Err(e),
                 Err(e) => last_error = Some(e),
@@ -154,9 +158,8 @@ impl DeltaTable {
         .hint("delete that file if no reader has seen it, and start the stream again"))
     }
 
-    /// One commit against the current snapshot: the version if it landed, `None` if the version was
-    /// taken.
-    fn try_append(&mut self, append: &Append) -> Result<Option<u64>> {
+    /// One commit against the current snapshot: what became of it, `None` if the version was taken.
+    fn try_append(&mut self, append: &Append) -> Result<Option<Appended>> {
         let failed = |e, table: &DeltaTable| kernel_error(e, "commit to the log", &table.store);
         let replaced = match &append.replaces {
             None => Vec::new(),
@@ -184,8 +187,8 @@ impl DeltaTable {
             transaction = transaction.with_blind_append();
         }
         let (leaving, found) = self.named_files(&replaced)?;
-        if found < replaced.len() {
-            return Err(rewritten(self, append));
+        if found < replaced.len() && !append.files_may_be_gone {
+            return Ok(Some(Appended::Rewritten));
         }
         for files in leaving {
             transaction.remove_files(files);
@@ -203,7 +206,7 @@ impl DeltaTable {
                     None => self.refresh()?,
                 }
                 self.transactions.insert(append.query_id.clone(), Some(append.batch_id));
-                Ok(Some(done.commit_version()))
+                Ok(Some(Appended::Ours(done.commit_version())))
             }
             CommitResult::ConflictedTransaction(_) => Ok(None),
             CommitResult::RetryableTransaction(failure) => Err(failed(failure.error, self)),
@@ -239,16 +242,6 @@ impl DeltaTable {
         }
         Ok((named, count))
     }
-}
-
-/// Which of the records in a file that another writer made are of the batch, nobody says.
-fn rewritten(table: &DeltaTable, append: &Append) -> Error {
-    Error::corrupt(format!(
-        "files of micro-batch {} in table {} must leave it, and another writer has rewritten or removed them",
-        append.batch_id,
-        table.store.url()
-    ))
-    .hint("RESTORE the table to the version before that (DESCRIBE HISTORY names it: OPTIMIZE, DELETE, UPDATE or MERGE), then start again")
 }
 
 /// What must not change under a batch whose files are written.

@@ -120,20 +120,19 @@ fn picky(broker: &Broker, topic: &str, schema: &str) -> String {
     )
 }
 
-/// Lets a stranger's commit put `there` in the place of the table's file `gone`.
-fn rewrite(table: &Path, gone: &Value, there: &Value) {
+/// Lets a stranger's commit take the file `gone` out of the table, and add `there`.
+fn rewrite(table: &Path, gone: &Value, there: Option<&Value>) {
     let version = commits(table).len() as u64;
     let remove = json!({"path": gone["path"], "deletionTimestamp": 1, "dataChange": false});
-    let lines = [
-        json!({"commitInfo": {"timestamp": 1, "operation": "OPTIMIZE"}}),
-        json!({"remove": remove}),
-        json!({"add": there}),
-    ];
-    fs::write(commit(table, version), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+    let mut lines =
+        vec![json!({"commitInfo": {"timestamp": 1, "operation": "WRITE"}}), json!({"remove": remove})];
+    lines.extend(there.map(|file| json!({"add": file})));
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(commit(table, version), lines).unwrap();
 }
 
 #[test]
-fn dead_letters_that_must_leave_and_were_rewritten_stop_the_stream_until_they_are_restored() {
+fn dead_letters_that_must_leave_and_were_rewritten_stop_the_stream_until_they_are_deleted() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("rewritten", 1);
     broker.produce(&topic, [r#"{"n":1}"#, r#"{"s":"no n"}"#, r#"{"n":3}"#].map(crate::rig::Message::new));
@@ -146,13 +145,19 @@ fn dead_letters_that_must_leave_and_were_rewritten_stop_the_stream_until_they_ar
     let mut compacted = file.clone();
     compacted["path"] = "compacted.parquet".into();
     fs::copy(letters.join(file["path"].as_str().unwrap()), letters.join("compacted.parquet")).unwrap();
-    rewrite(&letters, file, &compacted);
+    // As OPTIMIZE does it.
+    rewrite(&letters, file, Some(&compacted));
     let lax = picky(broker, &topic, "n INT, s STRING");
     let ended = Alluvia::run(&lax, folder.path()).wait(BOUND);
     let last = ended.stderr.lines().last().unwrap_or_default();
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
-    assert!(["/letters/", "rewritten", "RESTORE"].iter().all(|word| last.contains(word)), "{last}");
-    rewrite(&letters, &compacted, file);
+    let attempt = delta_rows(&letters, &["attempt"])[0]["attempt"].as_str().unwrap().to_owned();
+    let mend = format!("DELETE from that table WHERE attempt = '{attempt}'");
+    assert!(
+        ["micro-batch 0 (1)", "/letters/", "rewritten", &mend].iter().all(|word| last.contains(word)),
+        "{last}"
+    );
+    rewrite(&letters, &compacted, None);
     Alluvia::run(&lax, folder.path()).wait(BOUND).success();
     let rows = |table: &str| delta_rows(&folder.path().join(table), &["offset"]).len();
     assert_eq!((rows("table"), rows("letters")), (3, 0));

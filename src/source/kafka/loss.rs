@@ -160,7 +160,7 @@ pub fn recreated<'a>(known: &'a BTreeMap<String, String>, now: &BTreeMap<String,
 ///
 /// A topic with another id begins anew. A partition that ends before the next offset does so too, unless
 /// the ids say that it is the same topic: then its tail was cut off, and it goes on from its end, for
-/// everything before that was read.
+/// everything before that was read, or was told to be lost when the log was found shorter than a planned batch.
 pub fn renewal(
     known: &Offsets,
     known_ids: &BTreeMap<String, String>,

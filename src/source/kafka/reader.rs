@@ -199,6 +199,7 @@ impl LaneReader {
     ) -> Result<()> {
         for at in 0..self.assignment.slots.len() {
             while let Some(message) = self.assignment.slots[at].take_held() {
+                progress.moved = true;
                 self.deliver(at, &message, &mut progress.report, on_record)?;
             }
             self.close_if_ended(at, progress);

@@ -74,8 +74,9 @@ impl LaneReader {
             return Err(self.timed_out(silent));
         }
         if silent >= progress.next_stall {
-            progress.next_stall = silent * 2;
             self.look_into_stall(progress)?;
+            // The answers may have been long in coming.
+            progress.next_stall = (silent * 2).max(progress.last.elapsed() + STALL);
         }
         Ok(())
     }
