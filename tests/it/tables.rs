@@ -320,16 +320,19 @@ fn lossy_yaml(broker: &Broker, topic: &str) -> String {
     )
 }
 
+/// A topic of ten messages, of which the one at offset 3 is malformed, and the stream that reads it.
+fn one_of_ten_malformed(broker: &Broker, topic: &str) -> String {
+    broker.create_topic(topic, 1, &[("retention.ms", "-1")]);
+    let message = |n: u64| if n == 3 { "no JSON".into() } else { format!("{{\"n\":{n}}}") };
+    broker.produce(topic, (0..10).map(|n| Message::new(message(n))));
+    lossy_yaml(broker, topic)
+}
+
 #[test]
 fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_of_the_first() {
     let Some(broker) = Broker::shared() else { return };
     let topic = "tables-lost-later";
-    broker.create_topic(topic, 1, &[("retention.ms", "-1")]);
-    broker.produce(
-        topic,
-        (0..10).map(|n| Message::new(if n == 3 { "no JSON".into() } else { format!("{{\"n\":{n}}}") })),
-    );
-    let yaml = lossy_yaml(broker, topic);
+    let yaml = one_of_ten_malformed(broker, topic);
     let folder = tempfile::tempdir().unwrap();
     let killed = |at: &str| killed_at(&yaml, folder.path(), at);
     killed("letters.after");
@@ -372,12 +375,7 @@ fn lost_up_to_7_and_3_kept(folder: &Path) {
 fn a_zombie_that_knew_of_less_lost_leaves_what_its_successor_has_recorded() {
     let Some(broker) = Broker::shared() else { return };
     let topic = "tables-lost-zombie";
-    broker.create_topic(topic, 1, &[("retention.ms", "-1")]);
-    broker.produce(
-        topic,
-        (0..10).map(|n| Message::new(if n == 3 { "no JSON".into() } else { format!("{{\"n\":{n}}}") })),
-    );
-    let yaml = lossy_yaml(broker, topic);
+    let yaml = one_of_ten_malformed(broker, topic);
     let folder = tempfile::tempdir().unwrap();
     let owner = ("ALLUVIA_OWNER", "pod-0");
     killed_at(&yaml, folder.path(), "letters.after");
