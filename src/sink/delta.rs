@@ -25,7 +25,7 @@ pub struct DeltaAppend {
     alignment: Alignment,
     /// The checkpoint of the table's log that is being written, if one is.
     upkeep: Option<JoinHandle<()>>,
-    /// The version that the newest upkeep was for: a table that rests is not kept up again.
+    /// The version that the newest upkeep was for.
     upkept: Option<u64>,
 }
 
@@ -321,20 +321,27 @@ impl DeltaAppend {
     pub fn upkeep(&mut self, handle: &Handle) {
         if self.upkeep.as_ref().is_some_and(JoinHandle::is_finished) {
             self.upkeep = None;
-            if let Err(error) = self.table.shorten() {
-                tracing::warn!(%error, "the table's log could not be read anew");
-            }
+            self.shorten();
         }
-        if self.upkeep.is_none()
-            && self.upkept != Some(self.table.version())
-            && let Some(upkeep) = self.table.upkeep_due()
-        {
+        if self.upkeep.is_some() || !self.table.upkeep_due(self.upkept) {
+            return;
+        }
+        // Another writer of the table may have seen to it.
+        self.shorten();
+        if self.table.upkeep_due(self.upkept) {
             self.upkept = Some(self.table.version());
+            let upkeep = self.table.upkeep();
             self.upkeep = Some(handle.spawn_blocking(move || {
                 if let Err(error) = upkeep.run() {
-                    tracing::warn!(%error, "the table's log could not be checkpointed; the next interval tries again");
+                    tracing::warn!(%error, "the table's log could not be checkpointed; tried again after a few commits");
                 }
             }));
+        }
+    }
+
+    fn shorten(&mut self) {
+        if let Err(error) = self.table.shorten() {
+            tracing::warn!(%error, "the table's log could not be read anew");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Upkeep of a table's log, never on the commit path: checkpoints, and deletion of what they cover.
 //!
-//! A checkpoint is written every `delta.checkpointInterval` commits from a snapshot of its own, in
+//! A checkpoint is written as soon as `delta.checkpointInterval` commits stand behind the last one (Spark
+//! writes one at each multiple, and after a missed one the log is twice as long), from a snapshot of its own, in
 //! the background, one at a time, on a local disk by threads that end with it: it lists every file of the
 //! table, and the memory for that goes with the threads (on those that stay, 5,000 commits left 90 MiB
 //! behind). Log files older than `delta.logRetentionDuration` go once two
@@ -8,6 +9,7 @@
 //! lost checkpoint of its stream is rebuilt from it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -35,19 +37,21 @@ pub struct Upkeep {
 }
 
 impl DeltaTable {
-    /// The upkeep that is due at the current version, if any.
-    pub fn upkeep_due(&self) -> Option<Upkeep> {
-        let interval = self
-            .snapshot
-            .table_properties()
-            .checkpoint_interval
-            .map_or(CHECKPOINT_INTERVAL, |interval| interval.get());
-        let version = self.version();
-        (version > 0 && version.is_multiple_of(interval)).then(|| Upkeep {
+    /// Whether upkeep is due at the current version; `tried` is the version that the newest upkeep of this process
+    /// was for.
+    pub fn upkeep_due(&self, tried: Option<u64>) -> bool {
+        let interval = self.snapshot.table_properties().checkpoint_interval;
+        let covered = self.snapshot.log_segment().checkpoint_version.unwrap_or(0);
+        is_due(self.version(), covered, tried, interval.map_or(CHECKPOINT_INTERVAL, NonZero::get))
+    }
+
+    /// Upkeep at the current version.
+    pub fn upkeep(&self) -> Upkeep {
+        Upkeep {
             store: self.store.clone(),
             handle: self.handle.clone(),
             snapshot: Arc::clone(&self.snapshot),
-        })
+        }
     }
 
     /// Forgets the names of the log files that a checkpoint covers by opening the table anew; called
@@ -79,7 +83,7 @@ impl Upkeep {
     /// Writes the checkpoint, then deletes what is old and covered.
     ///
     /// # Errors
-    /// `Unavailable` or `Corrupt`; the stream goes on without, and the next interval tries again.
+    /// `Unavailable` or `Corrupt`; the stream goes on without, and tries again after a few commits.
     pub fn run(&self) -> Result<()> {
         // An object store's connections live on the threads that opened them, and commits use them too.
         if self.store.url().scheme() != "file" {
@@ -161,6 +165,13 @@ impl Upkeep {
     }
 }
 
+/// Whether a checkpoint is due at `version`, where the last one is of version `covered`. One that failed is tried
+/// again after a tenth of the interval: it may be large work.
+fn is_due(version: u64, covered: u64, tried: Option<u64>, interval: u64) -> bool {
+    let again = tried.map_or(0, |tried| tried.saturating_add((interval / 10).max(1)));
+    version >= covered.saturating_add(interval) && version >= again
+}
+
 fn cannot_start(error: std::io::Error) -> Error {
     Error::unavailable("cannot start the threads of a table's upkeep").source(error)
 }
@@ -197,6 +208,19 @@ mod tests {
             e_tag: None,
             version: None,
         }
+    }
+
+    #[test]
+    fn a_checkpoint_is_due_an_interval_after_the_last_one_and_again_soon_after_a_failure() {
+        assert!(!is_due(0, 0, None, 100) && !is_due(99, 0, None, 100) && is_due(100, 0, None, 100));
+        assert!(!is_due(109, 0, Some(100), 100) && is_due(110, 0, Some(100), 100), "it failed at 100");
+        assert!(!is_due(209, 110, Some(110), 100) && is_due(210, 110, Some(110), 100), "it was made at 110");
+        assert!(is_due(177, 0, None, 100), "a process before this one was killed in it");
+        assert!(
+            !is_due(4, 0, Some(4), 2) && is_due(5, 0, Some(4), 2),
+            "a table that rests is not kept up again"
+        );
+        assert!(!is_due(u64::MAX - 1, 0, None, u64::MAX));
     }
 
     #[test]

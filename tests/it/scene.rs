@@ -62,6 +62,18 @@ impl Scene {
         format!("{{\"{}\":{{{}}}}}", self.topic, ends.join(","))
     }
 
+    /// Whether the stream in `folder` has taken the whole topic: its newest plan reaches the end, and is committed.
+    pub fn is_taken(&self, folder: &Path) -> bool {
+        let newest = |log: &str| {
+            let files =
+                std::fs::read_dir(folder.join("checkpoint").join(log)).into_iter().flatten().flatten();
+            files.filter_map(|file| file.file_name().to_str()?.parse::<i64>().ok()).max()
+        };
+        let Some(batch) = newest("offsets") else { return false };
+        let plan = std::fs::read_to_string(folder.join(format!("checkpoint/offsets/{batch}")));
+        newest("commits") == Some(batch) && plan.is_ok_and(|plan| plan.trim_end().ends_with(&self.end()))
+    }
+
     /// The stream that reads all there is. Log files and checkpoint files are cleared away as early as
     /// they may be, so that upkeep comes often.
     pub fn yaml(&self) -> String {

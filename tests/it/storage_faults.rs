@@ -265,6 +265,38 @@ fn checkpoints_of_the_tables_log_may_fail_and_come_later() {
     }
 }
 
+/// At a multiple of the interval only, a stream whose process dies or fails in its checkpoints has a log that grows
+/// and grows, and every start and checkpoint that must read it fails the more often.
+#[test]
+fn a_missed_checkpoint_of_the_tables_log_is_made_at_the_next_start() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("missed-checkpoint", 1);
+    let produce = |seqs: std::ops::Range<u64>| {
+        broker.produce(&topic, seqs.map(|seq| Message::event(5, seq, 1)));
+    };
+    let sink = "path: ./table, tableProperties: { delta.checkpointInterval: '4' } }";
+    let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 10", "").replace("path: ./table }", sink);
+    let folder = tempfile::tempdir().unwrap();
+    let made = || -> Vec<String> {
+        let log = std::fs::read_dir(folder.path().join("table/_delta_log")).unwrap();
+        let names = log.flatten().map(|file| file.file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".checkpoint.parquet")).collect()
+    };
+    produce(0..40);
+    let rules =
+        ["create", "put", "multipart"].map(|operation| format!("{operation} checkpoint.parquet * reject"));
+    let first = faults(&yaml, folder.path(), &rules.join("; ")).success();
+    assert!(first.stderr.contains("could not be checkpointed"), "{}", first.stderr);
+    assert!(made().is_empty(), "{:?}", made());
+    produce(40..50);
+    Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
+    assert_eq!(made(), ["00000000000000000005.checkpoint.parquet"]);
+    produce(50..80);
+    Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
+    assert_eq!(made().len(), 1, "the next one is due at version 9: {:?}", made());
+    assert!(delta_digest(&folder.path().join("table"), &COLUMNS).same_rows(&expected(&topic, 5, 80, 1)));
+}
+
 #[test]
 fn a_cut_checkpoint_file_stops_the_stream_by_name_and_nothing_is_touched() {
     let Some((broker, topic)) = topic() else { return };
