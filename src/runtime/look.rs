@@ -40,8 +40,6 @@ pub fn look(
     }
     lost.extend(losses(&position, &latest));
     judge(&lost, fail_on_data_loss)?;
-    // A partition whose start is not known yet is not read yet, and so not lost.
-    lost.retain(|lost| lost.reason != LossReason::InitialOffsetNotFound);
     let start = latest.start(&position);
     Ok(Seen { latest, start, lost: lost.iter().map(Loss::from).collect(), topic_ids })
 }
