@@ -323,20 +323,27 @@ impl DeltaAppend {
             self.upkeep = None;
             self.shorten();
         }
-        if self.upkeep.is_some() || !self.table.upkeep_due(self.upkept) {
+        if self.upkeep.is_some() || !self.is_upkeep_due() {
             return;
         }
         // Another writer of the table may have seen to it.
         self.shorten();
-        if self.table.upkeep_due(self.upkept) {
+        if !self.is_upkeep_due() {
+            return;
+        }
+        if let Some(upkeep) = self.table.upkeep() {
             self.upkept = Some(self.table.version());
-            let upkeep = self.table.upkeep();
             self.upkeep = Some(handle.spawn_blocking(move || {
                 if let Err(error) = upkeep.run() {
-                    tracing::warn!(%error, "the table's log could not be checkpointed; tried again after a few commits");
+                    tracing::warn!(%error, "the upkeep of a table's log failed; a later one makes up for it");
                 }
             }));
         }
+    }
+
+    /// Not twice for a version: a table may rest.
+    fn is_upkeep_due(&self) -> bool {
+        self.upkept != Some(self.table.version()) && self.table.upkeep_due()
     }
 
     fn shorten(&mut self) {

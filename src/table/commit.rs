@@ -13,7 +13,7 @@ use arrow::array::AsArray;
 use delta_kernel::committer::{CommitMetadata, CommitResponse, Committer, PublishMetadata};
 use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
 use delta_kernel::transaction::CommitResult;
-use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredEngineData};
+use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredEngineData, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::files::AddedFile;
@@ -88,9 +88,9 @@ impl DeltaTable {
     /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
     /// has no patience for another try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
-        let before = Fingerprint::of(self);
+        let before = Fingerprint::of(&self.snapshot);
         self.check_tip()?;
-        before.check(&Fingerprint::of(self), self)?;
+        before.check(&Fingerprint::of(&self.snapshot), self)?;
         let held = self.transaction(&append.query_id)?;
         let mut last_error = None;
         for attempt in 0..TRIES {
@@ -105,7 +105,7 @@ impl DeltaTable {
             }
             self.handle.block_on(self.store.pause(pause(attempt)))?;
             self.refresh()?;
-            before.check(&Fingerprint::of(self), self)?;
+            before.check(&Fingerprint::of(&self.snapshot), self)?;
             if self.transaction(&append.query_id)? < held {
                 return Err(super::tip::changed(self, "was restored and went on"));
             }
@@ -253,11 +253,12 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(super) fn of(table: &DeltaTable) -> Fingerprint {
+    pub(super) fn of(snapshot: &Snapshot) -> Fingerprint {
+        let table = snapshot.table_configuration();
         Fingerprint {
-            id: table.id().to_owned(),
+            id: table.metadata().id().to_owned(),
             schema: table.metadata().schema_string().clone(),
-            partition_columns: table.partition_columns().to_vec(),
+            partition_columns: table.metadata().partition_columns().to_vec(),
             protocol: format!("{:?}", table.protocol()),
         }
     }

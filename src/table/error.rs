@@ -109,12 +109,7 @@ async fn damage(store: &Store) -> Result<()> {
     let commits: BTreeSet<u64> =
         names.iter().filter_map(|name| commit_version(name)).filter(|version| *version >= first).collect();
     if let Some(missing) = missing(first, &commits) {
-        let later = commits.last().copied().unwrap_or_default();
-        return Err(Error::corrupt(format!(
-            "{} is missing, though version {later} is there",
-            history::commit_name(missing)
-        ))
-        .hint(RESTORE));
+        return Err(missing_below(missing, commits.last().copied().unwrap_or_default()));
     }
     for version in commits {
         if history::read_actions(store, version).await?.is_none_or(|actions| actions.is_empty()) {
@@ -122,6 +117,12 @@ async fn damage(store: &Store) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A commit is gone that `later` ones need.
+pub(super) fn missing_below(missing: u64, later: u64) -> Error {
+    let name = history::commit_name(missing);
+    Error::corrupt(format!("{name} is missing, though version {later} is there")).hint(RESTORE)
 }
 
 /// The first version from `first` on that is missing below a later one.

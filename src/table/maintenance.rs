@@ -10,17 +10,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use delta_kernel::{Engine, Snapshot, SnapshotRef};
+use delta_kernel::{Engine, SnapshotRef};
 use object_store::ObjectMeta;
 use tokio::runtime::Handle;
+use url::Url;
 
 use super::commit::Fingerprint;
 use super::history::{commit_file, own_transactions};
-use super::{DeltaTable, engine, is_log_file, kernel_error, log_error};
+use super::{DeltaTable, engine, is_log_file, kernel_error};
+use crate::model::error::Context;
 use crate::model::{Error, Kind, Result};
 use crate::storage::{self, Store};
 
@@ -34,46 +36,63 @@ pub struct Upkeep {
     store: Store,
     handle: Handle,
     snapshot: SnapshotRef,
+    _at_work: AtWork,
+}
+
+/// That this process is at the upkeep of a table: what a stream that was started again left at work, or another stream
+/// on the table, is not done twice at once.
+struct AtWork(Url);
+
+static AT_WORK: Mutex<BTreeSet<Url>> = Mutex::new(BTreeSet::new());
+
+impl AtWork {
+    fn at(table: &Url) -> Option<AtWork> {
+        let mut tables = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.insert(table.clone()).then(|| AtWork(table.clone()))
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
 }
 
 impl DeltaTable {
-    /// Whether upkeep is due at the current version; `tried` is the version that the newest upkeep of this process
-    /// was for.
-    pub fn upkeep_due(&self, tried: Option<u64>) -> bool {
+    /// Whether upkeep is due at the current version.
+    pub fn upkeep_due(&self) -> bool {
         let interval = self.snapshot.table_properties().checkpoint_interval;
         let covered = self.snapshot.log_segment().checkpoint_version.unwrap_or(0);
-        is_due(self.version(), covered, tried, interval.map_or(CHECKPOINT_INTERVAL, NonZero::get))
+        is_due(self.version(), covered, interval.map_or(CHECKPOINT_INTERVAL, NonZero::get))
     }
 
-    /// Upkeep at the current version.
-    pub fn upkeep(&self) -> Upkeep {
-        Upkeep {
+    /// Upkeep at the current version; `None` if this process is at the table's upkeep already.
+    pub fn upkeep(&self) -> Option<Upkeep> {
+        Some(Upkeep {
             store: self.store.clone(),
             handle: self.handle.clone(),
             snapshot: Arc::clone(&self.snapshot),
-        }
+            _at_work: AtWork::at(self.store.url())?,
+        })
     }
 
-    /// Forgets the names of the log files that a checkpoint covers by opening the table anew; called
-    /// between two micro-batches, after upkeep. A table that was changed or replaced meanwhile is left for
-    /// the next commit to find, which judges it.
+    /// Forgets the names of the log files that a checkpoint covers, whoever wrote it; called between two
+    /// micro-batches. A table that was changed or replaced meanwhile is left for the next commit to find, which
+    /// judges it.
     ///
     /// # Errors
-    /// As for [`DeltaTable::open`].
+    /// As for [`DeltaTable::open`]; nothing is changed then.
     pub fn shorten(&mut self) -> Result<()> {
-        if self.read_tip()? != self.tip {
+        if self.read_tip(self.version())? != self.tip {
             return Ok(());
         }
-        let before = Fingerprint::of(self);
-        let fresh = Snapshot::builder_for(self.store.url().as_str())
-            .build(self.engine.as_ref())
-            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
-        let long = std::mem::replace(&mut self.snapshot, fresh);
-        if self.version() < long.version() || before.check(&Fingerprint::of(self), self).is_err() {
-            self.snapshot = long;
-        } else if self.version() > long.version() {
-            self.transactions.clear();
-            self.note_tip()?;
+        let fresh = self.newest()?;
+        let same = Fingerprint::of(&self.snapshot).check(&Fingerprint::of(&fresh), self).is_ok();
+        if same && fresh.version() > self.version() {
+            return self.adopt(fresh);
+        }
+        if same {
+            self.snapshot = fresh;
         }
         Ok(())
     }
@@ -83,7 +102,8 @@ impl Upkeep {
     /// Writes the checkpoint, then deletes what is old and covered.
     ///
     /// # Errors
-    /// `Unavailable` or `Corrupt`; the stream goes on without, and tries again after a few commits.
+    /// `Unavailable` or `Corrupt`; the stream goes on without. A checkpoint is tried again after a tenth of the interval,
+    /// the deletion after the next checkpoint.
     pub fn run(&self) -> Result<()> {
         // An object store's connections live on the threads that opened them, and commits use them too.
         if self.store.url().scheme() != "file" {
@@ -114,7 +134,11 @@ impl Upkeep {
         crate::failpoint!("upkeep.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
         let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
-        if enabled { self.delete_expired(retention, engine.as_ref(), handle) } else { Ok(()) }
+        if !enabled {
+            return Ok(());
+        }
+        let deleted = self.delete_expired(retention, engine.as_ref(), handle);
+        deleted.context(|| format!("delete old files from the log of {}", self.store.url()))
     }
 
     fn delete_expired(&self, retention: Duration, engine: &dyn Engine, handle: &Handle) -> Result<()> {
@@ -165,11 +189,12 @@ impl Upkeep {
     }
 }
 
-/// Whether a checkpoint is due at `version`, where the last one is of version `covered`. One that failed is tried
-/// again after a tenth of the interval: it may be large work.
-fn is_due(version: u64, covered: u64, tried: Option<u64>, interval: u64) -> bool {
-    let again = tried.map_or(0, |tried| tried.saturating_add((interval / 10).max(1)));
-    version >= covered.saturating_add(interval) && version >= again
+/// Whether a checkpoint is due at `version`, where the last one is of version `covered`: an interval after it, and
+/// where none came of that, each tenth of an interval further on. By the version alone, so that neither a process that is
+/// started again and again nor another writer of the table tries more often: it may be large work.
+fn is_due(version: u64, covered: u64, interval: u64) -> bool {
+    let overdue = version.checked_sub(covered.saturating_add(interval));
+    overdue.is_some_and(|commits| commits.is_multiple_of((interval / 10).max(1)))
 }
 
 fn cannot_start(error: std::io::Error) -> Error {
@@ -211,16 +236,22 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_is_due_an_interval_after_the_last_one_and_again_soon_after_a_failure() {
-        assert!(!is_due(0, 0, None, 100) && !is_due(99, 0, None, 100) && is_due(100, 0, None, 100));
-        assert!(!is_due(109, 0, Some(100), 100) && is_due(110, 0, Some(100), 100), "it failed at 100");
-        assert!(!is_due(209, 110, Some(110), 100) && is_due(210, 110, Some(110), 100), "it was made at 110");
-        assert!(is_due(177, 0, None, 100), "a process before this one was killed in it");
-        assert!(
-            !is_due(4, 0, Some(4), 2) && is_due(5, 0, Some(4), 2),
-            "a table that rests is not kept up again"
-        );
-        assert!(!is_due(u64::MAX - 1, 0, None, u64::MAX));
+    fn a_checkpoint_is_due_an_interval_after_the_last_one_and_until_it_is_made_each_tenth_of_one() {
+        let due = |covered, interval| (0..250).filter(move |&version| is_due(version, covered, interval));
+        assert_eq!(due(0, 100).take(4).collect::<Vec<_>>(), [100, 110, 120, 130]);
+        assert_eq!(due(110, 100).take(2).collect::<Vec<_>>(), [210, 220], "it was made at 110");
+        assert_eq!(due(7, 4).take(3).collect::<Vec<_>>(), [11, 12, 13]);
+        assert_eq!(due(0, 1).take(2).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(due(9, u64::MAX).next(), None);
+    }
+
+    #[test]
+    fn a_table_has_one_upkeep_at_a_time() {
+        let [one, other] = ["file:///one/", "file:///other/"].map(|url| Url::parse(url).unwrap());
+        let at_work = AtWork::at(&one);
+        assert!(at_work.is_some() && AtWork::at(&one).is_none() && AtWork::at(&other).is_some());
+        drop(at_work);
+        assert!(AtWork::at(&one).is_some());
     }
 
     #[test]

@@ -65,6 +65,12 @@ impl DeltaTable {
         let snapshot = Snapshot::builder_for(store.url().as_str())
             .build(engine.as_ref())
             .map_err(|e| log_error(e, "read the Delta log", store, handle))?;
+        // The kernel takes a log without its head if protocol and metadata stand further on: files and transactions of
+        // the head would be forgotten.
+        if snapshot.log_segment().checkpoint_version.is_none() && !names.contains(&history::commit_file(0)) {
+            let what = format!("cannot read the Delta log of table {}", store.url());
+            return Err(error::missing_below(0, snapshot.version()).context(what));
+        }
         let mut table = DeltaTable {
             store: store.clone(),
             engine,
@@ -76,7 +82,7 @@ impl DeltaTable {
         table.refuse_what_cannot_be_written()?;
         // Whoever made the newest commit may have died before its flush, and a start rests on it.
         handle.block_on(store.settle(&history::commit_name(table.version())))?;
-        table.note_tip()?;
+        table.tip = table.read_tip(table.version())?;
         Ok(Some(table))
     }
 
@@ -148,11 +154,23 @@ impl DeltaTable {
     /// # Errors
     /// As for [`DeltaTable::open`].
     pub fn refresh(&mut self) -> Result<()> {
-        self.snapshot = Snapshot::builder_from(Arc::clone(&self.snapshot))
+        let fresh = self.newest()?;
+        self.adopt(fresh)
+    }
+
+    /// The newest snapshot, made from the current one: what this has seen is not read again.
+    fn newest(&self) -> Result<SnapshotRef> {
+        Snapshot::builder_from(Arc::clone(&self.snapshot))
             .build(self.engine.as_ref())
-            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
+            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))
+    }
+
+    /// Goes on from `fresh`, which others have made; nothing is changed if its tip can't be read.
+    fn adopt(&mut self, fresh: SnapshotRef) -> Result<()> {
+        self.tip = self.read_tip(fresh.version())?;
+        self.snapshot = fresh;
         self.transactions.clear();
-        self.note_tip()
+        Ok(())
     }
 
     /// What file writers need to know of the table, as of the current snapshot.

@@ -29,18 +29,12 @@ impl Tip {
 }
 
 impl DeltaTable {
-    /// Takes the commit of the current version for what it is now.
-    pub(super) fn note_tip(&mut self) -> Result<()> {
-        self.tip = self.read_tip()?;
-        Ok(())
-    }
-
     /// Makes sure that the commit of the current version is the one that was seen last.
     ///
     /// # Errors
     /// `Corrupt` if the table was removed, restored or replaced; `Unavailable` if storage does not answer.
     pub(super) fn check_tip(&mut self) -> Result<()> {
-        let now = self.read_tip()?;
+        let now = self.read_tip(self.version())?;
         if now.is_some() && now == self.tip {
             return Ok(());
         }
@@ -67,13 +61,10 @@ impl DeltaTable {
             ));
         }
         // Log cleanup by others took the file; the table is the same.
-        self.snapshot = fresh;
-        self.transactions.clear();
-        self.note_tip()
+        self.adopt(fresh)
     }
 
-    pub(super) fn read_tip(&self) -> Result<Option<Tip>> {
-        let version = self.version();
+    pub(super) fn read_tip(&self, version: u64) -> Result<Option<Tip>> {
         let bytes = self.handle.block_on(self.store.get(&history::commit_name(version)))?;
         Ok(bytes.map(|bytes| Tip::of(version, &bytes)))
     }

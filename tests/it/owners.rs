@@ -251,6 +251,25 @@ fn a_damaged_delta_log_is_named_file_by_file_and_nothing_is_touched() {
                 fs::write(&path, &whole).unwrap();
             }
         }
+        // Without its head the log is whole to the kernel if protocol and metadata stand further on.
+        let log = folder.path().join(table).join("_delta_log");
+        let head = log.join(format!("{:020}.json", 0));
+        let whole = fs::read_to_string(&head).unwrap();
+        let newest = fs::read_dir(&log).unwrap().flatten().map(|file| file.path()).max().unwrap();
+        let before = fs::read_to_string(&newest).unwrap();
+        let both =
+            whole.lines().filter(|line| line.contains("\"protocol\"") || line.contains("\"metaData\""));
+        fs::write(&newest, format!("{before}\n{}\n", both.collect::<Vec<_>>().join("\n"))).unwrap();
+        fs::remove_file(&head).unwrap();
+        let name = format!("_delta_log/{:020}.json", 0);
+        refused(
+            &yaml,
+            folder.path(),
+            CORRUPT,
+            &[&name, &format!("/{table}/"), "restore the file from a backup"],
+        );
+        fs::write(&head, &whole).unwrap();
+        fs::write(&newest, before).unwrap();
     }
     finished(&yaml, folder.path());
     scene.check(folder.path(), "with the log restored");

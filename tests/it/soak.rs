@@ -69,10 +69,13 @@ fn stop(program: Alluvia) {
 }
 
 /// Waits until `done` holds of the process.
-fn wait_until(done: impl Fn() -> bool, what: &str, program: &Alluvia) {
+fn wait_until(done: impl Fn() -> bool, what: &str, program: &mut Alluvia) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < BOUND, "{what}: not within {BOUND:?}; it said:\n{}", program.stderr());
+        let ended = program.ended();
+        let why = if ended { "it has ended".to_owned() } else { format!("not within {BOUND:?}") };
+        let over = ended || start.elapsed() >= BOUND;
+        assert!(!over, "{what}: {why}; it said:\n{}", program.stderr());
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -137,7 +140,8 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
             8..=9 => {
                 // Frozen, replaced by one of the same name, and woken while that one works. Until it has the lease it
                 // would replace its successor, and rightly.
-                wait_until(|| owns(program.pid(), folder.path()), "it owns the stream", &program);
+                let pid = program.pid();
+                wait_until(|| owns(pid, folder.path()), "it owns the stream", &mut program);
                 scene.produce(&broker, 1_000);
                 program.pause();
                 let successor = start(&endless, folder.path(), &mut random);
@@ -155,7 +159,7 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
             }
             // Left alone, it gets to the end of the topic.
             11 => {
-                wait_until(|| scene.is_taken(folder.path()), "it has read all there is", &program);
+                wait_until(|| scene.is_taken(folder.path()), "it has read all there is", &mut program);
                 did[5] += 1;
             }
             _ => {}
@@ -163,7 +167,8 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
         assert!(!program.ended(), "it ended by itself:\n{}", program.stderr());
         assert!(!witness.ended(), "the witness ended by itself:\n{}", witness.stderr());
     }
-    wait_until(|| scene.is_taken(apart.path()), "the witness has read all there is", &witness);
+    wait_until(|| scene.is_taken(folder.path()), "it has read all there is", &mut program);
+    wait_until(|| scene.is_taken(apart.path()), "the witness has read all there is", &mut witness);
     stop(program);
     stop(witness);
     let [kills, stops, freezes, crashes, zombies, ends] = did;

@@ -149,8 +149,8 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
     let Some(broker) = Broker::shared() else { return };
     // The stream rests after four batches, until the checkpoint of version 4 is there. The fifth is frozen with its
     // commit made, and the log about to be read anew.
-    let arm = [("ALLUVIA_FAILPOINTS", "log.after=stop@5")];
-    let stopped = |folder: &Path| {
+    let stopped = |folder: &Path, faults: &str| {
+        let arm = [("ALLUVIA_FAILPOINTS", "log.after=stop@5"), ("ALLUVIA_STORE_FAULTS", faults)];
         let scene = Scene::new(broker, "altered", 2, 40_000, 10_000);
         let mut program = Alluvia::run_with(&scene.endless_yaml(), folder, &arm);
         until("the checkpoint", BOUND, || {
@@ -163,7 +163,7 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
     };
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table");
-    let (scene, program) = stopped(folder.path());
+    let (scene, program) = stopped(folder.path(), "");
     let mut wider = metadata(&table);
     let mut schema: Value =
         serde_json::from_str(wider["metaData"]["schemaString"].as_str().unwrap()).unwrap();
@@ -177,9 +177,22 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
     program.wait(BOUND).success();
     scene.check(folder.path(), "with a column added");
 
+    // The stranger's commit is found, and then can't be read for once: that is no other table.
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table");
-    let (_, program) = stopped(folder.path());
+    let (scene, program) = stopped(folder.path(), "get table/_delta_log/00000000000000000006.json 2 reject");
+    strange(&table, &metadata(&table));
+    program.resume();
+    program.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
+    program.terminate();
+    let ended = program.wait(BOUND);
+    assert!(ended.stderr.contains("the table's log could not be read anew"), "{}", ended.stderr);
+    ended.success();
+    scene.check(folder.path(), "with a commit that could not be read for once");
+
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    let (_, program) = stopped(folder.path(), "");
     let mut other = metadata(&table);
     other["metaData"]["id"] = "another-table".into();
     strange(&table, &other);
