@@ -25,8 +25,8 @@ pub struct DeltaAppend {
     alignment: Alignment,
     /// The checkpoint of the table's log that is being written, if one is.
     upkeep: Option<JoinHandle<()>>,
-    /// The version that the newest upkeep was for.
-    upkept: Option<u64>,
+    /// The version up to which it was asked whether upkeep is due.
+    upkept_to: u64,
 }
 
 /// The key in a commit's `alluvia` object that says of the dead letters that they come after it.
@@ -112,7 +112,8 @@ impl DeltaAppend {
         };
         Self::check_partitions(sink, Some(&table), stream)?;
         let alignment = Self::align(&mut table, stream, sink.merge_schema)?;
-        Ok(DeltaAppend { table, alignment, upkeep: None, upkept: None })
+        let upkept_to = table.version();
+        Ok(DeltaAppend { table, alignment, upkeep: None, upkept_to })
     }
 
     /// Checks `partitionBy` against the stream's columns and, if it is there, the table.
@@ -321,18 +322,19 @@ impl DeltaAppend {
     pub fn upkeep(&mut self, handle: &Handle) {
         if self.upkeep.as_ref().is_some_and(JoinHandle::is_finished) {
             self.upkeep = None;
-            self.shorten();
+            told(self.table.shorten());
         }
-        if self.upkeep.is_some() || !self.is_upkeep_due() {
+        let due = self.table.upkeep_due(self.upkept_to);
+        self.upkept_to = self.table.version();
+        if !due || self.upkeep.is_some() {
             return;
         }
         // Another writer of the table may have seen to it.
-        self.shorten();
-        if !self.is_upkeep_due() {
+        told(self.table.look_for_checkpoint());
+        if !self.table.upkeep_due(0) {
             return;
         }
         if let Some(upkeep) = self.table.upkeep() {
-            self.upkept = Some(self.table.version());
             self.upkeep = Some(handle.spawn_blocking(move || {
                 if let Err(error) = upkeep.run() {
                     tracing::warn!(%error, "the upkeep of a table's log failed; a later one makes up for it");
@@ -340,16 +342,11 @@ impl DeltaAppend {
             }));
         }
     }
+}
 
-    /// Not twice for a version: a table may rest.
-    fn is_upkeep_due(&self) -> bool {
-        self.upkept != Some(self.table.version()) && self.table.upkeep_due()
-    }
-
-    fn shorten(&mut self) {
-        if let Err(error) = self.table.shorten() {
-            tracing::warn!(%error, "the table's log could not be read anew");
-        }
+fn told(read: Result<()>) {
+    if let Err(error) = read {
+        tracing::warn!(%error, "the table's log could not be read anew");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Upkeep of a table's log, never on the commit path: checkpoints, and deletion of what they cover.
 //!
-//! A checkpoint is written as soon as `delta.checkpointInterval` commits stand behind the last one (Spark
-//! writes one at each multiple, and after a missed one the log is twice as long), from a snapshot of its own, in
+//! A checkpoint is written when `delta.checkpointInterval` commits stand behind the last one, and after a missed one a
+//! tenth of that later (Spark waits for the next multiple, and the log is twice as long), from a snapshot of its own, in
 //! the background, one at a time, on a local disk by threads that end with it: it lists every file of the
 //! table, and the memory for that goes with the threads (on those that stay, 5,000 commits left 90 MiB
 //! behind). Log files older than `delta.logRetentionDuration` go once two
@@ -59,11 +59,11 @@ impl Drop for AtWork {
 }
 
 impl DeltaTable {
-    /// Whether upkeep is due at the current version.
-    pub fn upkeep_due(&self) -> bool {
+    /// Whether upkeep has become due at a version after `since`, up to the current one.
+    pub fn upkeep_due(&self, since: u64) -> bool {
         let interval = self.snapshot.table_properties().checkpoint_interval;
         let covered = self.snapshot.log_segment().checkpoint_version.unwrap_or(0);
-        is_due(self.version(), covered, interval.map_or(CHECKPOINT_INTERVAL, NonZero::get))
+        is_due(since, self.version(), covered, interval.map_or(CHECKPOINT_INTERVAL, NonZero::get))
     }
 
     /// Upkeep at the current version; `None` if this process is at the table's upkeep already.
@@ -76,24 +76,37 @@ impl DeltaTable {
         })
     }
 
-    /// Forgets the names of the log files that a checkpoint covers, whoever wrote it; called between two
-    /// micro-batches. A table that was changed or replaced meanwhile is left for the next commit to find, which
-    /// judges it.
+    /// Forgets the names of the log files that a checkpoint covers, by reading the log anew; called between two
+    /// micro-batches, after upkeep. A table that was changed or replaced meanwhile is left for the next commit to
+    /// find, which judges it.
     ///
     /// # Errors
     /// As for [`DeltaTable::open`]; nothing is changed then.
     pub fn shorten(&mut self) -> Result<()> {
-        if self.read_tip(self.version())? != self.tip {
+        match super::read_log(&self.store, &self.engine, &self.handle)? {
+            Some(fresh) => self.go_on_from(fresh),
+            None => Ok(()),
+        }
+    }
+
+    /// The same by what the log has that is new: one LIST, if that is nothing.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::shorten`].
+    pub fn look_for_checkpoint(&mut self) -> Result<()> {
+        let fresh = self.newest()?;
+        self.go_on_from(fresh)
+    }
+
+    fn go_on_from(&mut self, fresh: SnapshotRef) -> Result<()> {
+        let same = Fingerprint::of(&self.snapshot).check(&Fingerprint::of(&fresh), self).is_ok();
+        if !same || fresh.version() < self.version() || self.read_tip(self.version())? != self.tip {
             return Ok(());
         }
-        let fresh = self.newest()?;
-        let same = Fingerprint::of(&self.snapshot).check(&Fingerprint::of(&fresh), self).is_ok();
-        if same && fresh.version() > self.version() {
+        if fresh.version() > self.version() {
             return self.adopt(fresh);
         }
-        if same {
-            self.snapshot = fresh;
-        }
+        self.snapshot = fresh;
         Ok(())
     }
 }
@@ -189,12 +202,13 @@ impl Upkeep {
     }
 }
 
-/// Whether a checkpoint is due at `version`, where the last one is of version `covered`: an interval after it, and
-/// where none came of that, each tenth of an interval further on. By the version alone, so that neither a process that is
-/// started again and again nor another writer of the table tries more often: it may be large work.
-fn is_due(version: u64, covered: u64, interval: u64) -> bool {
+/// Whether a checkpoint became due after version `since`, up to `version`, where the last one is of version `covered`:
+/// an interval after it, and where none came of that, each tenth of an interval further on. By versions, so that a process
+/// that is started again and again does not try more often, for it may be large work; passed, not met, for other
+/// writers have versions too.
+fn is_due(since: u64, version: u64, covered: u64, interval: u64) -> bool {
     let overdue = version.checked_sub(covered.saturating_add(interval));
-    overdue.is_some_and(|commits| commits.is_multiple_of((interval / 10).max(1)))
+    overdue.is_some_and(|commits| version - commits % (interval / 10).max(1) > since)
 }
 
 fn cannot_start(error: std::io::Error) -> Error {
@@ -237,12 +251,20 @@ mod tests {
 
     #[test]
     fn a_checkpoint_is_due_an_interval_after_the_last_one_and_until_it_is_made_each_tenth_of_one() {
-        let due = |covered, interval| (0..250).filter(move |&version| is_due(version, covered, interval));
-        assert_eq!(due(0, 100).take(4).collect::<Vec<_>>(), [100, 110, 120, 130]);
-        assert_eq!(due(110, 100).take(2).collect::<Vec<_>>(), [210, 220], "it was made at 110");
-        assert_eq!(due(7, 4).take(3).collect::<Vec<_>>(), [11, 12, 13]);
-        assert_eq!(due(0, 1).take(2).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(due(9, u64::MAX).next(), None);
+        let at = |versions: &[u64], covered, interval| -> Vec<u64> {
+            let pairs = versions.windows(2).map(|pair| (pair[0], pair[1]));
+            pairs.filter(|(since, now)| is_due(*since, *now, covered, interval)).map(|(_, now)| now).collect()
+        };
+        let alone: Vec<u64> = (0..140).collect();
+        assert_eq!(at(&alone, 0, 100), [100, 110, 120, 130]);
+        assert_eq!(at(&alone, 17, 100), [117, 127, 137], "it was made at 17");
+        assert_eq!(at(&alone[..9], 2, 4), [6, 7, 8]);
+        assert_eq!(at(&alone[..4], 0, 1), [1, 2, 3]);
+        assert!(at(&alone, 9, u64::MAX).is_empty());
+        let every_other: Vec<u64> = (0..140).filter(|version| version % 2 == 1).collect();
+        assert_eq!(at(&every_other, 0, 100), [101, 111, 121, 131], "others commit the even versions");
+        assert_eq!(at(&[104, 104, 105, 177, 178], 0, 100), [177], "a table rests, others have been at work");
+        assert_eq!(at(&[0, 177], 0, 100), [177]);
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct DeltaTable {
     engine: Arc<dyn Engine>,
     handle: Handle,
     snapshot: SnapshotRef,
-    /// What `snapshot` holds for the application ids asked for so far; emptied whenever `snapshot`
-    /// comes from storage instead of from our own commit.
+    /// What `snapshot` holds for the application ids asked for so far; emptied whenever commits of others come into
+    /// it.
     transactions: BTreeMap<String, Option<i64>>,
     /// The commit of the snapshot's version; `None` if the log no longer holds it.
     tip: Option<tip::Tip>,
@@ -58,19 +58,7 @@ impl DeltaTable {
     /// read; `Unavailable` if storage does not answer.
     pub fn open(store: &Store, handle: &Handle) -> Result<Option<DeltaTable>> {
         let engine = engine(store, handle);
-        let names = handle.block_on(store.names("_delta_log"))?;
-        if !names.iter().any(|name| is_log_file(name)) {
-            return Ok(None);
-        }
-        let snapshot = Snapshot::builder_for(store.url().as_str())
-            .build(engine.as_ref())
-            .map_err(|e| log_error(e, "read the Delta log", store, handle))?;
-        // The kernel takes a log without its head if protocol and metadata stand further on: files and transactions of
-        // the head would be forgotten.
-        if snapshot.log_segment().checkpoint_version.is_none() && !names.contains(&history::commit_file(0)) {
-            let what = format!("cannot read the Delta log of table {}", store.url());
-            return Err(error::missing_below(0, snapshot.version()).context(what));
-        }
+        let Some(snapshot) = read_log(store, &engine, handle)? else { return Ok(None) };
         let mut table = DeltaTable {
             store: store.clone(),
             engine,
@@ -213,6 +201,24 @@ impl DeltaTable {
         .source(refusal)
         .hint("Alluvia writes tables of writer version 1, 2, or 7 with features that the Delta kernel supports; CHECK constraints, generated and identity columns need Spark"))
     }
+}
+
+/// The newest snapshot of the table in `store`; `None` if there is no log.
+fn read_log(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Result<Option<SnapshotRef>> {
+    let names = handle.block_on(store.names("_delta_log"))?;
+    if !names.iter().any(|name| is_log_file(name)) {
+        return Ok(None);
+    }
+    let snapshot = Snapshot::builder_for(store.url().as_str())
+        .build(engine.as_ref())
+        .map_err(|e| log_error(e, "read the Delta log", store, handle))?;
+    // The kernel takes a log without its head if protocol and metadata stand further on, or in a file beside it: the
+    // files and transactions of the head would be forgotten.
+    if snapshot.log_segment().checkpoint_version.is_none() && !names.contains(&history::commit_file(0)) {
+        let what = format!("cannot read the Delta log of table {}", store.url());
+        return Err(error::missing_below(0, snapshot.version()).context(what));
+    }
+    Ok(Some(snapshot))
 }
 
 /// The kernel's engine over a store.

@@ -7,9 +7,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use delta_kernel::Snapshot;
-
-use super::{DeltaTable, history, is_log_file, log_error};
+use super::{DeltaTable, history, read_log};
 use crate::model::{Error, Result};
 
 /// A commit's version and what its file holds.
@@ -38,15 +36,10 @@ impl DeltaTable {
         if now.is_some() && now == self.tip {
             return Ok(());
         }
-        let url = self.store.url().clone();
         let changed = |fact: String| Err(changed(self, &fact));
-        let names = self.handle.block_on(self.store.names("_delta_log"))?;
-        if !names.iter().any(|name| is_log_file(name)) {
+        let Some(fresh) = read_log(&self.store, &self.engine, &self.handle)? else {
             return changed("was removed".into());
-        }
-        let fresh = Snapshot::builder_for(url.as_str())
-            .build(self.engine.as_ref())
-            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
+        };
         let version = fresh.version();
         if fresh.table_configuration().metadata().id() != self.id() {
             return changed("was replaced by another".into());

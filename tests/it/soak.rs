@@ -96,7 +96,7 @@ fn endless(scene: &Scene) -> String {
         // Few files to read at a start, or so many starts fail by a storage fault that none gets to work.
         .replace("checkpointInterval: '2'", "checkpointInterval: '10'");
     // A short backoff: twelve failed starts in a row would else make a pause of minutes, and a backlog as large.
-    format!("{endless}    restart: {{ maxAttempts: 1000, backoff: 5 ms }}\n")
+    format!("{endless}    restart: {{ maxAttempts: 1000, backoff: 1 ms }}\n")
 }
 
 #[test]
