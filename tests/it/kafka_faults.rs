@@ -267,7 +267,8 @@ fn a_log_that_was_cut_between_a_plan_and_its_run_stops_the_stream_or_is_recorded
         folder.path(),
         &["PARTITION_OFFSET_CHANGED", "cut-0", "offset 60", "[60, 100)", "failOnDataLoss"],
     );
-    run(&tolerant(&yaml), folder.path());
+    let ended = Alluvia::run(&tolerant(&yaml), folder.path()).wait(BOUND).success();
+    assert!(ended.stderr.contains("nothing comes of partitions"), "the wait is told of: {}", ended.stderr);
     assert_eq!(values(folder.path()), names("v", 0..60));
     assert_eq!(lost_ranges(folder.path()), ["cut-0 [60, 100)", "cut-0 [100, 100)"]);
     assert_eq!(codes(folder.path()), ["OFFSETS_LOST", "OFFSETS_LOST"]);

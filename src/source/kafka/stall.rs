@@ -74,7 +74,7 @@ impl LaneReader {
             return Err(self.timed_out(silent));
         }
         if silent >= progress.next_stall {
-            self.look_into_stall(progress)?;
+            self.look_into_stall(progress, silent)?;
             // The answers may have been long in coming.
             progress.next_stall = (silent * 2).max(progress.last.elapsed() + STALL);
         }
@@ -215,9 +215,15 @@ impl LaneReader {
         self.assignment.place(&[(at, next)])
     }
 
-    fn look_into_stall(&mut self, progress: &mut Progress) -> Result<()> {
+    fn look_into_stall(&mut self, progress: &mut Progress, silent: Duration) -> Result<()> {
         let open = self.assignment.open();
-        debug!(partitions = open.len(), "nothing comes: the brokers are asked whether the partitions exist");
+        let first = open.first().map(|&at| self.assignment.slots[at].partition.to_string());
+        warn!(
+            first,
+            partitions = open.len(),
+            seconds = silent.as_secs(),
+            "nothing comes of partitions that a micro-batch is to read further: the brokers are asked about them"
+        );
         let there = self.look_into(&open, progress)?;
         self.look_at_ends(&there, progress)
     }
