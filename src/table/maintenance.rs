@@ -21,7 +21,7 @@ use url::Url;
 
 use super::commit::Fingerprint;
 use super::history::{commit_file, own_transactions};
-use super::{DeltaTable, engine, is_log_file, kernel_error};
+use super::{DeltaTable, engine, is_log_file, kernel_error, read_snapshot};
 use crate::model::error::Context;
 use crate::model::{Error, Kind, Result};
 use crate::storage::{self, Store};
@@ -83,10 +83,8 @@ impl DeltaTable {
     /// # Errors
     /// As for [`DeltaTable::open`]; nothing is changed then.
     pub fn shorten(&mut self) -> Result<()> {
-        match super::read_log(&self.store, &self.engine, &self.handle)? {
-            Some(fresh) => self.go_on_from(fresh),
-            None => Ok(()),
-        }
+        let fresh = read_snapshot(&self.store, &self.engine, &self.handle)?;
+        self.go_on_from(fresh)
     }
 
     /// The same by what the log has that is new: one LIST, if that is nothing.
