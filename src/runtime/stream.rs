@@ -19,6 +19,7 @@ use super::attempt::{self, Written, commit_of};
 use super::lane::Attempt;
 use super::letters;
 use super::look::{self, Seen};
+use super::recipe::Recipe;
 use super::start::{self, Opened, Surroundings};
 use super::trigger::{self, POLLING_DELAY};
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
@@ -45,6 +46,8 @@ pub struct Memory {
     /// That we run the stream. Held between two starts, and never taken a second time: a process that
     /// was replaced must not replace its successor.
     pub lease: Option<Arc<Lease>>,
+    /// How values become rows. Read, and remarked on, at the first start only.
+    pub recipe: Option<Recipe>,
 }
 
 /// A running stream.

@@ -145,7 +145,11 @@ fn run_once(
     // A dead letter is the whole record. Records without headers cost nothing more.
     options.include_headers |= config.dead_letter.is_some();
     let connect = || -> Result<Box<dyn Source>> { Ok(Box::new(KafkaSource::open(&options)?)) };
-    let recipe = Recipe::of(config)?;
+    let recipe = match &memory.recipe {
+        Some(recipe) => recipe,
+        None => memory.recipe.insert(Recipe::of(config)?),
+    };
+    let recipe = recipe.clone();
     let opened = start::open(config, recipe, &connect, around, &mut memory.lease)?;
     crate::failpoint!("stream.opened");
     Stream::new(config, around, reporter, memory, opened).run()

@@ -99,6 +99,8 @@ fn a_fault_that_passes_at_any_step_changes_nothing() {
             wrong.push(format!("{rules}: exit code {}\n{}", ended.code(), ended.stderr));
         } else if happened(&ended) == 0 {
             wrong.push(format!("{rules}: never happened"));
+        } else if ended.stderr.matches("can't be told from others").count() != 1 {
+            wrong.push(format!("{rules}: a remark on the stream file is not made once\n{}", ended.stderr));
         } else if !is_exact(folder.path(), topic) {
             wrong.push(format!("{rules}: the table is not the topic\n{}", ended.stderr));
         }
