@@ -203,27 +203,29 @@ impl DeltaTable {
     }
 }
 
-/// The newest snapshot of the table in `store`, whose log is there.
-fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Result<SnapshotRef> {
-    Snapshot::builder_for(store.url().as_str())
-        .build(engine.as_ref())
-        .map_err(|e| log_error(e, "read the Delta log", store, handle))
-}
-
 /// The newest snapshot of the table in `store`; `None` if there is no log.
 fn read_log(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Result<Option<SnapshotRef>> {
     let names = handle.block_on(store.names("_delta_log"))?;
     if !names.iter().any(|name| is_log_file(name)) {
         return Ok(None);
     }
-    let snapshot = read_snapshot(store, engine, handle)?;
+    read_snapshot(store, engine, handle).map(Some)
+}
+
+/// The newest snapshot of the table in `store`, whose log is there.
+fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Result<SnapshotRef> {
+    let snapshot = Snapshot::builder_for(store.url().as_str())
+        .build(engine.as_ref())
+        .map_err(|e| log_error(e, "read the Delta log", store, handle))?;
     // The kernel takes a log without its head if protocol and metadata stand further on, or in a file beside it: the
     // files and transactions of the head would be forgotten.
-    if snapshot.log_segment().checkpoint_version.is_none() && !names.contains(&history::commit_file(0)) {
+    let log = snapshot.log_segment();
+    let head = log.listed.ascending_commit_files.first().map(|commit| commit.version);
+    if log.checkpoint_version.is_none() && head != Some(0) {
         let what = format!("cannot read the Delta log of table {}", store.url());
         return Err(error::missing_below(0, snapshot.version()).context(what));
     }
-    Ok(Some(snapshot))
+    Ok(snapshot)
 }
 
 /// The kernel's engine over a store.
