@@ -2,9 +2,9 @@
 //!
 //! A small stream of its own: its checkpoint lies in `alluvia/replay/ID` of the stream's, one for each
 //! dead-letter table, its transaction in the table is its own, its steps are those of every stream. What it
-//! takes is selected before it is planned ([`crate::source::dead_letters`]); letters that still do not decode stay eligible. Only
-//! letters of micro-batches that the stream has committed are looked at: those of a batch that will be
-//! run again may yet be replaced. The dead-letter table is never written.
+//! takes is selected before it is planned ([`crate::source::dead_letters`]); letters that still do not
+//! decode stay eligible. Only letters of micro-batches that the stream has committed are looked at: those
+//! of a batch that will be run again may yet be replaced. The dead-letter table is never written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::ingest::{COLUMNS, expected, w1_yaml};
 use crate::rig::{Alluvia, Broker, Disk, Ended, Message, delta_digest, delta_rows};
+use crate::tables::checkpoints;
 
 const BOUND: Duration = Duration::from_secs(90);
 const EVENTS: u64 = 3_000;
@@ -259,9 +260,8 @@ fn checkpoints_of_the_tables_log_may_fail_and_come_later() {
         let ended = faults(&yaml, folder.path(), rules).success();
         assert!(happened(&ended) > 0, "{rules}: never happened");
         assert!(is_exact(folder.path(), topic), "{rules}\n{}", ended.stderr);
-        let log = std::fs::read_dir(folder.path().join("table/_delta_log")).unwrap();
-        let made = log.flatten().filter(|f| f.file_name().to_string_lossy().ends_with(".checkpoint.parquet"));
-        assert!(made.count() > 0, "{rules}: no checkpoint was made later\n{}", ended.stderr);
+        let made = checkpoints(&folder.path().join("table"));
+        assert!(!made.is_empty(), "{rules}: no checkpoint was made later\n{}", ended.stderr);
         Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
         assert!(is_exact(folder.path(), topic), "{rules}, opened again");
     }
@@ -279,11 +279,7 @@ fn a_missed_checkpoint_of_the_tables_log_is_made_by_the_next_run() {
     let sink = "path: ./table, tableProperties: { delta.checkpointInterval: '4' } }";
     let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 10", "").replace("path: ./table }", sink);
     let folder = tempfile::tempdir().unwrap();
-    let made = || -> Vec<String> {
-        let log = std::fs::read_dir(folder.path().join("table/_delta_log")).unwrap();
-        let names = log.flatten().map(|file| file.file_name().into_string().unwrap());
-        names.filter(|name| name.ends_with(".checkpoint.parquet")).collect()
-    };
+    let made = || checkpoints(&folder.path().join("table"));
     // Each run has a batch more than the one at which upkeep begins: what begins with the end may not come to be.
     produce(0..50);
     let rules =
@@ -293,10 +289,10 @@ fn a_missed_checkpoint_of_the_tables_log_is_made_by_the_next_run() {
     assert!(made().is_empty(), "{:?}", made());
     produce(50..70);
     Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
-    assert_eq!(made(), ["00000000000000000006.checkpoint.parquet"]);
+    assert_eq!(made(), [6]);
     produce(70..90);
     Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
-    assert_eq!(made().len(), 1, "the next one is due at version 10: {:?}", made());
+    assert_eq!(made(), [6], "the next one is due at version 10");
     assert!(delta_digest(&folder.path().join("table"), &COLUMNS).same_rows(&expected(&topic, 5, 90, 1)));
 }
 

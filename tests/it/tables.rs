@@ -19,6 +19,16 @@ pub fn commit(table: &Path, version: u64) -> PathBuf {
     table.join(format!("_delta_log/{version:020}.json"))
 }
 
+/// The versions of the table that have a checkpoint of its log, the oldest first.
+pub fn checkpoints(table: &Path) -> Vec<u64> {
+    let files = fs::read_dir(table.join("_delta_log")).into_iter().flatten().flatten();
+    let names = files.filter_map(|file| file.file_name().into_string().ok());
+    let mut versions: Vec<u64> =
+        names.filter_map(|name| name.strip_suffix(".checkpoint.parquet")?.parse().ok()).collect();
+    versions.sort_unstable();
+    versions
+}
+
 /// The table's commits that are there, the oldest first.
 pub fn commits(table: &Path) -> Vec<PathBuf> {
     let files =
