@@ -126,32 +126,6 @@ fn with_arrow_json(bencher: Bencher<'_, '_>, shape: &Shape) {
     bencher.counter(bytes(&messages)).bench_local(|| arrow_json(&mut decoder, &lines));
 }
 
-#[divan::bench(args = SHAPES, name = "sonic_rs_value")]
-fn with_sonic_rs(bencher: Bencher<'_, '_>, shape: &Shape) {
-    let messages = shape.messages(MESSAGES);
-    bencher.counter(bytes(&messages)).bench_local(|| {
-        for message in &messages {
-            black_box(sonic_rs::from_slice::<sonic_rs::Value>(message).expect("the messages are JSON"));
-        }
-    });
-}
-
-#[divan::bench(args = SHAPES, name = "simd_json_tape")]
-fn with_simd_json(bencher: Bencher<'_, '_>, shape: &Shape) {
-    let messages = shape.messages(MESSAGES);
-    let mut buffers = simd_json::Buffers::default();
-    let mut copy = Vec::new();
-    bencher.counter(bytes(&messages)).bench_local(|| {
-        for message in &messages {
-            copy.clear();
-            copy.extend_from_slice(message);
-            black_box(
-                simd_json::to_tape_with_buffers(&mut copy, &mut buffers).expect("the messages are JSON"),
-            );
-        }
-    });
-}
-
 /// Seconds and allocations of one call.
 fn measured(work: impl FnOnce()) -> (f64, u64) {
     let (before, start) = (ALLOCATIONS.load(Ordering::Relaxed), Instant::now());
