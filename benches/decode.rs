@@ -1,9 +1,8 @@
-//! How fast JSON becomes Arrow: Alluvia's decoder beside arrow-json, sonic-rs and simd-json.
+//! How fast JSON becomes Arrow: Alluvia's decoder beside arrow-json.
 //!
-//! `cargo bench --bench decode` first runs every decoder over every shape of message with divan (one
+//! `cargo bench --bench decode` first runs both decoders over every shape of message with divan (one
 //! iteration is a batch of 16,384 messages), then alternates Alluvia and arrow-json and prints medians,
-//! their ratio, Alluvia's allocations per message, and what bad records cost. arrow-json and Alluvia
-//! make record batches; sonic-rs makes its `Value` and simd-json its tape, which are no rows yet.
+//! their ratio, Alluvia's allocations per message, and what bad records cost. Both make record batches.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;

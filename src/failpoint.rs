@@ -43,7 +43,7 @@ pub const NAMES: [&str; 28] = [
 #[macro_export]
 macro_rules! failpoint {
     ($name:literal) => {
-        #[cfg(feature = "failpoints")]
+        #[cfg(any(debug_assertions, feature = "failpoints"))]
         {
             const { assert!($crate::failpoint::is_known($name), "add the failpoint to NAMES") };
             $crate::failpoint::hit($name);
@@ -78,7 +78,7 @@ const fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Comes by a failpoint.
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 pub fn hit(name: &str) {
     use std::collections::HashMap;
     use std::sync::{LazyLock, Mutex, PoisonError};

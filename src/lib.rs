@@ -1,7 +1,7 @@
 //! Alluvia reads Apache Kafka and writes Delta Lake tables, exactly once. Start here.
 //!
 //! ```text
-//! trigger ─► plan N: [from, upto) per partition ─► offsets/N                 runtime::stream
+//! trigger ─► plan N: [from, until) per partition ─► offsets/N                 runtime::stream
 //!              │
 //!    lane 1 ─► fetch ► decode ► encode ─┐                                    runtime::lane
 //!    lane k ─► fetch ► decode ► encode ─┴─► Parquet files                    source, decode, table::files

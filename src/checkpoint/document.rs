@@ -68,25 +68,25 @@ struct LossEntry {
     topic: String,
     partition: i32,
     from: i64,
-    upto: i64,
+    until: i64,
     why: String,
 }
 
 impl LossEntry {
     fn of(loss: &Loss) -> LossEntry {
-        let OffsetRange { partition, from, upto } = &loss.range;
+        let OffsetRange { partition, from, until } = &loss.range;
         LossEntry {
             topic: partition.topic.to_string(),
             partition: partition.partition,
             from: *from,
-            upto: *upto,
+            until: *until,
             why: loss.why.clone(),
         }
     }
 
     fn into_loss(self) -> Loss {
         let partition = TopicPartition::new(self.topic, self.partition);
-        Loss { range: OffsetRange { partition, from: self.from, upto: self.upto }, why: self.why }
+        Loss { range: OffsetRange { partition, from: self.from, until: self.until }, why: self.why }
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
         let mut plan = plan();
         assert!(plan.topic_ids().is_empty() && plan.lost().is_empty());
         let ids = BTreeMap::from([("t".to_owned(), "q83vEjRWeJA".to_owned())]);
-        let range = OffsetRange { partition: TopicPartition::new("t", 0), from: 2, upto: 5 };
+        let range = OffsetRange { partition: TopicPartition::new("t", 0), from: 2, until: 5 };
         let lost = vec![Loss { range, why: "t-0 was \"made\" anew".into() }];
         plan.note_topic_ids(&ids);
         plan.note_lost(&lost);

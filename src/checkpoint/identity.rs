@@ -21,7 +21,7 @@ pub struct Identity {
 /// What a checkpoint serves: `alluvia/stream.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Serves {
+pub struct CheckpointBinding {
     /// Version of this document.
     pub format: u32,
     /// The stream's name.
@@ -79,7 +79,7 @@ impl Identity {
     }
 }
 
-impl Serves {
+impl CheckpointBinding {
     /// What `alluvia/stream.json` holds.
     pub fn to_bytes(&self) -> Bytes {
         Bytes::from(serde_json::to_vec(self).expect("strings and numbers are always JSON"))
@@ -89,9 +89,9 @@ impl Serves {
     ///
     /// # Errors
     /// `Corrupt` if the file is damaged, `Unavailable` if storage does not answer.
-    pub async fn read(store: &Store) -> Result<Option<Serves>> {
+    pub async fn read(store: &Store) -> Result<Option<CheckpointBinding>> {
         let Some(bytes) = store.get(STREAM).await? else { return Ok(None) };
-        let serves: Serves = serde_json::from_slice(&bytes).map_err(|e| {
+        let serves: CheckpointBinding = serde_json::from_slice(&bytes).map_err(|e| {
             Error::corrupt(format!("checkpoint file {}{STREAM} is damaged", store.url()))
                 .source(e)
                 .hint(RESTORE)

@@ -69,11 +69,11 @@ struct Held {
 
 /// What an attempt to take the lease met.
 #[derive(Debug)]
-pub enum Taken {
+pub enum Acquire {
     /// It is ours.
     Ours(Lease),
     /// This owner runs the stream.
-    OwnedBy(Owner),
+    HeldBy(Owner),
 }
 
 impl Lease {
@@ -81,10 +81,10 @@ impl Lease {
     ///
     /// # Errors
     /// `Unavailable` (or `Config`) if the folder can't be written or a lease in it can't be read.
-    pub fn take(store: &Store, owner: &Owner) -> Result<Taken> {
+    pub fn take(store: &Store, owner: &Owner) -> Result<Acquire> {
         let Ok(folder) = store.url().to_file_path() else {
             tracing::debug!(checkpoint = %store.url(), "no lease on this kind of store");
-            return Ok(Taken::Ours(Lease { held: None }));
+            return Ok(Acquire::Acquired(Lease { held: None }));
         };
         let folder = folder.join("alluvia").join("lease");
         crate::storage::local::make_folders(&folder).map_err(|e| unavailable(&folder, e))?;
@@ -98,7 +98,7 @@ impl Lease {
             if let Some(other) = &replaced
                 && (owner.name.is_empty() || other.name != owner.name)
             {
-                return Ok(Taken::OwnedBy(other.clone()));
+                return Ok(Acquire::HeldBy(other.clone()));
             }
             let number = match newest {
                 None => 0,
@@ -123,7 +123,7 @@ impl Lease {
                         "took over from a process of the same ALLUVIA_OWNER that still runs: it stops at its next step; two that are both restarted replace each other for ever, so give each its own name"
                     );
                 }
-                return Ok(Taken::Ours(Lease { held: Some(held) }));
+                return Ok(Acquire::Acquired(Lease { held: Some(held) }));
             }
         }
         Err(Error::conflict(format!("too many processes want the lease in {}", folder.display())))
@@ -267,10 +267,10 @@ mod tests {
         Store::open(&url::Url::from_directory_path(folder.path()).unwrap(), &BTreeMap::new()).unwrap()
     }
 
-    fn ours(taken: Taken) -> Lease {
+    fn ours(taken: Acquire) -> Lease {
         match taken {
-            Taken::Ours(lease) => lease,
-            Taken::OwnedBy(other) => panic!("owned by {other}"),
+            Acquire::Acquired(lease) => lease,
+            Acquire::HeldBy(other) => panic!("owned by {other}"),
         }
     }
 
@@ -279,7 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         let first = ours(Lease::take(&store, &Owner::here("a")).unwrap());
-        let Taken::OwnedBy(other) = Lease::take(&store, &Owner::here("b")).unwrap() else { panic!("taken") };
+        let Acquire::HeldBy(other) = Lease::take(&store, &Owner::here("b")).unwrap() else { panic!("taken") };
         assert_eq!((other.name.as_str(), other.pid), ("a", std::process::id()));
         assert!(first.still_ours().unwrap());
         drop(first);
@@ -294,7 +294,7 @@ mod tests {
         let successor = ours(Lease::take(&store, &Owner::here("pod-0")).unwrap());
         assert!(!zombie.still_ours().unwrap());
         assert!(successor.still_ours().unwrap());
-        let Taken::OwnedBy(_) = Lease::take(&store, &Owner::here("pod-1")).unwrap() else { panic!("taken") };
+        let Acquire::HeldBy(_) = Lease::take(&store, &Owner::here("pod-1")).unwrap() else { panic!("taken") };
     }
 
     #[test]
@@ -321,7 +321,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         let _first = ours(Lease::take(&store, &Owner::here("")).unwrap());
-        assert!(matches!(Lease::take(&store, &Owner::here("")).unwrap(), Taken::OwnedBy(_)));
+        assert!(matches!(Lease::take(&store, &Owner::here("")).unwrap(), Acquire::HeldBy(_)));
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Planned {
     /// The ends of partitions whose start is not known: those that are new in a plan of Spark.
     pub fn ends_without_start(&self) -> Offsets {
         let unknown = self.plan.end.0.iter().filter(|(partition, _)| self.start.get(partition).is_none());
-        Offsets(unknown.map(|(partition, upto)| (partition.clone(), *upto)).collect())
+        Offsets(unknown.map(|(partition, until)| (partition.clone(), *until)).collect())
     }
 
     /// The same batch with the starts of partitions that had none.
@@ -111,12 +111,12 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer, or a flush fails.
-    pub async fn settle(&self, entries: &Entries) -> Result<()> {
+    pub async fn sync(&self, entries: &Entries) -> Result<()> {
         let newest = entries.plans.iter().rev().take(2).map(|batch| format!("offsets/{batch}"));
         let commit = entries.commits.last().map(|batch| format!("commits/{batch}"));
         let identity = [METADATA, STREAM, INITIAL].map(str::to_owned);
         for file in identity.into_iter().chain(newest).chain(commit) {
-            self.store.settle(&file).await?;
+            self.store.sync(&file).await?;
         }
         Ok(())
     }
@@ -281,10 +281,10 @@ mod tests {
     use super::*;
     use crate::model::TopicPartition;
 
-    fn plan(batch_id: i64, upto: i64, writer: &str) -> Plan {
+    fn plan(batch_id: i64, until: i64, writer: &str) -> Plan {
         Plan {
             batch_id,
-            end: Offsets([(TopicPartition::new("t", 0), upto)].into()),
+            end: Offsets([(TopicPartition::new("t", 0), until)].into()),
             new_starts: Offsets::default(),
             timestamp_ms: 0,
             watermark_ms: 0,

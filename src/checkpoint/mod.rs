@@ -21,7 +21,7 @@ pub mod rebuild;
 pub mod resume;
 
 pub use document::Plan;
-pub use identity::{Identity, Serves};
+pub use identity::{CheckpointBinding, Identity};
 pub use lease::{Lease, Owner};
 pub use log::{CheckpointLog, Planned};
 pub use resume::{Decision, Facts, LetterFacts, LostQuery, TableFacts, decide};

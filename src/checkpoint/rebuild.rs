@@ -8,13 +8,13 @@
 use bytes::Bytes;
 
 use super::document::{Plan, commit_text, initial_offsets_bytes};
-use super::{Identity, Serves};
+use super::{CheckpointBinding, Identity};
 use crate::model::{Error, Offsets, Result};
 use crate::storage::Store;
 
 /// What a commit of Alluvia says of its micro-batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
+pub struct CommittedBatch {
     /// The plan of the micro-batch, as it was.
     pub plan: Plan,
     /// Where it starts.
@@ -22,7 +22,7 @@ pub struct Remembered {
     /// The watermark of the batch after it.
     pub next_watermark_ms: i64,
     /// Whether its dead letters were to be committed after it.
-    pub letters_follow: bool,
+    pub dead_letters_pending: bool,
 }
 
 /// One file of a checkpoint.
@@ -44,9 +44,9 @@ pub struct File {
 /// `Corrupt` if the two contradict each other or there is neither.
 pub fn files(
     identity: &Identity,
-    serves: &Serves,
-    rows: Option<&Remembered>,
-    letters: Option<&Remembered>,
+    serves: &CheckpointBinding,
+    rows: Option<&CommittedBatch>,
+    letters: Option<&CommittedBatch>,
 ) -> Result<Vec<File>> {
     let newest = rows.map_or(-1, |rows| rows.plan.batch_id);
     let planned = letters.filter(|letters| letters.plan.batch_id > newest);
@@ -58,7 +58,7 @@ pub fn files(
             files.push(plan(&before(rows)));
         }
         files.push(plan(&rows.plan));
-        if !rows.letters_follow || planned.is_some() {
+        if !rows.dead_letters_pending || planned.is_some() {
             files.push(file(&format!("commits/{newest}"), commit_text(rows.next_watermark_ms)));
         }
     }
@@ -71,7 +71,7 @@ pub fn files(
 }
 
 /// The plan before a batch, as far as its end goes: nothing else of it is ever asked for.
-fn before(batch: &Remembered) -> Plan {
+fn before(batch: &CommittedBatch) -> Plan {
     Plan {
         batch_id: batch.plan.batch_id - 1,
         end: batch.start.clone(),
@@ -83,10 +83,10 @@ fn before(batch: &Remembered) -> Plan {
 }
 
 /// The dead letters may be one batch ahead of the rows, and go on where the rows end.
-fn check_next(newest: i64, known: Option<&Offsets>, planned: &Remembered) -> Result<()> {
+fn check_next(newest: i64, known: Option<&Offsets>, planned: &CommittedBatch) -> Result<()> {
     let batch = planned.plan.batch_id;
     let touches = |known: &Offsets| {
-        planned.start.0.iter().all(|(p, from)| known.get(p).is_none_or(|upto| upto == *from))
+        planned.start.0.iter().all(|(p, from)| known.get(p).is_none_or(|until| until == *from))
     };
     if batch == newest + 1 && known.is_none_or(touches) {
         return Ok(());
@@ -146,7 +146,7 @@ mod tests {
     }
 
     /// `new` names the partitions that do not start where the batch before ended.
-    fn remembered(batch_id: i64, start: &[(i32, i64)], end: &[(i32, i64)], new: &[i32]) -> Remembered {
+    fn remembered(batch_id: i64, start: &[(i32, i64)], end: &[(i32, i64)], new: &[i32]) -> CommittedBatch {
         let new: Vec<(i32, i64)> = start.iter().copied().filter(|(p, _)| new.contains(p)).collect();
         let mut plan = Plan {
             batch_id,
@@ -160,12 +160,16 @@ mod tests {
             conf: BTreeMap::new(),
         };
         plan.note_topic_ids(&BTreeMap::from([("t".to_owned(), "q83vEjRWeJA".to_owned())]));
-        Remembered { plan, start: offsets(start), next_watermark_ms: 0, letters_follow: false }
+        CommittedBatch { plan, start: offsets(start), next_watermark_ms: 0, dead_letters_pending: false }
     }
 
-    fn made(rows: Option<&Remembered>, letters: Option<&Remembered>) -> Result<Vec<File>> {
-        let serves =
-            Serves { format: 1, stream: "s".into(), table: "file:///t/".into(), table_id: "id".into() };
+    fn made(rows: Option<&CommittedBatch>, letters: Option<&CommittedBatch>) -> Result<Vec<File>> {
+        let serves = CheckpointBinding {
+            format: 1,
+            stream: "s".into(),
+            table: "file:///t/".into(),
+            table_id: "id".into(),
+        };
         files(&Identity { id: "q".into() }, &serves, rows, letters)
     }
 
@@ -188,7 +192,7 @@ mod tests {
         let planned = log.planned(5).await.unwrap();
         assert_eq!((planned.start(), planned.plan()), (&rows.start, &rows.plan), "with its topics' ids");
         assert_eq!(Identity::read(log.store()).await.unwrap().unwrap().id, "q");
-        assert_eq!(Serves::read(log.store()).await.unwrap().unwrap().stream, "s");
+        assert_eq!(CheckpointBinding::read(log.store()).await.unwrap().unwrap().stream, "s");
     }
 
     #[tokio::test]
@@ -208,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_batch_whose_dead_letters_may_be_missing_is_not_called_committed() {
-        let rows = Remembered { letters_follow: true, ..remembered(3, &[(0, 0)], &[(0, 20)], &[]) };
+        let rows = CommittedBatch { dead_letters_pending: true, ..remembered(3, &[(0, 0)], &[(0, 20)], &[]) };
         let paths = |files: Vec<File>| files.into_iter().map(|file| file.path).collect::<Vec<_>>();
         let made = paths(made(Some(&rows), None).unwrap());
         assert_eq!(made, ["metadata", "sources/0/0", "offsets/2", "offsets/3", "alluvia/stream.json"]);

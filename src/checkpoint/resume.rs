@@ -63,7 +63,7 @@ pub struct TableFacts {
     /// Where batch T ended, if its commit was made by Alluvia and is still in the log.
     pub end: Option<Offsets>,
     /// The definition that batch T ran with, if its commit says that its dead letters come after it.
-    pub letters_follow: Option<String>,
+    pub dead_letters_pending: Option<String>,
     /// Whether the table may have forgotten transactions.
     pub forgets_transactions: bool,
 }
@@ -213,7 +213,9 @@ fn without_plan(facts: &Facts) -> Result<Decision, Refusal> {
 
 /// The batch is in the table; its dead letters may be still to come.
 fn finish(batch_id: i64, facts: &Facts) -> Result<Decision, Refusal> {
-    let Some(definition) = &facts.table.letters_follow else { return Ok(Decision::MendCommitLog(batch_id)) };
+    let Some(definition) = &facts.table.dead_letters_pending else {
+        return Ok(Decision::MendCommitLog(batch_id));
+    };
     let there = |dead: &LetterFacts| dead.transaction == batch_id && dead.definition == *definition;
     if facts.dead_letters.as_ref().is_some_and(there) {
         Ok(Decision::MendCommitLog(batch_id))
@@ -279,8 +281,8 @@ mod tests {
     use super::*;
     use crate::model::TopicPartition;
 
-    fn end(upto: i64) -> Offsets {
-        Offsets([(TopicPartition::new("t", 0), upto)].into())
+    fn end(until: i64) -> Offsets {
+        Offsets([(TopicPartition::new("t", 0), until)].into())
     }
 
     fn facts(plan: Option<i64>, table: Option<i64>, commit: Option<i64>) -> Facts {
@@ -356,7 +358,7 @@ mod tests {
     fn dead_letters_that_are_to_follow_are_waited_for() {
         let mut changed = facts(Some(7), Some(7), Some(6));
         changed.definition = "new".into();
-        changed.table.letters_follow = Some("new".into());
+        changed.table.dead_letters_pending = Some("new".into());
         changed.dead_letters = letters(7, "old".into());
         assert_eq!(decide(&changed), Ok(Decision::Rerun(7)));
         changed.dead_letters = None;

@@ -17,7 +17,7 @@ use crate::observe::Reporter;
 use crate::observe::report::grouped;
 use crate::runtime::Stop;
 use crate::runtime::replay::{self, Replayed};
-use crate::runtime::start::Surroundings;
+use crate::runtime::start::ProcessContext;
 use crate::sink::dead_letter::{self, Letter};
 use crate::storage::Store;
 use crate::table::DeltaTable;
@@ -210,13 +210,13 @@ pub fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let stop = Stop::new();
     stop_on_signals(runtime.handle(), &stop, config.shutdown_timeout)?;
-    let around = Surroundings {
+    let around = ProcessContext {
         handle: runtime.handle().clone(),
         owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
         wait_for_lease: false,
         stop: stop.clone(),
     };
-    let replayed = replay::replay(&config, &around, &Reporter::new(style(global)), args.dry_run);
+    let replayed = replay::replay(&config, &ctx, &Reporter::new(style(global)), args.dry_run);
     end_background(runtime, &stop, config.shutdown_timeout);
     let replayed = replayed?;
     match args.output.output {

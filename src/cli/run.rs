@@ -11,14 +11,14 @@ use crate::checkpoint::Owner;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::observe::{Reporter, Style};
-use crate::runtime::start::Surroundings;
+use crate::runtime::start::ProcessContext;
 use crate::runtime::{Stop, run_all};
 
 /// How long background work (a table's checkpoint) may go on after the streams have ended.
-const BACKGROUND_PATIENCE: Duration = Duration::from_secs(30);
-/// The least of it, after a stop that had no patience left.
+const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
+/// The least of it, after a stop that had no deadline left.
 const BACKGROUND_LEAST: Duration = Duration::from_secs(1);
-/// How long after a stop's patience a thread may still be in a call that can't be interrupted.
+/// How long after the deadline of a stop a thread may still be in a call that can't be interrupted.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the streams of files.
@@ -57,17 +57,17 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     }
     let runtime = io_runtime()?;
     let stop = Stop::new();
-    let patience = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
-    stop_on_signals(runtime.handle(), &stop, patience)?;
-    let around = Surroundings {
+    let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
+    stop_on_signals(runtime.handle(), &stop, deadline)?;
+    let around = ProcessContext {
         handle: runtime.handle().clone(),
         owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
         wait_for_lease,
         stop: stop.clone(),
     };
-    let ended = run_all(&config.streams, &around, reporter);
+    let ended = run_all(&config.streams, &ctx, reporter);
     reporter.summary();
-    end_background(runtime, &stop, patience);
+    end_background(runtime, &stop, deadline);
     let mut failed = ended
         .into_iter()
         .filter_map(|stream| Some(stream.result.err()?.context(format!("stream {}", stream.name))));
@@ -84,15 +84,15 @@ pub(super) fn style(global: &GlobalArgs) -> Style {
     }
 }
 
-/// Lets background work finish, for as long as a stop's `patience` has left; it is safe to leave.
-pub(super) fn end_background(runtime: Runtime, stop: &Stop, patience: Duration) {
-    let left = stop.left(patience).unwrap_or(BACKGROUND_PATIENCE);
-    runtime.shutdown_timeout(left.clamp(BACKGROUND_LEAST, BACKGROUND_PATIENCE));
+/// Lets background work finish, for as long as a stop's `deadline` has left; it is safe to leave.
+pub(super) fn end_background(runtime: Runtime, stop: &Stop, deadline: Duration) {
+    let left = stop.left(deadline).unwrap_or(BACKGROUND_TIMEOUT);
+    runtime.shutdown_timeout(left.clamp(BACKGROUND_LEAST, BACKGROUND_TIMEOUT));
 }
 
 /// The first SIGTERM or Ctrl-C asks for a stop, the second ends the process at once, which is safe. So does
-/// the end of `patience`, the longest of all streams', if a thread is still held up then.
-pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, patience: Duration) -> Result<()> {
+/// the end of `deadline`, the longest of all streams', if a thread is still held up then.
+pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, deadline: Duration) -> Result<()> {
     let _runtime = handle.enter();
     let failed = |e| Error::unavailable("cannot listen for signals").source(e);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -105,7 +105,7 @@ pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, patience: Duration) 
         let again = tokio::select! {
             _ = terminate.recv() => true,
             _ = interrupt.recv() => true,
-            () = tokio::time::sleep(patience.saturating_add(GRACE)) => false,
+            () = tokio::time::sleep(deadline.saturating_add(GRACE)) => false,
         };
         let why = if again { "at once" } else { "though a call did not end: shutdownTimeout is over" };
         tracing::warn!("stopped {why}; a micro-batch that was running is run again by the next start");

@@ -54,7 +54,7 @@ pub fn infer(args: &SchemaInferArgs) -> Result<()> {
     let mut inference = Inference::default();
     let objects: Vec<&Vec<u8>> = sample.messages.iter().filter(|message| inference.look(message)).collect();
     let left_out = inference.others();
-    let made_text = settle(&mut inference, &objects)?;
+    let made_text = sync(&mut inference, &objects)?;
     let schema = inference.schema();
     if schema.fields.is_empty() {
         return Err(Error::data(format!(
@@ -98,7 +98,7 @@ pub fn infer(args: &SchemaInferArgs) -> Result<()> {
 
 /// Decodes the sample by its own schema; a column that a message does not fit becomes STRING. Gives the
 /// names of those.
-fn settle(inference: &mut Inference, objects: &[&Vec<u8>]) -> Result<Vec<String>> {
+fn sync(inference: &mut Inference, objects: &[&Vec<u8>]) -> Result<Vec<String>> {
     let mut made_text = Vec::new();
     loop {
         let schema = inference.schema();
@@ -155,12 +155,12 @@ fn from_topic(args: &SchemaInferArgs) -> Result<Sample> {
     // A share of each partition first, then what the others have more of.
     let mut position = start;
     loop {
-        let upto = |(partition, from): (&_, &i64)| {
+        let until = |(partition, from): (&_, &i64)| {
             let end =
                 latest.end.get(partition)?.min(from.saturating_add(i64::try_from(share).unwrap_or(i64::MAX)));
             Some((partition.clone(), end.max(*from)))
         };
-        let next = Offsets(position.0.iter().filter_map(upto).collect());
+        let next = Offsets(position.0.iter().filter_map(until).collect());
         let ranges: Vec<OffsetRange> = position.ranges_to(&next)?;
         let mut more = true;
         if ranges.is_empty() {

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use super::document::{self, Node, Origin, Value};
 use super::environment;
 use super::kafka::KafkaOptions;
-use super::kafka_options;
+use super::kafka::options as kafka_options;
 use super::keys;
 use super::location;
 use super::lookup::Lookup;
 use super::problems::Problems;
 use super::reader::{Reader, join};
 use super::stream::Config;
-use super::streams;
+use super::stream_parser;
 use crate::model::{Error, Result};
 
 /// What one flag of the command line says about a stream.
@@ -192,19 +192,19 @@ fn finish(mut reader: Reader<'_>, declared: Vec<(Node, String)>, flags: &[Settin
         if matches!(node.value, Value::Map(_)) {
             // By itself first: what another layer covers must be right all the same.
             let warnings = reader.warnings.len();
-            streams::read(&mut reader, &node, &path, &base);
+            stream_parser::read(&mut reader, &node, &path, &base);
             reader.warnings.truncate(warnings);
         }
         if matches!(node.value, Value::Map(_) | Value::Null) {
             environment::lay_over(&mut node, reader.lookup);
             flags.iter().for_each(|flag| flag.lay_over(&mut node));
         }
-        if let Some(stream) = streams::read(&mut reader, &node, &path, &base) {
+        if let Some(stream) = stream_parser::read(&mut reader, &node, &path, &base) {
             read.push((stream, node.origin.clone(), path));
         }
         nodes.push(node);
     }
-    streams::check_unique(&mut reader, &read);
+    stream_parser::check_unique(&mut reader, &read);
     let Reader { problems, warnings, .. } = reader;
     problems.into_result()?;
     if read.len() != nodes.len() {

@@ -10,13 +10,9 @@
 mod columns;
 mod document;
 mod environment;
-mod jaas;
 pub mod kafka;
-mod kafka_client;
-mod kafka_options;
 mod keys;
 mod layers;
-mod librdkafka;
 mod location;
 mod lookup;
 mod option_lists;
@@ -27,7 +23,7 @@ mod reader;
 pub mod reference;
 mod secrets;
 mod stream;
-mod streams;
+mod stream_parser;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@
 //! shown and kept. Without masked values it loads to the same configuration.
 
 use super::document::{Node, Value, is_null};
-use super::jaas;
+use super::kafka::jaas;
 use super::secrets;
 use super::stream::Config;
 

@@ -3,8 +3,8 @@
 //! A test compares them with the files; `ALLUVIA_BLESS=1 cargo test` writes them.
 
 use super::environment::VARIABLES;
+use super::kafka::librdkafka::CONSUMER_PROPERTIES;
 use super::keys::{SECTIONS, Status};
-use super::librdkafka::CONSUMER_PROPERTIES;
 use super::option_lists::{self, List, OptionRow};
 
 const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n";

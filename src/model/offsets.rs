@@ -1,6 +1,6 @@
 //! Positions in a partitioned log and their algebra.
 //!
-//! An offset names the *next* record to read, so a range `[from, upto)` is half open and ranges of
+//! An offset names the *next* record to read, so a range `[from, until)` is half open and ranges of
 //! consecutive batches touch. The JSON form is Spark's (`JsonUtils.partitionOffsets` of its Kafka
 //! connector): `{"topic":{"0":105,"1":7}}`, keys in order.
 
@@ -32,7 +32,7 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// The records of one partition from `from` on, up to but without `upto`.
+/// The records of one partition from `from` on, up to but without `until`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OffsetRange {
     /// Where.
@@ -40,24 +40,24 @@ pub struct OffsetRange {
     /// The first offset of the range.
     pub from: i64,
     /// The first offset behind the range.
-    pub upto: i64,
+    pub until: i64,
 }
 
 impl OffsetRange {
     /// How many offsets the range spans; there may be fewer records (compaction, transactions).
     pub fn len(&self) -> i64 {
-        (self.upto - self.from).max(0)
+        (self.until - self.from).max(0)
     }
 
     /// Whether no offset is in the range.
     pub fn is_empty(&self) -> bool {
-        self.upto <= self.from
+        self.until <= self.from
     }
 }
 
 impl fmt::Display for OffsetRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} [{}, {})", self.partition, self.from, self.upto)
+        write!(f, "{} [{}, {})", self.partition, self.from, self.until)
     }
 }
 
@@ -72,15 +72,15 @@ pub struct Loss {
 
 impl OffsetRange {
     /// What of the range is in none of the `known` ones.
-    pub fn beyond(&self, known: &[OffsetRange]) -> Vec<OffsetRange> {
+    pub fn minus(&self, known: &[OffsetRange]) -> Vec<OffsetRange> {
         if known.contains(self) {
             return Vec::new();
         }
         let mut rest = vec![self.clone()];
         for known in known.iter().filter(|known| known.partition == self.partition) {
             let cut = |range: OffsetRange| {
-                let before = OffsetRange { upto: range.upto.min(known.from), ..range.clone() };
-                let behind = OffsetRange { from: range.from.max(known.upto), ..range.clone() };
+                let before = OffsetRange { until: range.until.min(known.from), ..range.clone() };
+                let behind = OffsetRange { from: range.from.max(known.until), ..range.clone() };
                 let parts = [before, behind].into_iter().filter(|part| !part.is_empty());
                 if range.is_empty() || known.is_empty() { vec![range] } else { parts.collect() }
             };
@@ -92,8 +92,8 @@ impl OffsetRange {
 
 impl Loss {
     /// What of the loss is in none of the `known` ranges.
-    pub fn beyond(&self, known: &[OffsetRange]) -> Vec<Loss> {
-        let rest = self.range.beyond(known);
+    pub fn minus(&self, known: &[OffsetRange]) -> Vec<Loss> {
+        let rest = self.range.minus(known);
         rest.into_iter().map(|range| Loss { range, why: self.why.clone() }).collect()
     }
 }
@@ -121,11 +121,11 @@ impl Offsets {
     /// `Internal` if `end` holds a partition that `self` lacks.
     pub fn ranges_to(&self, end: &Offsets) -> Result<Vec<OffsetRange>> {
         let mut ranges = Vec::with_capacity(end.0.len());
-        for (partition, &upto) in &end.0 {
+        for (partition, &until) in &end.0 {
             let from = self.get(partition).ok_or_else(|| {
                 Error::internal(format!("no start offset is known for partition {partition}"))
             })?;
-            let range = OffsetRange { partition: partition.clone(), from, upto };
+            let range = OffsetRange { partition: partition.clone(), from, until };
             if !range.is_empty() {
                 ranges.push(range);
             }
@@ -136,7 +136,7 @@ impl Offsets {
     /// How many offsets lie between `self` and `end`, over the partitions of `end`; a partition that
     /// `self` lacks counts from 0.
     pub fn distance_to(&self, end: &Offsets) -> i64 {
-        end.0.iter().map(|(p, upto)| (upto - self.get(p).unwrap_or(0)).max(0)).sum()
+        end.0.iter().map(|(p, until)| (until - self.get(p).unwrap_or(0)).max(0)).sum()
     }
 
     /// Spark's JSON form.
@@ -181,20 +181,16 @@ mod tests {
 
     #[test]
     fn of_a_loss_what_is_known_is_left_out() {
-        let range = |from, upto| OffsetRange { partition: TopicPartition::new("t", 0), from, upto };
+        let range = |from, until| OffsetRange { partition: TopicPartition::new("t", 0), from, until };
         let beyond = |loss: OffsetRange, known: &[OffsetRange]| -> Vec<OffsetRange> {
-            Loss { range: loss, why: String::new() }
-                .beyond(known)
-                .into_iter()
-                .map(|loss| loss.range)
-                .collect()
+            Loss { range: loss, why: String::new() }.minus(known).into_iter().map(|loss| loss.range).collect()
         };
         assert_eq!(beyond(range(0, 7), &[range(0, 5)]), [range(5, 7)]);
         assert_eq!(beyond(range(0, 7), &[range(0, 7)]), []);
         assert_eq!(beyond(range(0, 9), &[range(3, 5), range(7, 8)]), [range(0, 3), range(5, 7), range(8, 9)]);
         assert_eq!(beyond(range(4, 4), &[]), [range(4, 4)]);
         assert_eq!(beyond(range(4, 4), &[range(4, 4), range(0, 9)]), []);
-        let other = OffsetRange { partition: TopicPartition::new("t", 1), from: 0, upto: 9 };
+        let other = OffsetRange { partition: TopicPartition::new("t", 1), from: 0, until: 9 };
         assert_eq!(beyond(range(0, 7), &[other]), [range(0, 7)]);
     }
 

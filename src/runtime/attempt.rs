@@ -17,7 +17,7 @@ use crate::checkpoint::Planned;
 use crate::config::StreamConfig;
 use crate::model::{Error, Loss, OffsetRange, Result};
 use crate::sink::{BatchCommit, DeadLetterRows, DeadLetters};
-use crate::source::kafka::plan_lanes;
+use crate::source::kafka::assign_splits;
 use crate::storage::Store;
 use crate::table::files::WriterSettings;
 use crate::table::{AddedFile, FileWriter};
@@ -25,7 +25,7 @@ use crate::table::{AddedFile, FileWriter};
 /// Batches of fewer offsets than this use one encoder: they make one file, not one per lane.
 const ONE_ENCODER_OFFSETS: i64 = 128 * 1024;
 /// How often a waiting stream looks whether it was asked to stop.
-const GLANCE: Duration = Duration::from_millis(20);
+const STOP_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A batch whose files are whole and durable, and named by no commit yet.
 pub struct Written {
@@ -90,8 +90,8 @@ pub fn commit_of(
         next_watermark_ms: planned.plan().watermark_ms,
         definition: definition.to_owned(),
         lost: Vec::new(),
-        letters_follow: false,
-        letters_upto: None,
+        dead_letters_pending: false,
+        newest_dead_letter_batch: None,
     }
 }
 
@@ -99,7 +99,7 @@ pub fn commit_of(
 ///
 /// # Errors
 /// The first error of a lane; the others are stopped. `Unavailable` with nothing said if the stop's
-/// patience (`shutdownTimeout`) ends first: the batch is abandoned and will be run again.
+/// deadline (`shutdownTimeout`) ends first: the batch is abandoned and will be run again.
 pub fn run(
     lanes: &[Lane],
     planned: Planned,
@@ -107,13 +107,13 @@ pub fn run(
     lost: Vec<Loss>,
     min_partitions: Option<u32>,
     stop: &Stop,
-    patience: Duration,
+    deadline: Duration,
 ) -> Result<Written> {
     let mut ranges = planned.start().ranges_to(&planned.plan().end)?;
     ranges.retain(|range| !lost.iter().any(|loss| loss.range == *range));
     let offsets: i64 = ranges.iter().map(OffsetRange::len).sum();
     let attempt = Arc::new(Attempt { gather: offsets < ONE_ENCODER_OFFSETS, ..attempt });
-    let shares = plan_lanes(&ranges, lanes.len(), min_partitions);
+    let shares = assign_splits(&ranges, lanes.len(), min_partitions);
     let (done, results) = bounded(lanes.len());
     let mut waiting = 0;
     for (number, share) in shares.into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
@@ -125,13 +125,13 @@ pub fn run(
     let mut failure: Option<Error> = None;
     // Every lane drops its end of the channel when it is done, whatever came of it.
     loop {
-        match results.recv_timeout(GLANCE) {
+        match results.recv_timeout(STOP_POLL_INTERVAL) {
             Ok(Ok(output)) => outputs.push(output),
             Ok(Err(error)) => {
                 attempt.cancel.store(true, Ordering::Relaxed);
                 failure.get_or_insert(error);
             }
-            Err(RecvTimeoutError::Timeout) => give_up_if_asked(&attempt.cancel, stop, patience),
+            Err(RecvTimeoutError::Timeout) => give_up_if_asked(&attempt.cancel, stop, deadline),
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
@@ -144,8 +144,8 @@ pub fn run(
     gather(planned, &attempt, lost, outputs)
 }
 
-fn give_up_if_asked(cancel: &Arc<AtomicBool>, stop: &Stop, patience: Duration) {
-    if stop.abandoned(patience) {
+fn give_up_if_asked(cancel: &Arc<AtomicBool>, stop: &Stop, deadline: Duration) {
+    if stop.abandoned(deadline) {
         cancel.store(true, Ordering::Relaxed);
     }
 }
@@ -198,13 +198,13 @@ pub fn write_lost(settings: &WriterSettings, of: &DeadLetters, lost: &[Loss]) ->
 }
 
 /// The number that stands in for a lane's in the name of a gathered file.
-const GATHERED: usize = 99_999;
+const MERGED_LANE: usize = 99_999;
 
 fn write_gathered(settings: &WriterSettings, rows: &[RecordBatch]) -> Result<Vec<AddedFile>> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut writer = FileWriter::new(settings.clone(), GATHERED)?;
+    let mut writer = FileWriter::new(settings.clone(), MERGED_LANE)?;
     for rows in rows {
         writer.write(rows)?;
     }

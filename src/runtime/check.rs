@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use super::facts::{Found, Known};
 use super::look;
-use super::recipe::Recipe;
+use super::row_pipeline::RowPipeline;
 use super::start;
-use crate::checkpoint::{CheckpointLog, Decision, Lease, Planned, Serves, decide};
+use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Lease, Planned, decide};
 use crate::config::{SinkConfig, StreamConfig};
 use crate::model::error::Context;
 use crate::model::{Error, OffsetRange, Offsets, Result};
 use crate::sink::dead_letter;
-use crate::source::kafka::{KafkaSource, judge};
+use crate::source::kafka::{KafkaSource, check_data_loss};
 use crate::source::{LossReason, LostRange, Source};
 use crate::storage::Store;
 use crate::table::DeltaTable;
@@ -35,12 +35,12 @@ pub struct Finding {
 
 /// Checks a stream; a start would succeed now if every finding is well.
 pub fn check(config: &StreamConfig, handle: &Handle) -> Vec<Finding> {
-    let mut recipe = Recipe::of(config);
+    let mut row_pipeline = RowPipeline::of(config);
     let mut findings = Vec::new();
     let mut note = |step, result| findings.push(Finding { step, result });
-    note("schema", schema(&recipe));
-    let table = table(config, recipe.as_mut().ok(), handle);
-    let checkpoint = checkpoint(config, recipe.as_ref().ok(), handle);
+    note("schema", schema(&row_pipeline));
+    let table = table(config, row_pipeline.as_mut().ok(), handle);
+    let checkpoint = checkpoint(config, row_pipeline.as_ref().ok(), handle);
     note("source", source(config, checkpoint.as_ref().map(|(_, stands)| stands).unwrap_or(&Stands::Anew)));
     note("table", table);
     if config.dead_letter.is_some() {
@@ -63,8 +63,8 @@ enum Stands {
     Before(Planned),
 }
 
-fn schema(recipe: &Result<Recipe>) -> Result<String> {
-    let recipe = recipe.as_ref().map_err(|error| {
+fn schema(row_pipeline: &Result<RowPipeline>) -> Result<String> {
+    let row_pipeline = row_pipeline.as_ref().map_err(|error| {
         let again = Error::new(error.kind(), error.message());
         match error.hint_text() {
             Some(hint) => again.hint(hint),
@@ -72,8 +72,8 @@ fn schema(recipe: &Result<Recipe>) -> Result<String> {
         }
         .context("read source.value.schema")
     })?;
-    let columns = recipe.arrow_schema()?;
-    recipe.decoder()?;
+    let columns = row_pipeline.arrow_schema()?;
+    row_pipeline.decoder()?;
     Ok(format!("{} columns", columns.fields().len()))
 }
 
@@ -124,27 +124,27 @@ fn refuse_aged_out(source: &KafkaSource, start: &Offsets, end: &Offsets, strict:
     // To one that knows nothing every partition is new, and is told with its earliest offset.
     let earliest = Source::latest(source, &Offsets::default())?.added;
     let aged = start.0.iter().filter_map(|(partition, &from)| {
-        let (first, upto) = (earliest.get(partition)?, end.get(partition)?);
-        let gone = OffsetRange { partition: partition.clone(), from, upto: first.min(upto) };
+        let (first, until) = (earliest.get(partition)?, end.get(partition)?);
+        let gone = OffsetRange { partition: partition.clone(), from, until: first.min(until) };
         (!gone.is_empty()).then_some(LostRange {
             range: gone,
             reason: LossReason::AgedOut,
             found: Some(first),
         })
     });
-    judge(&aged.collect::<Vec<_>>(), strict)
+    check_data_loss(&aged.collect::<Vec<_>>(), strict)
 }
 
 fn counted(number: i64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn table(config: &StreamConfig, recipe: Option<&mut Recipe>, handle: &Handle) -> Result<String> {
+fn table(config: &StreamConfig, row_pipeline: Option<&mut RowPipeline>, handle: &Handle) -> Result<String> {
     let SinkConfig::Delta(target) = &config.sink;
     let store = Store::open(&target.url, &config.storage.0)?;
     let found = Found::look(&store, None, handle)?;
-    if let Some(recipe) = recipe {
-        start::check_columns(target, &found, &recipe.arrow_schema()?, recipe)?;
+    if let Some(row_pipeline) = row_pipeline {
+        start::check_columns(target, &found, &row_pipeline.arrow_schema()?, row_pipeline)?;
     }
     can_be_written(&store, found.table.as_ref(), handle)
 }
@@ -176,10 +176,14 @@ fn can_be_written(store: &Store, table: Option<&DeltaTable>, handle: &Handle) ->
 }
 
 /// Whom the checkpoint serves, whether it agrees with the tables, and where it stands.
-fn checkpoint(config: &StreamConfig, recipe: Option<&Recipe>, handle: &Handle) -> Result<(String, Stands)> {
+fn checkpoint(
+    config: &StreamConfig,
+    row_pipeline: Option<&RowPipeline>,
+    handle: &Handle,
+) -> Result<(String, Stands)> {
     let SinkConfig::Delta(target) = &config.sink;
     let store = Store::open(&config.checkpoint, &config.storage.0)?;
-    if let Some(served) = handle.block_on(Serves::read(&store))? {
+    if let Some(served) = handle.block_on(CheckpointBinding::read(&store))? {
         served.check_stream(&config.name, &store)?;
     }
     let table = Store::open(&target.url, &config.storage.0)?;
@@ -194,7 +198,7 @@ fn checkpoint(config: &StreamConfig, recipe: Option<&Recipe>, handle: &Handle) -
     if known.served.is_none() {
         handle.block_on(log.refuse_state())?;
     }
-    let definition = recipe.map(|recipe| recipe.definition.as_str()).unwrap_or_default();
+    let definition = row_pipeline.map(|row_pipeline| row_pipeline.definition.as_str()).unwrap_or_default();
     let facts = known.facts(&log, &mut found, &config.name, definition, handle)?;
     let decision = decide(&facts).map_err(|refusal| {
         let letters = letters.as_ref().map(|letters| letters.url().as_str());

@@ -9,7 +9,9 @@ use tokio::runtime::Handle;
 
 use super::letters;
 use crate::checkpoint::log::Entries;
-use crate::checkpoint::{CheckpointLog, Facts, Identity, LetterFacts, LostQuery, Serves, TableFacts};
+use crate::checkpoint::{
+    CheckpointBinding, CheckpointLog, Facts, Identity, LetterFacts, LostQuery, TableFacts,
+};
 use crate::config::StreamConfig;
 use crate::model::{Error, Result};
 use crate::sink::delta;
@@ -63,7 +65,7 @@ pub struct Known {
     /// The query's id, if it has one already.
     pub identity: Option<Identity>,
     /// The stream and table, if a run of Alluvia has said so.
-    pub served: Option<Serves>,
+    pub served: Option<CheckpointBinding>,
     /// The logs' files.
     pub entries: Entries,
 }
@@ -77,7 +79,7 @@ impl Known {
         let store = log.store();
         let known = Known {
             identity: handle.block_on(Identity::read(store))?,
-            served: handle.block_on(Serves::read(store))?,
+            served: handle.block_on(CheckpointBinding::read(store))?,
             entries: handle.block_on(log.entries())?,
         };
         let newest = known.entries.plans.last().or(known.entries.commits.last());
@@ -92,7 +94,7 @@ impl Known {
             && let Some(batch) = known.entries.plans.last()
             && handle.block_on(log.plan(*batch))?.is_ours()
         {
-            return Err(Serves::missing(store));
+            return Err(CheckpointBinding::missing(store));
         }
         Ok(known)
     }
@@ -176,15 +178,16 @@ impl Known {
             facts.lost_query = found.query_of(stream, log.store().url().as_str())?;
             return Ok(facts);
         };
-        let mut letters_upto = None;
+        let mut newest_dead_letter_batch = None;
         if let Some(table) = &mut found.table {
             let (transaction, commit) = delta::newest(table, id)?;
-            letters_upto = commit.as_ref().and_then(delta::letters_upto).map(|(t, b)| (t.to_owned(), b));
+            newest_dead_letter_batch =
+                commit.as_ref().and_then(delta::newest_dead_letter_batch).map(|(t, b)| (t.to_owned(), b));
             facts.table = TableFacts {
                 transaction,
                 end: commit.as_ref().map(delta::end_of).transpose()?.flatten(),
-                letters_follow: commit
-                    .filter(delta::letters_follow)
+                dead_letters_pending: commit
+                    .filter(delta::dead_letters_pending)
                     .map(|commit| delta::definition_of(&commit)),
                 forgets_transactions: table.forgets_transactions(),
             };
@@ -202,7 +205,7 @@ impl Known {
                 .transpose()?;
             let there = facts.dead_letters.as_ref().map(|dead| dead.transaction);
             let forgot = there.is_none() && letters.forgets_transactions();
-            facts.letters_lost = letters_upto
+            facts.letters_lost = newest_dead_letter_batch
                 .filter(|(table_id, batch)| letters.id() == table_id && Some(*batch) > there && !forgot)
                 .map(|(_, batch)| batch);
         }

@@ -25,7 +25,7 @@ const GATHER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What becomes of a record that is no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
+pub enum OnReject {
     /// It goes to the dead letters.
     DeadLetter,
     /// It is left out and counted (DROPMALFORMED).
@@ -43,7 +43,7 @@ pub struct Attempt {
     /// Where dead letters go, and what they have in common.
     pub dead_letters: Option<(WriterSettings, DeadLetters)>,
     /// What becomes of malformed records.
-    pub rejected: Rejected,
+    pub rejected: OnReject,
     /// When the batch was planned, in microseconds: the batch's clock.
     pub now_micros: i64,
     /// Whether rows are handed back instead of written.
@@ -227,9 +227,9 @@ impl<'a> Share<'a> {
     }
 
     fn reject(&mut self, record: &Record<'_>, why: &Rejection, letters: &mut DeadLetterRows) -> Result<()> {
-        let drop = self.attempt.rejected == Rejected::Drop && why.code != RejectionCode::NotNullViolation;
+        let drop = self.attempt.rejected == OnReject::Drop && why.code != RejectionCode::NotNullViolation;
         match (&self.attempt.dead_letters, self.attempt.rejected) {
-            (Some((_, of)), Rejected::DeadLetter) => {
+            (Some((_, of)), OnReject::DeadLetter) => {
                 letters.push(record, why, of);
                 self.output.counts.dead_letters += 1;
                 if letters.is_full() { self.flush_letters(letters) } else { Ok(()) }

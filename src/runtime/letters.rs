@@ -19,7 +19,7 @@ use crate::checkpoint::Planned;
 use crate::config::{DeltaSink, StreamConfig};
 use crate::model::error::Context;
 use crate::model::{Error, Result};
-use crate::sink::{DeltaAppend, Landed, dead_letter};
+use crate::sink::{CommitOutcome, DeltaAppend, dead_letter};
 use crate::storage::Store;
 use crate::table::DeltaTable;
 
@@ -75,7 +75,7 @@ pub fn check(checkpoint: &Store, url: &Url, found: Option<&DeltaTable>, handle: 
 pub fn remember(checkpoint: &Store, url: &Url, table: &DeltaTable, handle: &Handle) -> Result<()> {
     let name = name_of(url);
     if handle.block_on(checkpoint.get(&name))?.is_some() {
-        return handle.block_on(checkpoint.settle(&name));
+        return handle.block_on(checkpoint.sync(&name));
     }
     let note = Note { url: url.clone(), table_id: table.id().to_owned() };
     let bytes = serde_json::to_vec(&note).expect("strings are always JSON");
@@ -102,8 +102,8 @@ pub fn withdraw(
             continue;
         }
         let mut store = Store::open(&url, &config.storage.0)?;
-        if let Some(patience) = checkpoint.patience() {
-            store = store.within(patience.clone());
+        if let Some(deadline) = checkpoint.deadline() {
+            store = store.with_deadline(deadline.clone());
         }
         let what = || format!("withdraw dead letters from {url}, a former deadLetter.path");
         let Some(table) = DeltaTable::open(&store, handle).context(what)? else { continue };
@@ -123,7 +123,7 @@ pub fn withdraw(
         let commit = commit_of(config, checkpoint, query_id, planned, &attempt, stands);
         let landed = letters.supersede(&commit, Vec::new()).context(what)?;
         letters.withdraw_lost(&commit).context(what)?;
-        if let Landed::Ours { .. } = landed {
+        if let CommitOutcome::Ours { .. } = landed {
             let table = store.url();
             tracing::warn!(stream = config.name, batch = commit.batch_id, %table, "dead letters of an earlier run of the batch do not stand");
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::checkpoint::Planned;
 use crate::model::{Error, Loss, Offsets, Result};
-use crate::source::kafka::{judge, losses, recreated, renewal};
+use crate::source::kafka::{check_data_loss, losses, reconcile_positions, recreated};
 use crate::source::{Latest, LossReason, LostRange, Source};
 
 /// What was seen.
@@ -33,13 +33,13 @@ pub fn look(
 ) -> Result<Seen> {
     let mut latest = source.latest(position)?;
     let topic_ids = source.topic_ids(known_ids, false)?;
-    let (position, mut lost) = renewal(position, known_ids, &topic_ids, &latest);
+    let (position, mut lost) = reconcile_positions(position, known_ids, &topic_ids, &latest);
     if !lost.is_empty() {
-        judge(&lost, fail_on_data_loss)?;
+        check_data_loss(&lost, fail_on_data_loss)?;
         latest = source.latest(&position)?;
     }
     lost.extend(losses(&position, &latest));
-    judge(&lost, fail_on_data_loss)?;
+    check_data_loss(&lost, fail_on_data_loss)?;
     let start = latest.start(&position);
     Ok(Seen { latest, start, lost: lost.iter().map(Loss::from).collect(), topic_ids })
 }
@@ -59,10 +59,10 @@ pub fn start_added(
         return Ok((planned, Vec::new()));
     }
     let earliest = source.latest(planned.start())?.added;
-    let within = end.0.iter().filter_map(|(p, upto)| Some((p.clone(), earliest.get(p)?.min(*upto))));
+    let within = end.0.iter().filter_map(|(p, until)| Some((p.clone(), earliest.get(p)?.min(*until))));
     let seen = Latest { added: Offsets(within.collect()), end, vanished: Vec::new() };
     let lost = losses(planned.start(), &seen);
-    judge(&lost, fail_on_data_loss)?;
+    check_data_loss(&lost, fail_on_data_loss)?;
     // A partition that is gone has nothing left to read: it starts at its end.
     let planned = planned.with_starts(seen.added).with_starts(seen.end);
     Ok((planned, lost.iter().map(Loss::from).collect()))
@@ -81,7 +81,7 @@ pub fn gone(source: &dyn Source, planned: &Planned, fail_on_data_loss: bool) -> 
         .filter(|range| names.contains(&&*range.partition.topic))
         .map(|range| LostRange { range, reason: LossReason::TopicRecreated, found: None })
         .collect();
-    judge(&lost, fail_on_data_loss)?;
+    check_data_loss(&lost, fail_on_data_loss)?;
     Ok(lost.iter().map(Loss::from).collect())
 }
 

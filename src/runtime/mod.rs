@@ -11,7 +11,7 @@ pub mod facts;
 pub mod lane;
 pub mod letters;
 mod look;
-pub mod recipe;
+pub mod row_pipeline;
 pub mod replay;
 pub mod start;
 pub mod stop;

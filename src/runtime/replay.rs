@@ -12,8 +12,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::facts::Found;
-use super::recipe::Recipe;
-use super::start::{self, Surroundings};
+use super::row_pipeline::RowPipeline;
+use super::start::{self, ProcessContext};
 use super::stream::{Memory, Stream};
 use crate::checkpoint::{CheckpointLog, Identity};
 use crate::config::{SinkConfig, StreamConfig, Trigger};
@@ -48,12 +48,12 @@ pub struct Replayed {
     pub others: u64,
 }
 
-/// The letters of one query in a table, as far as they are settled.
+/// The letters of one query in a table, as far as they are synced.
 struct TableLetters {
     table: DeltaTable,
     query_id: String,
     /// The newest micro-batch that the stream has committed.
-    settled: i64,
+    synced: i64,
 }
 
 impl Letters for TableLetters {
@@ -63,7 +63,7 @@ impl Letters for TableLetters {
 
     fn visit(&self, visit: &mut dyn FnMut(i64, &Record<'_>) -> Result<()>) -> Result<()> {
         dead_letter::read(&self.table, &mut |letter| {
-            let ours = letter.query_id == self.query_id && letter.batch_id <= self.settled;
+            let ours = letter.query_id == self.query_id && letter.batch_id <= self.synced;
             if ours && letter.code != OFFSETS_LOST { visit(letter.batch_id, &letter.record) } else { Ok(()) }
         })
     }
@@ -81,42 +81,43 @@ fn query_id(id: &str, letters: &str) -> String {
 /// `Config` if the stream has no `deadLetter`; as for every stream otherwise.
 pub fn replay(
     config: &StreamConfig,
-    around: &Surroundings,
+    ctx: &ProcessContext,
     reporter: &Reporter,
     dry_run: bool,
 ) -> Result<Replayed> {
-    let handle = &around.handle;
+    let handle = &ctx.handle;
     let Some(target) = &config.dead_letter else {
         return Err(
             Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
         );
     };
-    let mut recipe = Recipe::of(config)?.for_replay();
-    let within = |store: Store| store.within(around.stop.patience(config.shutdown_timeout));
+    let mut row_pipeline = RowPipeline::of(config)?.for_replay();
+    let within = |store: Store| store.with_deadline(ctx.stop.deadline(config.shutdown_timeout));
     let checkpoint = within(Store::open(&config.checkpoint, &config.storage.0)?);
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let identity = handle.block_on(Identity::read(&checkpoint))?;
-    let settled = handle.block_on(log.entries())?.commits.last().copied();
+    let synced = handle.block_on(log.entries())?.commits.last().copied();
     let place = within(Store::open(&target.url, &config.storage.0)?);
     let table = DeltaTable::open(&place, handle)?;
-    let (Some(Identity { id }), Some(settled), Some(table)) = (identity, settled, table) else {
+    let (Some(Identity { id }), Some(synced), Some(table)) = (identity, synced, table) else {
         return Ok(Replayed::default());
     };
     let SinkConfig::Delta(sink) = &config.sink;
     let found = Found::look(&within(Store::open(&sink.url, &config.storage.0)?), None, handle)?;
-    let columns = recipe.arrow_schema()?;
-    start::check_columns(sink, &found, &columns, &mut recipe)?;
+    let columns = row_pipeline.arrow_schema()?;
+    start::check_columns(sink, &found, &columns, &mut row_pipeline)?;
 
     let own_id = query_id(&id, table.id());
     let own = own_config(config, &own_id)?;
     let store = within(Store::open(&own.checkpoint, &own.storage.0)?);
     let ledger = Ledger::new(store.clone(), handle.clone());
-    let letters = Arc::new(TableLetters { table, query_id: id, settled });
+    let letters = Arc::new(TableLetters { table, query_id: id, synced });
     if dry_run {
-        return select(&letters, &recipe, &ledger.read_before(ledger.count()?)?).map(|(_, outcome)| outcome);
+        return select(&letters, &row_pipeline, &ledger.read_before(ledger.count()?)?)
+            .map(|(_, outcome)| outcome);
     }
     let mut memory = Memory::default();
-    start::hold_lease(&own, &store, around, &mut memory.lease)?;
+    start::hold_lease(&own, &store, ctx, &mut memory.lease)?;
     handle.block_on(Identity::establish(&store, Identity { id: own_id }))?;
     let replay_log = CheckpointLog::new(store.clone(), own.min_batches_to_retain);
     let mut total: Option<Replayed> = None;
@@ -126,13 +127,13 @@ pub fn replay(
             // Selected and never planned: the schema may have changed since.
             ledger.remove(planned)?;
         }
-        let (selection, outcome) = select(&letters, &recipe, &ledger.read_before(planned)?)?;
+        let (selection, outcome) = select(&letters, &row_pipeline, &ledger.read_before(planned)?)?;
         if !selection.is_empty() {
             ledger.put(planned, &selection, &Uuid::new_v4().to_string())?;
         }
         memory.bound = None;
-        run(&own, &recipe, &letters, &ledger, around, reporter, &mut memory)?;
-        if around.stop.requested() {
+        run(&own, &row_pipeline, &letters, &ledger, ctx, reporter, &mut memory)?;
+        if ctx.stop.requested() {
             return Err(Error::unavailable("stopped before the replay was through")
                 .hint("run it again: nothing is taken twice"));
         }
@@ -153,10 +154,10 @@ pub fn replay(
 /// Finishes what an interrupted replay had planned, then runs what is selected.
 fn run(
     own: &StreamConfig,
-    recipe: &Recipe,
+    row_pipeline: &RowPipeline,
     letters: &Arc<TableLetters>,
     ledger: &Ledger,
-    around: &Surroundings,
+    ctx: &ProcessContext,
     reporter: &Reporter,
     memory: &mut Memory,
 ) -> Result<()> {
@@ -169,8 +170,8 @@ fn run(
         )))
     };
     let mut held = memory.lease.clone();
-    let opened = start::open(own, recipe.clone(), &connect, around, &mut held)?;
-    Stream::new(own, around, reporter, memory, opened).run().map_err(|error| match error.kind() {
+    let opened = start::open(own, row_pipeline.clone(), &connect, ctx, &mut held)?;
+    Stream::new(own, ctx, reporter, memory, opened).run().map_err(|error| match error.kind() {
         crate::model::Kind::Data => error.context(
             "an interrupted replay is finished first, with the schema it began with; to go on with another one restore the former until it is through",
         ),
@@ -195,8 +196,12 @@ fn own_config(config: &StreamConfig, query_id: &str) -> Result<StreamConfig> {
 }
 
 /// Finds the letters that decode now and that no replay took, and says what becomes of the others.
-fn select(letters: &TableLetters, recipe: &Recipe, taken: &Selection) -> Result<(Selection, Replayed)> {
-    let mut decoder = recipe.decoder()?;
+fn select(
+    letters: &TableLetters,
+    row_pipeline: &RowPipeline,
+    taken: &Selection,
+) -> Result<(Selection, Replayed)> {
+    let mut decoder = row_pipeline.decoder()?;
     let mut outcome = Replayed::default();
     let mut selection = Selection::default();
     dead_letter::read(&letters.table, &mut |letter| {
@@ -204,7 +209,7 @@ fn select(letters: &TableLetters, recipe: &Recipe, taken: &Selection) -> Result<
             outcome.others += 1;
             return Ok(());
         }
-        if letter.batch_id > letters.settled {
+        if letter.batch_id > letters.synced {
             outcome.unsettled += 1;
             return Ok(());
         }

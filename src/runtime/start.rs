@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::facts::{Found, Known};
 use super::lane::Lane;
-use super::recipe::Recipe;
+use super::row_pipeline::RowPipeline;
 use super::stop::Stop;
-use crate::checkpoint::lease::Taken;
-use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Owner, Plan, Serves, decide};
+use crate::checkpoint::lease::Acquire;
+use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, Owner, Plan, decide};
 use crate::config::kafka::Isolation;
 use crate::config::{DeltaSink, SinkConfig, StreamConfig};
 use crate::failpoint;
@@ -50,7 +50,7 @@ pub struct Opened {
     /// Who runs the stream.
     pub lease: Arc<Lease>,
     /// How values become rows.
-    pub recipe: Recipe,
+    pub row_pipeline: RowPipeline,
     /// Shared by all writers.
     pub budget: Arc<WriterBudget>,
     /// What to do first.
@@ -59,7 +59,7 @@ pub struct Opened {
 
 /// What a process gives every stream.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct ProcessContext {
     /// Where storage calls and uploads run.
     pub handle: Handle,
     /// Who we are.
@@ -79,20 +79,20 @@ pub struct Surroundings {
 #[expect(clippy::too_many_lines, reason = "the order of a start is one thing, read from top to bottom")]
 pub fn open(
     config: &StreamConfig,
-    mut recipe: Recipe,
+    mut row_pipeline: RowPipeline,
     connect: &dyn Fn() -> Result<Box<dyn Source>>,
-    around: &Surroundings,
+    ctx: &ProcessContext,
     lease: &mut Option<Arc<Lease>>,
 ) -> Result<Opened> {
     if let Some(lease) = &lease {
         lease.check(&config.name)?;
     }
-    let handle = &around.handle;
-    let columns = recipe.arrow_schema()?;
-    recipe.decoder()?;
-    let within = |store: Store| store.within(around.stop.patience(config.shutdown_timeout));
+    let handle = &ctx.handle;
+    let columns = row_pipeline.arrow_schema()?;
+    row_pipeline.decoder()?;
+    let within = |store: Store| store.with_deadline(ctx.stop.deadline(config.shutdown_timeout));
     let checkpoint = within(Store::open(&config.checkpoint, &config.storage.0)?);
-    if let Some(served) = handle.block_on(Serves::read(&checkpoint))? {
+    if let Some(served) = handle.block_on(CheckpointBinding::read(&checkpoint))? {
         served.check_stream(&config.name, &checkpoint)?;
     }
     let source = connect()?;
@@ -100,19 +100,19 @@ pub fn open(
     let table = within(Store::open(&target.url, &config.storage.0)?);
     let letters = dead_letter_sink(config)?.map(|(sink, store)| (sink, within(store)));
     let letters_store = letters.as_ref().map(|(_, store)| store);
-    check_columns(target, &Found::look(&table, None, handle)?, &columns, &mut recipe)?;
-    let lease = hold_lease(config, &checkpoint, around, lease)?;
+    check_columns(target, &Found::look(&table, None, handle)?, &columns, &mut row_pipeline)?;
+    let lease = hold_lease(config, &checkpoint, ctx, lease)?;
     failpoint!("lease.taken");
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
     let known = Known::read(&log, handle)?;
     failpoint!("logs.listed");
-    handle.block_on(log.settle(&known.entries))?;
+    handle.block_on(log.sync(&known.entries))?;
     let mut found = Found::look(&table, letters_store, handle)?;
     let letters_known = known.check_tables(config, &table, &found, &checkpoint, handle)?;
     if known.served.is_none() {
         handle.block_on(log.refuse_state())?;
     }
-    let facts = known.facts(&log, &mut found, &config.name, &recipe.definition, handle)?;
+    let facts = known.facts(&log, &mut found, &config.name, &row_pipeline.definition, handle)?;
     let decision = decide(&facts);
     tracing::debug!(?facts, ?decision, "decided what to do first");
     let decision = decision.map_err(|refusal| {
@@ -152,14 +152,14 @@ pub fn open(
         ),
     };
     failpoint!("letters.created");
-    recipe.demand(&columns, sink.alignment());
+    row_pipeline.demand(&columns, sink.alignment());
     let identity = match known.identity {
         Some(identity) => identity,
         None => handle.block_on(Identity::create(&checkpoint))?,
     };
     failpoint!("metadata.written");
     if known.served.is_none() {
-        let serves = Serves {
+        let serves = CheckpointBinding {
             format: 1,
             stream: config.name.clone(),
             table: table.url().to_string(),
@@ -179,7 +179,7 @@ pub fn open(
         sink,
         dead_letters,
         lease,
-        recipe,
+        row_pipeline,
         budget: WriterBudget::new(writer_bytes(config)),
         decision,
     };
@@ -188,12 +188,12 @@ pub fn open(
 }
 
 /// Refuses a table that the stream's columns do not fit, before anything is written anywhere.
-/// What the table demands is made part of the recipe.
+/// What the table demands is made part of the row_pipeline.
 pub(super) fn check_columns(
     target: &DeltaSink,
     found: &Found,
     columns: &SchemaRef,
-    recipe: &mut Recipe,
+    row_pipeline: &mut RowPipeline,
 ) -> Result<()> {
     DeltaAppend::check_partitions(target, found.table.as_ref(), columns)?;
     let Some(table) = &found.table else { return Ok(()) };
@@ -203,7 +203,7 @@ pub(super) fn check_columns(
         Fit::Lacks(lacking) if !target.merge_schema => Err(delta::lacks(&name, &lacking, &there)),
         Fit::Lacks(_) => Ok(()),
         Fit::Fits(alignment) => {
-            recipe.demand(columns, &alignment);
+            row_pipeline.demand(columns, &alignment);
             Ok(())
         }
     }
@@ -226,35 +226,35 @@ fn dead_letter_sink(config: &StreamConfig) -> Result<Option<(DeltaSink, Store)>>
 pub(super) fn hold_lease(
     config: &StreamConfig,
     checkpoint: &Store,
-    around: &Surroundings,
+    ctx: &ProcessContext,
     held: &mut Option<Arc<Lease>>,
 ) -> Result<Arc<Lease>> {
     if let Some(lease) = held {
         return Ok(Arc::clone(lease));
     }
-    let lease = Arc::new(take_lease(config, checkpoint, around)?);
+    let lease = Arc::new(take_lease(config, checkpoint, ctx)?);
     *held = Some(Arc::clone(&lease));
     Ok(lease)
 }
 
-fn take_lease(config: &StreamConfig, checkpoint: &Store, around: &Surroundings) -> Result<Lease> {
+fn take_lease(config: &StreamConfig, checkpoint: &Store, ctx: &ProcessContext) -> Result<Lease> {
     let mut told = false;
     loop {
-        match Lease::take(checkpoint, &around.owner)? {
-            Taken::Ours(lease) => return Ok(lease),
-            Taken::OwnedBy(other) if around.wait_for_lease => {
+        match Lease::take(checkpoint, &ctx.owner)? {
+            Acquire::Acquired(lease) => return Ok(lease),
+            Acquire::HeldBy(other) if ctx.wait_for_lease => {
                 if !told {
                     tracing::info!(stream = config.name, owner = %other, "waiting for the owner of the stream to end");
                     told = true;
                 }
-                if around.stop.wait(Duration::from_millis(500)) {
+                if ctx.stop.wait(Duration::from_millis(500)) {
                     return Err(Error::unavailable(format!(
                         "stopped while waiting for {other} to give up stream {}",
                         config.name
                     )));
                 }
             }
-            Taken::OwnedBy(other) => {
+            Acquire::HeldBy(other) => {
                 return Err(Error::fenced(format!("stream {} is run by {other}", config.name))
                     .hint("stop it first, start with --wait-for-lease, or give this stream a checkpointLocation of its own"));
             }
@@ -296,7 +296,7 @@ fn start_lanes(config: &StreamConfig, opened: &Opened, isolation: Isolation) -> 
     (0..count)
         .map(|number| {
             let reader = opened.source.reader(fetch, isolation)?;
-            let mut decoder = opened.recipe.decoder()?;
+            let mut decoder = opened.row_pipeline.decoder()?;
             if let Some(limit) = config.memory_limit {
                 decoder.limit_bytes(limit as usize / 32 / count);
             }

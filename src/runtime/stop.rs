@@ -2,7 +2,7 @@
 //!
 //! A stop lets the running micro-batch finish; after `shutdownTimeout` the batch is abandoned, which
 //! is safe: its plan is durable and the next start runs it again. Lanes look at the stop, and the
-//! stream's stores fail whatever they are waiting for (`storage::patience`).
+//! stream's stores fail whatever they are waiting for (`storage::deadline`).
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::model::Kind;
-use crate::storage::{Asked, Patience};
+use crate::storage::{Deadline, StopRequest};
 
 /// A request to stop, shared by everything that may have to.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +20,7 @@ pub struct Stop {
 
 #[derive(Debug, Default)]
 struct Inner {
-    asked: watch::Sender<Asked>,
+    asked: watch::Sender<StopRequest>,
     /// Held while `asked` changes, for those who wait on a thread.
     changing: Mutex<()>,
     changed: Condvar,
@@ -69,20 +69,20 @@ impl Stop {
         self.inner.asked.borrow().since.is_some()
     }
 
-    /// What is left of a patience of `limit`; `None` while no stop was asked for.
+    /// What is left of a deadline of `limit`; `None` while no stop was asked for.
     pub fn left(&self, limit: Duration) -> Option<Duration> {
         self.inner.asked.borrow().left(limit)
     }
 
     /// Whether a running micro-batch must be abandoned now: asked for, or the stop is older than
-    /// `patience`.
-    pub fn abandoned(&self, patience: Duration) -> bool {
-        self.left(patience).is_some_and(|left| left.is_zero())
+    /// `deadline`.
+    pub fn abandoned(&self, deadline: Duration) -> bool {
+        self.left(deadline).is_some_and(|left| left.is_zero())
     }
 
     /// The same, to be waited for: what a stream's stores are given.
-    pub fn patience(&self, limit: Duration) -> Patience {
-        Patience::new(self.inner.asked.subscribe(), limit)
+    pub fn deadline(&self, limit: Duration) -> Deadline {
+        Deadline::new(self.inner.asked.subscribe(), limit)
     }
 
     /// Waits for `duration`, or less if a stop is asked for; whether it was.

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use self::landing::ran_as;
+use self::landing::same_definition;
 use super::attempt::{self, Written, commit_of};
 use super::lane::Attempt;
 use super::letters;
 use super::look::{self, Seen};
-use super::recipe::Recipe;
-use super::start::{self, Opened, Surroundings};
+use super::row_pipeline::RowPipeline;
+use super::start::{self, Opened, ProcessContext};
 use super::trigger::{self, POLLING_DELAY};
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
@@ -47,13 +47,13 @@ pub struct Memory {
     /// was replaced must not replace its successor.
     pub lease: Option<Arc<Lease>>,
     /// How values become rows. Read, and remarked on, at the first start only.
-    pub recipe: Option<Recipe>,
+    pub row_pipeline: Option<RowPipeline>,
 }
 
 /// A running stream.
 pub struct Stream<'a> {
     config: &'a StreamConfig,
-    around: &'a Surroundings,
+    ctx: &'a ProcessContext,
     reporter: &'a Reporter,
     memory: &'a mut Memory,
     opened: Opened,
@@ -103,7 +103,7 @@ impl<'a> Stream<'a> {
     /// A stream from what was opened.
     pub fn new(
         config: &'a StreamConfig,
-        around: &'a Surroundings,
+        ctx: &'a ProcessContext,
         reporter: &'a Reporter,
         memory: &'a mut Memory,
         opened: Opened,
@@ -113,7 +113,7 @@ impl<'a> Stream<'a> {
             kafka.min_offsets_per_trigger.map(|min| MinOffsets::new(min, kafka.max_trigger_delay));
         Stream {
             config,
-            around,
+            ctx,
             reporter,
             memory,
             opened,
@@ -138,7 +138,7 @@ impl<'a> Stream<'a> {
         if mended && self.config.trigger == Trigger::Once {
             return Ok(());
         }
-        while !self.around.stop.requested() {
+        while !self.ctx.stop.requested() {
             let mut clock = Clock::start();
             let did = self.trigger(&mut clock)?;
             match self.config.trigger {
@@ -159,7 +159,7 @@ impl<'a> Stream<'a> {
                     .max(POLLING_DELAY)
             };
             if !pause.is_zero() {
-                self.around.stop.wait(pause);
+                self.ctx.stop.wait(pause);
             }
         }
         Ok(())
@@ -177,7 +177,7 @@ impl<'a> Stream<'a> {
     /// Brings the stream to where its next batch is planned; whether it ran one for that.
     fn resume(&mut self) -> Result<bool> {
         let log = self.opened.log.clone();
-        let handle = &self.around.handle;
+        let handle = &self.ctx.handle;
         match self.opened.decision.clone() {
             Decision::StartFresh => {
                 let initial = match handle.block_on(log.initial_offsets())? {
@@ -193,7 +193,7 @@ impl<'a> Stream<'a> {
             }
             Decision::PlanAfter(batch) => {
                 let planned = handle.block_on(log.planned(batch))?;
-                self.stand_after(&planned);
+                self.advance_to(&planned);
                 Ok(false)
             }
             Decision::MendCommitLog(batch) => {
@@ -206,7 +206,7 @@ impl<'a> Stream<'a> {
                     batch,
                     "the table held the batch, the commit log now says so"
                 );
-                self.stand_after(&planned);
+                self.advance_to(&planned);
                 Ok(false)
             }
             Decision::Rerun(batch_id) => {
@@ -226,7 +226,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn stand_after(&mut self, planned: &Planned) {
+    fn advance_to(&mut self, planned: &Planned) {
         self.next_batch = planned.plan().batch_id + 1;
         self.position = planned.plan().end.clone();
         self.conf = planned.plan().conf_of_spark();
@@ -297,7 +297,7 @@ impl<'a> Stream<'a> {
             new_starts: Offsets(new_starts.map(|(p, offset)| (p.clone(), *offset)).collect()),
             timestamp_ms: now_ms(),
             watermark_ms: 0,
-            definition: self.opened.recipe.definition.clone(),
+            definition: self.opened.row_pipeline.definition.clone(),
             isolation: self.config.source.kafka.isolation.as_str().to_owned(),
             writer: Uuid::new_v4().to_string(),
             conf: self.conf.clone(),
@@ -310,9 +310,9 @@ impl<'a> Stream<'a> {
         let start = seen.start;
         self.opened.lease.check(&self.config.name)?;
         failpoint!("plan.before");
-        let put = self.around.handle.block_on(self.opened.log.put_plan(plan, start))?;
+        let put = self.ctx.handle.block_on(self.opened.log.put_plan(plan, start))?;
         failpoint!("plan.after");
-        // Asked again, now that the plan is durable: whoever replaced us before this moment has perhaps
+        // StopRequest again, now that the plan is durable: whoever replaced us before this moment has perhaps
         // not seen it, and whoever does so later will. So a plan is run only if every later owner knows
         // it, and of one batch only one is ever run, even where retention made room for a second.
         self.opened.lease.check(&self.config.name)?;
@@ -324,7 +324,7 @@ impl<'a> Stream<'a> {
                     batch = self.next_batch,
                     "adopting a plan that another process made"
                 );
-                let planned = self.around.handle.block_on(self.opened.log.planned(self.next_batch))?;
+                let planned = self.ctx.handle.block_on(self.opened.log.planned(self.next_batch))?;
                 if planned.plan().is_ours() {
                     return Ok(planned);
                 }
@@ -355,38 +355,38 @@ impl<'a> Stream<'a> {
         // Safe without: this only spares a replaced owner the commits that it would lose.
         self.opened.lease.check(&self.config.name)?;
         let mut commit = self.batch_commit(&written);
-        if !commit.letters_follow {
+        if !commit.dead_letters_pending {
             self.commit_dead_letters(&mut written, &commit)?;
         }
         if let Some(letters) = &mut self.opened.dead_letters {
-            commit.letters_upto = letters.upto(&commit.query_id)?;
+            commit.newest_dead_letter_batch = letters.until(&commit.query_id)?;
         }
         let files = written.take_files();
         failpoint!("sink.before");
         let landed = clock.time("addBatch", || self.opened.sink.commit(&commit, files))?;
         failpoint!("sink.after");
-        let version = self.judge_landing(&landed, &commit)?;
-        if commit.letters_follow && ran_as(&landed, &commit) {
+        let version = self.resolve_commit(&landed, &commit)?;
+        if commit.dead_letters_pending && same_definition(&landed, &commit) {
             self.supersede_dead_letters(&mut written, &commit)?;
         }
         if written.planned().plan().definition != commit.definition {
             self.withdraw_dead_letters(written.planned())?;
         }
         clock.time("commitOffsets", || {
-            self.around.handle.block_on(self.opened.log.put_commit(batch_id, watermark_ms))
+            self.ctx.handle.block_on(self.opened.log.put_commit(batch_id, watermark_ms))
         })?;
         failpoint!("log.after");
         self.memory.committed += 1;
         self.memory.unfinished = None;
-        self.stand_after(written.planned());
+        self.advance_to(written.planned());
         self.report(&written, latest, version, clock);
-        self.upkeep(batch_id);
+        self.maintenance(batch_id);
         Ok(())
     }
 
     fn write(&mut self, planned: Planned, gone: &[Loss]) -> Result<Written> {
         let id = Uuid::new_v4().to_string();
-        let handle = &self.around.handle;
+        let handle = &self.ctx.handle;
         let dead_letters = match &self.opened.dead_letters {
             None => None,
             Some(sink) => {
@@ -403,26 +403,26 @@ impl<'a> Stream<'a> {
             rows: self.opened.sink.writers(&id, handle, &self.opened.budget)?,
             alignment: self.opened.sink.alignment().clone(),
             dead_letters,
-            rejected: self.opened.recipe.rejected,
+            rejected: self.opened.row_pipeline.rejected,
             now_micros: planned.plan().timestamp_ms.saturating_mul(1000),
             gather: false,
             cancel: Arc::new(AtomicBool::new(false)),
         };
         let min_partitions = self.config.source.kafka.min_partitions;
-        let patience = self.config.shutdown_timeout;
+        let deadline = self.config.shutdown_timeout;
         let lost = planned.plan().lost().into_iter().chain(gone.iter().cloned()).collect();
         let pinned = start::pinned_lanes(self.config, &self.opened, planned.plan())?;
         let lanes = pinned.as_ref().unwrap_or(&self.opened.lanes);
-        attempt::run(lanes, planned, attempt, lost, min_partitions, &self.around.stop, patience)
+        attempt::run(lanes, planned, attempt, lost, min_partitions, &self.ctx.stop, deadline)
     }
 
     fn batch_commit(&self, written: &Written) -> BatchCommit {
         let (opened, planned) = (&self.opened, written.planned());
-        let definition = &opened.recipe.definition;
+        let definition = &opened.row_pipeline.definition;
         let store = opened.log.store();
         BatchCommit {
             lost: written.lost().iter().map(|lost| lost.range.clone()).collect(),
-            letters_follow: opened.dead_letters.is_some() && planned.plan().definition != *definition,
+            dead_letters_pending: opened.dead_letters.is_some() && planned.plan().definition != *definition,
             ..commit_of(self.config, store, &opened.query_id, planned, written.attempt(), definition)
         }
     }
@@ -470,15 +470,15 @@ impl<'a> Stream<'a> {
     }
 
     /// Off the commit path, and never a reason to stop.
-    fn upkeep(&mut self, batch_id: i64) {
+    fn maintenance(&mut self, batch_id: i64) {
         let log = self.opened.log.clone();
-        self.around.handle.spawn(async move {
+        self.ctx.handle.spawn(async move {
             if let Err(error) = log.collect(batch_id).await {
                 tracing::warn!(%error, "old checkpoint files could not be deleted");
             }
         });
         for sink in std::iter::once(&mut self.opened.sink).chain(&mut self.opened.dead_letters) {
-            sink.upkeep(&self.around.handle);
+            sink.maintenance(&self.ctx.handle);
         }
     }
 }
@@ -491,7 +491,7 @@ fn within(latest: &Offsets, bound: &Offsets) -> Offsets {
 
 /// Whether any partition has something new.
 fn advances(start: &Offsets, end: &Offsets) -> bool {
-    end.0.iter().any(|(partition, upto)| start.get(partition).is_some_and(|from| *upto > from))
+    end.0.iter().any(|(partition, until)| start.get(partition).is_some_and(|from| *until > from))
 }
 
 fn timestamp(ms: i64) -> String {

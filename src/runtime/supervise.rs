@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, unbounded};
 
-use super::recipe::Recipe;
-use super::start::{self, Surroundings};
+use super::row_pipeline::RowPipeline;
+use super::start::{self, ProcessContext};
 use super::stream::{Memory, Stream};
 use crate::config::{RestartPolicy, StreamConfig};
 use crate::model::{Error, Kind, Result};
@@ -32,7 +32,7 @@ pub struct Ended {
 
 /// Runs all streams, each on a thread of its own, until every one has ended. One that has failed is told
 /// of again every few minutes while others go on.
-pub fn run_all(streams: &[StreamConfig], around: &Surroundings, reporter: &Reporter) -> Vec<Ended> {
+pub fn run_all(streams: &[StreamConfig], ctx: &ProcessContext, reporter: &Reporter) -> Vec<Ended> {
     let (done, ends) = unbounded();
     thread::scope(|scope| {
         for (number, config) in streams.iter().enumerate() {
@@ -40,9 +40,9 @@ pub fn run_all(streams: &[StreamConfig], around: &Surroundings, reporter: &Repor
             let started = thread::Builder::new().name(format!("stream-{}", config.name)).spawn_scoped(
                 scope,
                 move || {
-                    let run = || supervise(config, around, reporter);
+                    let run = || supervise(config, ctx, reporter);
                     let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                        around.stop.note_failure(Kind::Internal);
+                        ctx.stop.note_failure(Kind::Internal);
                         Err(Error::internal("the stream's thread panicked"))
                     });
                     // The receiver lives until every sender is gone.
@@ -83,19 +83,19 @@ fn remind(streams: &[StreamConfig], results: &[Option<Result<()>>]) {
 }
 
 /// Runs one stream, again and again as its policy says, until it ends for good.
-fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) -> Result<()> {
+fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -> Result<()> {
     let mut memory = Memory::default();
     let mut failures = 0;
     loop {
         let committed = memory.committed;
-        let ended = run_once(config, around, reporter, &mut memory);
+        let ended = run_once(config, ctx, reporter, &mut memory);
         give_back_memory();
         let Err(error) = ended else {
             tracing::info!(stream = config.name, "the stream has ended");
             return Ok(());
         };
         let error = if error.kind().retries() { error } else { replaced(config, &memory).unwrap_or(error) };
-        if around.stop.requested() && error.kind().retries() {
+        if ctx.stop.requested() && error.kind().retries() {
             match memory.unfinished {
                 Some(batch) => {
                     tracing::warn!(stream = config.name, batch, %error, "stopped in the middle of a micro-batch; the next start runs it again");
@@ -108,7 +108,7 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
         }
         failures = if memory.committed > committed { 1 } else { failures + 1 };
         if !error.kind().retries() || failures > config.restart.max_attempts {
-            around.stop.note_failure(error.kind());
+            ctx.stop.note_failure(error.kind());
             tracing::error!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed");
             return Err(error);
         }
@@ -122,7 +122,7 @@ fn supervise(config: &StreamConfig, around: &Surroundings, reporter: &Reporter) 
             pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             "the stream is started again after a pause"
         );
-        if around.stop.wait(pause) {
+        if ctx.stop.wait(pause) {
             return Ok(());
         }
     }
@@ -137,7 +137,7 @@ fn replaced(config: &StreamConfig, memory: &Memory) -> Option<Error> {
 
 fn run_once(
     config: &StreamConfig,
-    around: &Surroundings,
+    ctx: &ProcessContext,
     reporter: &Reporter,
     memory: &mut Memory,
 ) -> Result<()> {
@@ -145,14 +145,14 @@ fn run_once(
     // A dead letter is the whole record. Records without headers cost nothing more.
     options.include_headers |= config.dead_letter.is_some();
     let connect = || -> Result<Box<dyn Source>> { Ok(Box::new(KafkaSource::open(&options)?)) };
-    let recipe = match &memory.recipe {
-        Some(recipe) => recipe,
-        None => memory.recipe.insert(Recipe::of(config)?),
+    let row_pipeline = match &memory.row_pipeline {
+        Some(row_pipeline) => row_pipeline,
+        None => memory.row_pipeline.insert(RowPipeline::of(config)?),
     };
-    let recipe = recipe.clone();
-    let opened = start::open(config, recipe, &connect, around, &mut memory.lease)?;
+    let row_pipeline = row_pipeline.clone();
+    let opened = start::open(config, row_pipeline, &connect, ctx, &mut memory.lease)?;
     crate::failpoint!("stream.opened");
-    Stream::new(config, around, reporter, memory, opened).run()
+    Stream::new(config, ctx, reporter, memory, opened).run()
 }
 
 /// Doubling from the policy's backoff to a minute, with full jitter above half.

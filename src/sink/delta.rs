@@ -24,9 +24,9 @@ pub struct DeltaAppend {
     table: DeltaTable,
     alignment: Alignment,
     /// The checkpoint of the table's log that is being written, if one is.
-    upkeep: Option<JoinHandle<()>>,
-    /// The version up to which it was asked whether upkeep is due.
-    upkept_to: u64,
+    maintenance: Option<JoinHandle<()>>,
+    /// The version up to which it was asked whether maintenance is due.
+    maintenance_checked_to: u64,
 }
 
 /// The key in a commit's `alluvia` object that says of the dead letters that they come after it.
@@ -72,14 +72,14 @@ pub struct BatchCommit {
     pub lost: Vec<OffsetRange>,
     /// Whether the batch was planned with another definition, so that its dead letters are brought in
     /// line after this commit, which decides whose run of it stands.
-    pub letters_follow: bool,
+    pub dead_letters_pending: bool,
     /// The newest batch that has dead letters, and the id of the table that they are in.
-    pub letters_upto: Option<(String, i64)>,
+    pub newest_dead_letter_batch: Option<(String, i64)>,
 }
 
 /// What became of a commit.
 #[derive(Debug)]
-pub enum Landed {
+pub enum CommitOutcome {
     /// Our files are the batch.
     Ours {
         /// The table's version.
@@ -112,8 +112,8 @@ impl DeltaAppend {
         };
         Self::check_partitions(sink, Some(&table), stream)?;
         let alignment = Self::align(&mut table, stream, sink.merge_schema)?;
-        let upkept_to = table.version();
-        Ok(DeltaAppend { table, alignment, upkeep: None, upkept_to })
+        let maintenance_checked_to = table.version();
+        Ok(DeltaAppend { table, alignment, maintenance: None, maintenance_checked_to })
     }
 
     /// Checks `partitionBy` against the stream's columns and, if it is there, the table.
@@ -172,7 +172,7 @@ impl DeltaAppend {
     ///
     /// # Errors
     /// As for [`DeltaTable::transaction`].
-    pub fn upto(&mut self, query_id: &str) -> Result<Option<(String, i64)>> {
+    pub fn until(&mut self, query_id: &str) -> Result<Option<(String, i64)>> {
         let newest = self.table.transaction(query_id)?;
         Ok(newest.map(|batch_id| (self.table.id().to_owned(), batch_id)))
     }
@@ -209,7 +209,7 @@ impl DeltaAppend {
     ///
     /// # Errors
     /// As for [`DeltaTable::append`].
-    pub fn commit(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+    pub fn commit(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<CommitOutcome> {
         self.land(batch, files, None)
     }
 
@@ -218,19 +218,19 @@ impl DeltaAppend {
     ///
     /// # Errors
     /// As for [`DeltaTable::append`]; `Conflict` if others keep replacing it too.
-    pub fn supersede(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+    pub fn supersede(&mut self, batch: &BatchCommit, files: Vec<AddedFile>) -> Result<CommitOutcome> {
         self.replace(batch, files, |other| definition_of(other) == batch.definition)
     }
 
-    /// Commits the letters of lost offsets ([`BatchCommit::of_lost_offsets`]), if need be in the place of those of a
+    /// Commits the letters of lost offsets ([`BatchCommit::of_lost_ranges`]), if need be in the place of those of a
     /// run that knew of less. One that knew of more stands.
     ///
     /// # Errors
     /// As for [`DeltaAppend::supersede`].
-    pub fn add_lost(&mut self, lost: &BatchCommit, files: Vec<AddedFile>) -> Result<Landed> {
+    pub fn add_lost(&mut self, lost: &BatchCommit, files: Vec<AddedFile>) -> Result<CommitOutcome> {
         self.replace(lost, files, |other| {
             let known = lost_of(other);
-            lost.lost.iter().all(|range| range.beyond(&known).is_empty())
+            lost.lost.iter().all(|range| range.minus(&known).is_empty())
         })
     }
 
@@ -240,11 +240,11 @@ impl DeltaAppend {
         batch: &BatchCommit,
         files: Vec<AddedFile>,
         stands: impl Fn(&OwnCommit) -> bool,
-    ) -> Result<Landed> {
+    ) -> Result<CommitOutcome> {
         let mut replaces = None;
         for _ in 0..SUPERSEDED_MAX {
             match self.land(batch, files.clone(), replaces)? {
-                Landed::Theirs { commit: Some(other) }
+                CommitOutcome::Theirs { commit: Some(other) }
                     if other.batch_id == batch.batch_id && !stands(&other) =>
                 {
                     replaces = other.attempt().map(str::to_owned);
@@ -264,7 +264,7 @@ impl DeltaAppend {
         batch: &BatchCommit,
         files: Vec<AddedFile>,
         replaces: Option<String>,
-    ) -> Result<Landed> {
+    ) -> Result<CommitOutcome> {
         let mut append = Append {
             query_id: batch.query_id.clone(),
             batch_id: batch.batch_id,
@@ -281,8 +281,8 @@ impl DeltaAppend {
             appended = self.table.append(&append)?;
         }
         match appended {
-            Appended::Ours(version) => Ok(Landed::Ours { version }),
-            Appended::Theirs(commit) => Ok(Landed::Theirs { commit }),
+            Appended::Ours(version) => Ok(CommitOutcome::Ours { version }),
+            Appended::Theirs(commit) => Ok(CommitOutcome::Theirs { commit }),
             Appended::Rewritten => Err(Error::internal("files of no other run were to leave the table")),
         }
     }
@@ -305,39 +305,39 @@ impl DeltaAppend {
     }
 
     /// Takes out the letters of lost offsets that another run of the batch added beside those of a third
-    /// ([`BatchCommit::of_lost_offsets`]): ours say what was lost.
+    /// ([`BatchCommit::of_lost_ranges`]): ours say what was lost.
     ///
     /// # Errors
     /// As for [`DeltaAppend::supersede`].
     pub fn withdraw_lost(&mut self, batch: &BatchCommit) -> Result<()> {
-        let none = BatchCommit { lost: Vec::new(), ..batch.clone() }.of_lost_offsets();
+        let none = BatchCommit { lost: Vec::new(), ..batch.clone() }.of_lost_ranges();
         if self.table.transaction(&none.query_id)? == Some(none.batch_id) {
             self.supersede(&none, Vec::new())?;
         }
         Ok(())
     }
 
-    /// Starts the table's upkeep where it is due, and afterwards forgets what it covered. Between two
+    /// Starts the table's maintenance where it is due, and afterwards forgets what it covered. Between two
     /// micro-batches, never on the commit path, and never a reason to stop.
-    pub fn upkeep(&mut self, handle: &Handle) {
-        if self.upkeep.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.upkeep = None;
-            told(self.table.shorten());
+    pub fn maintenance(&mut self, handle: &Handle) {
+        if self.maintenance.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.maintenance = None;
+            told(self.table.refresh_log_segment());
         }
-        let due = self.table.upkeep_due(self.upkept_to);
-        self.upkept_to = self.table.version();
-        if !due || self.upkeep.is_some() {
+        let due = self.table.maintenance_due(self.maintenance_checked_to);
+        self.maintenance_checked_to = self.table.version();
+        if !due || self.maintenance.is_some() {
             return;
         }
         // Another writer of the table may have seen to it.
         told(self.table.look_for_checkpoint());
-        if !self.table.upkeep_due(0) {
+        if !self.table.maintenance_due(0) {
             return;
         }
-        if let Some(upkeep) = self.table.upkeep() {
-            self.upkeep = Some(handle.spawn_blocking(move || {
-                if let Err(error) = upkeep.run() {
-                    tracing::warn!(%error, "the upkeep of a table's log failed; a later one makes up for it");
+        if let Some(maintenance) = self.table.maintenance() {
+            self.maintenance = Some(handle.spawn_blocking(move || {
+                if let Err(error) = maintenance.run() {
+                    tracing::warn!(%error, "the maintenance of a table's log failed; a later one makes up for it");
                 }
             }));
         }
@@ -365,10 +365,10 @@ impl BatchCommit {
         info.insert(PLAN.into(), serde_json::from_str(&self.plan).expect("a plan is JSON"));
         info.insert("nextBatchWatermarkMs".into(), self.next_watermark_ms.into());
         info.insert("definition".into(), self.definition.clone().into());
-        if self.letters_follow {
+        if self.dead_letters_pending {
             info.insert(LETTERS_FOLLOW.into(), true.into());
         }
-        if let Some((table_id, batch_id)) = &self.letters_upto {
+        if let Some((table_id, batch_id)) = &self.newest_dead_letter_batch {
             info.insert(DEAD_LETTERS.into(), json!({"tableId": table_id, "batchId": batch_id}));
         }
         if !self.lost.is_empty() {
@@ -384,14 +384,14 @@ impl BatchCommit {
 
     /// The commit of the letters for what was gone, where another run of the batch has committed its dead
     /// letters without them: a query of its own, and its definition is what was gone.
-    pub fn of_lost_offsets(&self) -> BatchCommit {
+    pub fn of_lost_ranges(&self) -> BatchCommit {
         BatchCommit {
             query_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("lost\n{}", self.query_id).as_bytes())
                 .to_string(),
             stream: format!("{} (lost offsets)", self.stream),
             attempt: Uuid::new_v4().to_string(),
             definition: self.lost_ranges().to_string(),
-            letters_follow: false,
+            dead_letters_pending: false,
             ..self.clone()
         }
     }
@@ -402,7 +402,7 @@ fn lost_json(range: &OffsetRange) -> Value {
         "topic": range.partition.topic.as_ref(),
         "partition": range.partition.partition,
         "from": range.from,
-        "upto": range.upto,
+        "until": range.until,
     })
 }
 
@@ -447,12 +447,12 @@ fn offsets_of(commit: &OwnCommit, key: &str) -> Result<Option<Offsets>> {
 }
 
 /// Whether the dead letters of a commit's batch come after it.
-pub fn letters_follow(commit: &OwnCommit) -> bool {
+pub fn dead_letters_pending(commit: &OwnCommit) -> bool {
     commit.checkpoint.as_ref().is_some_and(|info| info.get(LETTERS_FOLLOW).is_some_and(|said| *said == true))
 }
 
 /// The newest batch that had dead letters when a commit was made, and the id of the table that they were in.
-pub fn letters_upto(commit: &OwnCommit) -> Option<(&str, i64)> {
+pub fn newest_dead_letter_batch(commit: &OwnCommit) -> Option<(&str, i64)> {
     let said = commit.checkpoint.as_ref()?.get(DEAD_LETTERS)?;
     Some((said["tableId"].as_str()?, said["batchId"].as_i64()?))
 }
@@ -468,7 +468,7 @@ pub fn lost_of(commit: &OwnCommit) -> Vec<OffsetRange> {
     let range = |entry: &Value| {
         let partition = i32::try_from(entry["partition"].as_i64()?).ok()?;
         let partition = TopicPartition::new(entry["topic"].as_str()?, partition);
-        Some(OffsetRange { partition, from: entry["from"].as_i64()?, upto: entry["upto"].as_i64()? })
+        Some(OffsetRange { partition, from: entry["from"].as_i64()?, until: entry["until"].as_i64()? })
     };
     said.into_iter().flatten().filter_map(range).collect()
 }

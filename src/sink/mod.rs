@@ -4,4 +4,4 @@ pub mod dead_letter;
 pub mod delta;
 
 pub use dead_letter::{DeadLetterRows, DeadLetters};
-pub use delta::{BatchCommit, DeltaAppend, Landed};
+pub use delta::{BatchCommit, CommitOutcome, DeltaAppend};

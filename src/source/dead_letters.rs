@@ -127,7 +127,7 @@ impl Selection {
             for (topic, partitions) in topics {
                 for (partition, ranges) in partitions {
                     let offsets: BTreeSet<i64> =
-                        ranges.iter().flat_map(|(from, upto)| *from..*upto).collect();
+                        ranges.iter().flat_map(|(from, until)| *from..*until).collect();
                     selection.len += offsets.len();
                     selection
                         .places
@@ -147,7 +147,7 @@ fn ranges(offsets: &BTreeSet<i64>) -> Vec<(i64, i64)> {
     let mut ranges: Vec<(i64, i64)> = Vec::new();
     for offset in offsets {
         match ranges.last_mut() {
-            Some((_, upto)) if *upto == *offset => *upto += 1,
+            Some((_, until)) if *until == *offset => *until += 1,
             _ => ranges.push((*offset, offset + 1)),
         }
     }
@@ -197,13 +197,13 @@ impl Ledger {
         Selection::from_bytes(&bytes, &file)
     }
 
-    /// All letters that selections before `upto` name.
+    /// All letters that selections before `until` name.
     ///
     /// # Errors
     /// As for [`Ledger::read`].
-    pub fn read_before(&self, upto: i64) -> Result<Selection> {
+    pub fn read_before(&self, until: i64) -> Result<Selection> {
         let mut all = Selection::default();
-        for number in 0..upto {
+        for number in 0..until {
             all.extend(&self.read(number)?);
         }
         Ok(all)
@@ -288,7 +288,7 @@ impl Reader for LetterReader {
         on_record: &mut dyn FnMut(&Record<'_>) -> Result<()>,
     ) -> Result<ReadReport> {
         let mut wanted = Selection::default();
-        for number in ranges.iter().flat_map(|range| range.from..range.upto) {
+        for number in ranges.iter().flat_map(|range| range.from..range.until) {
             wanted.extend(&self.ledger.read(number)?);
         }
         let mut report = ReadReport::default();
@@ -307,7 +307,7 @@ impl Reader for LetterReader {
         if gone > 0 {
             tracing::warn!(letters = gone, "dead letters were deleted before they were replayed");
         }
-        report.next = ranges.iter().map(|range| (range.partition.clone(), range.upto)).collect();
+        report.next = ranges.iter().map(|range| (range.partition.clone(), range.until)).collect();
         Ok(report)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Azure says 409 or 412 to a `PutMode::Create` whose object exists; object_store 0.13 turns the
 //! first into `AlreadyExists` and the second into `Precondition`, and the Delta kernel knows only the
-//! former. [`OneAnswer`] makes both `AlreadyExists`. Everything else passes through untouched.
+//! former. [`CreateConflictAdapter`] makes both `AlreadyExists`. Everything else passes through untouched.
 
 use std::fmt;
 use std::ops::Range;
@@ -18,25 +18,25 @@ use object_store::{
 
 /// A store that answers a lost put-if-absent with `AlreadyExists`, whatever the service said.
 #[derive(Debug)]
-pub struct OneAnswer {
+pub struct CreateConflictAdapter {
     inner: Arc<DynObjectStore>,
 }
 
-impl OneAnswer {
+impl CreateConflictAdapter {
     /// Wraps `inner`.
     pub fn new(inner: Arc<DynObjectStore>) -> Self {
-        OneAnswer { inner }
+        CreateConflictAdapter { inner }
     }
 }
 
-impl fmt::Display for OneAnswer {
+impl fmt::Display for CreateConflictAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
 #[async_trait::async_trait]
-impl ObjectStore for OneAnswer {
+impl ObjectStore for CreateConflictAdapter {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         let create = matches!(opts.mode, PutMode::Create);
         match self.inner.put_opts(location, payload, opts).await {

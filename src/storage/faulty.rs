@@ -501,7 +501,7 @@ mod tests {
 
     fn faulty(rules: &str) -> Store {
         let faults = Arc::new(Faults::parse(rules, 7).unwrap());
-        let root = super::super::conditional::OneAnswer::new(Arc::new(Faulty::new(
+        let root = super::super::conditional::CreateConflictAdapter::new(Arc::new(Faulty::new(
             Arc::new(InMemory::new()),
             faults,
         )));

@@ -4,7 +4,7 @@
 //! is written beside its place, flushed, put in place in one step (a hard link where an existing
 //! file must win, else a rename), and then the folder is flushed, and so is the parent of every
 //! folder on the way. What is found there may be in the page cache only: another process wrote it, or
-//! its folder's flush failed. So it is flushed before it is called there ([`settle`]). Reads and
+//! its folder's flush failed. So it is flushed before it is called there ([`sync`]). Reads and
 //! listings are `LocalFileSystem`'s.
 
 use std::collections::HashSet;
@@ -80,7 +80,7 @@ impl Staged {
         } else {
             match fs::hard_link(&self.staged, &self.place) {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    settle(&self.place)?;
+                    sync(&self.place)?;
                     return Err(e);
                 }
                 placed => placed?,
@@ -168,7 +168,7 @@ fn flush(place: &FsPath) -> io::Result<()> {
 
 /// Flushes a file that was found, the folder that names it, and the folders above; one that is not
 /// there is no error.
-fn settle(place: &FsPath) -> io::Result<()> {
+fn sync(place: &FsPath) -> io::Result<()> {
     match flush(place) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         done => done?,
@@ -178,9 +178,9 @@ fn settle(place: &FsPath) -> io::Result<()> {
     flush(folder)
 }
 
-/// [`settle`] off the async workers.
+/// [`sync`] off the async workers.
 pub(super) async fn settle_later(place: PathBuf) -> Result<()> {
-    blocking(place.clone(), move || settle(&place)).await
+    blocking(place.clone(), move || sync(&place)).await
 }
 
 fn store_error(error: io::Error, place: &FsPath) -> Error {

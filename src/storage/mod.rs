@@ -7,10 +7,10 @@
 //! before anyone concludes anything ([`Store::put_if_absent`]).
 
 pub mod conditional;
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 pub mod faulty;
 pub mod local;
-pub mod patience;
+pub mod deadline;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use url::Url;
 
 use crate::model::{Error, Kind, Result};
 
-pub use patience::{Asked, Patience};
+pub use deadline::{Deadline, StopRequest};
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Store {
     root: Arc<DynObjectStore>,
     url: Url,
     prefix: Path,
-    patience: Option<Patience>,
+    deadline: Option<Deadline>,
 }
 
 impl std::fmt::Debug for Store {
@@ -75,7 +75,7 @@ impl Store {
                 let pairs = options.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
                 let (root, prefix) =
                     object_store::parse_url_opts(&url, pairs).map_err(|e| bad_url(&url, e))?;
-                (Arc::new(conditional::OneAnswer::new(with_faults(root.into()))), prefix)
+                (Arc::new(conditional::CreateConflictAdapter::new(with_faults(root.into()))), prefix)
             }
         };
         Ok(Store::new(root, url, prefix))
@@ -83,34 +83,34 @@ impl Store {
 
     /// A folder of a store that is open already; `url` must address it.
     pub fn new(root: Arc<DynObjectStore>, url: Url, prefix: Path) -> Store {
-        Store { root, url, prefix, patience: None }
+        Store { root, url, prefix, deadline: None }
     }
 
-    /// The same folder, given up when `patience` is over: calls that are under way then fail.
-    pub fn within(mut self, patience: Patience) -> Store {
-        self.root = Arc::new(patience::Patient::new(self.root, patience.clone()));
-        self.patience = Some(patience);
+    /// The same folder, given up when `deadline` is over: calls that are under way then fail.
+    pub fn with_deadline(mut self, deadline: Deadline) -> Store {
+        self.root = Arc::new(deadline::DeadlineStore::new(self.root, deadline.clone()));
+        self.deadline = Some(deadline);
         self
     }
 
     /// Until when calls are waited for; `None` for as long as they take.
-    pub fn patience(&self) -> Option<&Patience> {
-        self.patience.as_ref()
+    pub fn deadline(&self) -> Option<&Deadline> {
+        self.deadline.as_ref()
     }
 
     /// Waits before a call is tried again.
     ///
     /// # Errors
-    /// `Unavailable` if the patience is over: then there is no other try.
+    /// `Unavailable` if the deadline is over: then there is no other try.
     pub async fn pause(&self, duration: Duration) -> Result<()> {
-        let Some(patience) = &self.patience else {
+        let Some(deadline) = &self.deadline else {
             tokio::time::sleep(duration).await;
             return Ok(());
         };
         tokio::select! {
             biased;
-            () = patience.clone().over() => Err(Error::unavailable(format!(
-                "given up at {}: the stop's patience (shutdownTimeout) is over", self.url
+            () = deadline.clone().over() => Err(Error::unavailable(format!(
+                "given up at {}: the deadline of the stop (shutdownTimeout) is over", self.url
             ))),
             () = tokio::time::sleep(duration) => Ok(()),
         }
@@ -165,7 +165,7 @@ impl Store {
             Ok(_) => return Ok(Put::Created),
             Err(e) => e,
         };
-        let found = match self.settle(relative).await {
+        let found = match self.sync(relative).await {
             Ok(()) => self.get(relative).await,
             Err(e) => Err(e),
         };
@@ -186,14 +186,14 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable` if a flush fails. What an object store answers is durable: there nothing is done.
-    pub async fn settle(&self, relative: &str) -> Result<()> {
+    pub async fn sync(&self, relative: &str) -> Result<()> {
         let Ok(folder) = self.url.to_file_path() else { return Ok(()) };
-        let settled = local::settle_later(folder.join(relative));
-        let settled = match &self.patience {
-            Some(patience) => patience.race(settled).await,
-            None => settled.await,
+        let synced = local::settle_later(folder.join(relative));
+        let synced = match &self.deadline {
+            Some(deadline) => deadline.race(synced).await,
+            None => synced.await,
         };
-        settled.map_err(|e| error(e, "flush", &self.url, relative))
+        synced.map_err(|e| error(e, "flush", &self.url, relative))
     }
 
     /// Whether a local disk has a folder in an object's place, which no object store could have.
@@ -317,9 +317,11 @@ impl Store {
 
 /// The store itself; in tests the faults that the environment asks for stand over it.
 fn with_faults(root: Arc<DynObjectStore>) -> Arc<DynObjectStore> {
-    #[cfg(feature = "failpoints")]
+    #[cfg(any(debug_assertions, feature = "failpoints"))]
     if let Some(faults) = faulty::Faults::of_environment() {
-        return Arc::new(conditional::OneAnswer::new(Arc::new(faulty::Faulty::new(root, faults))));
+        return Arc::new(conditional::CreateConflictAdapter::new(Arc::new(faulty::Faulty::new(
+            root, faults,
+        ))));
     }
     root
 }

@@ -17,7 +17,7 @@ use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredE
 use serde_json::{Map, Value, json};
 
 use super::files::AddedFile;
-use super::tip::Tip;
+use super::head::LogHead;
 use super::{DeltaTable, history, kernel_error};
 use crate::model::{Error, Kind, Result};
 
@@ -86,11 +86,11 @@ impl DeltaTable {
     /// # Errors
     /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol;
     /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
-    /// has no patience for another try.
+    /// has no deadline for another try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
-        let before = Fingerprint::of(&self.snapshot);
-        self.check_tip()?;
-        before.check(&Fingerprint::of(&self.snapshot), self)?;
+        let before = TableGuard::of(&self.snapshot);
+        self.check_head()?;
+        before.check(&TableGuard::of(&self.snapshot), self)?;
         let held = self.transaction(&append.query_id)?;
         let mut last_error = None;
         for attempt in 0..TRIES {
@@ -105,9 +105,9 @@ impl DeltaTable {
             }
             self.handle.block_on(self.store.pause(pause(attempt)))?;
             self.refresh()?;
-            before.check(&Fingerprint::of(&self.snapshot), self)?;
+            before.check(&TableGuard::of(&self.snapshot), self)?;
             if self.transaction(&append.query_id)? < held {
-                return Err(super::tip::changed(self, "was restored and went on"));
+                return Err(super::head::changed(self, "was restored and went on"));
             }
         }
         Err(last_error.unwrap_or_else(|| {
@@ -131,7 +131,7 @@ impl DeltaTable {
         }
         if let Some(found) = &found {
             // Found in the log is not yet on the disk: its own write may have failed at the last flush.
-            self.handle.block_on(self.store.settle(&history::commit_name(found.version)))?;
+            self.handle.block_on(self.store.sync(&history::commit_name(found.version)))?;
         }
         Ok(Some(match found {
             Some(own) if own.attempt() == Some(append.attempt.as_str()) => {
@@ -201,7 +201,7 @@ impl DeltaTable {
                 match done.post_commit_snapshot() {
                     Some(next) => {
                         self.snapshot = Arc::clone(next);
-                        self.tip = written.get().copied();
+                        self.head = written.get().copied();
                     }
                     None => self.refresh()?,
                 }
@@ -245,17 +245,17 @@ impl DeltaTable {
 }
 
 /// What must not change under a batch whose files are written.
-pub(super) struct Fingerprint {
+pub(super) struct TableGuard {
     id: String,
     schema: String,
     partition_columns: Vec<String>,
     protocol: String,
 }
 
-impl Fingerprint {
-    pub(super) fn of(snapshot: &Snapshot) -> Fingerprint {
+impl TableGuard {
+    pub(super) fn of(snapshot: &Snapshot) -> TableGuard {
         let table = snapshot.table_configuration();
-        Fingerprint {
+        TableGuard {
             id: table.metadata().id().to_owned(),
             schema: table.metadata().schema_string().clone(),
             partition_columns: table.metadata().partition_columns().to_vec(),
@@ -263,7 +263,7 @@ impl Fingerprint {
         }
     }
 
-    pub(super) fn check(&self, now: &Fingerprint, table: &DeltaTable) -> Result<()> {
+    pub(super) fn check(&self, now: &TableGuard, table: &DeltaTable) -> Result<()> {
         let url = table.store.url();
         if self.id != now.id {
             return Err(Error::corrupt(format!(
@@ -326,7 +326,7 @@ pub(super) struct CommitWriter {
     /// Write protocol (1, 2) where the kernel's (3, 7) names no feature beyond what (1, 2) implies.
     pub(super) lowest_protocol: bool,
     /// The commit as it was written.
-    pub(super) written: Arc<OnceLock<Tip>>,
+    pub(super) written: Arc<OnceLock<LogHead>>,
 }
 
 impl CommitWriter {
@@ -374,7 +374,7 @@ impl Committer for CommitWriter {
         let url = metadata.published_commit_path()?;
         let size = bytes.len() as u64;
         // Set once: a writer commits once.
-        let _ = self.written.set(Tip::of(metadata.version(), &bytes));
+        let _ = self.written.set(LogHead::of(metadata.version(), &bytes));
         match engine.storage_handler().put(&url, bytes.into(), false) {
             Ok(()) => Ok(CommitResponse::Committed {
                 file_meta: FileMeta { location: url, last_modified: metadata.in_commit_timestamp(), size },

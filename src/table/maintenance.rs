@@ -1,4 +1,4 @@
-//! Upkeep of a table's log, never on the commit path: checkpoints, and deletion of what they cover.
+//! Maintenance of a table's log, never on the commit path: checkpoints, and deletion of what they cover.
 //!
 //! A checkpoint is written when `delta.checkpointInterval` commits stand behind the last one, and after a missed one a
 //! tenth of that later (Spark waits for the next multiple, and the log is twice as long), from a snapshot of its own, in
@@ -19,7 +19,7 @@ use object_store::ObjectMeta;
 use tokio::runtime::Handle;
 use url::Url;
 
-use super::commit::Fingerprint;
+use super::commit::TableGuard;
 use super::history::{commit_file, own_transactions};
 use super::{DeltaTable, engine, is_log_file, kernel_error, read_snapshot};
 use crate::model::error::Context;
@@ -32,57 +32,57 @@ pub const CHECKPOINT_INTERVAL: u64 = 100;
 const LOG_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A checkpoint that is due, with all it needs; runs on a blocking thread of its own.
-pub struct Upkeep {
+pub struct Maintenance {
     store: Store,
     handle: Handle,
     snapshot: SnapshotRef,
-    _at_work: AtWork,
+    _at_work: MaintenanceGuard,
 }
 
-/// That this process is at the upkeep of a table: what a stream that was started again left at work, or another stream
+/// That this process is at the maintenance of a table: what a stream that was started again left at work, or another stream
 /// on the table, is not done twice at once.
-struct AtWork(Url);
+struct MaintenanceGuard(Url);
 
 static AT_WORK: Mutex<BTreeSet<Url>> = Mutex::new(BTreeSet::new());
 
-impl AtWork {
-    fn at(table: &Url) -> Option<AtWork> {
+impl MaintenanceGuard {
+    fn at(table: &Url) -> Option<MaintenanceGuard> {
         let mut tables = AT_WORK.lock().unwrap_or_else(PoisonError::into_inner);
-        tables.insert(table.clone()).then(|| AtWork(table.clone()))
+        tables.insert(table.clone()).then(|| MaintenanceGuard(table.clone()))
     }
 }
 
-impl Drop for AtWork {
+impl Drop for MaintenanceGuard {
     fn drop(&mut self) {
         AT_WORK.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
     }
 }
 
 impl DeltaTable {
-    /// Whether upkeep has become due at a version after `since`, up to the current one.
-    pub fn upkeep_due(&self, since: u64) -> bool {
+    /// Whether maintenance has become due at a version after `since`, up to the current one.
+    pub fn maintenance_due(&self, since: u64) -> bool {
         let interval = self.snapshot.table_properties().checkpoint_interval;
         let covered = self.snapshot.log_segment().checkpoint_version.unwrap_or(0);
         is_due(since, self.version(), covered, interval.map_or(CHECKPOINT_INTERVAL, NonZero::get))
     }
 
-    /// Upkeep at the current version; `None` if this process is at the table's upkeep already.
-    pub fn upkeep(&self) -> Option<Upkeep> {
-        Some(Upkeep {
+    /// Maintenance at the current version; `None` if this process is at the table's maintenance already.
+    pub fn maintenance(&self) -> Option<Maintenance> {
+        Some(Maintenance {
             store: self.store.clone(),
             handle: self.handle.clone(),
             snapshot: Arc::clone(&self.snapshot),
-            _at_work: AtWork::at(self.store.url())?,
+            _at_work: MaintenanceGuard::at(self.store.url())?,
         })
     }
 
     /// Forgets the names of the log files that a checkpoint covers, by reading the log anew; called between two
-    /// micro-batches, after upkeep. A table that was changed or replaced meanwhile is left for the next commit to
+    /// micro-batches, after maintenance. A table that was changed or replaced meanwhile is left for the next commit to
     /// find, which judges it.
     ///
     /// # Errors
     /// As for [`DeltaTable::open`]; nothing is changed then.
-    pub fn shorten(&mut self) -> Result<()> {
+    pub fn refresh_log_segment(&mut self) -> Result<()> {
         let fresh = read_snapshot(&self.store, &self.engine, &self.handle)?;
         self.go_on_from(fresh)
     }
@@ -90,15 +90,15 @@ impl DeltaTable {
     /// The same by what the log has that is new: one LIST, if that is nothing.
     ///
     /// # Errors
-    /// As for [`DeltaTable::shorten`].
+    /// As for [`DeltaTable::refresh_log_segment`].
     pub fn look_for_checkpoint(&mut self) -> Result<()> {
         let fresh = self.newest()?;
         self.go_on_from(fresh)
     }
 
     fn go_on_from(&mut self, fresh: SnapshotRef) -> Result<()> {
-        let same = Fingerprint::of(&self.snapshot).check(&Fingerprint::of(&fresh), self).is_ok();
-        if !same || fresh.version() < self.version() || self.read_tip(self.version())? != self.tip {
+        let same = TableGuard::of(&self.snapshot).check(&TableGuard::of(&fresh), self).is_ok();
+        if !same || fresh.version() < self.version() || self.read_tip(self.version())? != self.head {
             return Ok(());
         }
         if fresh.version() > self.version() {
@@ -109,7 +109,7 @@ impl DeltaTable {
     }
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Writes the checkpoint, then deletes what is old and covered.
     ///
     /// # Errors
@@ -121,10 +121,10 @@ impl Upkeep {
             return self.checkpoint_and_clean(&self.handle);
         }
         thread::scope(|scope| {
-            let own = thread::Builder::new().name("upkeep".into()).spawn_scoped(scope, || {
+            let own = thread::Builder::new().name("maintenance".into()).spawn_scoped(scope, || {
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(1)
-                    .thread_name("upkeep-io")
+                    .thread_name("maintenance-io")
                     .enable_all()
                     .build()
                     .map_err(cannot_start)?;
@@ -132,17 +132,17 @@ impl Upkeep {
             });
             own.map_err(cannot_start)?
                 .join()
-                .unwrap_or_else(|_| Err(Error::internal("the upkeep's thread panicked")))
+                .unwrap_or_else(|_| Err(Error::internal("the maintenance's thread panicked")))
         })
     }
 
     fn checkpoint_and_clean(&self, handle: &Handle) -> Result<()> {
-        crate::failpoint!("upkeep.before");
+        crate::failpoint!("maintenance.before");
         let engine = engine(&self.store, handle);
         self.snapshot
             .checkpoint(engine.as_ref(), None)
             .map_err(|e| kernel_error(e, "write a checkpoint", &self.store))?;
-        crate::failpoint!("upkeep.after");
+        crate::failpoint!("maintenance.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
         let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
         if !enabled {
@@ -210,7 +210,7 @@ fn is_due(since: u64, version: u64, covered: u64, interval: u64) -> bool {
 }
 
 fn cannot_start(error: std::io::Error) -> Error {
-    Error::unavailable("cannot start the threads of a table's upkeep").source(error)
+    Error::unavailable("cannot start the threads of a table's maintenance").source(error)
 }
 
 /// The log files that are older than `cutoff` and covered by the last but one checkpoint, oldest
@@ -268,10 +268,14 @@ mod tests {
     #[test]
     fn a_table_has_one_upkeep_at_a_time() {
         let [one, other] = ["file:///one/", "file:///other/"].map(|url| Url::parse(url).unwrap());
-        let at_work = AtWork::at(&one);
-        assert!(at_work.is_some() && AtWork::at(&one).is_none() && AtWork::at(&other).is_some());
+        let at_work = MaintenanceGuard::at(&one);
+        assert!(
+            at_work.is_some()
+                && MaintenanceGuard::at(&one).is_none()
+                && MaintenanceGuard::at(&other).is_some()
+        );
         drop(at_work);
-        assert!(AtWork::at(&one).is_some());
+        assert!(MaintenanceGuard::at(&one).is_some());
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! A Delta table: its snapshot, one commit per micro-batch, its history and upkeep.
+//! A Delta table: its snapshot, one commit per micro-batch, its history and maintenance.
 //!
 //! The only door to the Delta kernel. A [`DeltaTable`] holds the *lazy* snapshot that the next
 //! commit is made against: protocol, metadata and the names of the log files since the last
 //! checkpoint, never the table's files. While Alluvia is the table's only writer a commit is one
-//! PUT and one GET (`tip`); each commit hands over the next snapshot (research: delta-rs.md 4.1).
+//! PUT and one GET (`head`); each commit hands over the next snapshot (research: delta-rs.md 4.1).
 //!
 //! Everything here blocks; call it from a blocking thread, never from an async worker.
 
@@ -16,7 +16,7 @@ pub mod history;
 pub mod maintenance;
 pub mod read;
 pub mod schema;
-mod tip;
+mod head;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub struct DeltaTable {
     /// it.
     transactions: BTreeMap<String, Option<i64>>,
     /// The commit of the snapshot's version; `None` if the log no longer holds it.
-    tip: Option<tip::Tip>,
+    head: Option<head::LogHead>,
 }
 
 impl DeltaTable {
@@ -65,12 +65,12 @@ impl DeltaTable {
             handle: handle.clone(),
             snapshot,
             transactions: BTreeMap::new(),
-            tip: None,
+            head: None,
         };
         table.refuse_what_cannot_be_written()?;
         // Whoever made the newest commit may have died before its flush, and a start rests on it.
-        handle.block_on(store.settle(&history::commit_name(table.version())))?;
-        table.tip = table.read_tip(table.version())?;
+        handle.block_on(store.sync(&history::commit_name(table.version())))?;
+        table.head = table.read_tip(table.version())?;
         Ok(Some(table))
     }
 
@@ -153,9 +153,9 @@ impl DeltaTable {
             .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))
     }
 
-    /// Goes on from `fresh`, which others have made; nothing is changed if its tip can't be read.
+    /// Goes on from `fresh`, which others have made; nothing is changed if its head can't be read.
     fn adopt(&mut self, fresh: SnapshotRef) -> Result<()> {
-        self.tip = self.read_tip(fresh.version())?;
+        self.head = self.read_tip(fresh.version())?;
         self.snapshot = fresh;
         self.transactions.clear();
         Ok(())

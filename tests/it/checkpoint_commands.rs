@@ -32,8 +32,8 @@ impl<'a> Stream<'a> {
         self.folder.path().join(name)
     }
 
-    fn run(&self, from: u64, upto: u64) {
-        self.broker.produce(&self.topic, (from..upto).map(|seq| Message::event(1, seq, PARTITIONS)));
+    fn run(&self, from: u64, until: u64) {
+        self.broker.produce(&self.topic, (from..until).map(|seq| Message::event(1, seq, PARTITIONS)));
         Alluvia::run(&self.yaml, self.folder.path()).wait(BOUND).success();
     }
 
@@ -444,7 +444,7 @@ fn without_a_table_or_a_commit_of_alluvia_there_is_nothing_to_rebuild_from() {
     assert!(!stream.path("checkpoint").exists());
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 #[test]
 fn dead_letters_ahead_of_their_rows_are_planned_again() {
     let Some(broker) = Broker::shared() else { return };

@@ -67,12 +67,12 @@ fn places(table: &Path) -> Vec<(i64, i64)> {
     rows.iter().map(|row| (row["partition"].as_i64().unwrap(), row["offset"].as_i64().unwrap())).collect()
 }
 
-/// Fails unless rows and letters together are the offsets `0..upto` of partition 0, each once.
-fn each_once(folder: &Path, upto: i64, rows: &[i64]) {
+/// Fails unless rows and letters together are the offsets `0..until` of partition 0, each once.
+fn each_once(folder: &Path, until: i64, rows: &[i64]) {
     let of =
         |table: &str| places(&folder.join(table)).into_iter().map(|(_, offset)| offset).collect::<Vec<_>>();
     assert_eq!(of("table"), rows, "rows");
-    let letters: Vec<i64> = (0..upto).filter(|offset| !rows.contains(offset)).collect();
+    let letters: Vec<i64> = (0..until).filter(|offset| !rows.contains(offset)).collect();
     assert_eq!(of("dead"), letters, "dead letters");
 }
 
@@ -334,7 +334,7 @@ fn offsets_lost_before_a_batch_was_planned_are_dead_letters_once() {
 }
 
 /// What happens between the two commits, and to a replay that dies.
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod killed {
     use super::*;
     use crate::scene::killed_at;

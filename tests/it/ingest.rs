@@ -33,7 +33,7 @@ pub fn w1_yaml(broker: &Broker, topic: &str, options: &str, stream: &str) -> Str
     )
 }
 
-/// What the table must hold of events `from..upto` of workload W1.
+/// What the table must hold of events `from..until` of workload W1.
 pub fn expected(topic: &str, seed: u64, events: u64, partitions: u32) -> Digest {
     let mut offsets = vec![0_i64; partitions as usize];
     let mut value = Vec::new();

@@ -64,7 +64,7 @@ fn a_topic_made_anew_is_told_though_every_answer_about_topics_is_late() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn records_of_a_topic_made_anew_are_not_committed_though_the_answer_that_tells_is_late() {
     let Some(broker) = Broker::shared() else { return };
     for strict in [true, false] {

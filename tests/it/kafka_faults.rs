@@ -48,7 +48,7 @@ pub fn names(name: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
     numbers.map(|n| format!("{name}{n:04}")).collect()
 }
 
-/// What the commits of the table say was lost, `topic-partition [from, upto)`, in the order of versions.
+/// What the commits of the table say was lost, `topic-partition [from, until)`, in the order of versions.
 pub fn lost_ranges(folder: &Path) -> Vec<String> {
     let mut lost = Vec::new();
     for version in 0.. {
@@ -58,7 +58,7 @@ pub fn lost_ranges(folder: &Path) -> Vec<String> {
             let action: Value = serde_json::from_str(line).unwrap();
             for range in action["commitInfo"]["alluvia"]["lostRanges"].as_array().into_iter().flatten() {
                 let topic = range["topic"].as_str().unwrap();
-                lost.push(format!("{topic}-{} [{}, {})", range["partition"], range["from"], range["upto"]));
+                lost.push(format!("{topic}-{} [{}, {})", range["partition"], range["from"], range["until"]));
             }
         }
     }
@@ -215,7 +215,7 @@ fn a_topic_made_anew_under_a_running_stream_is_told_too() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_plan_over_a_topic_that_is_gone_reads_nothing_of_its_successor() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +244,7 @@ fn bring(from: &Path, to: &Path) {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_log_that_was_cut_between_a_plan_and_its_run_stops_the_stream_or_is_recorded() {
     let Some(mut broker) = Broker::private() else { return };
     let (topic, folder) = ("cut", tempfile::tempdir().unwrap());
@@ -325,7 +325,7 @@ fn retention_that_overtakes_the_stream_stops_it_or_is_recorded() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_loss_found_before_a_crash_is_recorded_after_it() {
     let Some(broker) = Broker::shared() else { return };
     for point in ["plan.after", "files.after", "letters.after", "sink.after"] {
@@ -382,7 +382,7 @@ fn transactions_are_read_as_the_isolation_level_says_and_the_stream_ends() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_planned_batch_is_run_with_the_isolation_level_that_it_was_planned_with() {
     let Some(broker) = Broker::shared() else { return };
     let levels = ["read_uncommitted", "read_committed"];

@@ -11,7 +11,7 @@ use alluvia::config::kafka::{
 };
 use alluvia::model::{Error, Kind, OffsetRange, Offsets, TopicPartition};
 use alluvia::source::kafka::{
-    KafkaSource, LANE_MEMORY_BYTES, LaneReader, LossReason, ReadReport, limit, losses, plan_lanes,
+    KafkaSource, LANE_MEMORY_BYTES, LaneReader, LossReason, ReadReport, assign_splits, limit, losses,
 };
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -58,8 +58,8 @@ fn tolerant(mut options: KafkaOptions) -> KafkaOptions {
     options
 }
 
-fn range(topic: &str, partition: i32, from: i64, upto: i64) -> OffsetRange {
-    OffsetRange { partition: TopicPartition::new(topic, partition), from, upto }
+fn range(topic: &str, partition: i32, from: i64, until: i64) -> OffsetRange {
+    OffsetRange { partition: TopicPartition::new(topic, partition), from, until }
 }
 
 /// Per partition the offsets and values that a read delivered, in the order of delivery.
@@ -175,9 +175,10 @@ fn a_range_may_start_anywhere_and_be_read_again() {
     let topic = broker.topic("again", 1);
     broker.produce(&topic, numbered(0, 0..1000));
     let mut reader = reader(&options(broker, &[&topic]));
-    for (from, upto) in [(10, 20), (20, 30), (10, 500), (900, 1000), (0, 1000), (999, 1000), (5, 6), (6, 6)] {
-        let (rows, _) = read(&mut reader, &[range(&topic, 0, from, upto)]).unwrap();
-        assert_eq!(rows.into_values().next().unwrap_or_default(), dense(from..upto));
+    for (from, until) in [(10, 20), (20, 30), (10, 500), (900, 1000), (0, 1000), (999, 1000), (5, 6), (6, 6)]
+    {
+        let (rows, _) = read(&mut reader, &[range(&topic, 0, from, until)]).unwrap();
+        assert_eq!(rows.into_values().next().unwrap_or_default(), dense(from..until));
     }
 }
 
@@ -255,12 +256,12 @@ fn a_range_that_ends_in_transaction_markers_ends() {
     await_end(&committed, &TopicPartition::new(topic.as_str(), 0), 13);
     let v = |o: i64, n: i64| (o, format!("v{n}"));
     let kept = [v(0, 0), v(1, 1), v(2, 2), v(8, 6)];
-    for upto in 0..=13i64 {
+    for until in 0..=13i64 {
         let mut fresh = reader(&committed);
         quickly(Duration::from_secs(3), "a range up to a marker", || {
-            let (rows, _) = read(&mut fresh, &[range(&topic, 0, 0, upto)]).unwrap();
-            let wanted: Vec<_> = kept.iter().filter(|(o, _)| *o < upto).cloned().collect();
-            assert_eq!(rows.into_values().next().unwrap_or_default(), wanted, "up to {upto}");
+            let (rows, _) = read(&mut fresh, &[range(&topic, 0, 0, until)]).unwrap();
+            let wanted: Vec<_> = kept.iter().filter(|(o, _)| *o < until).cloned().collect();
+            assert_eq!(rows.into_values().next().unwrap_or_default(), wanted, "up to {until}");
         });
     }
     // Ranges of one offset each, by one reader: those that hold only a marker or an aborted record are empty.
@@ -371,7 +372,7 @@ fn a_log_that_stays_shorter_than_the_range_is_lost_behind_its_end() {
         if strict {
             let error = outcome.unwrap_err();
             assert_eq!(error.kind(), Kind::Data, "{error}");
-            let named = format!("[{}, {})", lost.from, lost.upto);
+            let named = format!("[{}, {})", lost.from, lost.until);
             for part in [&format!("{topic}-0"), "PARTITION_OFFSET_CHANGED", &named, "failOnDataLoss"] {
                 assert!(error.to_string().contains(part), "{part} is missing in: {error}");
             }
@@ -586,7 +587,7 @@ fn lanes_with_split_partitions_read_what_a_plain_consumer_reads() {
             let end = limit(&at, &latest, Some(random.random_range(1..900)));
             // More partitions wanted than there are splits ranges that would not be worth it.
             let split = random.random_bool(0.5).then_some(9);
-            let plan = plan_lanes(&at.ranges_to(&end).unwrap(), 3, split);
+            let plan = assign_splits(&at.ranges_to(&end).unwrap(), 3, split);
             for (lane, ranges) in plan.iter().enumerate() {
                 let (rows, _) = read(&mut readers[lane], ranges).unwrap();
                 for (partition, rows) in rows {

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::ingest::{COLUMNS, expected, w1_yaml};
 use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_log, resident};
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 use crate::tables::checkpoints;
 
 const BOUND: Duration = Duration::from_secs(300);
@@ -47,10 +47,10 @@ impl Memory {
     }
 
     /// The mean in MiB between two moments.
-    fn mean_within(&self, from: Duration, upto: Duration) -> f64 {
-        let within = self.samples.iter().filter(|(at, _)| (from..upto).contains(at));
+    fn mean_within(&self, from: Duration, until: Duration) -> f64 {
+        let within = self.samples.iter().filter(|(at, _)| (from..until).contains(at));
         let bytes: Vec<f64> = within.map(|(_, bytes)| *bytes as f64).collect();
-        assert!(bytes.len() > 10, "{} samples from {from:?} to {upto:?}", bytes.len());
+        assert!(bytes.len() > 10, "{} samples from {from:?} to {until:?}", bytes.len());
         bytes.iter().sum::<f64>() / bytes.len() as f64 / MIB as f64
     }
 
@@ -74,7 +74,7 @@ fn from_environment(name: &str, or: u64) -> u64 {
 
 /// What thousands of commits of one record each cost: memory over time, and store calls per commit in a window
 /// near the start and in the last one.
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 struct SmallCommits {
     commits: u64,
     memory: Memory,
@@ -83,7 +83,7 @@ struct SmallCommits {
     table: tempfile::TempDir,
 }
 
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 impl SmallCommits {
     fn run(broker: &Broker, sink: &str) -> SmallCommits {
         let commits = from_environment("ALLUVIA_TEST_COMMITS", 1_500).next_multiple_of(500);
@@ -107,8 +107,8 @@ impl SmallCommits {
     /// Calls (or bytes) per commit near the start and at the end.
     fn per_commit(&self, key: &str) -> (f64, f64) {
         let at = |index: usize| self.counts[index][key].as_u64().unwrap() as f64;
-        let upto = |index: usize| (at(index) - at(index - self.window)) / self.window as f64;
-        (upto(100 + self.window), upto(self.commits as usize - 1))
+        let until = |index: usize| (at(index) - at(index - self.window)) / self.window as f64;
+        (until(100 + self.window), until(self.commits as usize - 1))
     }
 
     /// Mean resident MiB in the first half and at the end; says all figures.
@@ -131,7 +131,7 @@ impl SmallCommits {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn many_small_commits_cost_the_same_at_the_end_as_at_the_start() {
     let Some(broker) = Broker::shared() else { return };
     let run = SmallCommits::run(broker, ", tableProperties: { delta.checkpointInterval: '1000000' }");
@@ -147,7 +147,7 @@ fn many_small_commits_cost_the_same_at_the_end_as_at_the_start() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn checkpoints_of_the_tables_log_come_every_hundred_commits_and_leave_no_memory_behind() {
     let Some(broker) = Broker::shared() else { return };
     let run = SmallCommits::run(broker, "");
@@ -246,7 +246,7 @@ fn large_messages_stay_within_the_memory_limit() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_stalled_sink_neither_grows_memory_nor_loses_the_stream() {
     let Some(broker) = Broker::shared() else { return };
     // Of each of two stalls: the files of all lanes at once, then a commit.
@@ -268,8 +268,8 @@ fn a_stalled_sink_neither_grows_memory_nor_loses_the_stream() {
     let peak = memory.peak() / MIB;
     for (what, begun) in [("two files", files), ("a commit", commit)] {
         // What is fetched ahead has come by then.
-        let (settled, end) = (begun + stall / 4, begun + stall - stall / 16);
-        let early = memory.mean_within(settled, settled + stall / 8);
+        let (synced, end) = (begun + stall / 4, begun + stall - stall / 16);
+        let early = memory.mean_within(synced, synced + stall / 8);
         let late = memory.mean_within(end - stall / 8, end);
         eprintln!("stalled at {what} for {stall:?}: {early:.1} -> {late:.1} MiB, peak {peak} MiB");
         assert!(late - early < 4.0, "stalled at {what}: {early:.1} -> {late:.1} MiB");
@@ -280,7 +280,7 @@ fn a_stalled_sink_neither_grows_memory_nor_loses_the_stream() {
 
 /// Each start makes new clients, whose threads fetch as much again as may wait. What the old ones held must go.
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_stream_that_starts_again_and_again_holds_no_more_than_one_that_does_not() {
     let Some(broker) = Broker::shared() else { return };
     const EVENTS: u64 = 600_000;
@@ -332,7 +332,7 @@ fn rows(folder: &Path, name: &str) -> u64 {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_stream_that_fails_takes_no_other_down_and_its_last_error_is_the_last_word() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("two-streams", 1);

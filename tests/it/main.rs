@@ -9,11 +9,11 @@
 
 mod check_command;
 mod checkpoint_commands;
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod crash;
 mod dead_letters;
 mod demo;
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod durable;
 mod guarantees;
 mod ingest;
@@ -30,15 +30,15 @@ mod refusals;
 mod resume_model;
 #[allow(dead_code, unused_imports)]
 mod rig;
-#[cfg_attr(not(feature = "failpoints"), allow(dead_code))]
+#[cfg_attr(not(any(debug_assertions, feature = "failpoints")), allow(dead_code))]
 mod scene;
 mod schema_infer;
 mod signals;
 mod soak;
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod storage_faults;
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod tables;
 mod takeover;
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod zombie;

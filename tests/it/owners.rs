@@ -187,7 +187,7 @@ fn a_copied_checkpoint_that_ran_elsewhere_stops_the_original() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_batch_that_a_copied_checkpoint_ran_over_other_offsets_is_refused() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "branched", 2, 10_000, 100_000);
@@ -327,7 +327,7 @@ fn a_damaged_or_missing_checkpoint_file_is_named_and_nothing_is_touched() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_damaged_first_offset_is_named_while_it_is_needed() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "first", 2, 10_000, 3_000);

@@ -32,9 +32,9 @@ struct Commit {
     definition: char,
     start: u8,
     end: u8,
-    letters_follow: bool,
+    dead_letters_pending: bool,
     /// Of the sink's: the newest batch in the dead-letter table, as far as its owner knew.
-    letters_upto: Option<u8>,
+    newest_dead_letter_batch: Option<u8>,
 }
 
 /// All that is durable.
@@ -126,7 +126,7 @@ impl Stores {
     }
 
     /// The newest batch in the dead-letter table.
-    fn letters_upto(&self) -> Option<u8> {
+    fn newest_dead_letter_batch(&self) -> Option<u8> {
         self.letters.last().map(|commit| commit.batch)
     }
 
@@ -149,23 +149,23 @@ impl Stores {
 }
 
 /// What became of a commit, as in `sink::delta`.
-enum Landed {
+enum CommitOutcome {
     Ours,
     Theirs(Commit),
 }
 
 /// One commit with a transaction; `replaces` is the run whose commit of the batch it takes the place of.
-fn land(table: &mut Vec<Commit>, ours: Commit, replaces: Option<u8>) -> Landed {
+fn land(table: &mut Vec<Commit>, ours: Commit, replaces: Option<u8>) -> CommitOutcome {
     match table.last_mut() {
-        Some(newest) if newest.batch >= ours.batch && newest.owner == ours.owner => Landed::Ours,
+        Some(newest) if newest.batch >= ours.batch && newest.owner == ours.owner => CommitOutcome::Ours,
         Some(newest) if newest.batch >= ours.batch && replaces == Some(newest.owner) => {
             *newest = ours;
-            Landed::Ours
+            CommitOutcome::Ours
         }
-        Some(newest) if newest.batch >= ours.batch => Landed::Theirs(*newest),
+        Some(newest) if newest.batch >= ours.batch => CommitOutcome::Theirs(*newest),
         _ => {
             table.push(ours);
-            Landed::Ours
+            CommitOutcome::Ours
         }
     }
 }
@@ -212,8 +212,8 @@ impl Owner {
             definition: self.definition,
             start: self.start,
             end: plan.end,
-            letters_follow: plan.definition != self.definition,
-            letters_upto: None,
+            dead_letters_pending: plan.definition != self.definition,
+            newest_dead_letter_batch: None,
         }
     }
 
@@ -225,7 +225,7 @@ impl Owner {
         true
     }
 
-    fn stand_after(&mut self) {
+    fn advance_to(&mut self) {
         self.start = self.plan.expect("the batch was planned").end;
         self.batch += 1;
         self.plan = None;
@@ -256,7 +256,7 @@ impl Owner {
             Step::ReadLetters => self.decide(stores),
             Step::MendLog => {
                 stores.set_logged(self.batch, true);
-                self.stand_after();
+                self.advance_to();
                 Step::CheckLease
             }
             Step::CheckLease if self.start == RECORDS => Step::Ended(End::Done),
@@ -277,7 +277,7 @@ impl Owner {
                 false => self.fenced_or(stores, "the plan that was there is gone"),
             },
             // The program looks at its lease here once more, to spare itself work. Safety needs it not.
-            Step::Written if self.commit().letters_follow => Step::Sink,
+            Step::Written if self.commit().dead_letters_pending => Step::Sink,
             Step::Written => Step::Letters,
             Step::Letters => {
                 let ours = self.commit();
@@ -288,7 +288,9 @@ impl Owner {
             }
             Step::Sink => self.sink(stores),
             Step::Supersede(replaces) => match land(&mut stores.letters, self.commit(), replaces) {
-                Landed::Theirs(other) if other.batch == self.batch && other.definition != self.definition => {
+                CommitOutcome::Theirs(other)
+                    if other.batch == self.batch && other.definition != self.definition =>
+                {
                     Step::Supersede(Some(other.owner))
                 }
                 _ => Step::Log,
@@ -302,7 +304,7 @@ impl Owner {
                     stores.set_logged(expired, false);
                     stores.set_plan(expired, None);
                 }
-                self.stand_after();
+                self.advance_to();
                 Step::CheckLease
             }
             Step::Ended(end) => Step::Ended(end),
@@ -324,7 +326,10 @@ impl Owner {
             table: TableFacts {
                 transaction: self.table.map(|commit| i64::from(commit.batch)),
                 end: self.table.map(|commit| offsets(commit.end)),
-                letters_follow: self.table.filter(|c| c.letters_follow).map(|c| c.definition.to_string()),
+                dead_letters_pending: self
+                    .table
+                    .filter(|c| c.dead_letters_pending)
+                    .map(|c| c.definition.to_string()),
                 forgets_transactions: false,
             },
             dead_letters: stores.letters.last().map(|c| LetterFacts {
@@ -335,15 +340,15 @@ impl Owner {
             definition: self.definition.to_string(),
             letters_lost: self
                 .table
-                .and_then(|commit| commit.letters_upto)
-                .filter(|batch| Some(*batch) > stores.letters_upto())
+                .and_then(|commit| commit.newest_dead_letter_batch)
+                .filter(|batch| Some(*batch) > stores.newest_dead_letter_batch())
                 .map(i64::from),
             lost_query: None,
         };
         match decide(&facts) {
             Ok(Decision::StartFresh) => Step::CheckLease,
             Ok(Decision::PlanAfter(_)) => {
-                self.stand_after();
+                self.advance_to();
                 Step::CheckLease
             }
             Ok(Decision::MendCommitLog(_)) => Step::MendLog,
@@ -354,21 +359,23 @@ impl Owner {
     }
 
     fn sink(&mut self, stores: &mut Stores) -> Step {
-        let ours = Commit { letters_upto: stores.letters_upto(), ..self.commit() };
+        let ours = Commit { newest_dead_letter_batch: stores.newest_dead_letter_batch(), ..self.commit() };
         let ran_as_we = match land(&mut stores.table, ours, None) {
-            Landed::Ours => true,
-            Landed::Theirs(theirs) if theirs.batch != ours.batch || theirs.end != ours.end => {
+            CommitOutcome::Ours => true,
+            CommitOutcome::Theirs(theirs) if theirs.batch != ours.batch || theirs.end != ours.end => {
                 return self.fenced_or(stores, "other offsets");
             }
-            Landed::Theirs(theirs) if theirs.letters_follow && theirs.definition != self.definition => {
+            CommitOutcome::Theirs(theirs)
+                if theirs.dead_letters_pending && theirs.definition != self.definition =>
+            {
                 // A conflict: the stream is started again, with the lease that it holds.
                 let replaced = self.replaced(stores);
                 self.plan = None;
                 return if replaced { Step::Ended(End::Fenced) } else { Step::ListPlans };
             }
-            Landed::Theirs(theirs) => theirs.definition == self.definition,
+            CommitOutcome::Theirs(theirs) => theirs.definition == self.definition,
         };
-        if ours.letters_follow && ran_as_we { Step::Supersede(None) } else { Step::Log }
+        if ours.dead_letters_pending && ran_as_we { Step::Supersede(None) } else { Step::Log }
     }
 }
 

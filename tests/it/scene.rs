@@ -107,7 +107,7 @@ impl Scene {
     }
 
     /// Makes of an empty folder one in which the next run comes by failpoint `name`, where a new stream does not.
-    #[cfg(feature = "failpoints")]
+    #[cfg(any(debug_assertions, feature = "failpoints"))]
     pub fn prepare(&self, folder: &Path, name: &str) {
         let (yaml, at) = match name {
             // A table that lacks a column, and no batch yet.
@@ -162,7 +162,7 @@ impl Scene {
 }
 
 /// Runs `yaml` until failpoint `at` kills the process.
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 pub fn killed_at(yaml: &str, folder: &Path, at: &str) {
     let arm = format!("{at}=kill");
     let ended = Alluvia::run_with(yaml, folder, &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);

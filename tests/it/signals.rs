@@ -68,7 +68,7 @@ fn a_second_signal_stops_at_once() {
 }
 
 /// Runs until `text` was said, asks once to stop; how long the end took.
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn stopped_at(yaml: &str, folder: &Path, rules: &str, text: &str) -> (Duration, crate::rig::Ended) {
     let program = Alluvia::run_with(yaml, folder, &[("ALLUVIA_STORE_FAULTS", rules)]);
     program.wait_for(text, BOUND);
@@ -79,7 +79,7 @@ fn stopped_at(yaml: &str, folder: &Path, rules: &str, text: &str) -> (Duration, 
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_stop_is_over_when_its_patience_is_whatever_the_storage_takes() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("stalled-stop", 1);
@@ -113,7 +113,7 @@ fn a_stop_is_over_when_its_patience_is_whatever_the_storage_takes() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn a_stop_is_over_when_its_patience_is_while_parts_are_uploaded() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("stalled-parts", 1);
@@ -134,7 +134,7 @@ fn a_stop_is_over_when_its_patience_is_while_parts_are_uploaded() {
 }
 
 #[test]
-#[cfg(feature = "failpoints")]
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 fn each_stream_of_a_process_has_a_patience_of_its_own() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("two-patiences", 1);

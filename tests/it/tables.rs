@@ -320,8 +320,8 @@ fn offsets_of_several_partitions_that_go_in_turn_are_recorded_once_each() {
         let said = lost_letters(&folder.path().join("letters"));
         let whole = [(0, 3), (1, 4), (2, 5), (3, 6)];
         assert_eq!(said.len(), whole.len(), "{said:?}");
-        for ((partition, upto), said) in whole.iter().zip(&said) {
-            let range = format!("{topic}-{partition} [0, {upto})");
+        for ((partition, until), said) in whole.iter().zip(&said) {
+            let range = format!("{topic}-{partition} [0, {until})");
             assert!(said.contains(&range), "no {range} in {said}");
         }
         let there = (0..80).filter(|n| n % 10 != 9 && n / 4 >= whole[(n % 4) as usize].1).count();
@@ -374,7 +374,7 @@ fn offsets_that_go_between_two_runs_of_a_batch_are_recorded_beside_the_letters_o
     assert_eq!(rows.len(), 3, "{rows:?}");
     let said = actions(&commits(&folder.path().join("table")).pop().unwrap());
     let lost = said.iter().find_map(|action| action["commitInfo"]["alluvia"].get("lostRanges")).unwrap();
-    assert_eq!(lost[0]["upto"], 7, "{lost}");
+    assert_eq!(lost[0]["until"], 7, "{lost}");
 }
 
 /// The dead letters are offset 3, from before it was lost, and one for all that is lost.

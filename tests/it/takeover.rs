@@ -93,9 +93,9 @@ impl Query<'_> {
         }
     }
 
-    /// Adds events `from..upto` of the workload to the topic.
-    fn produce(&self, from: u64, upto: u64) {
-        self.broker.produce(&self.topic, (from..upto).map(|seq| Message::event(1, seq, PARTITIONS)));
+    /// Adds events `from..until` of the workload to the topic.
+    fn produce(&self, from: u64, until: u64) {
+        self.broker.produce(&self.topic, (from..until).map(|seq| Message::event(1, seq, PARTITIONS)));
     }
 
     fn assert_holds(&self, events: u64, when: &str) {
@@ -284,7 +284,7 @@ fn an_added_partition_whose_start_is_gone_stops_the_takeover_or_is_recorded() {
     query.run(Engine::Alluvia);
     assert_eq!(ranges(&query), [(0, 40, 0, 39), (1, 13, 7, 19)]);
     let commit = fs::read_to_string(query.table().join("_delta_log/00000000000000000001.json")).unwrap();
-    let lost = format!(r#""lostRanges":[{{"topic":"{}","partition":1,"from":0,"upto":7}}]"#, query.topic);
+    let lost = format!(r#""lostRanges":[{{"topic":"{}","partition":1,"from":0,"until":7}}]"#, query.topic);
     assert!(commit.contains(&lost), "{commit}");
 }
 
@@ -326,12 +326,12 @@ fn retention_of_either_leaves_what_the_other_needs() {
     let topic = broker.topic("retention", PARTITIONS as i32);
     let options = vec![("maxOffsetsPerTrigger", "20")];
     let query = Query { broker, topic, folder: folder.path().join("query"), options };
-    let mut upto = 0;
+    let mut until = 0;
     for engine in [Engine::Spark, Engine::Alluvia, Engine::Spark, Engine::Alluvia] {
-        query.produce(upto, upto + 100);
-        upto += 100;
+        query.produce(until, until + 100);
+        until += 100;
         query.run(engine);
-        query.assert_holds(upto, &format!("{engine:?}, {upto}"));
+        query.assert_holds(until, &format!("{engine:?}, {until}"));
         let newest = query.newest("commits").unwrap();
         for log in ["offsets", "commits"] {
             let kept = numbers(&query.checkpoint().join(log));

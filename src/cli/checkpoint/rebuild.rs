@@ -10,9 +10,9 @@ use tokio::runtime::Handle;
 
 use super::super::args::{CheckpointRebuildArgs, OutputFormat};
 use super::super::{io_runtime, one_stream};
-use crate::checkpoint::lease::Taken;
-use crate::checkpoint::rebuild::{self, File, Remembered};
-use crate::checkpoint::{Identity, Lease, Owner, Plan, Serves};
+use crate::checkpoint::lease::Acquire;
+use crate::checkpoint::rebuild::{self, CommittedBatch, File};
+use crate::checkpoint::{CheckpointBinding, Identity, Lease, Owner, Plan};
 use crate::config::{SinkConfig, StreamConfig};
 use crate::model::{Error, Result};
 use crate::sink::delta;
@@ -50,9 +50,9 @@ pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
 /// What the tables say of the stream.
 struct Lost {
     query_id: String,
-    serves: Serves,
-    rows: Option<Remembered>,
-    letters: Option<Remembered>,
+    serves: CheckpointBinding,
+    rows: Option<CommittedBatch>,
+    letters: Option<CommittedBatch>,
 }
 
 fn read_tables(
@@ -78,7 +78,7 @@ fn read_tables(
     let mut queries = history::newest_commits(&table)?;
     let mut rejected = letters.as_ref().map(history::newest_commits).transpose()?.unwrap_or_default();
     let query_id = choose(query_id, config, checkpoint, &queries, &rejected, &store)?;
-    let serves = Serves {
+    let serves = CheckpointBinding {
         format: 1,
         stream: config.name.clone(),
         table: store.url().to_string(),
@@ -158,7 +158,7 @@ fn remembered(
     table: &mut DeltaTable,
     commit: Option<OwnCommit>,
     query_id: &str,
-) -> Result<Option<Remembered>> {
+) -> Result<Option<CommittedBatch>> {
     let transaction = table.transaction(query_id)?;
     let url = table.store().url().to_string();
     let Some(commit) = commit else {
@@ -175,11 +175,11 @@ fn remembered(
         return Err(silent(&url, commit.batch_id));
     };
     let watermark = commit.checkpoint.as_ref().and_then(|info| info.get("nextBatchWatermarkMs")?.as_i64());
-    Ok(Some(Remembered {
+    Ok(Some(CommittedBatch {
         plan: Plan::from_parts(commit.batch_id, &plan, &end)?,
         start,
         next_watermark_ms: watermark.unwrap_or_default(),
-        letters_follow: delta::letters_follow(&commit),
+        dead_letters_pending: delta::dead_letters_pending(&commit),
     }))
 }
 
@@ -192,8 +192,8 @@ fn silent(table: &str, batch: i64) -> Error {
 
 fn lease(checkpoint: &Store, config: &StreamConfig) -> Result<Lease> {
     match Lease::take(checkpoint, &Owner::here(""))? {
-        Taken::Ours(lease) => Ok(lease),
-        Taken::OwnedBy(other) => Err(run_by(config, &other)),
+        Acquire::Acquired(lease) => Ok(lease),
+        Acquire::HeldBy(other) => Err(run_by(config, &other)),
     }
 }
 

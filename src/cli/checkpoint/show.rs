@@ -11,11 +11,11 @@ use super::super::args::{CheckpointShowArgs, OutputFormat, StreamArgs};
 use super::super::{io_runtime, one_stream};
 use crate::checkpoint::log::Entries;
 use crate::checkpoint::resume::Refusal;
-use crate::checkpoint::{CheckpointLog, Decision, Identity, Lease, Serves, decide};
+use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, decide};
 use crate::config::{SinkConfig, StreamConfig, parse_location};
 use crate::model::{Error, Result};
 use crate::runtime::facts::{Found, Known};
-use crate::runtime::recipe::Recipe;
+use crate::runtime::row_pipeline::RowPipeline;
 use crate::storage::Store;
 
 /// Runs the command.
@@ -64,7 +64,7 @@ fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &H
         return Err(Error::config(format!("{} holds no checkpoint", store.url()))
             .hint("name a checkpoint's folder or URL, or a stream file"));
     }
-    let served = handle.block_on(Serves::read(store));
+    let served = handle.block_on(CheckpointBinding::read(store));
     let newest: Vec<i64> = entries.plans.union(&entries.commits).copied().collect();
     let newest = newest.into_iter().rev().take(batches);
     let rows: Vec<Value> = newest.map(|batch| batch_row(&log, batch, handle)).collect();
@@ -165,7 +165,7 @@ fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Resu
     }
     let mut found = Found::look(&table, letters.as_ref(), handle)?;
     known.check_tables(config, &table, &found, checkpoint, handle)?;
-    let facts = known.facts(log, &mut found, &config.name, &Recipe::of(config)?.definition, handle)?;
+    let facts = known.facts(log, &mut found, &config.name, &RowPipeline::of(config)?.definition, handle)?;
     decide(&facts).map_err(|refusal| {
         let letters = letters.as_ref().map(|letters| letters.url().as_str());
         refusal.into_error(checkpoint.url().as_str(), table.url().as_str(), letters)

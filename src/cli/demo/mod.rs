@@ -22,7 +22,7 @@ use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::observe::report::grouped;
 use crate::observe::{Reporter, Style};
-use crate::runtime::start::Surroundings;
+use crate::runtime::start::ProcessContext;
 use crate::runtime::{Stop, run_all};
 
 const STREAM: &str = "device_events";
@@ -70,9 +70,9 @@ pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
 fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) -> Result<u64> {
     let runtime = io_runtime()?;
     let stop = Stop::new();
-    let patience = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
-    super::run::stop_on_signals(runtime.handle(), &stop, patience)?;
-    let around = Surroundings {
+    let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
+    super::run::stop_on_signals(runtime.handle(), &stop, deadline)?;
+    let around = ProcessContext {
         handle: runtime.handle().clone(),
         owner: Owner::here(""),
         wait_for_lease: false,
@@ -98,7 +98,7 @@ fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) 
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        let ended = run_all(&config.streams, &around, reporter);
+        let ended = run_all(&config.streams, &ctx, reporter);
         stream_ended.store(true, Ordering::Relaxed);
         // The watcher only sleeps and looks; it can't fail.
         let _ = watcher.join();

@@ -106,13 +106,13 @@ proptest! {
         let _ = load(&text);
         let mut yaml = file_with("subscribe: t", "", "") + RICH;
         let floor = |yaml: &str, mut i: usize| { i = i.min(yaml.len()); while !yaml.is_char_boundary(i) { i -= 1 } i };
-        let (from, upto) = (floor(&yaml, at), floor(&yaml, at + cut));
-        yaml.replace_range(from..upto, &text);
+        let (from, until) = (floor(&yaml, at), floor(&yaml, at + cut));
+        yaml.replace_range(from..until, &text);
         let _ = load(&yaml);
         let rich = format!("streams:\n- {}", RICH.trim().replace('\n', "\n  "));
-        let (from, upto) = (floor(&rich, at), floor(&rich, at + cut));
+        let (from, until) = (floor(&rich, at), floor(&rich, at + cut));
         let mut rich = rich;
-        rich.replace_range(from..upto, &text);
+        rich.replace_range(from..until, &text);
         if let Ok(config) = load(&rich) {
             let again = load(&config.to_yaml()).unwrap();
             prop_assert_eq!(again.streams.len(), config.streams.len());

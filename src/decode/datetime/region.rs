@@ -108,13 +108,13 @@ impl Rules {
     }
 }
 
-/// The first second in `(from, upto]` with `offset`, which holds at `upto` and not at `from`.
-fn first_second_of(offset: i32, mut from: i64, mut upto: i64, offset_at: impl Fn(i64) -> i32) -> i64 {
-    while upto - from > 1 {
-        let middle = from + (upto - from) / 2;
-        if offset_at(middle) == offset { upto = middle } else { from = middle }
+/// The first second in `(from, until]` with `offset`, which holds at `until` and not at `from`.
+fn first_second_of(offset: i32, mut from: i64, mut until: i64, offset_at: impl Fn(i64) -> i32) -> i64 {
+    while until - from > 1 {
+        let middle = from + (until - from) / 2;
+        if offset_at(middle) == offset { until = middle } else { from = middle }
     }
-    upto
+    until
 }
 
 /// The rules of a region by its exact id, if Java has that region.

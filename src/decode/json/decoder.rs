@@ -183,12 +183,12 @@ impl JsonDecoder {
             Straight::Good => self.checked(row, Outcome::Row),
             Straight::Partial(fault) => {
                 let why = rejection(&fault, &self.path, &self.root);
-                self.settle(row, text, Parsed::Partial(why))
+                self.sync(row, text, Parsed::Partial(why))
             }
             Straight::Malformed(fault) => {
                 let why = rejection(&fault, &self.path, &self.root);
                 self.root.truncate(row);
-                self.settle(row, text, Parsed::Malformed(why))
+                self.sync(row, text, Parsed::Malformed(why))
             }
             Straight::Unsure => {
                 self.root.truncate(row);
@@ -199,11 +199,11 @@ impl JsonDecoder {
 
     fn push_by_spark(&mut self, row: usize, text: &str) -> Outcome {
         let parsed = spark::parse(text, &mut self.root, &self.conversion, &mut self.scratch);
-        self.settle(row, text, parsed)
+        self.sync(row, text, parsed)
     }
 
     /// Keeps or takes back what has been read of a message that is not plainly good.
-    fn settle(&mut self, row: usize, text: &str, parsed: Parsed) -> Outcome {
+    fn sync(&mut self, row: usize, text: &str, parsed: Parsed) -> Outcome {
         let outcome = match parsed {
             Parsed::Good => Outcome::Row,
             Parsed::Nothing => {

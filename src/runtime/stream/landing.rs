@@ -8,7 +8,7 @@ use crate::checkpoint::Planned;
 use crate::failpoint;
 use crate::model::{Error, Loss, Result};
 use crate::runtime::attempt::Written;
-use crate::sink::{BatchCommit, DeadLetters, Landed, delta};
+use crate::sink::{BatchCommit, CommitOutcome, DeadLetters, delta};
 use crate::table::OwnCommit;
 
 impl Stream<'_> {
@@ -37,7 +37,7 @@ impl Stream<'_> {
         failpoint!("letters.before");
         let landed = sink.supersede(commit, written.take_letters())?;
         failpoint!("letters.after");
-        if let Landed::Ours { .. } = landed {
+        if let CommitOutcome::Ours { .. } = landed {
             sink.withdraw_lost(commit)?;
         }
         self.judge_letters(&landed, written, commit)
@@ -45,8 +45,14 @@ impl Stream<'_> {
 
     /// Dead letters of another run of the same plan stand for ours. What that run did not know to be gone
     /// is added to them; another plan stops the stream.
-    fn judge_letters(&mut self, landed: &Landed, written: &Written, commit: &BatchCommit) -> Result<()> {
-        let (Landed::Theirs { commit: Some(theirs) }, Some(sink)) = (landed, &mut self.opened.dead_letters)
+    fn judge_letters(
+        &mut self,
+        landed: &CommitOutcome,
+        written: &Written,
+        commit: &BatchCommit,
+    ) -> Result<()> {
+        let (CommitOutcome::Theirs { commit: Some(theirs) }, Some(sink)) =
+            (landed, &mut self.opened.dead_letters)
         else {
             return Ok(());
         };
@@ -54,13 +60,13 @@ impl Stream<'_> {
             return self.letters_of_other_plan(theirs.batch_id);
         }
         let known = delta::lost_of(theirs);
-        let news: Vec<Loss> = written.lost().iter().flat_map(|loss| loss.beyond(&known)).collect();
+        let news: Vec<Loss> = written.lost().iter().flat_map(|loss| loss.minus(&known)).collect();
         if news.is_empty() {
             return Ok(());
         }
         let ranges = news.iter().map(|loss| loss.range.clone()).collect();
-        let lost = BatchCommit { lost: ranges, ..commit.clone() }.of_lost_offsets();
-        let settings = sink.writers(&lost.attempt, &self.around.handle, &self.opened.budget)?;
+        let lost = BatchCommit { lost: ranges, ..commit.clone() }.of_lost_ranges();
+        let settings = sink.writers(&lost.attempt, &self.ctx.handle, &self.opened.budget)?;
         let of = DeadLetters {
             query_id: commit.query_id.clone(),
             batch_id: lost.batch_id,
@@ -72,7 +78,7 @@ impl Stream<'_> {
         let landed = sink.add_lost(&lost, files)?;
         failpoint!("letters.after");
         match landed {
-            Landed::Theirs { commit: Some(other) } if other.batch_id != lost.batch_id => {
+            CommitOutcome::Theirs { commit: Some(other) } if other.batch_id != lost.batch_id => {
                 self.letters_of_other_plan(other.batch_id)
             }
             _ => Ok(()),
@@ -104,23 +110,27 @@ impl Stream<'_> {
         };
         let stands = delta::definition_of(&commit);
         let checkpoint = self.opened.log.store().clone();
-        letters::withdraw(self.config, &checkpoint, &query, planned, &stands, &self.around.handle)?;
+        letters::withdraw(self.config, &checkpoint, &query, planned, &stands, &self.ctx.handle)?;
         failpoint!("letters.withdrawn");
         Ok(())
     }
 
     /// Ours, or that of an owner who ran the same plan; anything else stops the stream.
-    pub(super) fn judge_landing(&mut self, landed: &Landed, ours: &BatchCommit) -> Result<Option<u64>> {
+    pub(super) fn resolve_commit(
+        &mut self,
+        landed: &CommitOutcome,
+        ours: &BatchCommit,
+    ) -> Result<Option<u64>> {
         let theirs = match landed {
-            Landed::Ours { version } => return Ok(Some(*version)),
-            Landed::Theirs { commit: None } => {
+            CommitOutcome::Ours { version } => return Ok(Some(*version)),
+            CommitOutcome::Theirs { commit: None } => {
                 return self.opened.lease.check(&self.config.name).map(|()| None);
             }
-            Landed::Theirs { commit: Some(theirs) } => theirs,
+            CommitOutcome::Theirs { commit: Some(theirs) } => theirs,
         };
         let same_batch = theirs.batch_id == ours.batch_id;
         if same_batch && same_offsets(theirs, ours)? {
-            if delta::letters_follow(theirs) && !ran_as(landed, ours) {
+            if delta::dead_letters_pending(theirs) && !same_definition(landed, ours) {
                 // Dead letters of that run are still to come, and only its definition can make them.
                 self.opened.lease.check(&self.config.name)?;
                 return Err(Error::conflict(format!(
@@ -142,10 +152,10 @@ impl Stream<'_> {
 }
 
 /// Whether the batch that landed is a run with our definition.
-pub(super) fn ran_as(landed: &Landed, ours: &BatchCommit) -> bool {
+pub(super) fn same_definition(landed: &CommitOutcome, ours: &BatchCommit) -> bool {
     match landed {
-        Landed::Ours { .. } => true,
-        Landed::Theirs { commit } => {
+        CommitOutcome::Ours { .. } => true,
+        CommitOutcome::Theirs { commit } => {
             commit.as_ref().is_none_or(|theirs| delta::definition_of(theirs) == ours.definition)
         }
     }

@@ -16,10 +16,10 @@ use regex::Regex;
 use tracing::{debug, warn};
 
 use super::client::{self, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_missing, is_refusal};
-use super::ids::{CONTROLLER_PATIENCE, TopicIds};
 use super::loss::Latest;
 use super::native::{self, Client, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, list_offsets};
 use super::start::{Start, starts, without_record};
+use super::topic_ids::{CONTROLLER_TIMEOUT, TopicIds};
 use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
 use crate::model::{Error, Offsets, Result, TopicPartition};
 
@@ -27,7 +27,7 @@ use crate::model::{Error, Offsets, Result, TopicPartition};
 pub const METADATA_REFRESH: Duration = Duration::from_secs(10);
 
 /// How long brokers that all refuse connections are waited for.
-const ALL_DOWN_PATIENCE: Duration = Duration::from_secs(5);
+const ALL_DOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A Kafka subscription, open.
 pub struct KafkaSource {
@@ -69,7 +69,7 @@ impl KafkaSource {
         let view = View { partitions: Vec::new(), ids: TopicIds::default(), at: Instant::now() };
         let source =
             KafkaSource { options: options.clone(), client, pattern, refresh, view: Mutex::new(view) };
-        let (view, missing) = source.look(CONTROLLER_PATIENCE)?;
+        let (view, missing) = source.look(CONTROLLER_TIMEOUT)?;
         source.check_subscription(&view, &missing)?;
         *source.view() = view;
         Ok(source)
@@ -230,9 +230,9 @@ impl KafkaSource {
         let since = Instant::now();
         move || match self.client.context().trouble() {
             Some(trouble) if is_refusal(trouble.code) => true,
-            Some(trouble) if trouble.code == RDKafkaErrorCode::SSL => since.elapsed() > ALL_DOWN_PATIENCE,
+            Some(trouble) if trouble.code == RDKafkaErrorCode::SSL => since.elapsed() > ALL_DOWN_TIMEOUT,
             Some(trouble) if trouble.code == RDKafkaErrorCode::AllBrokersDown => {
-                since.elapsed() > ALL_DOWN_PATIENCE
+                since.elapsed() > ALL_DOWN_TIMEOUT
             }
             _ => false,
         }
@@ -250,9 +250,9 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// The subscription as it is now, and the topics of it that are not there; `patience` is for the ids, see
+    /// The subscription as it is now, and the topics of it that are not there; `deadline` is for the ids, see
     /// [`KafkaSource::add_ids`].
-    fn look(&self, patience: Duration) -> Result<(View, Vec<String>)> {
+    fn look(&self, deadline: Duration) -> Result<(View, Vec<String>)> {
         let at = Instant::now();
         let names = match &self.options.subscription {
             Subscription::Topics(topics) => topics.clone(),
@@ -263,7 +263,7 @@ impl KafkaSource {
             }
         };
         let (mut partitions, mut missing) = (Vec::new(), Vec::new());
-        let (topics, ids) = self.describe(&names, patience)?;
+        let (topics, ids) = self.describe(&names, deadline)?;
         for topic in topics {
             let numbers = match topic.partitions {
                 Ok(numbers) => numbers,
@@ -290,7 +290,7 @@ impl KafkaSource {
         Ok((View { partitions, ids, at }, missing))
     }
 
-    fn describe(&self, names: &[String], patience: Duration) -> Result<(Vec<TopicDescription>, TopicIds)> {
+    fn describe(&self, names: &[String], deadline: Duration) -> Result<(Vec<TopicDescription>, TopicIds)> {
         let (mut topics, mut brokers) = (Vec::with_capacity(names.len()), Vec::new());
         for name in names {
             let metadata = self.metadata(Some(name), "describe the topics")?;
@@ -301,7 +301,7 @@ impl KafkaSource {
             return Ok((topics, TopicIds::default()));
         }
         self.client.context().forget();
-        let ids = self.add_ids(&mut topics, &brokers, patience)?;
+        let ids = self.add_ids(&mut topics, &brokers, deadline)?;
         Ok((topics, ids))
     }
 

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use super::cursor::PartitionCursor;
 use super::native::{Client, Message, Queue, Topic};
-use super::slot::Slot;
 use crate::model::{Error, Result, TopicPartition};
 
 /// The client of a lane and what it was told to fetch.
 pub(super) struct Assignment {
     // What holds messages stands above what holds the client: messages must go first.
     /// All partitions that were ever read; their places here never change.
-    pub(super) slots: Vec<Slot<Message>>,
+    pub(super) slots: Vec<PartitionCursor<Message>>,
     places: HashMap<(usize, i32), usize>,
     topics: HashMap<Arc<str>, Topic>,
     /// How often messages were taken from the queue.
@@ -47,7 +47,7 @@ impl Assignment {
 
     /// The slots whose range is being read.
     pub(super) fn open(&self) -> Vec<usize> {
-        (0..self.slots.len()).filter(|&at| self.slots[at].upto.is_some()).collect()
+        (0..self.slots.len()).filter(|&at| self.slots[at].until.is_some()).collect()
     }
 
     /// The slots that the client fetches.
@@ -68,7 +68,7 @@ impl Assignment {
         let next = self.slots.len();
         let at = *self.places.entry(place).or_insert(next);
         if at == next {
-            self.slots.push(Slot::new(partition.clone()));
+            self.slots.push(PartitionCursor::new(partition.clone()));
         }
         Ok(at)
     }

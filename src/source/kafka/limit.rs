@@ -112,8 +112,8 @@ mod tests {
             let latest = offsets(&sizes.iter().map(|s| s + 3).collect::<Vec<_>>());
             let end = limit(&from, &latest, Some(max));
             let mut total = 0u64;
-            for ((p, &upto), &size) in end.0.iter().zip(&sizes) {
-                let got = upto - from.get(p).unwrap();
+            for ((p, &until), &size) in end.0.iter().zip(&sizes) {
+                let got = until - from.get(p).unwrap();
                 prop_assert!((0..=size).contains(&got));
                 prop_assert!(size == 0 || got > 0, "a partition with a backlog starves");
                 total += got as u64;

@@ -58,7 +58,7 @@ pub struct LostRange {
 
 impl fmt::Display for LostRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OffsetRange { partition, from, upto } = &self.range;
+        let OffsetRange { partition, from, until } = &self.range;
         let found = self.found.unwrap_or(-1);
         match self.reason {
             LossReason::PartitionDeleted => {
@@ -70,7 +70,7 @@ impl fmt::Display for LostRange {
             LossReason::AddedPartitionDoesNotStartFromZero => {
                 write!(f, "added partition {partition} starts at offset {found}, not 0")
             }
-            LossReason::PartitionOffsetChanged if from == upto => write!(
+            LossReason::PartitionOffsetChanged if from == until => write!(
                 f,
                 "partition {partition} ends at offset {found}, before offset {from} that was next: the topic \
                  was made anew or truncated"
@@ -78,7 +78,7 @@ impl fmt::Display for LostRange {
             LossReason::PartitionOffsetChanged => write!(
                 f,
                 "partition {partition} ends at offset {found}: the topic was made anew or truncated; \
-                 [{from}, {upto}) cannot be read"
+                 [{from}, {until}) cannot be read"
             ),
             LossReason::TopicRecreated => write!(
                 f,
@@ -88,7 +88,7 @@ impl fmt::Display for LostRange {
             LossReason::AgedOut => write!(
                 f,
                 "offset {from} of partition {partition} is below retention start {found}; \
-                 [{from}, {upto}) cannot be read"
+                 [{from}, {until}) cannot be read"
             ),
         }
     }
@@ -123,8 +123,8 @@ impl Latest {
 /// What is lost between the next offsets `known` and what is there (Spark's
 /// `KafkaMicroBatchStream.planInputPartitions` and `getOffsetRangesFromResolvedOffsets`).
 pub fn losses(known: &Offsets, latest: &Latest) -> Vec<LostRange> {
-    let lost = |partition: &TopicPartition, from, upto, reason, found| LostRange {
-        range: OffsetRange { partition: partition.clone(), from, upto },
+    let lost = |partition: &TopicPartition, from, until, reason, found| LostRange {
+        range: OffsetRange { partition: partition.clone(), from, until },
         reason,
         found,
     };
@@ -161,7 +161,7 @@ pub fn recreated<'a>(known: &'a BTreeMap<String, String>, now: &BTreeMap<String,
 /// A topic with another id begins anew. A partition that ends before the next offset does so too, unless
 /// the ids say that it is the same topic: then its tail was cut off, and it goes on from its end, for
 /// everything before that was read, or was told to be lost when the log was found shorter than a planned batch.
-pub fn renewal(
+pub fn reconcile_positions(
     known: &Offsets,
     known_ids: &BTreeMap<String, String>,
     ids: &BTreeMap<String, String>,
@@ -184,7 +184,7 @@ pub fn renewal(
         } else {
             next.0.remove(partition);
         }
-        let range = OffsetRange { partition: partition.clone(), from, upto: from };
+        let range = OffsetRange { partition: partition.clone(), from, until: from };
         lost.push(LostRange { range, reason, found: Some(end) });
     }
     (next, lost)
@@ -194,7 +194,7 @@ pub fn renewal(
 ///
 /// # Errors
 /// `Data` if `fail_on_data_loss` and anything is lost.
-pub fn judge(lost: &[LostRange], fail_on_data_loss: bool) -> Result<()> {
+pub fn check_data_loss(lost: &[LostRange], fail_on_data_loss: bool) -> Result<()> {
     match lost.first() {
         Some(first) if fail_on_data_loss => {
             let rest = match lost.len() - 1 {
@@ -248,13 +248,13 @@ mod tests {
     #[test]
     fn a_loss_stops_the_stream_only_if_it_is_told_to_stop() {
         let lost = losses(&offsets(&[(3, 118)]), &latest(&[(3, 7)], &[], &[]));
-        let error = judge(&lost, true).unwrap_err();
+        let error = check_data_loss(&lost, true).unwrap_err();
         assert_eq!(error.kind(), Kind::Data);
         for part in ["t-3", "118", "offset 7", "failOnDataLoss"] {
             assert!(error.to_string().contains(part), "{part} is missing in: {error}");
         }
-        assert!(judge(&lost, false).is_ok());
-        assert!(judge(&[], true).is_ok());
+        assert!(check_data_loss(&lost, false).is_ok());
+        assert!(check_data_loss(&[], true).is_ok());
     }
 
     #[test]
@@ -263,14 +263,15 @@ mod tests {
         let none = BTreeMap::new();
         let known = offsets(&[(0, 5), (1, 9)]);
         let there = latest(&[(0, 7), (1, 4)], &[], &[]);
-        let (next, lost) = renewal(&known, &ids("a"), &ids("b"), &there);
+        let (next, lost) = reconcile_positions(&known, &ids("a"), &ids("b"), &there);
         assert_eq!((next, lost.len()), (Offsets::default(), 2));
         assert!(lost.iter().all(|l| l.reason == LossReason::TopicRecreated));
-        let (next, lost) = renewal(&known, &ids("a"), &ids("a"), &there);
+        let (next, lost) = reconcile_positions(&known, &ids("a"), &ids("a"), &there);
         assert_eq!((next, lost.len()), (offsets(&[(0, 5), (1, 4)]), 1));
-        let (next, lost) = renewal(&known, &ids("a"), &none, &there);
+        let (next, lost) = reconcile_positions(&known, &ids("a"), &none, &there);
         assert_eq!((next, lost[0].reason), (offsets(&[(0, 5)]), LossReason::PartitionOffsetChanged));
-        let (next, lost) = renewal(&known, &ids("a"), &ids("a"), &latest(&[(0, 5), (1, 9)], &[], &[]));
+        let (next, lost) =
+            reconcile_positions(&known, &ids("a"), &ids("a"), &latest(&[(0, 5), (1, 9)], &[], &[]));
         assert_eq!((next, lost), (known, vec![]));
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`KafkaSource`] asks the brokers for partitions and offsets, once per trigger and off the hot path.
 //! Between it and the lanes stand pure functions: [`limit`] and [`MinOffsets`] (how much), [`losses`] and
-//! [`judge`] (what is gone), [`plan_lanes`] (who reads what). A [`LaneReader`] then delivers every record
+//! [`check_data_loss`] (what is gone), [`assign_splits`] (who reads what). A [`LaneReader`] then delivers every record
 //! of its ranges once, in offset order per partition, and none outside of them.
 //!
 //! Offsets live in Alluvia's checkpoint: nothing here commits to Kafka, joins a group, or lets the client
@@ -14,13 +14,13 @@
 mod admin;
 mod assignment;
 mod client;
-mod ids;
-mod lanes;
+mod topic_ids;
+mod splits;
 mod limit;
 mod loss;
 mod native;
 mod reader;
-mod slot;
+mod cursor;
 mod source;
 mod stall;
 mod start;
@@ -29,8 +29,8 @@ mod testing;
 
 pub use admin::{KafkaSource, METADATA_REFRESH};
 pub use client::LANE_MEMORY_BYTES;
-pub use lanes::{PIECE_MIN, plan_lanes};
 pub use limit::{MinOffsets, limit};
-pub use loss::{Latest, LossReason, LostRange, judge, losses, recreated, renewal};
+pub use loss::{Latest, LossReason, LostRange, check_data_loss, losses, reconcile_positions, recreated};
 pub use native::give_back as give_back_memory;
 pub use reader::{LaneReader, ReadReport};
+pub use splits::{PIECE_MIN, assign_splits};

@@ -15,9 +15,9 @@ use tracing::{debug, warn};
 
 use super::assignment::Assignment;
 use super::client::{self, LANE_MEMORY_BYTES, Role};
+use super::cursor::{PartitionCursor, Verdict};
 use super::loss::LostRange;
 use super::native::{Batch, Message};
-use super::slot::{Slot, Verdict};
 use super::stall::STALL;
 use crate::config::kafka::KafkaOptions;
 use crate::model::{Error, Header, OffsetRange, Record, Result, TopicPartition};
@@ -128,7 +128,7 @@ impl LaneReader {
             warn!(%error, "partitions could not be taken from the Kafka client");
         }
         for slot in &mut self.assignment.slots {
-            slot.upto = None;
+            slot.until = None;
         }
     }
 
@@ -169,22 +169,22 @@ impl LaneReader {
             }
         }
         self.retire()?;
-        progress.report.next = ranges.iter().map(|r| (r.partition.clone(), r.upto)).collect();
+        progress.report.next = ranges.iter().map(|r| (r.partition.clone(), r.until)).collect();
         Ok(progress.report)
     }
 
     /// Opens the ranges, and places the partitions that are not where their range starts.
     fn begin(&mut self, ranges: &[OffsetRange], progress: &mut Progress) -> Result<()> {
         for slot in &mut self.assignment.slots {
-            slot.upto = None;
+            slot.until = None;
         }
         let mut elsewhere = Vec::new();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
             let at = self.assignment.slot_of(&range.partition)?;
-            if self.assignment.slots[at].upto.is_some() {
+            if self.assignment.slots[at].until.is_some() {
                 return Err(Error::internal(format!("a lane was given partition {} twice", range.partition)));
             }
-            if !self.assignment.slots[at].open(range.from, range.upto) {
+            if !self.assignment.slots[at].open(range.from, range.until) {
                 elsewhere.push((at, range.from));
             }
             progress.open += 1;
@@ -309,7 +309,7 @@ impl LaneReader {
     /// Too much held for later batches: the partitions with the most are taken away, and fetched again when
     /// a range asks for them. Bounded by the number of slots, since each round empties one.
     fn bound_held(&mut self) -> Result<()> {
-        let mut held: usize = self.assignment.slots.iter().map(Slot::held_bytes).sum();
+        let mut held: usize = self.assignment.slots.iter().map(PartitionCursor::held_bytes).sum();
         while held > self.held_max {
             let largest =
                 (0..self.assignment.slots.len()).max_by_key(|&at| self.assignment.slots[at].held_bytes());

@@ -12,7 +12,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
 use super::client::{self, failed, is_forbidden, is_missing, is_refusal};
-use super::loss::{LossReason, LostRange, judge};
+use super::loss::{LossReason, LostRange, check_data_loss};
 use super::native::{self, Message, OffsetSpec, RequestError};
 use super::reader::{LaneReader, Progress};
 use crate::model::{Error, OffsetRange, Result};
@@ -21,14 +21,14 @@ use crate::model::{Error, OffsetRange, Result};
 /// again after twice that, and so on; a partition that librdkafka has forgotten is placed anew then.
 pub(super) const STALL: Duration = Duration::from_secs(5);
 /// How long a login that is refused again and again is believed to mend itself.
-const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often one read may place a partition anew because the brokers contradict themselves.
 const RESTARTS_MAX: u32 = 8;
 /// The longest wait for an answer about a partition in trouble.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl LaneReader {
-    /// Serves the client's main queue. `works`: something has just come, so past trouble is over.
+    /// CheckpointBinding the client's main queue. `works`: something has just come, so past trouble is over.
     pub(super) fn serve(&mut self, now: Instant, works: bool) -> Result<()> {
         self.served = now;
         native::serve(&self.assignment.client);
@@ -58,7 +58,7 @@ impl LaneReader {
         for (at, position) in self.assignment.positions() {
             let slot = &mut self.assignment.slots[at];
             if slot.pass_position(position) {
-                progress.moved |= slot.upto.is_some();
+                progress.moved |= slot.until.is_some();
                 self.close_if_ended(at, progress);
             }
         }
@@ -67,7 +67,7 @@ impl LaneReader {
             return Ok(());
         }
         let trouble = self.assignment.client.context().trouble();
-        if silent >= REFUSED_PATIENCE && trouble.is_some_and(|t| is_refusal(t.code)) {
+        if silent >= REFUSED_TIMEOUT && trouble.is_some_and(|t| is_refusal(t.code)) {
             return Err(self.silence("fetch messages"));
         }
         if silent >= self.options.poll_timeout {
@@ -88,9 +88,9 @@ impl LaneReader {
     }
 
     fn timed_out(&self, silent: Duration) -> Error {
-        let open = self.assignment.slots.iter().filter_map(|slot| Some((slot, slot.upto?)));
+        let open = self.assignment.slots.iter().filter_map(|slot| Some((slot, slot.until?)));
         let ranges: Vec<String> =
-            open.map(|(slot, upto)| format!("{} [{}, {upto})", slot.partition, slot.seen())).collect();
+            open.map(|(slot, until)| format!("{} [{}, {until})", slot.partition, slot.seen())).collect();
         let why =
             self.assignment.client.context().trouble().map_or(String::new(), |t| format!(": {}", t.text));
         let shown = ranges.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
@@ -110,7 +110,7 @@ impl LaneReader {
         slot.mark(message.offset());
         if code == RDKafkaErrorCode::PartitionEOF {
             if slot.assigned && slot.pass(message.offset()) {
-                progress.moved |= slot.upto.is_some();
+                progress.moved |= slot.until.is_some();
             }
             self.close_if_ended(at, progress);
             return Ok(());
@@ -122,7 +122,7 @@ impl LaneReader {
                 | RDKafkaErrorCode::OffsetOutOfRange
         );
         debug!(partition = %slot.partition, offset = message.offset(), error = message.error_text(), "fetch");
-        if slot.upto.is_none() {
+        if slot.until.is_none() {
             // Only the prefetch is hit: the read that wants the partition will find out.
             let assigned = slot.assigned && (out_of_range || is_missing(code));
             return if assigned { self.assignment.release(&[at]) } else { Ok(()) };
@@ -155,7 +155,7 @@ impl LaneReader {
     fn out_of_range(&mut self, at: usize, progress: &mut Progress) -> Result<()> {
         let slot = &self.assignment.slots[at];
         let (partition, next) = (slot.partition.clone(), slot.seen());
-        let Some(upto) = slot.upto else { return Ok(()) };
+        let Some(until) = slot.until else { return Ok(()) };
         let bounds =
             self.assignment.client.fetch_watermarks(&partition.topic, partition.partition, ASK_TIMEOUT);
         let (start, end) = match bounds {
@@ -168,15 +168,15 @@ impl LaneReader {
         if (start..=end).contains(&next) {
             return self.restart(at);
         }
-        let range = |to| OffsetRange { partition: partition.clone(), from: next, upto: to };
+        let range = |to| OffsetRange { partition: partition.clone(), from: next, until: to };
         let lost = if next < start {
-            LostRange { range: range(start.min(upto)), reason: LossReason::AgedOut, found: Some(start) }
+            LostRange { range: range(start.min(until)), reason: LossReason::AgedOut, found: Some(start) }
         } else {
-            LostRange { range: range(upto), reason: LossReason::PartitionOffsetChanged, found: Some(end) }
+            LostRange { range: range(until), reason: LossReason::PartitionOffsetChanged, found: Some(end) }
         };
-        let go_on = lost.range.upto;
+        let go_on = lost.range.until;
         self.lose(lost, progress)?;
-        if go_on < upto {
+        if go_on < until {
             return self.assignment.place(&[(at, go_on)]);
         }
         self.give_up_range(at, progress)
@@ -184,7 +184,7 @@ impl LaneReader {
 
     fn lose(&self, lost: LostRange, progress: &mut Progress) -> Result<()> {
         let lost = [lost];
-        judge(&lost, self.options.fail_on_data_loss)?;
+        check_data_loss(&lost, self.options.fail_on_data_loss)?;
         let [lost] = lost;
         warn!(%lost, "offsets are lost");
         progress.report.lost.push(lost);
@@ -247,8 +247,8 @@ impl LaneReader {
         for &at in slots {
             let slot = &mut self.assignment.slots[at];
             let end = ends.get(&slot.partition).and_then(|answer| answer.ok());
-            let (true, Some(upto)) = (slot.is_cut(end), slot.upto) else { continue };
-            let range = OffsetRange { partition: slot.partition.clone(), from: slot.seen(), upto };
+            let (true, Some(until)) = (slot.is_cut(end), slot.until) else { continue };
+            let range = OffsetRange { partition: slot.partition.clone(), from: slot.seen(), until };
             let lost = LostRange { range, reason: LossReason::PartitionOffsetChanged, found: end };
             self.lose(lost, progress)?;
             self.give_up_range(at, progress)?;
@@ -273,14 +273,14 @@ impl LaneReader {
         for &at in slots {
             let slot = &self.assignment.slots[at];
             let (partition, from) = (slot.partition.clone(), slot.seen());
-            let Some(upto) = slot.upto else { continue };
+            let Some(until) = slot.until else { continue };
             let Some(topic) = topics.iter().find(|topic| *topic.name == *partition.topic) else { continue };
             let gone = match &topic.partitions {
                 Ok(numbers) => !numbers.contains(&partition.partition),
                 Err(code) => is_missing(*code),
             };
             if gone {
-                let range = OffsetRange { partition, from, upto };
+                let range = OffsetRange { partition, from, until };
                 let lost = LostRange { range, reason: LossReason::PartitionDeleted, found: None };
                 self.lose(lost, progress)?;
                 self.give_up_range(at, progress)?;

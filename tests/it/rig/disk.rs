@@ -44,11 +44,11 @@ impl Disk {
         let text = fs::read_to_string(self.log()).expect("the shim made its log");
         let root = format!("{}/", self.folder.display());
         let itself = format!(" {root}");
-        let shorten = |line: &str| match line.strip_suffix(&itself) {
+        let refresh_log_segment = |line: &str| match line.strip_suffix(&itself) {
             Some(call) => format!("{call} ./"),
             None => line.replace(&root, ""),
         };
-        text.lines().map(shorten).collect()
+        text.lines().map(refresh_log_segment).collect()
     }
 }
 

@@ -81,8 +81,8 @@ impl Bytes {
     }
 
     pub(super) fn remove(&mut self, range: Range<usize>) {
-        let (from, upto) = (self.end_of(range.start), self.end_of(range.end));
-        self.data.drain(from..upto);
+        let (from, until) = (self.end_of(range.start), self.end_of(range.end));
+        self.data.drain(from..until);
         remove_ends(&mut self.ends, range.clone());
         self.validity.remove(range);
     }

@@ -73,15 +73,15 @@ fn mutated(random: &mut StdRng) -> Vec<u8> {
     let mut message = MESSAGES[random.random_range(0..MESSAGES.len())].as_bytes().to_vec();
     for _ in 0..random.random_range(0..4) {
         let at = random.random_range(0..=message.len());
-        let upto = (at + random.random_range(0..6)).min(message.len());
+        let until = (at + random.random_range(0..6)).min(message.len());
         match random.random_range(0..8) {
             0 => message.truncate(at),
-            1 => drop(message.drain(at..upto)),
+            1 => drop(message.drain(at..until)),
             2 => {
                 let other = MESSAGES[random.random_range(0..MESSAGES.len())].as_bytes();
                 let from = random.random_range(0..other.len());
                 let end = (from + random.random_range(0..40)).min(other.len());
-                message.splice(at..upto, other[from..end].iter().copied());
+                message.splice(at..until, other[from..end].iter().copied());
             }
             3 if at < message.len() => message[at] = random.random(),
             4 if at < message.len() => message[at] ^= 1 << random.random_range(0..8),

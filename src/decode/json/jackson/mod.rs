@@ -141,8 +141,8 @@ impl<'a> Jackson<'a> {
         let outer = matches!(self.current, Some(Token::StartObject | Token::StartArray)) && depth > 1;
         match self.scratch.contexts[depth - 1 - usize::from(outer)].name {
             Name::None => None,
-            Name::Input(from, upto) => Some(&self.bytes[from..upto]),
-            Name::Kept(from, upto) => Some(&self.scratch.names[from..upto]),
+            Name::Input(from, until) => Some(&self.bytes[from..until]),
+            Name::Kept(from, until) => Some(&self.scratch.names[from..until]),
         }
     }
 
@@ -158,7 +158,7 @@ impl<'a> Jackson<'a> {
 
     fn place(&self) -> &[u8] {
         match self.text {
-            Place::Input(from, upto) => &self.bytes[from..upto],
+            Place::Input(from, until) => &self.bytes[from..until],
             Place::Scratch => &self.scratch.text,
         }
     }

@@ -138,7 +138,7 @@ impl Jackson<'_> {
 
     fn keep_name(&mut self, place: Place) -> Lexed<Name> {
         let (name, length) = match place {
-            Place::Input(from, upto) => (Name::Input(from, upto), upto - from),
+            Place::Input(from, until) => (Name::Input(from, until), until - from),
             Place::Scratch => {
                 let from = self.context().names_from;
                 self.scratch.names.truncate(from);
@@ -147,7 +147,7 @@ impl Jackson<'_> {
             }
         };
         let name_bytes = match name {
-            Name::Input(from, upto) => &self.bytes[from..upto],
+            Name::Input(from, until) => &self.bytes[from..until],
             _ => &self.scratch.text,
         };
         if length > NAME_UNITS_MAX && units(name_bytes) > NAME_UNITS_MAX {

@@ -5,7 +5,7 @@
 //! no JSON of any dialect. Whatever else makes it give up, and the caller cuts the columns back and
 //! asks `spark`. What it answers, `spark` would answer too; a property test holds them together.
 
-mod passed_over;
+mod skip;
 mod text;
 
 use super::Conversion;

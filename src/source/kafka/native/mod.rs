@@ -147,7 +147,7 @@ impl Drop for Topic {
     }
 }
 
-/// Serves what waits on the client's main queue (errors, logs, tokens) without waiting.
+/// CheckpointBinding what waits on the client's main queue (errors, logs, tokens) without waiting.
 ///
 /// A *message* there means that librdkafka made a partition anew and forgot where its messages go: that is
 /// noted with the client's events, for whoever counts on the order of messages.

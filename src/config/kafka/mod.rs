@@ -1,5 +1,10 @@
 //! The validated options of a Kafka source: Spark's names and meaning, librdkafka's properties.
 
+pub(super) mod client;
+pub(super) mod jaas;
+pub(super) mod librdkafka;
+pub(super) mod options;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;

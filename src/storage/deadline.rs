@@ -1,4 +1,4 @@
-//! A store that is given up once a stop's patience is over.
+//! A store that is given up once the deadline of a stop is over.
 //!
 //! A stream that was asked to stop may finish its micro-batch for as long as `shutdownTimeout` says. Then
 //! every call of its stores fails, those that are under way too, however long the service would take: so
@@ -24,15 +24,15 @@ use tokio::sync::watch;
 
 /// Whether a stop was asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Asked {
+pub struct StopRequest {
     /// When it was.
     pub since: Option<Instant>,
     /// That no one may wait any longer.
     pub at_once: bool,
 }
 
-impl Asked {
-    /// What is left of a patience of `limit`; `None` while no stop was asked for.
+impl StopRequest {
+    /// What is left of a deadline of `limit`; `None` while no stop was asked for.
     pub fn left(&self, limit: Duration) -> Option<Duration> {
         if self.at_once {
             return Some(Duration::ZERO);
@@ -43,15 +43,15 @@ impl Asked {
 
 /// How long a stop may take.
 #[derive(Debug, Clone)]
-pub struct Patience {
-    asked: watch::Receiver<Asked>,
+pub struct Deadline {
+    asked: watch::Receiver<StopRequest>,
     limit: Duration,
 }
 
-impl Patience {
+impl Deadline {
     /// `limit` from the moment at which a stop is asked for.
-    pub fn new(asked: watch::Receiver<Asked>, limit: Duration) -> Patience {
-        Patience { asked, limit }
+    pub fn new(asked: watch::Receiver<StopRequest>, limit: Duration) -> Deadline {
+        Deadline { asked, limit }
     }
 
     /// Waits until it is over; for ever if no stop is asked for.
@@ -68,7 +68,7 @@ impl Patience {
         }
     }
 
-    /// What `work` comes to, or an error once the patience is over.
+    /// What `work` comes to, or an error once the deadline is over.
     pub(super) async fn race<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         tokio::select! {
             biased;
@@ -77,20 +77,20 @@ impl Patience {
         }
     }
 
-    /// A stream that ends with an error once the patience is over, never as if it were whole.
+    /// A stream that ends with an error once the deadline is over, never as if it were whole.
     fn stream<T: Send + 'static>(
         &self,
         inner: BoxStream<'static, Result<T>>,
     ) -> BoxStream<'static, Result<T>> {
-        let patience = self.clone();
+        let deadline = self.clone();
         stream::unfold(Some(inner), move |inner| {
-            let patience = patience.clone();
+            let deadline = deadline.clone();
             async move {
                 let mut inner = inner?;
                 tokio::select! {
                     biased;
                     next = inner.next() => next.map(|item| (item, Some(inner))),
-                    () = patience.over() => Some((Err(given_up()), None)),
+                    () = deadline.over() => Some((Err(given_up()), None)),
                 }
             }
         })
@@ -99,34 +99,34 @@ impl Patience {
 }
 
 fn given_up() -> Error {
-    let source = std::io::Error::other("given up: the stop's patience (shutdownTimeout) is over");
+    let source = std::io::Error::other("given up: the deadline of the stop (shutdownTimeout) is over");
     Error::Generic { store: "storage", source: source.into() }
 }
 
 /// The store with an end.
 #[derive(Debug)]
-pub struct Patient {
+pub struct DeadlineStore {
     inner: Arc<DynObjectStore>,
-    patience: Patience,
+    deadline: Deadline,
 }
 
-impl Patient {
-    /// Gives `inner` up when `patience` is over.
-    pub fn new(inner: Arc<DynObjectStore>, patience: Patience) -> Patient {
-        Patient { inner, patience }
+impl DeadlineStore {
+    /// Gives `inner` up when `deadline` is over.
+    pub fn new(inner: Arc<DynObjectStore>, deadline: Deadline) -> DeadlineStore {
+        DeadlineStore { inner, deadline }
     }
 }
 
-impl fmt::Display for Patient {
+impl fmt::Display for DeadlineStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
 #[async_trait::async_trait]
-impl ObjectStore for Patient {
+impl ObjectStore for DeadlineStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.patience.race(self.inner.put_opts(location, payload, opts)).await
+        self.deadline.race(self.inner.put_opts(location, payload, opts)).await
     }
 
     async fn put_multipart_opts(
@@ -134,29 +134,29 @@ impl ObjectStore for Patient {
         location: &Path,
         opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let inner = self.patience.race(self.inner.put_multipart_opts(location, opts)).await?;
-        Ok(Box::new(PatientUpload { inner, patience: self.patience.clone() }))
+        let inner = self.deadline.race(self.inner.put_multipart_opts(location, opts)).await?;
+        Ok(Box::new(DeadlineUpload { inner, deadline: self.deadline.clone() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let mut found = self.patience.race(self.inner.get_opts(location, options)).await?;
+        let mut found = self.deadline.race(self.inner.get_opts(location, options)).await?;
         found.payload = match found.payload {
-            GetResultPayload::Stream(bytes) => GetResultPayload::Stream(self.patience.stream(bytes)),
+            GetResultPayload::Stream(bytes) => GetResultPayload::Stream(self.deadline.stream(bytes)),
             file => file,
         };
         Ok(found)
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.patience.race(self.inner.get_ranges(location, ranges)).await
+        self.deadline.race(self.inner.get_ranges(location, ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.patience.stream(self.inner.delete_stream(locations))
+        self.deadline.stream(self.inner.delete_stream(locations))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.patience.stream(self.inner.list(prefix))
+        self.deadline.stream(self.inner.list(prefix))
     }
 
     fn list_with_offset(
@@ -164,42 +164,42 @@ impl ObjectStore for Patient {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.patience.stream(self.inner.list_with_offset(prefix, offset))
+        self.deadline.stream(self.inner.list_with_offset(prefix, offset))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.patience.race(self.inner.list_with_delimiter(prefix)).await
+        self.deadline.race(self.inner.list_with_delimiter(prefix)).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.patience.race(self.inner.copy_opts(from, to, options)).await
+        self.deadline.race(self.inner.copy_opts(from, to, options)).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.patience.race(self.inner.rename_opts(from, to, options)).await
+        self.deadline.race(self.inner.rename_opts(from, to, options)).await
     }
 }
 
 /// An upload with an end.
 #[derive(Debug)]
-struct PatientUpload {
+struct DeadlineUpload {
     inner: Box<dyn MultipartUpload>,
-    patience: Patience,
+    deadline: Deadline,
 }
 
 #[async_trait::async_trait]
-impl MultipartUpload for PatientUpload {
+impl MultipartUpload for DeadlineUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (put, patience) = (self.inner.put_part(data), self.patience.clone());
-        async move { patience.race(put).await }.boxed()
+        let (put, deadline) = (self.inner.put_part(data), self.deadline.clone());
+        async move { deadline.race(put).await }.boxed()
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        self.patience.race(self.inner.complete()).await
+        self.deadline.race(self.inner.complete()).await
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.patience.race(self.inner.abort()).await
+        self.deadline.race(self.inner.abort()).await
     }
 }
 
@@ -211,19 +211,19 @@ mod tests {
 
     use super::*;
 
-    fn store(limit: Duration) -> (watch::Sender<Asked>, Patient) {
-        let (stop, asked) = watch::channel(Asked::default());
-        (stop, Patient::new(Arc::new(InMemory::new()), Patience::new(asked, limit)))
+    fn store(limit: Duration) -> (watch::Sender<StopRequest>, DeadlineStore) {
+        let (stop, asked) = watch::channel(StopRequest::default());
+        (stop, DeadlineStore::new(Arc::new(InMemory::new()), Deadline::new(asked, limit)))
     }
 
-    async fn hangs(patience: &Patience) -> Result<()> {
-        patience.race(futures::future::pending()).await
+    async fn hangs(deadline: &Deadline) -> Result<()> {
+        deadline.race(futures::future::pending()).await
     }
 
     #[tokio::test]
     async fn a_call_that_hangs_ends_when_the_patience_does_and_not_before_a_stop() {
         let (stop, store) = store(Duration::from_millis(20));
-        let call = hangs(&store.patience);
+        let call = hangs(&store.deadline);
         let mut call = std::pin::pin!(call);
         assert!(tokio::time::timeout(Duration::from_millis(60), &mut call).await.is_err());
         stop.send_modify(|asked| asked.since = Some(Instant::now()));
@@ -245,7 +245,7 @@ mod tests {
             }
             Ok(meta)
         });
-        let mut listing = store.patience.stream(slow.boxed());
+        let mut listing = store.deadline.stream(slow.boxed());
         assert!(listing.next().await.unwrap().is_ok());
         stop.send_modify(|asked| asked.at_once = true);
         assert!(listing.next().await.unwrap().is_err());
@@ -256,6 +256,6 @@ mod tests {
     async fn without_anyone_who_could_ask_nothing_is_given_up() {
         let (stop, store) = store(Duration::ZERO);
         drop(stop);
-        assert!(tokio::time::timeout(Duration::from_millis(50), hangs(&store.patience)).await.is_err());
+        assert!(tokio::time::timeout(Duration::from_millis(50), hangs(&store.deadline)).await.is_err());
     }
 }

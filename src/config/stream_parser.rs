@@ -8,7 +8,7 @@ use url::Url;
 
 use super::columns;
 use super::document::{Node, Origin, Value};
-use super::kafka_options::{self, positive};
+use super::kafka::options::{self as kafka_options, positive};
 use super::keys;
 use super::location;
 use super::option_lists;

@@ -22,14 +22,14 @@ pub(super) enum Verdict {
 }
 
 /// A partition on a lane; `M` is a held message.
-pub(super) struct Slot<M> {
+pub(super) struct PartitionCursor<M> {
     /// Which.
     pub(super) partition: TopicPartition,
     /// Whether the client fetches it for us.
     pub(super) assigned: bool,
     /// The first offset behind the range that is being read; `None` if none is.
-    pub(super) upto: Option<i64>,
-    /// The round in which the partition was placed; see [`Slot::is_leftover`].
+    pub(super) until: Option<i64>,
+    /// The round in which the partition was placed; see [`PartitionCursor::is_leftover`].
     pub(super) placed_in: u64,
     /// How often this read had to place the partition anew.
     pub(super) restarts: u32,
@@ -48,13 +48,13 @@ pub(super) struct Slot<M> {
     held_bytes: usize,
 }
 
-impl<M> Slot<M> {
+impl<M> PartitionCursor<M> {
     /// A partition of which nothing was read.
     pub(super) fn new(partition: TopicPartition) -> Self {
-        Slot {
+        PartitionCursor {
             partition,
             assigned: false,
-            upto: None,
+            until: None,
             placed_in: 0,
             restarts: 0,
             unused_reads: 0,
@@ -83,10 +83,10 @@ impl<M> Slot<M> {
         !self.held.is_empty()
     }
 
-    /// Begins the range `[from, upto)`. True if what the client delivers goes on from there, false if the
-    /// partition must be [restarted](Slot::restart) at `from`.
-    pub(super) fn open(&mut self, from: i64, upto: i64) -> bool {
-        self.upto = Some(upto);
+    /// Begins the range `[from, until)`. True if what the client delivers goes on from there, false if the
+    /// partition must be [restarted](PartitionCursor::restart) at `from`.
+    pub(super) fn open(&mut self, from: i64, until: i64) -> bool {
+        self.until = Some(until);
         self.restarts = 0;
         self.unused_reads = 0;
         self.short = None;
@@ -138,8 +138,8 @@ impl<M> Slot<M> {
             return Verdict::Disorder;
         }
         self.seen = offset + 1;
-        match self.upto {
-            Some(upto) if offset < upto => Verdict::Deliver,
+        match self.until {
+            Some(until) if offset < until => Verdict::Deliver,
             _ => Verdict::Hold,
         }
     }
@@ -152,8 +152,8 @@ impl<M> Slot<M> {
 
     /// The first held message of the range that is being read.
     pub(super) fn take_held(&mut self) -> Option<M> {
-        let upto = self.upto?;
-        if self.held.front().is_some_and(|(offset, ..)| *offset < upto) {
+        let until = self.until?;
+        if self.held.front().is_some_and(|(offset, ..)| *offset < until) {
             return self.take_front();
         }
         None
@@ -181,7 +181,7 @@ impl<M> Slot<M> {
     /// that the log holds was seen, and the look before found the same. Once is not enough, for a broker
     /// that has just taken over may know of less for a moment.
     pub(super) fn is_cut(&mut self, end: Option<i64>) -> bool {
-        let short = end.filter(|&end| end <= self.seen && self.upto.is_some_and(|upto| end < upto));
+        let short = end.filter(|&end| end <= self.seen && self.until.is_some_and(|until| end < until));
         let before = std::mem::replace(&mut self.short, short);
         short.is_some() && short == before
     }
@@ -202,14 +202,14 @@ impl<M> Slot<M> {
     /// Whether the range being read has been passed; its records must all have been delivered.
     #[inline]
     pub(super) fn ended(&self) -> bool {
-        self.upto.is_some_and(|upto| self.seen >= upto)
+        self.until.is_some_and(|until| self.seen >= until)
     }
 
     /// Ends the range being read; the next one may start at its end.
     pub(super) fn close(&mut self) {
-        if let Some(upto) = self.upto.take() {
-            self.wanted = upto;
-            self.seen = self.seen.max(upto);
+        if let Some(until) = self.until.take() {
+            self.wanted = until;
+            self.seen = self.seen.max(until);
         }
     }
 }
@@ -218,8 +218,8 @@ impl<M> Slot<M> {
 mod tests {
     use super::*;
 
-    fn slot(at: i64) -> Slot<i64> {
-        let mut slot = Slot::new(TopicPartition::new("t", 0));
+    fn slot(at: i64) -> PartitionCursor<i64> {
+        let mut slot = PartitionCursor::new(TopicPartition::new("t", 0));
         slot.restart(at);
         slot
     }

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::document::{Entry, Node, Value};
-use super::kafka::{GroupId, KafkaOptions, StartingOffsets, Subscription, TimestampStrategy};
-use super::kafka_client;
+use super::client;
 use super::librdkafka::CONSUMER_PROPERTIES;
-use super::option_lists;
-use super::quantity;
-use super::reader::{Reader, Text, join};
+use super::{GroupId, KafkaOptions, StartingOffsets, Subscription, TimestampStrategy};
+use crate::config::document::{Entry, Node, Value};
+use crate::config::option_lists;
+use crate::config::quantity;
+use crate::config::reader::{Reader, Text, join};
 use crate::model::{Offsets, TopicPartition};
 
 /// Options whose value is JSON; they may be written as YAML too.
@@ -38,7 +38,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> O
     for (row, text) in reader.options(&spark, path, option_lists::SOURCE, stream) {
         given.insert(row.name, text);
     }
-    let client = kafka_client::read(reader, &properties, &node.origin, path, stream);
+    let client = client::read(reader, &properties, &node.origin, path, stream);
     let named = ["subscribe", "subscribePattern", "assign"];
     let named: Vec<&str> =
         named.into_iter().filter(|name| spark.iter().any(|e| e.key.eq_ignore_ascii_case(name))).collect();

@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use super::document::{Entry, Origin};
+use super::Isolation;
 use super::jaas::{self, Module};
-use super::kafka::Isolation;
 use super::librdkafka::CONSUMER_PROPERTIES;
-use super::option_lists::{self, List};
-use super::problems::nearest;
-use super::reader::{Reader, Text, join};
+use crate::config::document::{Entry, Origin};
+use crate::config::option_lists::{self, List};
+use crate::config::problems::nearest;
+use crate::config::reader::{Reader, Text, join};
 
 /// What the `kafka.*` properties say.
 pub struct ClientProperties {

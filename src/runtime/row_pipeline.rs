@@ -7,7 +7,7 @@
 use arrow::datatypes::SchemaRef;
 use uuid::Uuid;
 
-use super::lane::Rejected;
+use super::lane::OnReject;
 use crate::config::{JsonValue, KafkaColumn, ParseMode, StreamConfig, ValueConfig};
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
 use crate::decode::rows::{self, RowDecoder};
@@ -18,7 +18,7 @@ use crate::table::schema::Alignment;
 
 /// How values become rows: parsed once, made into one decoder per lane.
 #[derive(Debug, Clone)]
-pub struct Recipe {
+pub struct RowPipeline {
     schema: Option<StructType>,
     options: JsonOptions,
     policy: Policy,
@@ -26,38 +26,38 @@ pub struct Recipe {
     /// Kafka's columns that the table declares NOT NULL.
     required: Vec<KafkaColumn>,
     /// What becomes of a record that is no row.
-    pub rejected: Rejected,
+    pub rejected: OnReject,
     /// Hash of all that decides results.
     pub definition: String,
 }
 
-impl Recipe {
+impl RowPipeline {
     /// Reads the schema and the options.
     ///
     /// # Errors
     /// `Config`, with the place in the text.
-    pub fn of(config: &StreamConfig) -> Result<Recipe> {
+    pub fn of(config: &StreamConfig) -> Result<RowPipeline> {
         match &config.source.value {
-            ValueConfig::Raw => Ok(Recipe::raw(config)),
-            ValueConfig::Json(json) => Recipe::json(config, json),
+            ValueConfig::Raw => Ok(RowPipeline::raw(config)),
+            ValueConfig::Json(json) => RowPipeline::json(config, json),
         }
     }
 
-    fn raw(config: &StreamConfig) -> Recipe {
+    fn raw(config: &StreamConfig) -> RowPipeline {
         let headers = config.source.kafka.include_headers;
         let letters = config.dead_letter.is_some();
-        Recipe {
+        RowPipeline {
             schema: None,
             options: JsonOptions::default(),
             policy: Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false },
             keep: KafkaColumn::ALL.into_iter().filter(|c| headers || *c != KafkaColumn::Headers).collect(),
             required: Vec::new(),
-            rejected: if letters { Rejected::DeadLetter } else { Rejected::Fail },
+            rejected: if letters { OnReject::DeadLetter } else { OnReject::Fail },
             definition: definition(config, "raw"),
         }
     }
 
-    fn json(config: &StreamConfig, json: &JsonValue) -> Result<Recipe> {
+    fn json(config: &StreamConfig, json: &JsonValue) -> Result<RowPipeline> {
         let dead_letters = config.dead_letter.is_some();
         let schema = StructType::from_ddl(&json.schema).context(|| "read source.value.schema".into())?;
         let mut options = json.options.clone();
@@ -75,9 +75,9 @@ impl Recipe {
             );
         }
         let rejected = match (dead_letters, json.mode) {
-            (true, _) => Rejected::DeadLetter,
-            (false, ParseMode::DropMalformed) => Rejected::Drop,
-            (false, ParseMode::FailFast | ParseMode::Permissive) => Rejected::Fail,
+            (true, _) => OnReject::DeadLetter,
+            (false, ParseMode::DropMalformed) => OnReject::Drop,
+            (false, ParseMode::FailFast | ParseMode::Permissive) => OnReject::Fail,
         };
         let keep_malformed = !dead_letters && json.mode == ParseMode::Permissive;
         let has_corrupt_column = schema.fields.iter().any(|field| field.name == json.corrupt_column);
@@ -90,7 +90,7 @@ impl Recipe {
         }
         let definition =
             definition(config, &format!("json\n{}\n{:?}\n{:?}", json.schema, options, json.keep));
-        Ok(Recipe {
+        Ok(RowPipeline {
             schema: Some(schema),
             options,
             policy: Policy {
@@ -106,9 +106,9 @@ impl Recipe {
 
     /// The same for records that were rejected once and are selected because they decode now: one that
     /// does not is an error.
-    pub fn for_replay(mut self) -> Recipe {
+    pub fn for_replay(mut self) -> RowPipeline {
         self.policy.on_malformed = OnMalformed::Reject;
-        self.rejected = Rejected::Fail;
+        self.rejected = OnReject::Fail;
         self
     }
 

@@ -15,7 +15,7 @@ pub const PIECE_MIN: i64 = 125_000;
 /// that would read a quarter more than its share gives the tails of its largest ranges to the least loaded
 /// lanes, in pieces of at least [`PIECE_MIN`] offsets. `min_partitions` above the number of ranges splits
 /// without that minimum; it has no effect on which records are in the batch, as in Spark.
-pub fn plan_lanes(
+pub fn assign_splits(
     ranges: &[OffsetRange],
     lanes: usize,
     min_partitions: Option<u32>,
@@ -68,9 +68,9 @@ fn balance(plan: &mut [Vec<OffsetRange>], total: i64, piece_min: i64) {
             return;
         }
         let range = &mut plan[most][at];
-        let cut = range.upto - piece;
-        let moved = OffsetRange { partition: range.partition.clone(), from: cut, upto: range.upto };
-        range.upto = cut;
+        let cut = range.until - piece;
+        let moved = OffsetRange { partition: range.partition.clone(), from: cut, until: range.until };
+        range.until = cut;
         if range.is_empty() {
             plan[most].remove(at);
         }
@@ -87,8 +87,8 @@ mod tests {
     use super::*;
     use crate::model::TopicPartition;
 
-    fn range(partition: i32, from: i64, upto: i64) -> OffsetRange {
-        OffsetRange { partition: TopicPartition::new("t", partition), from, upto }
+    fn range(partition: i32, from: i64, until: i64) -> OffsetRange {
+        OffsetRange { partition: TopicPartition::new("t", partition), from, until }
     }
 
     fn loads(plan: &[Vec<OffsetRange>]) -> Vec<i64> {
@@ -100,23 +100,23 @@ mod tests {
         let small: Vec<_> = (0..4).map(|p| range(p, 0, 10)).collect();
         let big: Vec<_> = (0..4).map(|p| range(p, 10, 500_000)).collect();
         let homes = |ranges: &[OffsetRange]| {
-            let plan = plan_lanes(ranges, 2, None);
+            let plan = assign_splits(ranges, 2, None);
             plan.iter().map(|l| l.iter().map(|r| r.partition.partition).collect()).collect::<Vec<Vec<_>>>()
         };
         assert_eq!(homes(&small), homes(&big));
         assert!(homes(&small).iter().all(|lane| lane.len() == 2));
-        assert_eq!(loads(&plan_lanes(&[range(0, 0, 249_999)], 2, None)).iter().max(), Some(&249_999));
+        assert_eq!(loads(&assign_splits(&[range(0, 0, 249_999)], 2, None)).iter().max(), Some(&249_999));
     }
 
     #[test]
     fn one_big_partition_is_split_into_consecutive_pieces() {
-        let plan = plan_lanes(&[range(0, 100, 1_000_100)], 4, None);
+        let plan = assign_splits(&[range(0, 100, 1_000_100)], 4, None);
         assert!(loads(&plan).iter().all(|&load| (249_990..=250_010).contains(&load)), "{plan:?}");
     }
 
     #[test]
     fn min_partitions_splits_what_is_not_worth_it() {
-        let plan = plan_lanes(&[range(0, 0, 10)], 2, Some(2));
+        let plan = assign_splits(&[range(0, 0, 10)], 2, Some(2));
         assert!(loads(&plan).iter().all(|&load| load > 0), "{plan:?}");
     }
 
@@ -128,7 +128,7 @@ mod tests {
             min in proptest::option::of(1u32..20),
         ) {
             let ranges: Vec<_> = (0..).zip(&sizes).map(|(p, &size)| range(p, 7, 7 + size)).collect();
-            let plan = plan_lanes(&ranges, lanes, min);
+            let plan = assign_splits(&ranges, lanes, min);
             prop_assert_eq!(plan.len(), lanes);
             let mut pieces: BTreeMap<TopicPartition, Vec<(i64, i64)>> = BTreeMap::new();
             for lane in &plan {
@@ -137,18 +137,18 @@ mod tests {
                 prop_assert_eq!(names.len(), lane.len(), "a partition twice on a lane");
                 for r in lane {
                     prop_assert!(!r.is_empty());
-                    pieces.entry(r.partition.clone()).or_default().push((r.from, r.upto));
+                    pieces.entry(r.partition.clone()).or_default().push((r.from, r.until));
                 }
             }
             for wanted in ranges.iter().filter(|r| !r.is_empty()) {
                 let mut got = pieces.remove(&wanted.partition).unwrap_or_default();
                 got.sort_unstable();
                 let mut at = wanted.from;
-                for (from, upto) in got {
+                for (from, until) in got {
                     prop_assert_eq!(from, at);
-                    at = upto;
+                    at = until;
                 }
-                prop_assert_eq!(at, wanted.upto);
+                prop_assert_eq!(at, wanted.until);
             }
             prop_assert!(pieces.is_empty());
         }

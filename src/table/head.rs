@@ -12,17 +12,17 @@ use crate::model::{Error, Result};
 
 /// A commit's version and what its file holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tip {
+pub(super) struct LogHead {
     version: u64,
     hash: u64,
 }
 
-impl Tip {
-    /// The tip of which the file holds `bytes`.
-    pub(super) fn of(version: u64, bytes: &[u8]) -> Tip {
+impl LogHead {
+    /// The head of which the file holds `bytes`.
+    pub(super) fn of(version: u64, bytes: &[u8]) -> LogHead {
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
-        Tip { version, hash: hasher.finish() }
+        LogHead { version, hash: hasher.finish() }
     }
 }
 
@@ -31,9 +31,9 @@ impl DeltaTable {
     ///
     /// # Errors
     /// `Corrupt` if the table was removed, restored or replaced; `Unavailable` if storage does not answer.
-    pub(super) fn check_tip(&mut self) -> Result<()> {
+    pub(super) fn check_head(&mut self) -> Result<()> {
         let now = self.read_tip(self.version())?;
-        if now.is_some() && now == self.tip {
+        if now.is_some() && now == self.head {
             return Ok(());
         }
         let changed = |fact: String| Err(changed(self, &fact));
@@ -47,7 +47,7 @@ impl DeltaTable {
         if version < self.version() {
             return changed(format!("went back from version {} to {version}", self.version()));
         }
-        if now.is_some() && self.tip.is_some() {
+        if now.is_some() && self.head.is_some() {
             return changed(format!(
                 "was restored and went on: version {} is another commit now",
                 self.version()
@@ -57,9 +57,9 @@ impl DeltaTable {
         self.adopt(fresh)
     }
 
-    pub(super) fn read_tip(&self, version: u64) -> Result<Option<Tip>> {
+    pub(super) fn read_tip(&self, version: u64) -> Result<Option<LogHead>> {
         let bytes = self.handle.block_on(self.store.get(&history::commit_name(version)))?;
-        Ok(bytes.map(|bytes| Tip::of(version, &bytes)))
+        Ok(bytes.map(|bytes| LogHead::of(version, &bytes)))
     }
 }
 

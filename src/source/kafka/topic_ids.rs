@@ -20,7 +20,7 @@ use super::native::{self, TopicDescription, describe_topics};
 use crate::model::{Error, Result};
 
 /// How long a cluster that names no controller is given to name one, when it is first asked.
-pub(super) const CONTROLLER_PATIENCE: Duration = Duration::from_millis(1500);
+pub(super) const CONTROLLER_TIMEOUT: Duration = Duration::from_millis(1500);
 /// The pause before a question that was lost is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -89,7 +89,7 @@ impl KafkaSource {
     }
 
     /// Adds what only DescribeTopics says: a topic's id, and whether it is internal. `brokers` are those of
-    /// the cluster; `patience` is for one whose controller is none of them.
+    /// the cluster; `deadline` is for one whose controller is none of them.
     ///
     /// # Errors
     /// `Unavailable` if there is a controller and it does not answer; `Config` if it refuses.
@@ -97,15 +97,15 @@ impl KafkaSource {
         &self,
         topics: &mut [TopicDescription],
         brokers: &[i32],
-        patience: Duration,
+        deadline: Duration,
     ) -> Result<TopicIds> {
         let nobody = || !brokers.contains(&native::controller(&self.client));
-        if patience.is_zero() && nobody() {
+        if deadline.is_zero() && nobody() {
             return Ok(TopicIds::default());
         }
         let since = Instant::now();
         let names: Vec<String> = topics.iter().map(|topic| topic.name.clone()).collect();
-        let give_up = || since.elapsed() >= patience && nobody();
+        let give_up = || since.elapsed() >= deadline && nobody();
         let found = match self.describe_ids(&names, &give_up) {
             Err(_) if give_up() => {
                 debug!("the cluster names no controller: nobody says the ids of the topics");
