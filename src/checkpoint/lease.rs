@@ -71,7 +71,7 @@ struct Held {
 #[derive(Debug)]
 pub enum Acquire {
     /// It is ours.
-    Ours(Lease),
+    Acquired(Lease),
     /// This owner runs the stream.
     HeldBy(Owner),
 }

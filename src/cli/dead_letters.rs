@@ -210,7 +210,7 @@ pub fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let stop = Stop::new();
     stop_on_signals(runtime.handle(), &stop, config.shutdown_timeout)?;
-    let around = ProcessContext {
+    let ctx = ProcessContext {
         handle: runtime.handle().clone(),
         owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
         wait_for_lease: false,

@@ -59,7 +59,7 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     let stop = Stop::new();
     let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
     stop_on_signals(runtime.handle(), &stop, deadline)?;
-    let around = ProcessContext {
+    let ctx = ProcessContext {
         handle: runtime.handle().clone(),
         owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
         wait_for_lease,

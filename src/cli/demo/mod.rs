@@ -72,7 +72,7 @@ fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) 
     let stop = Stop::new();
     let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
     super::run::stop_on_signals(runtime.handle(), &stop, deadline)?;
-    let around = ProcessContext {
+    let ctx = ProcessContext {
         handle: runtime.handle().clone(),
         owner: Owner::here(""),
         wait_for_lease: false,
