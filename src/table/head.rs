@@ -5,7 +5,7 @@
 //! take commits that no reader can reach. So before each commit the newest one that is known is read back.
 //! That is one GET, of a file that was written a moment ago.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use siphasher::sip::SipHasher13;
 
 use super::{DeltaTable, history, read_log};
 use crate::model::{Error, Result};
@@ -20,9 +20,12 @@ pub(super) struct LogHead {
 impl LogHead {
     /// The head of which the file holds `bytes`.
     pub(super) fn of(version: u64, bytes: &[u8]) -> LogHead {
-        let mut hasher = DefaultHasher::new();
-        bytes.hash(&mut hasher);
-        LogHead { version, hash: hasher.finish() }
+        LogHead { version, hash: SipHasher13::new().hash(bytes) }
+    }
+
+    /// A hash of the file, the same in every release: key indexes are marked with it.
+    fn hash(self) -> u64 {
+        self.hash
     }
 }
 
@@ -55,6 +58,19 @@ impl DeltaTable {
         }
         // Log cleanup by others took the file; the table is the same.
         self.adopt(fresh)
+    }
+
+    /// The hash of the commit that made the current version; `None` if the log no longer holds it.
+    pub(super) fn commit_hash(&self) -> Option<u64> {
+        self.head.map(LogHead::hash)
+    }
+
+    /// The hash of the commit that made `version`; `None` if the log does not hold it.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    pub(super) fn commit_hash_at(&self, version: u64) -> Result<Option<u64>> {
+        Ok(self.read_tip(version)?.map(LogHead::hash))
     }
 
     pub(super) fn read_tip(&self, version: u64) -> Result<Option<LogHead>> {

@@ -13,6 +13,8 @@ pub mod create;
 mod error;
 pub mod files;
 pub mod history;
+pub mod key_index;
+mod live_files;
 pub mod maintenance;
 pub mod read;
 pub mod schema;

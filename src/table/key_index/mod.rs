@@ -1,0 +1,365 @@
+//! The key index: which keys a Delta table holds, so that a merge costs what its batch costs.
+//!
+//! Derived from the Delta log and kept on local disk: the fingerprint of the key columns of every live row, with the
+//! number of its file. Fingerprints lie in sorted runs, the newest in memory, and runs of one size become one; a key is
+//! in the table if it is found with the number of a file that is in the table. The index is a cache. It says as of which
+//! version of which table it holds the keys, all its files carry checksums, and whatever is missing, damaged or of
+//! another table makes it unusable: it is then built again from the table, never believed.
+//!
+//! What is here knows files and keys only; `table_keys` keeps an index in step with a table.
+
+mod files;
+mod filter;
+mod fingerprint;
+mod key_columns;
+mod manifest;
+mod merge;
+mod page;
+mod reader;
+mod run;
+mod table_keys;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use files::CoveredFiles;
+use fingerprint::KeyHasher;
+use manifest::Manifest;
+use run::{Run, RunWriter};
+
+use fingerprint::HashSecret;
+use manifest::{IndexedKeys, LogPosition};
+
+pub use files::FileId;
+pub use fingerprint::Fingerprint;
+pub use key_columns::RowKeys;
+pub use table_keys::{KeyedFile, TableKeys};
+
+/// Entries that are kept in memory at most before they become a run: 24 MB.
+const RECENT_ENTRIES_MAX: usize = 1 << 20;
+/// Commits after which the index is saved at the latest, so that a restart has not many to follow.
+const COMMITS_UNSAVED_MAX: u32 = 100;
+/// How the names of runs begin.
+const RUN_PREFIX: &str = "run-";
+
+/// A key, and a file that holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    key: Fingerprint,
+    file: FileId,
+}
+
+/// The error of an index that can't be used.
+fn damaged(what: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// The keys of one table as of one version.
+struct KeyIndex {
+    folder: PathBuf,
+    keys: IndexedKeys,
+    secret: HashSecret,
+    position: LogPosition,
+    files: CoveredFiles,
+    /// Entries that are in no run yet, in sorted pieces.
+    recent: Vec<Vec<Entry>>,
+    runs: Vec<Run>,
+    /// Entries of files that have left the table, about.
+    dead: u64,
+    /// How often the index has moved on since it was saved.
+    unsaved: u32,
+}
+
+/// What an index costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexSize {
+    /// Keys of files that are in the table; a key of two files counts twice.
+    pub keys: u64,
+    /// Entries, those of files that have left the table included.
+    pub entries: u64,
+    /// Files of the table that are covered.
+    pub files: u64,
+    /// Runs on the disk.
+    pub runs: u64,
+    /// Bytes in memory: filters, fences, and the newest entries.
+    pub memory_bytes: u64,
+}
+
+impl KeyIndex {
+    /// An empty index in `folder`, in the place of whatever is there; `secret` is that of an index whose fingerprints
+    /// are to stay good.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn create(folder: &Path, keys: IndexedKeys, secret: HashSecret) -> io::Result<KeyIndex> {
+        fs::create_dir_all(folder)?;
+        match fs::remove_file(folder.join(manifest::MANIFEST)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let index = KeyIndex {
+            folder: folder.to_owned(),
+            keys,
+            secret,
+            position: LogPosition { version: 0, commit_hash: None },
+            files: CoveredFiles::default(),
+            recent: Vec::new(),
+            runs: Vec::new(),
+            dead: 0,
+            unsaved: 0,
+        };
+        index.remove_unnamed()?;
+        Ok(index)
+    }
+
+    /// The index in `folder`, as it was saved.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none, `InvalidData` or `UnexpectedEof` if it is damaged or of other keys, or what the
+    /// system says.
+    pub fn open(folder: &Path, keys: &IndexedKeys) -> io::Result<KeyIndex> {
+        let manifest = Manifest::read(folder)?;
+        if manifest.keys != *keys {
+            return Err(damaged("it is of another table or of other key columns".into()));
+        }
+        let open = |name: &String| Run::open(&folder.join(name));
+        let runs: Vec<Run> = manifest.runs.iter().map(open).collect::<io::Result<_>>()?;
+        let entries: u64 = runs.iter().map(Run::entries).sum();
+        let index = KeyIndex {
+            folder: folder.to_owned(),
+            keys: manifest.keys,
+            secret: manifest.secret,
+            position: manifest.position,
+            dead: entries.saturating_sub(manifest.files.entries()),
+            files: manifest.files,
+            recent: Vec::new(),
+            runs,
+            unsaved: 0,
+        };
+        index.remove_unnamed()?;
+        Ok(index)
+    }
+
+    /// As of when the index holds the table's keys.
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    pub(super) fn hasher(&self) -> KeyHasher {
+        self.secret.hasher()
+    }
+
+    /// Finds which of `keys`, which are in order, the table holds: hands over the position of each and the file, once
+    /// for each file that holds it.
+    ///
+    /// # Errors
+    /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
+    pub fn find(&self, keys: &[Fingerprint], mut found: impl FnMut(usize, FileId)) -> io::Result<()> {
+        let mut live = |position, file| {
+            if self.files.is_live(file) {
+                found(position, file);
+            }
+        };
+        for run in &self.runs {
+            run.find(keys, &mut live)?;
+        }
+        for recent in &self.recent {
+            find_in(recent, keys, &mut live);
+        }
+        Ok(())
+    }
+
+    /// Returns whether the index covers the file.
+    pub(super) fn covers(&self, file: Fingerprint) -> bool {
+        self.files.covers(file)
+    }
+
+    /// A number for a file that joins the table; its keys count once [`KeyIndex::cover`] was called.
+    pub(super) fn reserve(&mut self) -> FileId {
+        self.files.reserve()
+    }
+
+    /// Adds keys of the file with number `file`.
+    ///
+    /// # Errors
+    /// What the system says if a run has to be written.
+    pub(super) fn add(&mut self, file: FileId, mut keys: Vec<Fingerprint>) -> io::Result<()> {
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        self.recent.push(keys.into_iter().map(|key| Entry { key, file }).collect());
+        self.merge_recent();
+        if self.recent_entries() >= RECENT_ENTRIES_MAX { self.flush() } else { Ok(()) }
+    }
+
+    /// The file with number `id` is in the table, and its keys, so many, have been added.
+    pub(super) fn cover(&mut self, identity: Fingerprint, id: FileId, keys: u64) {
+        self.files.cover(identity, id, keys);
+    }
+
+    /// A file has left the table.
+    pub(super) fn remove(&mut self, identity: Fingerprint) {
+        self.dead += self.files.remove(identity);
+    }
+
+    /// Only the files that `wanted` names are in the table.
+    pub(super) fn retain(&mut self, wanted: impl Fn(Fingerprint) -> bool) {
+        self.dead += self.files.retain(wanted);
+    }
+
+    /// The index holds the keys of the table as of `position`.
+    pub(super) fn move_to(&mut self, position: LogPosition) {
+        self.position = position;
+        self.unsaved += 1;
+    }
+
+    /// Returns whether so much was added since the index was saved that it should be saved.
+    pub fn save_is_due(&self) -> bool {
+        self.unsaved >= COMMITS_UNSAVED_MAX || self.recent_entries() >= RECENT_ENTRIES_MAX / 2
+    }
+
+    /// Writes what is only in memory to the disk, and makes one run of many. Everything is on the disk when this returns.
+    ///
+    /// # Errors
+    /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
+    pub fn save(&mut self) -> io::Result<()> {
+        self.flush()?;
+        let names = self.runs.iter().map(|run| name_of(run.path())).collect();
+        Manifest::write(&self.folder, &self.keys, self.position, &self.secret, names, &self.files)?;
+        self.unsaved = 0;
+        self.remove_unnamed()
+    }
+
+    /// What the index costs.
+    pub fn size(&self) -> IndexSize {
+        let recent = self.recent_entries() as u64;
+        let runs: u64 = self.runs.iter().map(Run::entries).sum();
+        let filters: u64 = self.runs.iter().map(Run::memory_bytes).sum();
+        IndexSize {
+            keys: self.files.entries(),
+            entries: runs + recent,
+            files: self.files.len() as u64,
+            runs: self.runs.len() as u64,
+            memory_bytes: filters + recent * size_of::<Entry>() as u64,
+        }
+    }
+
+    fn recent_entries(&self) -> usize {
+        self.recent.iter().map(Vec::len).sum()
+    }
+
+    /// Makes one piece of many in memory, by the rule of the runs.
+    fn merge_recent(&mut self) {
+        loop {
+            let sizes: Vec<u64> = self.recent.iter().map(|piece| piece.len() as u64).collect();
+            let due = merge::due(&sizes);
+            if due.is_empty() {
+                return;
+            }
+            let pieces: Vec<Vec<Entry>> = due.into_iter().rev().map(|at| self.recent.remove(at)).collect();
+            self.recent.push(self.merged(&pieces));
+        }
+    }
+
+    fn merged(&self, pieces: &[Vec<Entry>]) -> Vec<Entry> {
+        let mut merged = Vec::with_capacity(pieces.iter().map(Vec::len).sum());
+        let sources = pieces.iter().map(|piece| piece.iter().map(|entry| Ok(*entry))).collect();
+        merge::merge(sources, |entry| {
+            if !self.files.is_dead(entry.file) {
+                merged.push(entry);
+            }
+            Ok(())
+        })
+        .expect("memory can be read, and writing to it does not fail");
+        merged
+    }
+
+    /// Makes a run of what is in memory, and one run of many.
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.recent.is_empty() {
+            let entries = self.merged(&self.recent);
+            let mut writer = RunWriter::create(&self.new_path(), entries.len() as u64)?;
+            entries.into_iter().try_for_each(|entry| writer.push(entry))?;
+            self.runs.push(writer.finish()?);
+            self.recent.clear();
+        }
+        loop {
+            let due = self.runs_due();
+            if due.is_empty() {
+                return Ok(());
+            }
+            self.merge_runs(&due)?;
+        }
+    }
+
+    /// The runs that are to become one: those of one size, or all if most of their entries are of files that have left.
+    fn runs_due(&self) -> Vec<usize> {
+        let sizes: Vec<u64> = self.runs.iter().map(Run::entries).collect();
+        let most_are_dead = self.dead > sizes.iter().sum::<u64>() / 2;
+        if most_are_dead { (0..sizes.len()).collect() } else { merge::due(&sizes) }
+    }
+
+    fn merge_runs(&mut self, due: &[usize]) -> io::Result<()> {
+        let entries: u64 = due.iter().map(|at| self.runs[*at].entries()).sum();
+        let mut writer = RunWriter::create(&self.new_path(), entries)?;
+        let sources = due.iter().map(|at| self.runs[*at].iter()).collect();
+        merge::merge(
+            sources,
+            |entry| {
+                if self.files.is_dead(entry.file) { Ok(()) } else { writer.push(entry) }
+            },
+        )?;
+        let merged = writer.finish()?;
+        self.dead = match due.len() == self.runs.len() {
+            true => 0,
+            false => self.dead.saturating_sub(entries - merged.entries()),
+        };
+        for at in due.iter().rev() {
+            self.runs.remove(*at);
+        }
+        self.runs.push(merged);
+        Ok(())
+    }
+
+    fn new_path(&self) -> PathBuf {
+        self.folder.join(format!("{RUN_PREFIX}{}", Uuid::new_v4()))
+    }
+
+    /// Deletes the files in the folder that are not of the index.
+    fn remove_unnamed(&self) -> io::Result<()> {
+        for found in fs::read_dir(&self.folder)? {
+            let path = found?.path();
+            let ours = self.runs.iter().any(|run| run.path() == path);
+            let name = name_of(&path);
+            let left_over =
+                name.starts_with(RUN_PREFIX) || name.starts_with(&format!("{}.", manifest::MANIFEST));
+            if left_over && !ours {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The same as [`Run::find`] for a sorted piece in memory.
+fn find_in(entries: &[Entry], keys: &[Fingerprint], found: &mut impl FnMut(usize, FileId)) {
+    let mut from = 0;
+    for (position, key) in keys.iter().enumerate() {
+        from += entries[from..].partition_point(|entry| entry.key < *key);
+        for entry in entries[from..].iter().take_while(|entry| entry.key == *key) {
+            found(position, entry.file);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,393 @@
+//! The keys of one table as a merge asks for them: its key index, kept in step with the table's log.
+//!
+//! A stored index is taken up where it was left. If the commit that it was left at is still the one in the log, the
+//! commits after it say which files came and went; if not, or if the log no longer holds them, the files of the index
+//! are compared with the table's list of files. Either way only files that are new to the index are read, and it makes no
+//! difference whose commits they came with, or what for. An index that can't be used is built again from all files, the
+//! same way: it is an empty one that has not seen any file yet.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use crossbeam_channel::{Sender, bounded};
+
+use super::fingerprint::{Fingerprint, HashSecret, KeyHasher};
+use super::key_columns::{KeyColumns, RowKeys};
+use super::reader::{KeyReader, Trouble};
+use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
+use crate::model::{Error, Result};
+use crate::table::DeltaTable;
+use crate::table::live_files::{FileIdentity, LiveFile};
+
+/// How often a build says how far it is.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often files of the table or of the index may vanish before it is given up.
+const TRIES: u32 = 10;
+
+/// The keys of a table.
+pub struct TableKeys {
+    columns: KeyColumns,
+    folder: PathBuf,
+    keys: IndexedKeys,
+    index: KeyIndex,
+    lanes: usize,
+    /// Whether the index's position was compared with the log, or was reached by following it.
+    same_log: bool,
+}
+
+/// A file of our own commit, with the keys of its rows.
+#[derive(Debug)]
+pub struct KeyedFile {
+    /// Its path, as the commit names it.
+    pub path: String,
+    /// The keys of its rows; those of which a part is NULL are left out.
+    pub keys: Vec<Fingerprint>,
+}
+
+impl TableKeys {
+    /// The keys of `table` by its index in `folder`, which is made if it is not there or can't be used. `names` are the
+    /// key columns, `lanes` the threads that may read files.
+    ///
+    /// # Errors
+    /// `Config` if a key column is not there or can't be compared; `Unavailable` if the folder can't be written to; as
+    /// for [`TableKeys::follow`].
+    pub fn open(table: &mut DeltaTable, names: &[String], folder: &Path, lanes: usize) -> Result<TableKeys> {
+        let url = table.store().url().to_string();
+        let columns = KeyColumns::resolve(table.arrow_schema()?.as_ref(), names, &url)?;
+        let keys = IndexedKeys { table_id: table.id().to_owned(), key_columns: columns.names_and_types() };
+        let index = match KeyIndex::open(folder, &keys) {
+            Ok(index) => index,
+            Err(e) if is_unusable(&e) => {
+                if e.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(table = url, reason = %e, "the key index cannot be used and is built again");
+                }
+                KeyIndex::create(folder, keys.clone(), HashSecret::random())
+                    .map_err(|e| unwritable(e, folder))?
+            }
+            Err(e) => return Err(unwritable(e, folder)),
+        };
+        let mut opened = TableKeys {
+            columns,
+            folder: folder.to_owned(),
+            keys,
+            index,
+            lanes: lanes.max(1),
+            same_log: false,
+        };
+        opened.follow(table)?;
+        Ok(opened)
+    }
+
+    /// The keys of rows of the table.
+    ///
+    /// # Errors
+    /// `Internal` if the rows lack a key column.
+    pub fn of_rows(&self, rows: &RecordBatch) -> Result<RowKeys> {
+        self.columns.fingerprints(&self.columns.of_rows(rows)?, &self.index.hasher())
+    }
+
+    /// What the index costs.
+    pub fn size(&self) -> IndexSize {
+        self.index.size()
+    }
+
+    /// Finds which of `keys`, which are in order, the table holds as of its current version: the position of each and
+    /// the file, once for each file that holds it. The table may be read again, and be newer afterwards, if files vanish
+    /// under a build.
+    ///
+    /// # Errors
+    /// As for [`TableKeys::follow`].
+    pub fn find(&mut self, table: &mut DeltaTable, keys: &[Fingerprint]) -> Result<Vec<(usize, FileId)>> {
+        loop {
+            self.follow(table)?;
+            let mut found = Vec::new();
+            match self.index.find(keys, |position, file| found.push((position, file))) {
+                Ok(()) => return Ok(found),
+                Err(e) if is_unusable(&e) => self.start_over(table, &e)?,
+                Err(e) => return Err(unwritable(e, &self.folder)),
+            }
+        }
+    }
+
+    /// Brings the index to the table's current version; see [`TableKeys::find`].
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt` if the log or a file can't be read; `Unavailable` if the index can't be written.
+    pub fn follow(&mut self, table: &mut DeltaTable) -> Result<()> {
+        for _ in 0..TRIES {
+            match self.try_follow(table) {
+                Ok(()) => return Ok(()),
+                Err(Trouble::Failed(error)) => return Err(error),
+                Err(Trouble::Damaged(error)) => self.start_over(table, &error)?,
+                Err(Trouble::Gone(error)) => {
+                    let before = table.version();
+                    table.refresh()?;
+                    if table.version() == before {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Err(Error::unavailable(format!(
+            "files of table {} or of its key index in {} keep vanishing while they are read",
+            table.store().url(),
+            self.folder.display()
+        ))
+        .hint("if another writer runs VACUUM with a retention near zero, raise it"))
+    }
+
+    /// Takes in a commit of ours that made version `read_version + 1` of the table, and added these files.
+    ///
+    /// # Errors
+    /// As for [`TableKeys::follow`].
+    pub fn committed(
+        &mut self,
+        table: &mut DeltaTable,
+        read_version: u64,
+        files: Vec<KeyedFile>,
+    ) -> Result<()> {
+        let as_read = self.same_log && self.index.position().version == read_version;
+        if !as_read || table.version() != read_version + 1 {
+            return self.follow(table);
+        }
+        match self.add_own(table, files) {
+            Ok(()) => Ok(()),
+            Err(e) if is_unusable(&e) => {
+                self.start_over(table, &e)?;
+                self.follow(table)
+            }
+            Err(e) => Err(unwritable(e, &self.folder)),
+        }
+    }
+
+    fn add_own(&mut self, table: &DeltaTable, files: Vec<KeyedFile>) -> io::Result<()> {
+        let hasher = self.index.hasher();
+        for KeyedFile { path, keys } in files {
+            let (id, count) = (self.index.reserve(), keys.len() as u64);
+            self.index.add(id, keys)?;
+            self.index.cover(hasher.of_file(&path, None), id, count);
+        }
+        self.index.move_to(position_of(table));
+        if self.index.save_is_due() { self.index.save() } else { Ok(()) }
+    }
+
+    /// Makes the index an empty one; fingerprints that were made before stay good.
+    fn start_over(&mut self, table: &DeltaTable, reason: &io::Error) -> Result<()> {
+        tracing::warn!(table = %table.store().url(), %reason, "the key index cannot be used and is built again");
+        let secret = self.index.secret;
+        self.index = KeyIndex::create(&self.folder, self.keys.clone(), secret)
+            .map_err(|e| unwritable(e, &self.folder))?;
+        self.same_log = false;
+        Ok(())
+    }
+
+    fn try_follow(&mut self, table: &DeltaTable) -> std::result::Result<(), Trouble> {
+        let position = position_of(table);
+        if self.same_log && self.index.position() == position {
+            return Ok(());
+        }
+        let joined = self.let_go(table)?;
+        let all = !joined.is_empty() && !self.same_log;
+        self.load(table, joined)?;
+        self.same_log = true;
+        self.index.move_to(position);
+        if all || self.index.save_is_due() {
+            self.index.save().map_err(|e| self.local(e))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the files out of the index that have left the table, and returns those that it does not cover yet.
+    fn let_go(&mut self, table: &DeltaTable) -> Result<Vec<LiveFile>> {
+        let hasher = self.index.hasher();
+        if self.is_of_this_log(table)?
+            && let Some(mut changes) = table.file_changes_since(self.index.position().version)?
+        {
+            for file in &changes.removed {
+                self.index.remove(fingerprint_of(&hasher, file));
+            }
+            changes.added.retain(|file| !self.index.covers(fingerprint_of(&hasher, &file.identity())));
+            return Ok(changes.added);
+        }
+        let (mut joined, mut live) = (Vec::new(), HashSet::new());
+        table.live_files(|file| {
+            let identity = fingerprint_of(&hasher, &file.identity());
+            live.insert(identity);
+            if !self.index.covers(identity) {
+                joined.push(file);
+            }
+            Ok(())
+        })?;
+        self.index.retain(|identity| live.contains(&identity));
+        Ok(joined)
+    }
+
+    /// Returns whether the commits after the index's position say all that has changed since.
+    fn is_of_this_log(&self, table: &DeltaTable) -> Result<bool> {
+        let position = self.index.position();
+        if position.commit_hash.is_none() || position.version > table.version() {
+            return Ok(false);
+        }
+        Ok(self.same_log || table.commit_hash_at(position.version)? == position.commit_hash)
+    }
+
+    /// Reads the keys of files into the index, with all lanes.
+    fn load(&mut self, table: &DeltaTable, files: Vec<LiveFile>) -> std::result::Result<(), Trouble> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let reader = KeyReader::new(table, &self.columns, self.index.hasher())?;
+        // If this ends early, the index covers a part of the table as of no version, and its files are compared.
+        self.index.move_to(LogPosition { version: self.index.position().version, commit_hash: None });
+        self.same_log = false;
+        let ids: Vec<FileId> = files.iter().map(|_| self.index.reserve()).collect();
+        let lanes = self.lanes.min(files.len());
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (sender, loaded) = bounded::<Loaded>(lanes);
+        std::thread::scope(|scope| {
+            for _ in 0..lanes {
+                let sender = sender.clone();
+                scope.spawn(|| read_files(&reader, &files, &next, &stop, sender));
+            }
+            drop(sender);
+            let mut progress = Progress::new(table, files.len());
+            let mut result = Ok(());
+            // After an error the lanes are listened to until they have seen `stop`: they wait for a place to send to.
+            for loaded in loaded {
+                if result.is_ok() {
+                    result = self.take_in(loaded, &files, &ids, &mut progress);
+                    stop.store(result.is_err(), Ordering::Relaxed);
+                }
+            }
+            result
+        })
+    }
+
+    fn take_in(
+        &mut self,
+        loaded: Loaded,
+        files: &[LiveFile],
+        ids: &[FileId],
+        progress: &mut Progress,
+    ) -> std::result::Result<(), Trouble> {
+        match loaded {
+            Loaded::Piece(file, keys) => self.index.add(ids[file], keys).map_err(|e| self.local(e))?,
+            Loaded::File(file, keys) => {
+                let identity = fingerprint_of(&self.index.hasher(), &files[file].identity());
+                self.index.cover(identity, ids[file], keys);
+                if progress.file_done(keys) {
+                    // So that a build that is interrupted need not begin again.
+                    self.index.save().map_err(|e| self.local(e))?;
+                }
+            }
+            Loaded::Failed(trouble) => return Err(trouble),
+        }
+        Ok(())
+    }
+
+    fn local(&self, error: io::Error) -> Trouble {
+        if is_unusable(&error) {
+            Trouble::Damaged(error)
+        } else {
+            Trouble::Failed(unwritable(error, &self.folder))
+        }
+    }
+}
+
+/// What a lane has read: of which file, by its position, and what.
+enum Loaded {
+    /// Keys of it.
+    Piece(usize, Vec<Fingerprint>),
+    /// All its keys, so many, have been sent.
+    File(usize, u64),
+    /// It could not be read.
+    Failed(Trouble),
+}
+
+/// Reads files, each of them once over all lanes, until there are none left or `stop` is set.
+fn read_files(
+    reader: &KeyReader,
+    files: &[LiveFile],
+    next: &AtomicUsize,
+    stop: &AtomicBool,
+    sender: Sender<Loaded>,
+) {
+    while !stop.load(Ordering::Relaxed) {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let Some(file) = files.get(number) else { return };
+        let read = reader.read(file, |keys| {
+            // Nobody listens only if the build has panicked.
+            let _ = sender.send(Loaded::Piece(number, keys));
+            Ok(())
+        });
+        let loaded = match read {
+            Ok(keys) => Loaded::File(number, keys),
+            Err(trouble) => Loaded::Failed(trouble),
+        };
+        let _ = sender.send(loaded);
+    }
+}
+
+/// Says how far a build is.
+struct Progress {
+    table: String,
+    files: usize,
+    files_done: usize,
+    keys: u64,
+    started: Instant,
+    reported: Instant,
+}
+
+impl Progress {
+    fn new(table: &DeltaTable, files: usize) -> Progress {
+        let now = Instant::now();
+        let table = table.store().url().to_string();
+        Progress { table, files, files_done: 0, keys: 0, started: now, reported: now }
+    }
+
+    /// Counts a file; returns whether it was time to report.
+    fn file_done(&mut self, keys: u64) -> bool {
+        self.files_done += 1;
+        self.keys += keys;
+        let due = self.reported.elapsed() >= REPORT_INTERVAL;
+        if due {
+            self.reported = Instant::now();
+            tracing::info!(
+                table = self.table,
+                files = self.files,
+                files_done = self.files_done,
+                keys = self.keys,
+                seconds = self.started.elapsed().as_secs(),
+                "building the key index"
+            );
+        }
+        due
+    }
+}
+
+fn position_of(table: &DeltaTable) -> LogPosition {
+    LogPosition { version: table.version(), commit_hash: table.commit_hash() }
+}
+
+fn fingerprint_of(hasher: &KeyHasher, file: &FileIdentity) -> Fingerprint {
+    hasher.of_file(&file.path, file.deletion_vector.as_deref())
+}
+
+/// Returns whether an error says that the index is missing or damaged, and not that the disk does not work.
+fn is_unusable(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), InvalidData | NotFound | UnexpectedEof)
+}
+
+fn unwritable(error: io::Error, folder: &Path) -> Error {
+    Error::unavailable(format!("the key index in {} cannot be written", folder.display()))
+        .source(error)
+        .hint("make the folder writable and give it room, or name another one with sink.merge.indexFolder")
+}
+
+#[cfg(test)]
+mod tests;
