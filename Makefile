@@ -8,7 +8,7 @@ MINUTES ?= 10
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt audit broker services bench bench-peers soak oracle-json
+.PHONY: help demo test check fmt audit broker services bench bench-peers soak oracle-json oracle-streaming
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ soak: services ## random kills, stops, broker crashes and storage faults, optimi
 
 oracle-json: ## the JSON conformance cases; closes with `N passed, N failed` (ALLUVIA_ORACLE=folder for other cases)
 	$(call one_test,oracle_json,)
+
+oracle-streaming: ## Spark's answers to streaming SQL; closes with `N passed, N failed` (ALLUVIA_ORACLE=folder, THEME=stateless,…)
+	$(call one_test,oracle_streaming,)
 
 # One test of tests/it by name, with its output; an unknown name is an error, as cargo would run nothing and call it well.
 define one_test

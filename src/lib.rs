@@ -22,6 +22,7 @@ pub mod storage;
 pub mod observe;
 pub mod source;
 pub mod decode;
+pub mod query;
 pub mod table;
 pub mod checkpoint;
 pub mod sink;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may use of the crate (every module may use itself).
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("failpoint", &[]),
     ("config", &["model", "decode"]),
@@ -13,6 +13,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("observe", &["model"]),
     ("source", &["model", "config", "storage", "table", "sink", "failpoint"]),
     ("decode", &["model"]),
+    ("query", &["model", "decode"]),
     ("table", &["model", "storage", "failpoint"]),
     ("checkpoint", &["model", "storage", "failpoint"]),
     ("sink", &["model", "config", "storage", "decode", "table", "failpoint"]),
@@ -26,6 +27,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "observe",
             "source",
             "decode",
+            "query",
             "table",
             "checkpoint",
             "sink",
@@ -41,6 +43,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "observe",
             "source",
             "decode",
+            "query",
             "table",
             "checkpoint",
             "sink",
@@ -50,7 +53,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 ];
 
 /// Each vendor's crate and the folders or files that may name it.
-const DOORS: [(&str, &[&str]); 4] = [
+const DOORS: [(&str, &[&str]); 5] = [
+    ("datafusion", &["query"]),
     ("rdkafka", &["source/kafka", "cli/demo"]),
     ("delta_kernel", &["table"]),
     ("deltalake", &["table"]),

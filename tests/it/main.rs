@@ -25,6 +25,7 @@ mod layers;
 mod limits;
 mod options;
 mod oracle_json;
+mod oracle_streaming;
 mod owners;
 mod refusals;
 mod resume_model;

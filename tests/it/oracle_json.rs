@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 #[path = "oracle_json/value.rs"]
-mod value;
+pub mod value;
 
 /// The most failures in a hundred that `malformed_positions` may have.
 const POSITIONS_FAILED_PERCENT_MAX: usize = 5;

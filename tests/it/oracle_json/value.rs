@@ -178,7 +178,7 @@ fn same_float(a: f32, b: f32) -> bool {
 }
 
 /// `YYYY-MM-DD` in the proleptic Gregorian calendar, with a sign outside of 0 to 9999.
-fn date(days: i64) -> String {
+pub fn date(days: i64) -> String {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -196,7 +196,7 @@ fn date(days: i64) -> String {
     format!("{year}-{month:02}-{day:02}")
 }
 
-fn timestamp(micros: i64) -> String {
+pub fn timestamp(micros: i64) -> String {
     let (days, rest) = (micros.div_euclid(86_400_000_000), micros.rem_euclid(86_400_000_000));
     let seconds = rest / 1_000_000;
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);

@@ -1,0 +1,64 @@
+//! The Spark settings that decide what a query answers.
+//!
+//! Read from a stream's `conf` once, before its query is planned; functions and operators are made with it.
+//! Nothing here depends on a batch.
+
+use std::collections::BTreeMap;
+
+use crate::decode::datetime::Zone;
+use crate::model::{Error, Result};
+
+/// `spark.sql.ansi.enabled`.
+pub const ANSI: &str = "spark.sql.ansi.enabled";
+/// `spark.sql.session.timeZone`.
+pub const TIME_ZONE: &str = "spark.sql.session.timeZone";
+/// `spark.sql.caseSensitive`.
+pub const CASE_SENSITIVE: &str = "spark.sql.caseSensitive";
+
+/// The settings, with Spark 4.0's defaults.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conf {
+    /// Whether overflow, a bad cast or a bad index is an error (true) or NULL, or wraps (false).
+    pub ansi: bool,
+    /// The session's time zone.
+    pub zone: Zone,
+    /// The zone's id as it was written.
+    pub zone_id: String,
+    /// Whether names are compared in exact case.
+    pub case_sensitive: bool,
+}
+
+impl Default for Conf {
+    fn default() -> Self {
+        Conf { ansi: true, zone: Zone::UTC, zone_id: "UTC".to_owned(), case_sensitive: false }
+    }
+}
+
+impl Conf {
+    /// Reads the settings that matter to a query; others are left to whom they concern.
+    ///
+    /// # Errors
+    /// `Config` if a value is neither true nor false, or a zone is not known.
+    pub fn from_map(settings: &BTreeMap<String, String>) -> Result<Conf> {
+        let mut conf = Conf::default();
+        if let Some(value) = settings.get(ANSI) {
+            conf.ansi = boolean(ANSI, value)?;
+        }
+        if let Some(value) = settings.get(CASE_SENSITIVE) {
+            conf.case_sensitive = boolean(CASE_SENSITIVE, value)?;
+        }
+        if let Some(value) = settings.get(TIME_ZONE) {
+            conf.zone = Zone::parse(value)?;
+            conf.zone_id.clone_from(value);
+        }
+        Ok(conf)
+    }
+}
+
+fn boolean(key: &str, value: &str) -> Result<bool> {
+    match value.to_ascii_lowercase().as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Error::config(format!("{key} is {value:?}")).hint(format!("{key} takes true or false"))),
+    }
+}

@@ -1,0 +1,50 @@
+//! The functions of Spark that a query may call: one allow-list.
+//!
+//! A function is in it only with the names of the oracle's cases that prove its results; `datafusion`'s and
+//! `datafusion-spark`'s own functions are taken from there one by one, for many differ from Spark's. The
+//! planner looks names up here, and nowhere else.
+//!
+//! The rewriter (`query::rewrite`) turns Spark's own forms into calls, so these names must be here too:
+//! `cast(x, 'ddl')` and `try_cast`, `case_when(condition, value, …[, otherwise])`, `get_item(x, index)` for `x[index]`,
+//! `negative`, `bitwise_not`, `like`/`ilike(x, pattern[, escape])`, `rlike`, `concat` for `||`, `shiftleft`, `shiftright`,
+//! `date_part('field', x)`, `ceil`, `floor`, `locate` for POSITION, `substring`, `trim`/`ltrim`/`rtrim(x[, characters])`,
+//! `overlay`, `named_struct`. IN and BETWEEN are chains of comparisons. Operators go through the `ExprPlanner`s of
+//! `query::session`. A literal has Spark's type before a function sees it; a failing row is
+//! `query::error::ExpressionError`.
+
+use std::sync::Arc;
+
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF};
+
+use super::conf::Conf;
+
+/// A function of Spark.
+pub struct Entry {
+    /// Spark's name, in lower case.
+    pub name: &'static str,
+    /// Other names of the same function.
+    pub aliases: &'static [&'static str],
+    /// Makes the function for a query's settings.
+    pub make: fn(&Conf) -> Function,
+    /// The oracle's cases that show its results, `theme/name`.
+    pub proved_by: &'static [&'static str],
+}
+
+/// What a name stands for.
+#[derive(Clone)]
+pub enum Function {
+    /// A value for each row.
+    Scalar(Arc<ScalarUDF>),
+    /// A function that takes a lambda.
+    HigherOrder(Arc<HigherOrderUDF>),
+    /// An aggregate; over a static table only.
+    Aggregate(Arc<AggregateUDF>),
+}
+
+/// The families; one file each.
+const FAMILIES: &[&[Entry]] = &[];
+
+/// Every function.
+pub fn all() -> impl Iterator<Item = &'static Entry> {
+    FAMILIES.iter().flat_map(|family| family.iter())
+}

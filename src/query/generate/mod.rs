@@ -1,0 +1,107 @@
+//! Functions that make rows, as relations: `explode`, `posexplode`, `inline`, `json_tuple`, `window`.
+//!
+//! The rewriter wraps a FROM into a PIVOT that carries the call; [`Generators`] plans it. Each function gives a list
+//! of structs for a row; a list is then taken apart into rows, and a struct into columns. What comes before keeps its
+//! columns and their names.
+
+mod rows;
+mod window;
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::{Column, NullHandling, Result, TableReference, UnnestOptions, plan_err};
+
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, TableFactor, Value};
+
+use super::fields::GetField;
+
+/// The functions behind the generators, by name.
+pub(super) fn functions() -> Vec<(&'static str, Arc<ScalarUDF>)> {
+    let rows = rows::Rows::all().into_iter().map(|rows| (rows.name, Arc::new(ScalarUDF::from(rows))));
+    rows.chain([("window_rows", Arc::new(ScalarUDF::from(window::WindowRows::default())))]).collect()
+}
+
+/// Plans the relations that the rewriter made.
+#[derive(Debug)]
+pub(super) struct Generators;
+
+impl RelationPlanner for Generators {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let TableFactor::Pivot { table, aggregate_functions, default_on_null, alias: Some(alias), .. } =
+            relation
+        else {
+            return Ok(RelationPlanning::Original(Box::new(relation)));
+        };
+        let outer = match default_on_null {
+            Some(SqlExpr::Value(value)) => value.value == Value::Boolean(true),
+            _ => false,
+        };
+        let Some(call) = aggregate_functions.into_iter().next() else {
+            return plan_err!("a relation of rows without its function");
+        };
+        let input = context.plan(*table)?;
+        let rows = context.sql_to_expr(call.expr, input.schema())?;
+        let names = alias.columns.into_iter().map(|column| column.name.value).collect();
+        let plan = generate(input, rows, outer, &alias.name.value, names)?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
+    }
+}
+
+/// `input` with the rows that `rows` makes of each of its rows, as columns of `relation`.
+fn generate(
+    input: LogicalPlan,
+    rows: Expr,
+    outer: bool,
+    relation: &str,
+    names: Vec<String>,
+) -> Result<LogicalPlan> {
+    let before: Vec<Expr> = input
+        .schema()
+        .iter()
+        .map(|(qualifier, field)| Expr::Column(Column::new(qualifier.cloned(), field.name())))
+        .collect();
+    let made = format!("rows of {relation}");
+    let mut with_rows = before.clone();
+    with_rows.push(rows.alias(&made));
+    let handling = if outer { NullHandling::PreserveAndExpandEmpty } else { NullHandling::Drop };
+    let plan = LogicalPlanBuilder::from(input)
+        .project(with_rows)?
+        .unnest_column_with_options(
+            Column::from_name(&made),
+            UnnestOptions::new().with_null_handling(handling),
+        )?
+        .build()?;
+    let (_, field) = match plan.schema().iter().last() {
+        Some(last) => last,
+        None => return plan_err!("a relation of rows without columns"),
+    };
+    let DataType::Struct(fields) = field.data_type() else {
+        return plan_err!("a function that makes rows gives structs, not {}", field.data_type());
+    };
+    if !names.is_empty() && names.len() != fields.len() {
+        return plan_err!(
+            "NUM_TABLE_VALUE_ALIASES_MISMATCH: {} columns are made, {} names are given",
+            fields.len(),
+            names.len()
+        );
+    }
+    let get_field = Arc::new(ScalarUDF::from(GetField::new(true)));
+    let mut columns = before;
+    for (index, field) in fields.iter().enumerate() {
+        let name = names.get(index).unwrap_or_else(|| field.name());
+        let args = vec![Expr::Column(Column::from_name(&made)), lit(field.name().as_str())];
+        let value = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&get_field), args));
+        columns.push(value.alias_qualified(Some(TableReference::bare(relation)), name));
+    }
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}

@@ -1,0 +1,145 @@
+//! `window(ts, duration[, slide[, start]])`: the windows that a time lies in, as Spark's `TimeWindowing` makes them.
+//!
+//! Windows are counted from 1970-01-01 00:00 UTC plus `start`, whatever the session's zone is. A NULL time lies in
+//! no window, and its row does not come out.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::query::rewrite::literal::interval_of;
+
+/// The rows of `window()`: lists of `{window: {start, end}}`, the newest window first.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct WindowRows {
+    signature: Signature,
+}
+
+impl Default for WindowRows {
+    fn default() -> Self {
+        WindowRows { signature: Signature::variadic_any(Volatility::Immutable) }
+    }
+}
+
+/// Lengths in microseconds.
+struct Shape {
+    duration: i64,
+    slide: i64,
+    start: i64,
+}
+
+impl Shape {
+    fn of<'a>(texts: impl Iterator<Item = Option<&'a ScalarValue>>) -> Result<Shape> {
+        let mut lengths = Vec::new();
+        for text in texts {
+            let Some(ScalarValue::Utf8(Some(text))) = text else {
+                return plan_err!("window() takes its lengths as literal texts, such as '10 minutes'");
+            };
+            match interval_of(text) {
+                Some((0, days, micros)) => lengths.push(i64::from(days) * 86_400_000_000 + micros),
+                Some(_) => return plan_err!("window() takes no months: {text} has no fixed length"),
+                None => return plan_err!("CANNOT_PARSE_INTERVAL: {text} is not a valid interval"),
+            }
+        }
+        let Some(duration) = lengths.first().copied() else {
+            return plan_err!("window() needs the windows' length");
+        };
+        let slide = lengths.get(1).copied().unwrap_or(duration);
+        let start = lengths.get(2).copied().unwrap_or_default();
+        if duration <= 0 || slide <= 0 {
+            return plan_err!(
+                "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE: a window's length and slide must be positive"
+            );
+        }
+        if slide > duration {
+            return plan_err!(
+                "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION: a window's slide is longer than it"
+            );
+        }
+        if start.abs() >= slide {
+            return plan_err!(
+                "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION: a window's start must be below its slide"
+            );
+        }
+        Ok(Shape { duration, slide, start })
+    }
+
+    /// The starts of the windows around a time, the newest first.
+    fn starts(&self, time: i64) -> impl Iterator<Item = i64> + '_ {
+        let newest = time - (time - self.start).rem_euclid(self.slide);
+        let count = (self.duration + self.slide - 1) / self.slide;
+        (0..count)
+            .map(move |back| newest - back * self.slide)
+            .filter(move |start| time < start + self.duration)
+    }
+}
+
+fn row_type(time: &DataType) -> Result<DataType> {
+    let DataType::Timestamp(TimeUnit::Microsecond, _) = time else {
+        return plan_err!("DATATYPE_MISMATCH: window() takes a TIMESTAMP, not {time}");
+    };
+    let bounds =
+        Fields::from(vec![Field::new("start", time.clone(), true), Field::new("end", time.clone(), true)]);
+    Ok(DataType::Struct(Fields::from(vec![Field::new("window", DataType::Struct(bounds), true)])))
+}
+
+impl ScalarUDFImpl for WindowRows {
+    fn name(&self) -> &str {
+        "window_rows"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        plan_err!("window() takes its lengths as literal texts")
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        Shape::of(args.scalar_arguments.iter().skip(1).copied())?;
+        let row = row_type(args.arg_fields[0].data_type())?;
+        let list = DataType::List(Arc::new(Field::new("element", row, true)));
+        Ok(Arc::new(Field::new("window_rows", list, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let texts = args.args[1..].iter().map(|arg| match arg {
+            ColumnarValue::Scalar(scalar) => Some(scalar),
+            ColumnarValue::Array(_) => None,
+        });
+        let shape = Shape::of(texts)?;
+        let array = args.args[0].to_array(args.number_rows)?;
+        let times = array.as_primitive::<TimestampMicrosecondType>();
+        let (mut starts, mut ends, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(times.len()));
+        for row in 0..times.len() {
+            let before = starts.len();
+            if times.is_valid(row) {
+                starts.extend(shape.starts(times.value(row)));
+                ends.extend(starts[before..].iter().map(|start| start + shape.duration));
+            }
+            lengths.push(starts.len() - before);
+        }
+        let DataType::Struct(fields) = row_type(times.data_type())? else {
+            return plan_err!("a window's row is a struct");
+        };
+        let DataType::Struct(bounds) = fields[0].data_type().clone() else {
+            return plan_err!("a window is a struct");
+        };
+        let column = |values: Vec<i64>| -> ArrayRef {
+            let array = TimestampMicrosecondArray::from(values);
+            Arc::new(array.with_data_type(times.data_type().clone()))
+        };
+        let windows = StructArray::try_new(bounds, vec![column(starts), column(ends)], None)?;
+        let rows = StructArray::try_new(fields, vec![Arc::new(windows)], None)?;
+        let element = Arc::new(Field::new("element", rows.data_type().clone(), true));
+        let list = ListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(rows), None)?;
+        Ok(ColumnarValue::Array(Arc::new(list)))
+    }
+}

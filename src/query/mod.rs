@@ -1,0 +1,29 @@
+//! Spark's SQL over the rows of a micro-batch: planned once per stream, run by every lane.
+//!
+//! ```text
+//! text ─ tokens ─ AST ─► resolve, rewrite ─► LogicalPlan ─► check ─► optimise ─► physical plan, once
+//! lane k:  rows ─► slot ─► the plan ─► rows
+//! ```
+//!
+//! A query is a DataFusion `LogicalPlan` and nothing else; what YAML says is one way to one. Between decode
+//! and table: knows no topic, no file format and no batch id. Results are Spark 4.0's (`tests/oracle/streaming`).
+
+mod check;
+mod clock;
+pub mod conf;
+mod dialect;
+pub mod error;
+mod fields;
+pub mod functions;
+mod generate;
+mod plan;
+mod rewrite;
+mod run;
+mod session;
+mod slot;
+mod types;
+
+pub use conf::Conf;
+pub use error::ExpressionError;
+pub use plan::{Definition, Query, Relation, View};
+pub use run::{BatchRun, Failure, Runner, Sifted, TableRows};

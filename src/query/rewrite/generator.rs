@@ -1,0 +1,174 @@
+//! Functions that make rows: `explode` and its kin, in SELECT and in LATERAL VIEW, and `window`.
+//!
+//! Each becomes a relation around the FROM, which `query::generate` plans. It travels as a PIVOT, which streams do
+//! not have: the FROM as its table, the call as its aggregate, OUTER as its default, the columns' names as its
+//! alias.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, ExprWithAlias, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
+    JoinConstraint, JoinOperator, LateralView, PivotValueSource, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins, Value,
+};
+
+use super::expression::unsupported;
+use super::scope::Column;
+use super::{Rewriter, build};
+use crate::model::{Error, Result};
+
+/// The generators and whether they keep a row whose collection is empty or NULL.
+const GENERATORS: [(&str, &str, bool); 7] = [
+    ("explode", "explode", false),
+    ("explode_outer", "explode", true),
+    ("posexplode", "posexplode", false),
+    ("posexplode_outer", "posexplode", true),
+    ("inline", "inline", false),
+    ("inline_outer", "inline", true),
+    ("json_tuple", "json_tuple", false),
+];
+
+/// The function that makes the rows of `window()`.
+const WINDOW_ROWS: &str = "window_rows";
+
+/// Whether a function makes rows.
+pub(crate) fn is_generator(name: &str) -> bool {
+    GENERATORS.iter().any(|(generator, ..)| *generator == name)
+}
+
+/// A window that a SELECT asks for; its rows are made once the whole SELECT is read.
+#[derive(Debug, Clone)]
+pub(super) struct PendingWindow {
+    call: Expr,
+    relation: String,
+}
+
+impl Rewriter<'_> {
+    /// The columns of a generator that stands alone in SELECT, and the FROM with it.
+    pub(super) fn generated(
+        &mut self,
+        function: Function,
+        names: Vec<Ident>,
+        from: &mut Vec<TableWithJoins>,
+    ) -> Result<Vec<(Expr, String)>> {
+        let relation = self.own_name();
+        let columns = self.generate(function, false, &relation, names, from)?;
+        Ok(columns.into_iter().map(|column| (column.expr(), column.name)).collect())
+    }
+
+    /// LATERAL VIEW: the FROM with the generator, whose columns join the scope.
+    pub(super) fn lateral_view(&mut self, view: LateralView, from: &mut Vec<TableWithJoins>) -> Result<()> {
+        let Expr::Function(function) = view.lateral_view else {
+            return Err(unsupported(&format!("LATERAL VIEW {}", view.lateral_view)));
+        };
+        let relation = view.lateral_view_name.to_string().replace('`', "").to_lowercase();
+        let columns = self.generate(function, view.outer, &relation, view.lateral_col_alias, from)?;
+        if let Some(scope) = self.scopes.inner() {
+            scope.columns.extend(columns);
+        }
+        Ok(())
+    }
+
+    fn generate(
+        &mut self,
+        function: Function,
+        outer: bool,
+        relation: &str,
+        names: Vec<Ident>,
+        from: &mut Vec<TableWithJoins>,
+    ) -> Result<Vec<Column>> {
+        let name = function.name.to_string().replace('`', "").to_lowercase();
+        let Some((_, rows, keeps)) = GENERATORS.iter().find(|(generator, ..)| *generator == name) else {
+            return Err(Error::config(format!("{name} is not a function that makes rows"))
+                .hint("LATERAL VIEW takes explode, posexplode, inline or json_tuple"));
+        };
+        let args = arguments(function.args)?;
+        let args = self.exprs(args)?;
+        let call = self.call(rows, args)?;
+        self.wrap(call, outer || *keeps, relation, names, from)
+    }
+
+    /// The reference to a window's column; its rows are made when the SELECT is read to its end.
+    pub(super) fn window(&mut self, args: FunctionArguments) -> Result<Expr> {
+        let args = arguments(args)?;
+        let args = self.exprs(args)?;
+        let call = self.call(WINDOW_ROWS, args)?;
+        let known = self.windows.iter().find(|pending| pending.call == call);
+        let relation = match known {
+            Some(pending) => pending.relation.clone(),
+            None => {
+                let relation = self.own_name();
+                self.windows.push(PendingWindow { call, relation: relation.clone() });
+                relation
+            }
+        };
+        Ok(build::column(Some(&relation), "window"))
+    }
+
+    /// Puts the windows that were asked for around the FROM.
+    pub(super) fn place_windows(&mut self, from: &mut Vec<TableWithJoins>) -> Result<()> {
+        for pending in std::mem::take(&mut self.windows) {
+            self.wrap(pending.call, false, &pending.relation, Vec::new(), from)?;
+        }
+        Ok(())
+    }
+
+    fn wrap(
+        &mut self,
+        call: Expr,
+        outer: bool,
+        relation: &str,
+        names: Vec<Ident>,
+        from: &mut Vec<TableWithJoins>,
+    ) -> Result<Vec<Column>> {
+        let before = self.schema_of(from)?.fields().len();
+        let names: Vec<Ident> = names.into_iter().map(|name| build::ident(name.value)).collect();
+        let columns = names.into_iter().map(|name| TableAliasColumnDef { name, data_type: None }).collect();
+        let alias = TableAlias { explicit: true, name: build::ident(relation), columns, at: None };
+        let factor = TableFactor::Pivot {
+            table: Box::new(one_factor(std::mem::take(from))),
+            aggregate_functions: vec![ExprWithAlias { expr: call, alias: None }],
+            value_column: Vec::new(),
+            value_source: PivotValueSource::Any(Vec::new()),
+            default_on_null: Some(Expr::Value(Value::Boolean(outer).with_empty_span())),
+            alias: Some(alias),
+        };
+        from.push(TableWithJoins { relation: factor, joins: Vec::new() });
+        let schema = self.schema_of(from)?;
+        let made = schema.iter().skip(before).map(|(_, field)| Column {
+            qualifier: Some(relation.to_owned()),
+            name: field.name().clone(),
+            hidden: false,
+        });
+        Ok(made.collect())
+    }
+}
+
+/// A FROM of several relations as one.
+fn one_factor(from: Vec<TableWithJoins>) -> TableFactor {
+    let mut relations = from.into_iter();
+    let Some(mut first) = relations.next() else {
+        return TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(build::select(None, Vec::new(), Vec::new())),
+            alias: None,
+            sample: None,
+        };
+    };
+    for other in relations {
+        let relation = TableFactor::NestedJoin { table_with_joins: Box::new(other), alias: None };
+        let join_operator = JoinOperator::CrossJoin(JoinConstraint::None);
+        first.joins.push(Join { relation, global: false, join_operator });
+    }
+    if first.joins.is_empty() {
+        return first.relation;
+    }
+    TableFactor::NestedJoin { table_with_joins: Box::new(first), alias: None }
+}
+
+fn arguments(args: FunctionArguments) -> Result<Vec<Expr>> {
+    let FunctionArguments::List(list) = args else { return Ok(Vec::new()) };
+    let one = |arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
+        other => Err(unsupported(&format!("the argument {other}"))),
+    };
+    list.args.into_iter().map(one).collect()
+}

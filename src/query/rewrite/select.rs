@@ -1,0 +1,257 @@
+//! SELECT: stars, names of columns, generators, GROUP BY and ORDER BY.
+//!
+//! Every column that comes out has the name that Spark gives it, as an alias.
+
+use arrow::datatypes::DataType;
+use datafusion::sql::sqlparser::ast::{
+    Distinct, ExceptSelectItem, Expr, GroupByExpr, GroupByWithModifier, Ident, ObjectName, OrderBy,
+    OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, TableWithJoins, Value,
+    WildcardAdditionalOptions,
+};
+
+use super::expression::unsupported;
+use super::scope::Scope;
+use super::{Rewriter, build, generator, name};
+use crate::model::{Error, Result};
+
+/// A column that comes out: its expression and its name.
+type Item = (Expr, String);
+
+impl Rewriter<'_> {
+    /// One SELECT, and the ORDER BY behind it, which sees its columns.
+    ///
+    /// # Errors
+    /// `Config`, with Spark's error class where it has one.
+    pub(super) fn select(&mut self, mut select: Select, order_by: Option<&mut OrderBy>) -> Result<Select> {
+        refuse_clauses(&select)?;
+        let outer_windows = std::mem::take(&mut self.windows);
+        let (mut from, columns) = self.from(std::mem::take(&mut select.from))?;
+        self.scopes.push(Scope { columns, ..Scope::default() });
+        let outcome = self.body(&mut select, &mut from, order_by);
+        self.scopes.pop();
+        self.windows = outer_windows;
+        outcome?;
+        select.from = from;
+        Ok(select)
+    }
+
+    fn body(
+        &mut self,
+        select: &mut Select,
+        from: &mut Vec<TableWithJoins>,
+        order_by: Option<&mut OrderBy>,
+    ) -> Result<()> {
+        for view in std::mem::take(&mut select.lateral_views) {
+            self.lateral_view(view, from)?;
+        }
+        select.selection = select.selection.take().map(|condition| self.expr(condition)).transpose()?;
+        let mut items = Vec::new();
+        for item in std::mem::take(&mut select.projection) {
+            self.item(item, from, &mut items)?;
+        }
+        let group_by =
+            std::mem::replace(&mut select.group_by, GroupByExpr::Expressions(Vec::new(), Vec::new()));
+        select.group_by = self.group_by(group_by, &items)?;
+        select.having = select.having.take().map(|condition| self.expr(condition)).transpose()?;
+        if let Some(order_by) = order_by {
+            self.order_by(order_by, &items)?;
+        }
+        self.place_windows(from)?;
+        let aliased = |(expr, name): Item| SelectItem::ExprWithAlias { expr, alias: build::ident(name) };
+        select.projection = items.into_iter().map(aliased).collect();
+        Ok(())
+    }
+
+    fn item(
+        &mut self,
+        item: SelectItem,
+        from: &mut Vec<TableWithJoins>,
+        items: &mut Vec<Item>,
+    ) -> Result<()> {
+        let (expr, names) = match item {
+            SelectItem::Wildcard(options) => {
+                let except = excepted(options)?;
+                let columns = self.scopes.inner().map(|scope| scope.columns.clone()).unwrap_or_default();
+                let shown = columns.iter().filter(|column| !column.hidden);
+                let kept =
+                    shown.filter(|column| !except.iter().any(|name| self.scopes.same(name, &column.name)));
+                items.extend(kept.map(|column| (column.expr(), column.name.clone())));
+                return Ok(());
+            }
+            SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
+                let except = excepted(options)?;
+                return self.qualified_star(&name, &except, from, items);
+            }
+            SelectItem::QualifiedWildcard(other, _) => return Err(unsupported(&format!("{other}.*"))),
+            SelectItem::UnnamedExpr(expr) => (expr, Vec::new()),
+            SelectItem::ExprWithAlias { expr, alias } => (expr, vec![alias]),
+            SelectItem::ExprWithAliases { expr, aliases } => (expr, aliases),
+        };
+        if let Expr::Function(function) = &expr
+            && generator::is_generator(&function.name.to_string().replace('`', "").to_lowercase())
+        {
+            let function = function.clone();
+            items.extend(self.generated(function, names, from)?);
+            return Ok(());
+        }
+        if names.len() > 1 {
+            return Err(Error::config(format!(
+                "only a function that makes rows takes several names, not {expr}"
+            )));
+        }
+        let alias = names.into_iter().next().map(|name| name.value);
+        let name = alias.clone().unwrap_or_else(|| name::of_column(&expr));
+        let expr = self.expr(expr)?;
+        if let Some(alias) = alias
+            && let Some(scope) = self.scopes.inner()
+        {
+            scope.aliases.push((alias, expr.clone()));
+        }
+        items.push((expr, name));
+        Ok(())
+    }
+
+    /// `relation.*`, or `column.*` for the fields of a struct.
+    fn qualified_star(
+        &mut self,
+        name: &ObjectName,
+        except: &[String],
+        from: &[TableWithJoins],
+        items: &mut Vec<Item>,
+    ) -> Result<()> {
+        let parts: Vec<Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
+        let excepted = |name: &str| except.iter().any(|other| other.eq_ignore_ascii_case(name));
+        if let [relation] = parts.as_slice() {
+            let relation = relation.value.to_lowercase();
+            let columns = self.scopes.inner().map(|scope| scope.columns.clone()).unwrap_or_default();
+            let mut of: Vec<_> =
+                columns.into_iter().filter(|column| column.qualifier.as_deref() == Some(&relation)).collect();
+            if !of.is_empty() {
+                of.retain(|column| !excepted(&column.name));
+                items.extend(of.into_iter().map(|column| (column.expr(), column.name)));
+                return Ok(());
+            }
+        }
+        let value = self.expr(Expr::CompoundIdentifier(parts))?;
+        let schema = self.schema_of_expr(&value, from)?;
+        let DataType::Struct(fields) = schema.field(0).data_type() else {
+            return Err(Error::config(format!("{name}.* needs a struct, {name} is none")));
+        };
+        for field in fields.iter().filter(|field| !excepted(field.name())) {
+            let inner = build::call("get_field", vec![value.clone(), build::text(field.name())]);
+            items.push((inner, field.name().clone()));
+        }
+        Ok(())
+    }
+
+    fn group_by(&mut self, group_by: GroupByExpr, items: &[Item]) -> Result<GroupByExpr> {
+        let (exprs, modifiers) = match group_by {
+            GroupByExpr::All(modifiers) if modifiers.is_empty() => return Ok(GroupByExpr::All(modifiers)),
+            GroupByExpr::Expressions(exprs, modifiers) => (exprs, modifiers),
+            other @ GroupByExpr::All(_) => return Err(unsupported(&other.to_string())),
+        };
+        let mut keys = Vec::with_capacity(exprs.len());
+        for expr in exprs {
+            keys.push(self.group_key(expr, items)?);
+        }
+        let each = |keys: Vec<Expr>| keys.into_iter().map(|key| vec![key]).collect();
+        let keys = match modifiers.into_iter().next() {
+            None => keys,
+            Some(GroupByWithModifier::Rollup) => vec![Expr::Rollup(each(keys))],
+            Some(GroupByWithModifier::Cube) => vec![Expr::Cube(each(keys))],
+            Some(other) => return Err(unsupported(&format!("GROUP BY … {other}"))),
+        };
+        Ok(GroupByExpr::Expressions(keys, Vec::new()))
+    }
+
+    fn group_key(&mut self, expr: Expr, items: &[Item]) -> Result<Expr> {
+        match expr {
+            Expr::Value(value) => match position(&value.value, items)? {
+                Some(expr) => Ok(expr),
+                None => Ok(Expr::Value(value)),
+            },
+            Expr::Rollup(sets) => Ok(Expr::Rollup(self.key_sets(sets, items)?)),
+            Expr::Cube(sets) => Ok(Expr::Cube(self.key_sets(sets, items)?)),
+            Expr::GroupingSets(sets) => Ok(Expr::GroupingSets(self.key_sets(sets, items)?)),
+            other => self.expr(other),
+        }
+    }
+
+    fn key_sets(&mut self, sets: Vec<Vec<Expr>>, items: &[Item]) -> Result<Vec<Vec<Expr>>> {
+        let set = |set: Vec<Expr>| set.into_iter().map(|expr| self.group_key(expr, items)).collect();
+        sets.into_iter().map(set).collect()
+    }
+
+    fn order_by(&mut self, order_by: &mut OrderBy, items: &[Item]) -> Result<()> {
+        let OrderByKind::Expressions(keys) = &mut order_by.kind else {
+            return Err(unsupported("ORDER BY ALL"));
+        };
+        for key in keys {
+            let expr = std::mem::replace(&mut key.expr, Expr::Value(Value::Null.with_empty_span()));
+            key.expr = match expr {
+                Expr::Value(value) => match position(&value.value, items)? {
+                    Some(expr) => expr,
+                    None => Expr::Value(value),
+                },
+                Expr::Identifier(name) => {
+                    match items.iter().find(|(_, item)| self.scopes.same(item, &name.value)) {
+                        Some((_, item)) => build::column(None, item),
+                        None => self.expr(Expr::Identifier(name))?,
+                    }
+                }
+                other => self.expr(other)?,
+            };
+            // Spark's nulls are the smallest values.
+            let ascending = key.options.asc.unwrap_or(true);
+            key.options.nulls_first.get_or_insert(ascending);
+        }
+        Ok(())
+    }
+}
+
+/// The column that a number in GROUP BY or ORDER BY means.
+fn position(value: &Value, items: &[Item]) -> Result<Option<Expr>> {
+    let Value::Number(digits, _) = value else { return Ok(None) };
+    let position: usize = digits.parse().unwrap_or_default();
+    match position.checked_sub(1).and_then(|index| items.get(index)) {
+        Some((expr, _)) => Ok(Some(expr.clone())),
+        None => Err(Error::config(format!(
+            "GROUP_BY_POS_OUT_OF_RANGE: position {digits} is not in the SELECT list of {} columns",
+            items.len()
+        ))),
+    }
+}
+
+fn excepted(options: WildcardAdditionalOptions) -> Result<Vec<String>> {
+    if options.opt_ilike.is_some()
+        || options.opt_exclude.is_some()
+        || options.opt_replace.is_some()
+        || options.opt_rename.is_some()
+        || options.opt_alias.is_some()
+    {
+        return Err(unsupported("* with ILIKE, EXCLUDE, REPLACE or RENAME").hint("write * EXCEPT (…)"));
+    }
+    Ok(options.opt_except.map_or_else(Vec::new, |ExceptSelectItem { first_element, additional_elements }| {
+        std::iter::once(first_element).chain(additional_elements).map(|name| name.value).collect()
+    }))
+}
+
+fn refuse_clauses(select: &Select) -> Result<()> {
+    let clause = [
+        (select.top.is_some(), "TOP"),
+        (select.into.is_some(), "INTO"),
+        (select.prewhere.is_some(), "PREWHERE"),
+        (!select.connect_by.is_empty(), "CONNECT BY"),
+        (!select.cluster_by.is_empty(), "CLUSTER BY"),
+        (!select.distribute_by.is_empty(), "DISTRIBUTE BY"),
+        (!select.sort_by.is_empty(), "SORT BY"),
+        (!select.named_window.is_empty(), "WINDOW"),
+        (select.qualify.is_some(), "QUALIFY"),
+        (select.exclude.is_some(), "EXCLUDE"),
+        (matches!(select.distinct, Some(Distinct::On(_))), "DISTINCT ON"),
+    ];
+    match clause.iter().find(|(there, _)| *there) {
+        Some((_, clause)) => Err(unsupported(clause)),
+        None => Ok(()),
+    }
+}
