@@ -2,46 +2,52 @@
 //!
 //! Sources: `HDFSMetadataLog`, `OffsetSeqLog.serialize`, `CommitLog.serialize`, and the Kafka
 //! connector's `KafkaSourceInitialOffsetWriter` (a zero byte before the version line).
+//!
+//! A plan has one line of offset for each source of the query, which only that source interprets. What Alluvia
+//! needs beside them is in the plan's `conf`, under keys that Spark carries along and does not read.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::RESTORE;
-use crate::model::{Error, Loss, OffsetRange, Offsets, Result, TopicPartition};
+use crate::model::{Error, Loss, Notes, Offset, OffsetRange, OffsetSeq, Result, TopicPartition};
 
-/// The key in a plan's `conf` of the partitions it is the first to read, with their start offsets.
-const STARTS: &str = "alluvia.startOffsets";
-/// The key in a plan's `conf` of the hash of what decides results.
+/// How the keys of a plan's `conf` begin that are Alluvia's. `alluvia.NAME` is a note of the first source,
+/// `alluvia.1.NAME` one of the second, and so on; the keys below are those of the plan itself.
+const OURS: &str = "alluvia.";
+/// The hash of what decides results.
 const DEFINITION: &str = "alluvia.definition";
-/// The key in a plan's `conf` of the isolation level its end offsets were asked with.
-const ISOLATION: &str = "alluvia.isolationLevel";
-/// The key in a plan's `conf` of Kafka's ids of the topics it reads, as far as the brokers gave them.
-const TOPIC_IDS: &str = "alluvia.topicIds";
-/// The key in a plan's `conf` of offsets that were found gone when it was made.
+/// Offsets that were found gone when the plan was made.
 const LOST: &str = "alluvia.lostRanges";
-/// The key in a plan's `conf` that makes the document unique to its writer.
+/// The version of the sink's target that holds the batch before.
+const SINK_VERSION: &str = "alluvia.sinkVersion";
+/// What makes the document unique to its writer.
 const WRITER: &str = "alluvia.writer";
+/// What stands for the offset of a source that has read nothing yet.
+const NO_OFFSET: &str = "-";
 
 /// What a micro-batch reads, and every constant that its results depend on: `offsets/N`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// N.
     pub batch_id: i64,
-    /// Where it ends, for every partition of the stream; where it starts is where N−1 ended.
-    pub end: Offsets,
-    /// Start offsets of partitions that do not start where N−1 ended: no earlier batch knew them, or
-    /// their topic was made anew.
-    pub new_starts: Offsets,
+    /// Where it ends, for each source; where it starts is where N−1 ended, unless a source's notes say more.
+    pub end: OffsetSeq,
+    /// What each source noted beside its offsets; a source without an entry noted nothing.
+    pub notes: Vec<Notes>,
     /// Wall clock when the batch was planned: `current_timestamp()`.
     pub timestamp_ms: i64,
     /// The watermark the batch runs with; 0 where there is none.
     pub watermark_ms: i64,
     /// Hash of the schema, mode, options and SQL it was planned with; empty in a plan of Spark.
-    pub definition: String,
-    /// The isolation level of the end offsets; empty in a plan of Spark.
-    pub isolation: String,
-    /// Who wrote the plan; unique to one attempt at writing it.
+    pub definition_hash: String,
+    /// Offsets that were gone when the plan was made: every run of it records the same.
+    pub lost: Vec<Loss>,
+    /// The version of the sink's target that holds batch N−1, where it numbers versions: the sink looks for its
+    /// newest commit from there on.
+    pub sink_version: Option<u64>,
+    /// Who wrote the plan; unique to one attempt at writing it. Empty in a plan of Spark.
     pub writer: String,
     /// Settings that a plan of Spark carries and that are handed on.
     pub conf: BTreeMap<String, String>,
@@ -96,55 +102,49 @@ impl Plan {
         !self.writer.is_empty()
     }
 
-    /// Kafka's ids of the topics that the plan reads, by name: a topic that was deleted and made anew has
-    /// another one (KIP-516). Empty where the brokers gave none, and in a plan of Spark.
-    pub fn topic_ids(&self) -> BTreeMap<String, String> {
-        let text = self.conf.get(TOPIC_IDS).map_or("{}", String::as_str);
-        serde_json::from_str(text).unwrap_or_default()
+    /// What source `source`, counted from 0, noted.
+    pub fn notes_of(&self, source: usize) -> Notes {
+        self.notes.get(source).cloned().unwrap_or_default()
     }
 
-    /// Notes the ids of the topics that the plan reads.
-    pub fn note_topic_ids(&mut self, ids: &BTreeMap<String, String>) {
-        if !ids.is_empty() {
-            self.conf.insert(TOPIC_IDS.into(), serde_json::to_string(ids).expect("strings are always JSON"));
+    /// Where the only source of the query ends.
+    ///
+    /// # Errors
+    /// `Config` if the query has several sources, or the one has read nothing.
+    pub fn only_end(&self) -> Result<&Offset> {
+        match self.end.0.as_slice() {
+            [Some(end)] => Ok(end),
+            others => Err(Error::config(format!(
+                "offsets/{} holds the offsets of {} sources; the checkpoint is of another query",
+                self.batch_id,
+                others.len()
+            ))
+            .hint("give the stream a checkpointLocation of its own")),
         }
-    }
-
-    /// Offsets that were gone when the plan was made: every run of it records the same.
-    pub fn lost(&self) -> Vec<Loss> {
-        let text = self.conf.get(LOST).map_or("[]", String::as_str);
-        let entries: Vec<LossEntry> = serde_json::from_str(text).unwrap_or_default();
-        entries.into_iter().map(LossEntry::into_loss).collect()
-    }
-
-    /// Notes offsets that are gone.
-    pub fn note_lost(&mut self, lost: &[Loss]) {
-        if !lost.is_empty() {
-            let entries: Vec<LossEntry> = lost.iter().map(LossEntry::of).collect();
-            self.conf.insert(LOST.into(), serde_json::to_string(&entries).expect("entries are always JSON"));
-        }
-    }
-
-    /// The settings of Spark that the plan carries, without what Alluvia notes beside them.
-    pub fn conf_of_spark(&self) -> BTreeMap<String, String> {
-        let spark = self.conf.iter().filter(|(key, _)| !key.starts_with("alluvia."));
-        spark.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// The text of `offsets/N`.
     pub fn to_text(&self) -> String {
-        format!("v1\n{}\n{}", self.metadata(), self.end.to_json())
+        let line = |end: &Option<Offset>| end.as_ref().map_or(NO_OFFSET, Offset::as_json).to_owned();
+        let ends: Vec<String> = self.end.0.iter().map(line).collect();
+        format!("v1\n{}\n{}", self.metadata(), ends.join("\n"))
     }
 
     /// The second line of `offsets/N`, a JSON object: the batch's constants. With the end offsets it is the
     /// whole plan.
     pub fn metadata(&self) -> String {
         let mut conf = self.conf.clone();
-        conf.insert(DEFINITION.into(), self.definition.clone());
-        conf.insert(ISOLATION.into(), self.isolation.clone());
+        conf.insert(DEFINITION.into(), self.definition_hash.clone());
         conf.insert(WRITER.into(), self.writer.clone());
-        if !self.new_starts.0.is_empty() {
-            conf.insert(STARTS.into(), self.new_starts.to_json());
+        if !self.lost.is_empty() {
+            let entries: Vec<LossEntry> = self.lost.iter().map(LossEntry::of).collect();
+            conf.insert(LOST.into(), serde_json::to_string(&entries).expect("entries are always JSON"));
+        }
+        if let Some(version) = self.sink_version {
+            conf.insert(SINK_VERSION.into(), version.to_string());
+        }
+        for (source, notes) in self.notes.iter().enumerate() {
+            conf.extend(notes.iter().map(|(name, value)| (note_key(source, name), value.clone())));
         }
         let metadata = OffsetMetadata {
             batch_watermark_ms: self.watermark_ms,
@@ -154,54 +154,91 @@ impl Plan {
         serde_json::to_string(&metadata).expect("numbers and strings are always JSON")
     }
 
-    /// The plan of which the second and third line are known.
+    /// The plan of which the second line and the offsets are known.
     ///
     /// # Errors
     /// As for [`Plan::from_text`].
-    pub fn from_parts(batch_id: i64, metadata: &str, end: &Offsets) -> Result<Plan> {
-        Plan::from_text(batch_id, &format!("v1\n{metadata}\n{}", end.to_json()))
+    pub fn from_parts(batch_id: i64, metadata: &str, end: &OffsetSeq) -> Result<Plan> {
+        Ok(Plan { end: end.clone(), ..Plan::of_metadata(batch_id, metadata)? })
     }
 
     /// Reads `offsets/N`, by Spark or by us.
     ///
     /// # Errors
-    /// `Corrupt` if the text is cut or not of that form; `Config` if the query had several sources.
+    /// `Corrupt` if the text is cut or not of that form.
     pub fn from_text(batch_id: i64, text: &str) -> Result<Plan> {
         let file = format!("offsets/{batch_id}");
         let mut lines = versioned(&file, text)?;
         let metadata = lines.next().ok_or_else(|| incomplete(&file))?;
+        let plan = Plan::of_metadata(batch_id, metadata)?;
+        let mut ends: Vec<&str> = lines.collect();
+        while ends.len() > 1 && ends.last().is_some_and(|line| line.is_empty()) {
+            ends.pop();
+        }
+        if ends.is_empty() || ends == [""] {
+            return Err(incomplete(&file));
+        }
+        let offset = |line: &str| match line {
+            NO_OFFSET => Ok(None),
+            line => Offset::from_json(line).map(Some).map_err(|e| damaged(&file, e)),
+        };
+        let ends = ends.into_iter().map(offset).collect::<Result<_>>()?;
+        Ok(Plan { end: OffsetSeq(ends), ..plan })
+    }
+
+    /// What the second line of `offsets/N` says.
+    fn of_metadata(batch_id: i64, metadata: &str) -> Result<Plan> {
+        let file = format!("offsets/{batch_id}");
         let metadata: OffsetMetadata = if metadata.is_empty() {
             OffsetMetadata { batch_watermark_ms: 0, batch_timestamp_ms: 0, conf: BTreeMap::new() }
         } else {
             serde_json::from_str(metadata).map_err(|e| damaged(&file, e))?
         };
-        let end = lines.next().ok_or_else(|| incomplete(&file))?;
-        let others = lines.filter(|line| !line.is_empty()).count();
-        if others > 0 {
-            return Err(Error::config(format!(
-                "{file} holds the offsets of {} sources; the checkpoint is of another query",
-                others + 1
-            ))
-            .hint("give the stream a checkpointLocation of its own"));
-        }
-        let end = Offsets::from_json(end).map_err(|e| not_kafka(&file, end, e))?;
         let mut conf = metadata.conf;
-        let new_starts = match conf.remove(STARTS) {
-            Some(text) => Offsets::from_json(&text).map_err(|e| damaged(&file, e))?,
-            None => Offsets::default(),
+        let lost: Vec<LossEntry> = match conf.remove(LOST) {
+            Some(text) => serde_json::from_str(&text).map_err(|e| damaged(&file, e))?,
+            None => Vec::new(),
         };
-        Ok(Plan {
+        let sink_version = conf.remove(SINK_VERSION).map(|text| text.parse()).transpose();
+        let mut plan = Plan {
             batch_id,
-            end,
-            new_starts,
             timestamp_ms: metadata.batch_timestamp_ms,
             watermark_ms: metadata.batch_watermark_ms,
-            definition: conf.remove(DEFINITION).unwrap_or_default(),
-            isolation: conf.remove(ISOLATION).unwrap_or_default(),
+            definition_hash: conf.remove(DEFINITION).unwrap_or_default(),
+            lost: lost.into_iter().map(LossEntry::into_loss).collect(),
+            sink_version: sink_version.map_err(|e| damaged(&file, e))?,
             writer: conf.remove(WRITER).unwrap_or_default(),
-            conf,
-        })
+            ..Plan::default()
+        };
+        for (key, value) in conf {
+            match key.strip_prefix(OURS) {
+                None => drop(plan.conf.insert(key, value)),
+                Some(note) => {
+                    let (source, name) = note_of(note);
+                    plan.notes.resize(plan.notes.len().max(source + 1), Notes::new());
+                    plan.notes[source].insert(name.to_owned(), value);
+                }
+            }
+        }
+        Ok(plan)
     }
+}
+
+/// Sources of one query at most: a key with a larger number is no note of one.
+const SOURCES_MAX: usize = 64;
+
+/// The key of a source's note.
+fn note_key(source: usize, name: &str) -> String {
+    match source {
+        0 => format!("{OURS}{name}"),
+        source => format!("{OURS}{source}.{name}"),
+    }
+}
+
+/// The source and the name of a note, by its key without what all of ours begin with.
+fn note_of(key: &str) -> (usize, &str) {
+    let numbered = key.split_once('.').and_then(|(source, name)| Some((source.parse().ok()?, name)));
+    numbered.filter(|(source, _)| (1..SOURCES_MAX).contains(source)).unwrap_or((0, key))
 }
 
 /// The text of `commits/N`.
@@ -228,24 +265,23 @@ pub fn commit_from_text(batch_id: i64, text: &str) -> Result<i64> {
     }
 }
 
-/// The bytes of `sources/0/0`.
-pub fn initial_offsets_bytes(offsets: &Offsets) -> Vec<u8> {
+/// The bytes of `sources/S/0`.
+pub fn initial_offset_bytes(offset: &Offset) -> Vec<u8> {
     let mut bytes = vec![0];
-    bytes.extend(format!("v1\n{}", offsets.to_json()).into_bytes());
+    bytes.extend(format!("v1\n{offset}").into_bytes());
     bytes
 }
 
-/// Reads `sources/0/0`.
+/// Reads `sources/S/0`, named `file` in messages.
 ///
 /// # Errors
 /// `Corrupt` if the bytes are not of that form.
-pub fn initial_offsets_from_bytes(bytes: &[u8]) -> Result<Offsets> {
-    let file = "sources/0/0";
+pub fn initial_offset_from_bytes(file: &str, bytes: &[u8]) -> Result<Offset> {
     let text = bytes.strip_prefix(&[0]).unwrap_or(bytes);
     let text = std::str::from_utf8(text).map_err(|e| damaged(file, e))?;
     let mut lines = versioned(file, text)?;
-    let offsets = lines.next().ok_or_else(|| incomplete(file))?;
-    Offsets::from_json(offsets).map_err(|e| damaged(file, e))
+    let offset = lines.next().ok_or_else(|| incomplete(file))?;
+    Offset::from_json(offset).map_err(|e| damaged(file, e))
 }
 
 /// The lines behind the version line.
@@ -267,18 +303,6 @@ fn incomplete(file: &str) -> Error {
     Error::corrupt(format!("checkpoint file {file} is empty or cut off")).hint(RESTORE)
 }
 
-/// Whole JSON that is no Kafka offset is that of another source; else the text is damaged.
-fn not_kafka(file: &str, offset: &str, cause: Error) -> Error {
-    if serde_json::from_str::<serde_json::Value>(offset).is_err() {
-        return damaged(file, cause);
-    }
-    Error::config(format!(
-        "{file} holds the offset of another source than Kafka; the checkpoint is of another query"
-    ))
-    .source(cause)
-    .hint("give the stream a checkpointLocation of its own")
-}
-
 fn damaged(file: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::corrupt(format!("checkpoint file {file} is damaged")).source(cause).hint(RESTORE)
 }
@@ -288,45 +312,55 @@ mod tests {
     use super::*;
     use crate::model::Kind;
 
+    fn offset(json: &str) -> Offset {
+        Offset::from_json(json).unwrap()
+    }
+
     fn plan() -> Plan {
         Plan {
             batch_id: 3,
-            end: Offsets([(TopicPartition::new("t", 0), 5)].into()),
-            new_starts: Offsets([(TopicPartition::new("t", 0), 2)].into()),
+            end: OffsetSeq::of(offset(r#"{"t":{"0":5}}"#)),
+            notes: vec![Notes::from([("isolationLevel".into(), "read_uncommitted".into())])],
             timestamp_ms: 17,
             watermark_ms: 0,
-            definition: "abc".into(),
-            isolation: "read_uncommitted".into(),
+            definition_hash: "abc".into(),
+            lost: Vec::new(),
+            sink_version: Some(12),
             writer: "w".into(),
-            conf: BTreeMap::new(),
+            conf: BTreeMap::from([("spark.sql.shuffle.partitions".into(), "200".into())]),
         }
     }
 
     #[test]
     fn a_plan_reads_back() {
-        assert_eq!(Plan::from_text(3, &plan().to_text()).unwrap(), plan());
+        let range = OffsetRange { partition: TopicPartition::new("t", 0), from: 2, until: 5 };
+        let lost = vec![Loss { range, why: "t-0 was \"made\" again".into() }];
+        for plan in [plan(), Plan { lost, ..plan() }] {
+            assert_eq!(Plan::from_text(3, &plan.to_text()).unwrap(), plan);
+            assert_eq!(Plan::from_parts(3, &plan.metadata(), &plan.end).unwrap(), plan);
+        }
     }
 
     #[test]
-    fn ids_of_topics_and_lost_offsets_read_back() {
+    fn a_plan_of_several_sources_has_a_line_and_notes_for_each() {
         let mut plan = plan();
-        assert!(plan.topic_ids().is_empty() && plan.lost().is_empty());
-        let ids = BTreeMap::from([("t".to_owned(), "q83vEjRWeJA".to_owned())]);
-        let range = OffsetRange { partition: TopicPartition::new("t", 0), from: 2, until: 5 };
-        let lost = vec![Loss { range, why: "t-0 was \"made\" anew".into() }];
-        plan.note_topic_ids(&ids);
-        plan.note_lost(&lost);
-        let read = Plan::from_text(3, &plan.to_text()).unwrap();
-        assert_eq!((read.topic_ids(), read.lost()), (ids, lost));
+        plan.end.0.extend([None, Some(offset("17"))]);
+        plan.notes.extend([Notes::new(), Notes::from([("startTimeMs".into(), "5".into())])]);
+        let text = plan.to_text();
+        assert!(text.ends_with("\n{\"t\":{\"0\":5}}\n-\n17"), "{text}");
+        assert!(text.contains(r#""alluvia.isolationLevel":"read_uncommitted""#), "{text}");
+        assert!(text.contains(r#""alluvia.2.startTimeMs":"5""#), "{text}");
+        assert_eq!(Plan::from_text(3, &text).unwrap(), plan);
+        assert_eq!((plan.notes_of(2)["startTimeMs"].as_str(), plan.notes_of(9)), ("5", Notes::new()));
     }
 
     #[test]
     fn a_plan_of_spark_is_read() {
         let text = "v1\n{\"batchWatermarkMs\":0,\"batchTimestampMs\":1795219192752,\"conf\":{\"spark.sql.shuffle.partitions\":\"200\"}}\n{\"t\":{\"0\":105,\"1\":7}}";
         let plan = Plan::from_text(9, text).unwrap();
-        assert_eq!(plan.end.to_json(), r#"{"t":{"0":105,"1":7}}"#);
+        assert_eq!(plan.only_end().unwrap().as_json(), r#"{"t":{"0":105,"1":7}}"#);
         assert_eq!(plan.conf["spark.sql.shuffle.partitions"], "200");
-        assert!(plan.definition.is_empty());
+        assert!(plan.definition_hash.is_empty() && plan.notes.is_empty() && !plan.is_ours());
     }
 
     #[test]
@@ -354,13 +388,11 @@ mod tests {
     }
 
     #[test]
-    fn several_sources_other_sources_and_format_2_are_refused() {
+    fn several_sources_and_format_2_are_refused() {
         let two = format!("{}\n{{\"u\":{{\"0\":1}}}}", plan().to_text());
-        assert_eq!(Plan::from_text(3, &two).unwrap_err().kind(), Kind::Config);
-        let rate = plan().to_text().replace(r#"{"t":{"0":5}}"#, "17");
-        let error = Plan::from_text(3, &rate).unwrap_err();
+        let error = Plan::from_text(3, &two).unwrap().only_end().unwrap_err();
         assert!(
-            error.kind() == Kind::Config && error.to_string().contains("another source than Kafka"),
+            error.kind() == Kind::Config && error.to_string().contains("the offsets of 2 sources"),
             "{error}"
         );
         let error = commit_from_text(3, "v2\n{}").unwrap_err();
@@ -371,7 +403,8 @@ mod tests {
     fn commits_and_initial_offsets_read_back() {
         assert_eq!(commit_from_text(1, &commit_text(42)).unwrap(), 42);
         assert_eq!(commit_from_text(1, "v1\n{}").unwrap(), 0);
-        let offsets = plan().end;
-        assert_eq!(initial_offsets_from_bytes(&initial_offsets_bytes(&offsets)).unwrap(), offsets);
+        let first = offset(r#"{"t":{"0":5}}"#);
+        let bytes = initial_offset_bytes(&first);
+        assert_eq!(initial_offset_from_bytes("sources/0/0", &bytes).unwrap(), first);
     }
 }

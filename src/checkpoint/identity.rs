@@ -141,6 +141,20 @@ impl CheckpointBinding {
         .hint("to write to a new table start the stream on a new checkpointLocation"))
     }
 
+    /// The error of a checkpoint whose stream writes to `location`, where nothing is.
+    pub fn target_gone(&self, location: &str, store: &Store) -> Error {
+        if self.table != location {
+            return Error::corrupt(format!(
+                "there is no table at {location}, and checkpoint {} has written to {}",
+                store.url(),
+                self.table
+            ))
+            .hint("sink.path was changed: a table that was moved must be there before the start; to write to a new one start the stream on a new checkpointLocation");
+        }
+        Error::corrupt(format!("table {location} is gone, but checkpoint {} has written to it", store.url()))
+            .hint("restore the table, or start the stream on a new checkpointLocation")
+    }
+
     /// Writes the document unless it is there.
     ///
     /// # Errors

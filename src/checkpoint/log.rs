@@ -10,16 +10,19 @@ use bytes::Bytes;
 use super::document::{self, Plan};
 use super::identity::{METADATA, STREAM};
 use crate::model::error::Context;
-use crate::model::{Error, Offsets, Result};
+use crate::model::{Error, Offset, OffsetSeq, Result};
 use crate::storage::{Put, Store};
 
-const INITIAL: &str = "sources/0/0";
+/// The file of the offset that source `source` of a new query starts from.
+fn initial(source: usize) -> String {
+    format!("sources/{source}/0")
+}
 
 /// A micro-batch whose plan is durable, with the offsets it starts from.
 #[derive(Debug, Clone)]
 pub struct Planned {
     plan: Plan,
-    start: Offsets,
+    start: OffsetSeq,
 }
 
 impl Planned {
@@ -28,23 +31,14 @@ impl Planned {
         &self.plan
     }
 
-    /// Where it starts: the end of the batch before, and the starts of partitions new in it.
-    pub fn start(&self) -> &Offsets {
+    /// Where it starts: where the batch before ended, or what its sources made of that.
+    pub fn start(&self) -> &OffsetSeq {
         &self.start
     }
 
-    /// The ends of partitions whose start is not known: those that are new in a plan of Spark.
-    pub fn ends_without_start(&self) -> Offsets {
-        let unknown = self.plan.end.0.iter().filter(|(partition, _)| self.start.get(partition).is_none());
-        Offsets(unknown.map(|(partition, until)| (partition.clone(), *until)).collect())
-    }
-
-    /// The same batch with the starts of partitions that had none.
-    pub fn with_starts(mut self, starts: Offsets) -> Planned {
-        for (partition, from) in starts.0 {
-            self.start.0.entry(partition).or_insert(from);
-        }
-        self
+    /// The same batch from the start that its sources complete for a replay.
+    pub fn with_start(self, start: OffsetSeq) -> Planned {
+        Planned { start, ..self }
     }
 }
 
@@ -56,7 +50,7 @@ pub struct CheckpointLog {
 }
 
 /// What the two logs hold, by batch id.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Entries {
     /// The files of `offsets/`.
     pub plans: BTreeSet<i64>,
@@ -114,7 +108,7 @@ impl CheckpointLog {
     pub async fn sync(&self, entries: &Entries) -> Result<()> {
         let newest = entries.plans.iter().rev().take(2).map(|batch| format!("offsets/{batch}"));
         let commit = entries.commits.last().map(|batch| format!("commits/{batch}"));
-        let identity = [METADATA, STREAM, INITIAL].map(str::to_owned);
+        let identity = [METADATA.to_owned(), STREAM.to_owned(), initial(0)];
         for file in identity.into_iter().chain(newest).chain(commit) {
             self.store.sync(&file).await?;
         }
@@ -144,12 +138,14 @@ impl CheckpointLog {
     /// `Corrupt` if a file that must be there is missing or damaged.
     pub async fn planned(&self, batch_id: i64) -> Result<Planned> {
         let plan = self.plan(batch_id).await?;
-        let mut start = match batch_id {
-            0 => self.initial_offsets().await?.ok_or_else(|| self.missing(INITIAL))?,
-            _ => self.plan(batch_id - 1).await?.end,
-        };
-        for (partition, offset) in &plan.new_starts.0 {
-            start.0.insert(partition.clone(), *offset);
+        if batch_id > 0 {
+            let start = self.plan(batch_id - 1).await?.end;
+            return Ok(Planned { plan, start });
+        }
+        let mut start = OffsetSeq::default();
+        for source in 0..plan.end.0.len() {
+            let offset = self.initial_offset(source).await?;
+            start.0.push(Some(offset.ok_or_else(|| self.missing(&initial(source)))?));
         }
         Ok(Planned { plan, start })
     }
@@ -181,26 +177,28 @@ impl CheckpointLog {
             .context(|| format!("read checkpoint {}", self.store.url()))
     }
 
-    /// The offsets that the query starts from; `None` before batch 0 was planned.
+    /// The offset that source `source` of the query starts from; `None` before it was fixed.
     ///
     /// # Errors
     /// `Corrupt` if the file is damaged.
-    pub async fn initial_offsets(&self) -> Result<Option<Offsets>> {
-        let Some(bytes) = self.store.get(INITIAL).await? else { return Ok(None) };
-        document::initial_offsets_from_bytes(&bytes)
+    pub async fn initial_offset(&self, source: usize) -> Result<Option<Offset>> {
+        let file = initial(source);
+        let Some(bytes) = self.store.get(&file).await? else { return Ok(None) };
+        document::initial_offset_from_bytes(&file, &bytes)
             .map(Some)
             .context(|| format!("read checkpoint {}", self.store.url()))
     }
 
-    /// Fixes the offsets that the query starts from; returns those of whoever was first.
+    /// Fixes the offset that source `source` of the query starts from; returns that of whoever was first.
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer; `Corrupt` if the file that was there is gone or damaged.
-    pub async fn fix_initial_offsets(&self, offsets: &Offsets) -> Result<Offsets> {
-        let bytes = Bytes::from(document::initial_offsets_bytes(offsets));
-        match self.store.put_if_absent(INITIAL, bytes).await? {
-            Put::Created => Ok(offsets.clone()),
-            Put::Exists => self.initial_offsets().await?.ok_or_else(|| self.missing(INITIAL)),
+    pub async fn fix_initial_offset(&self, source: usize, offset: &Offset) -> Result<Offset> {
+        let file = initial(source);
+        let bytes = Bytes::from(document::initial_offset_bytes(offset));
+        match self.store.put_if_absent(&file, bytes).await? {
+            Put::Created => Ok(offset.clone()),
+            Put::Exists => self.initial_offset(source).await?.ok_or_else(|| self.missing(&file)),
         }
     }
 
@@ -208,7 +206,7 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
-    pub async fn put_plan(&self, plan: Plan, start: Offsets) -> Result<Option<Planned>> {
+    pub async fn put_plan(&self, plan: Plan, start: OffsetSeq) -> Result<Option<Planned>> {
         let file = format!("offsets/{}", plan.batch_id);
         match self.store.put_if_absent(&file, Bytes::from(plan.to_text())).await? {
             Put::Created => Ok(Some(Planned { plan, start })),
@@ -279,20 +277,13 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::TopicPartition;
+
+    fn at(until: i64) -> Offset {
+        Offset::of(serde_json::json!({"t": {"0": until}}))
+    }
 
     fn plan(batch_id: i64, until: i64, writer: &str) -> Plan {
-        Plan {
-            batch_id,
-            end: Offsets([(TopicPartition::new("t", 0), until)].into()),
-            new_starts: Offsets::default(),
-            timestamp_ms: 0,
-            watermark_ms: 0,
-            definition: String::new(),
-            isolation: String::new(),
-            writer: writer.into(),
-            conf: BTreeMap::new(),
-        }
+        Plan { batch_id, end: OffsetSeq::of(at(until)), writer: writer.into(), ..Plan::default() }
     }
 
     fn log(folder: &tempfile::TempDir, retain: u32) -> CheckpointLog {
@@ -307,7 +298,7 @@ mod tests {
         let start = plan(0, 0, "").end;
         assert!(log.put_plan(plan(0, 5, "a"), start.clone()).await.unwrap().is_some());
         assert!(log.put_plan(plan(0, 9, "b"), start.clone()).await.unwrap().is_none());
-        log.fix_initial_offsets(&start).await.unwrap();
+        log.fix_initial_offset(0, &at(0)).await.unwrap();
         let there = log.planned(0).await.unwrap();
         assert_eq!((there.plan().writer.as_str(), there.start()), ("a", &start));
     }
@@ -317,7 +308,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 2);
         for batch in 0..5 {
-            log.put_plan(plan(batch, batch, "a"), Offsets::default()).await.unwrap();
+            log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).await.unwrap();
             log.put_commit(batch, 0).await.unwrap();
             log.store().put(&format!("offsets/.{batch}.crc"), Bytes::from_static(b"x")).await.unwrap();
             log.collect(batch).await.unwrap();
@@ -333,7 +324,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 100);
         for batch in 0..3 {
-            log.put_plan(plan(batch, batch, "a"), Offsets::default()).await.unwrap();
+            log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).await.unwrap();
             log.put_commit(batch, 0).await.unwrap();
         }
         let path = |name: &str| folder.path().join(name);
@@ -365,30 +356,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_partition_without_a_pinned_start_is_told_and_given_one() {
+    async fn the_first_batch_starts_at_the_initial_offset_of_each_source() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 2);
-        log.fix_initial_offsets(&plan(0, 3, "").end).await.unwrap();
-        let mut of_spark = plan(0, 5, "");
-        let added = TopicPartition::new("t", 1);
-        of_spark.end.0.insert(added.clone(), 9);
-        log.put_plan(of_spark, Offsets::default()).await.unwrap();
+        let mut two = plan(0, 5, "");
+        two.end.0.push(Some(at(9)));
+        log.put_plan(two, OffsetSeq::default()).await.unwrap();
+        log.fix_initial_offset(0, &at(3)).await.unwrap();
+        assert!(log.planned(0).await.unwrap_err().to_string().contains("sources/1/0 is missing"));
+        assert_eq!(log.fix_initial_offset(1, &at(4)).await.unwrap(), at(4));
+        assert_eq!(log.fix_initial_offset(1, &at(7)).await.unwrap(), at(4), "the first one stays");
         let planned = log.planned(0).await.unwrap();
-        assert_eq!(planned.ends_without_start(), Offsets([(added.clone(), 9)].into()));
-        let planned =
-            planned.with_starts(Offsets([(added.clone(), 2), (TopicPartition::new("t", 0), 99)].into()));
-        assert!(planned.ends_without_start().0.is_empty());
-        assert_eq!(
-            (planned.start().get(&added), planned.start().get(&TopicPartition::new("t", 0))),
-            (Some(2), Some(3))
-        );
+        assert_eq!(planned.start(), &OffsetSeq(vec![Some(at(3)), Some(at(4))]));
     }
 
     #[tokio::test]
     async fn a_missing_predecessor_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 2);
-        log.put_plan(plan(4, 4, "a"), Offsets::default()).await.unwrap();
+        log.put_plan(plan(4, 4, "a"), OffsetSeq::default()).await.unwrap();
         let error = log.planned(4).await.unwrap_err();
         assert!(error.to_string().contains("offsets/3 is missing"), "{error}");
     }

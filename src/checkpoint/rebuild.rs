@@ -7,9 +7,9 @@
 
 use bytes::Bytes;
 
-use super::document::{Plan, commit_text, initial_offsets_bytes};
+use super::document::{Plan, commit_text, initial_offset_bytes};
 use super::{CheckpointBinding, Identity};
-use crate::model::{Error, Offsets, Result};
+use crate::model::{Error, OffsetSeq, Result};
 use crate::storage::Store;
 
 /// What a commit of Alluvia says of its micro-batch.
@@ -18,7 +18,7 @@ pub struct CommittedBatch {
     /// The plan of the micro-batch, as it was.
     pub plan: Plan,
     /// Where it starts.
-    pub start: Offsets,
+    pub start: OffsetSeq,
     /// The watermark of the batch after it.
     pub next_watermark_ms: i64,
     /// Whether its dead letters were to be committed after it.
@@ -51,8 +51,11 @@ pub fn files(
     let newest = rows.map_or(-1, |rows| rows.plan.batch_id);
     let planned = letters.filter(|letters| letters.plan.batch_id > newest);
     let first = rows.or(planned).ok_or_else(|| Error::corrupt("no commit says where the stream stands"))?;
-    let mut files =
-        vec![file("metadata", identity.to_bytes()), file("sources/0/0", initial_offsets_bytes(&first.start))];
+    let mut files = vec![file("metadata", identity.to_bytes())];
+    for (source, start) in first.start.0.iter().enumerate() {
+        let bytes = start.as_ref().map(initial_offset_bytes);
+        files.extend(bytes.map(|bytes| file(&format!("sources/{source}/0"), bytes)));
+    }
     if let Some(rows) = rows {
         if newest > 0 {
             files.push(plan(&before(rows)));
@@ -75,19 +78,18 @@ fn before(batch: &CommittedBatch) -> Plan {
     Plan {
         batch_id: batch.plan.batch_id - 1,
         end: batch.start.clone(),
-        new_starts: Offsets::default(),
+        notes: Vec::new(),
+        lost: Vec::new(),
+        sink_version: None,
         writer: format!("rebuilt from {}", batch.plan.writer),
-        conf: batch.plan.conf_of_spark(),
         ..batch.plan.clone()
     }
 }
 
 /// The dead letters may be one batch ahead of the rows, and go on where the rows end.
-fn check_next(newest: i64, known: Option<&Offsets>, planned: &CommittedBatch) -> Result<()> {
+fn check_next(newest: i64, known: Option<&OffsetSeq>, planned: &CommittedBatch) -> Result<()> {
     let batch = planned.plan.batch_id;
-    let touches = |known: &Offsets| {
-        planned.start.0.iter().all(|(p, from)| known.get(p).is_none_or(|until| until == *from))
-    };
+    let touches = |known: &OffsetSeq| planned.start.agrees_with(known);
     if batch == newest + 1 && known.is_none_or(touches) {
         return Ok(());
     }
@@ -139,28 +141,34 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::CheckpointLog;
-    use crate::model::{Kind, TopicPartition};
+    use crate::model::{Kind, Notes, Offsets, TopicPartition};
 
     fn offsets(values: &[(i32, i64)]) -> Offsets {
         Offsets(values.iter().map(|&(p, o)| (TopicPartition::new("t", p), o)).collect())
     }
 
+    fn seq(values: &[(i32, i64)]) -> OffsetSeq {
+        OffsetSeq::of(offsets(values).to_offset())
+    }
+
     /// `new` names the partitions that do not start where the batch before ended.
     fn remembered(batch_id: i64, start: &[(i32, i64)], end: &[(i32, i64)], new: &[i32]) -> CommittedBatch {
         let new: Vec<(i32, i64)> = start.iter().copied().filter(|(p, _)| new.contains(p)).collect();
-        let mut plan = Plan {
+        let notes = Notes::from([
+            ("isolationLevel".into(), "read_committed".into()),
+            ("startOffsets".into(), offsets(&new).to_json()),
+            ("topicIds".into(), r#"{"t":"q83vEjRWeJA"}"#.into()),
+        ]);
+        let plan = Plan {
             batch_id,
-            end: offsets(end),
-            new_starts: offsets(&new),
+            end: seq(end),
+            notes: vec![notes],
             timestamp_ms: 17,
-            watermark_ms: 0,
-            definition: "d".into(),
-            isolation: "read_committed".into(),
+            definition_hash: "d".into(),
             writer: format!("writer-{batch_id}"),
-            conf: BTreeMap::new(),
+            ..Plan::default()
         };
-        plan.note_topic_ids(&BTreeMap::from([("t".to_owned(), "q83vEjRWeJA".to_owned())]));
-        CommittedBatch { plan, start: offsets(start), next_watermark_ms: 0, dead_letters_pending: false }
+        CommittedBatch { plan, start: seq(start), next_watermark_ms: 0, dead_letters_pending: false }
     }
 
     fn made(rows: Option<&CommittedBatch>, letters: Option<&CommittedBatch>) -> Result<Vec<File>> {
@@ -202,7 +210,11 @@ mod tests {
         let letters = remembered(1, &[(0, 20), (1, 4)], &[(0, 30), (1, 9)], &[1]);
         let log = written(&folder, &made(Some(&rows), Some(&letters)).unwrap()).await;
         let planned = log.planned(1).await.unwrap();
-        assert_eq!((planned.start(), &planned.plan().end), (&letters.start, &letters.plan.end));
+        assert_eq!(
+            (planned.start(), planned.plan()),
+            (&rows.plan.end, &letters.plan),
+            "with the new partition's start"
+        );
         assert_eq!(log.entries().await.unwrap().commits, [0].into());
         let first = tempfile::tempdir().unwrap();
         let alone = remembered(0, &[(0, 3)], &[(0, 8)], &[]);

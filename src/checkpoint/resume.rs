@@ -24,13 +24,13 @@
 //! newest commit of the query in its log, and where that is gone too, the commit log decides alone.
 
 use super::RESTORE;
-use crate::model::{Error, Offsets};
+use crate::model::{Error, OffsetSeq};
 
 /// What is known at start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// B and where it ends.
-    pub newest_plan: Option<(i64, Offsets)>,
+    pub newest_plan: Option<(i64, OffsetSeq)>,
     /// C.
     pub newest_commit: Option<i64>,
     /// The sink.
@@ -61,7 +61,7 @@ pub struct TableFacts {
     /// T.
     pub transaction: Option<i64>,
     /// Where batch T ended, if its commit was made by Alluvia and is still in the log.
-    pub end: Option<Offsets>,
+    pub end: Option<OffsetSeq>,
     /// The definition that batch T ran with, if its commit says that its dead letters come after it.
     pub dead_letters_pending: Option<String>,
     /// Whether the table may have forgotten transactions.
@@ -76,7 +76,7 @@ pub struct LetterFacts {
     /// The definition that batch D ran with.
     pub definition: String,
     /// Where batch D ended, if its commit is still in the log.
-    pub end: Option<Offsets>,
+    pub end: Option<OffsetSeq>,
 }
 
 /// One of the two tables of a stream.
@@ -163,7 +163,7 @@ pub fn decide(facts: &Facts) -> Result<Decision, Refusal> {
     if let Some((table, of)) = facts.newest_in_tables().filter(|(table, _)| *table > plan) {
         return Err(Refusal::TableAhead { of, table, plan: Some(plan) });
     }
-    let other = |there: &Option<Offsets>| there.as_ref().is_some_and(|there| there != end);
+    let other = |there: &Option<OffsetSeq>| there.as_ref().is_some_and(|there| there != end);
     if facts.dead_letters.as_ref().is_some_and(|dead| dead.transaction == plan && other(&dead.end)) {
         return Err(Refusal::OtherOffsets { of: Of::DeadLetters, batch_id: plan });
     }
@@ -279,10 +279,10 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TopicPartition;
+    use crate::model::Offset;
 
-    fn end(until: i64) -> Offsets {
-        Offsets([(TopicPartition::new("t", 0), until)].into())
+    fn end(until: i64) -> OffsetSeq {
+        OffsetSeq::of(Offset::of(serde_json::json!({"t": {"0": until}})))
     }
 
     fn facts(plan: Option<i64>, table: Option<i64>, commit: Option<i64>) -> Facts {

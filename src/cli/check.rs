@@ -7,6 +7,7 @@ use super::io_runtime;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::runtime::check::{self, Finding};
+use crate::runtime::open::Access;
 
 /// Checks every stream of the files.
 ///
@@ -26,11 +27,9 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         }
     };
     let runtime = io_runtime()?;
-    let checked: Vec<(&str, Vec<Finding>)> = config
-        .streams
-        .iter()
-        .map(|stream| (stream.name.as_str(), check::check(stream, runtime.handle())))
-        .collect();
+    let access = Access { handle: runtime.handle().clone(), deadline: None };
+    let checked: Vec<(&str, Vec<Finding>)> =
+        config.streams.iter().map(|stream| (stream.name.as_str(), check::check(stream, &access))).collect();
     let first =
         checked.iter().flat_map(|(_, findings)| findings).find_map(|finding| finding.result.as_ref().err());
     match args.output.output {

@@ -14,8 +14,7 @@ use crate::config::{KafkaOptions, ProcessLookup};
 use crate::decode::infer::Inference;
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Outcome, Policy};
 use crate::model::{Error, OffsetRange, Offsets, Result};
-use crate::source::kafka::{KafkaSource, LANE_MEMORY_BYTES};
-use crate::source::{Reader, Source};
+use crate::source::kafka::{KafkaSource, LANE_MEMORY_BYTES, LaneReader};
 
 /// Bytes of messages that are kept to be decoded by what was inferred.
 const SAMPLE_BYTES_MAX: usize = 256 << 20;
@@ -149,7 +148,7 @@ fn from_topic(args: &SchemaInferArgs) -> Result<Sample> {
     let source = KafkaSource::open(&options)?;
     let start = source.initial_offsets()?;
     let latest = source.latest(&start)?;
-    let mut reader: Box<dyn Reader> = Source::reader(&source, LANE_MEMORY_BYTES, options.isolation)?;
+    let mut reader = LaneReader::open(&options, LANE_MEMORY_BYTES, source.partitions().len())?;
     let mut sample = Sample::default();
     let share = (args.records / start.0.len().max(1) as u64).max(1);
     // A share of each partition first, then what the others have more of.
@@ -166,7 +165,7 @@ fn from_topic(args: &SchemaInferArgs) -> Result<Sample> {
         if ranges.is_empty() {
             return Ok(sample);
         }
-        reader.read(&ranges, &AtomicBool::new(false), &mut |record| {
+        reader.read(&ranges, &AtomicBool::new(false), |record| {
             if more {
                 more = sample.take(record.value.unwrap_or_default(), args.records);
             }

@@ -3,7 +3,7 @@
 //! Between the sources, which hand over bytes, and the sinks, which take batches. Knows Spark's types
 //! and rules; knows no topic, table or batch id. [`schema`] is the vocabulary, [`ddl`] reads it,
 //! [`json`] fills it, [`datetime`] serves [`json`]; [`rows`] puts Kafka's own columns ([`envelope`])
-//! beside what was decoded.
+//! beside what was decoded, [`stage`] is the steps that follow it.
 
 pub mod datetime;
 pub mod ddl;
@@ -12,3 +12,4 @@ pub mod infer;
 pub mod json;
 pub mod rows;
 pub mod schema;
+pub mod stage;

@@ -106,7 +106,31 @@ impl RowDecoder {
         outcome
     }
 
-    /// Hands out the rows and starts anew.
+    /// Adds a record as [`RowDecoder::push`] does, after `flush` has taken the rows there are if they leave no
+    /// room for it. The outcome is never [`Outcome::Full`].
+    ///
+    /// # Errors
+    /// What `flush` returns; `Internal` if an empty batch has no room.
+    pub fn push_making_room(
+        &mut self,
+        record: &Record<'_>,
+        flush: impl FnOnce(&mut RowDecoder) -> Result<()>,
+    ) -> Result<Outcome> {
+        let outcome = match self.is_full() {
+            true => Outcome::Full,
+            false => self.push(record),
+        };
+        if !matches!(outcome, Outcome::Full) {
+            return Ok(outcome);
+        }
+        flush(self)?;
+        match self.push(record) {
+            Outcome::Full => Err(Error::internal("an empty batch has no room for a record")),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Hands out the rows and starts again with none.
     ///
     /// # Errors
     /// `Internal` if the columns do not make a batch.

@@ -4,10 +4,12 @@
 
 pub mod error;
 pub mod kafka_column;
+pub mod offset;
 pub mod offsets;
 pub mod record;
 
 pub use error::{Error, Kind, Result};
 pub use kafka_column::KafkaColumn;
+pub use offset::{Notes, Offset, OffsetSeq};
 pub use offsets::{Loss, OffsetRange, Offsets, TopicPartition};
 pub use record::{Header, Record, TimestampType};

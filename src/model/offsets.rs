@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::error::{Error, Result};
+use super::offset::Offset;
 
 /// A partition of a topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -146,6 +147,11 @@ impl Offsets {
             by_topic.entry(&tp.topic).or_default().insert(tp.partition.to_string(), (*offset).into());
         }
         serde_json::to_string(&by_topic).expect("maps of strings to numbers are always JSON")
+    }
+
+    /// The same as an offset of a source.
+    pub fn to_offset(&self) -> Offset {
+        Offset::from_json(&self.to_json()).expect("offsets print as a JSON object")
     }
 
     /// Reads Spark's JSON form.

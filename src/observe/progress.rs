@@ -38,7 +38,7 @@ pub struct Progress {
     /// The sink.
     pub sink: SinkProgress,
     /// What Spark has no word for.
-    pub alluvia: Extra,
+    pub alluvia: AlluviaProgress,
 }
 
 /// The source's part.
@@ -70,7 +70,7 @@ pub struct SinkProgress {
 /// Our own part.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Extra {
+pub struct AlluviaProgress {
     /// The table's version that holds the batch.
     pub table_version: Option<u64>,
     /// Bytes of keys and values read.

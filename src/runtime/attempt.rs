@@ -11,28 +11,49 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use super::lane::{Attempt, Counts, Lane, LaneOutput};
+use super::lane::{Counts, Lane, LaneOutput, OnReject};
 use super::stop::Stop;
 use crate::checkpoint::Planned;
 use crate::config::StreamConfig;
-use crate::model::{Error, Loss, OffsetRange, Result};
-use crate::sink::{BatchCommit, DeadLetterRows, DeadLetters};
-use crate::source::kafka::assign_splits;
+use crate::model::{Error, Loss, Result};
+use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, Part};
+use crate::source::Split;
 use crate::storage::Store;
-use crate::table::files::WriterSettings;
-use crate::table::{AddedFile, FileWriter};
+use crate::table::WriterBudget;
 
-/// Batches of fewer offsets than this use one encoder: they make one file, not one per lane.
-const ONE_ENCODER_OFFSETS: i64 = 128 * 1024;
-/// How often a waiting stream looks whether it was asked to stop.
+/// Batches of fewer offsets than this use one writer: they make one file, not one per lane.
+const ONE_WRITER_OFFSETS: i64 = 128 * 1024;
+/// How often a waiting stream checks whether it was asked to stop.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The number that stands in for a lane's in the name of a gathered file.
+const MERGED_LANE: usize = 99_999;
 
-/// A batch whose files are whole and durable, and named by no commit yet.
+/// One run of a batch, as its lanes see it.
+pub struct Attempt {
+    /// The run's id, part of everything that it writes.
+    pub id: String,
+    /// Where rows go.
+    pub rows: Arc<dyn AttemptWriter>,
+    /// Where dead letters go, and what they have in common.
+    pub dead_letters: Option<(Arc<dyn AttemptWriter>, DeadLetters)>,
+    /// What all writers of the stream may hold in memory.
+    pub budget: Arc<WriterBudget>,
+    /// What becomes of rejected records.
+    pub on_reject: OnReject,
+    /// When the batch was planned, in microseconds: the batch's clock.
+    pub now_micros: i64,
+    /// Whether rows are handed back instead of written.
+    pub gather: bool,
+    /// Set when the attempt is given up.
+    pub cancel: AtomicBool,
+}
+
+/// A batch whose parts are whole and durable, and named by no commit yet.
 pub struct Written {
     planned: Planned,
     attempt: String,
-    files: Vec<AddedFile>,
-    letters: Vec<AddedFile>,
+    parts: Vec<Part>,
+    dead_letters: Vec<Part>,
     lost: Vec<Loss>,
     counts: Counts,
 }
@@ -43,7 +64,7 @@ impl Written {
         &self.planned
     }
 
-    /// The run's id, part of every file name.
+    /// The run's id.
     pub fn attempt(&self) -> &str {
         &self.attempt
     }
@@ -58,14 +79,14 @@ impl Written {
         &self.counts
     }
 
-    /// Takes the files of dead letters out, for the commit that comes first.
-    pub fn take_letters(&mut self) -> Vec<AddedFile> {
-        std::mem::take(&mut self.letters)
+    /// Takes the dead letters out, for the commit that comes first.
+    pub fn take_dead_letters(&mut self) -> Vec<Part> {
+        std::mem::take(&mut self.dead_letters)
     }
 
-    /// Takes the files of rows out, for the sink's commit.
-    pub fn take_files(&mut self) -> Vec<AddedFile> {
-        std::mem::take(&mut self.files)
+    /// Takes the rows out, for the sink's commit.
+    pub fn take_parts(&mut self) -> Vec<Part> {
+        std::mem::take(&mut self.parts)
     }
 }
 
@@ -76,7 +97,7 @@ pub fn commit_of(
     query_id: &str,
     planned: &Planned,
     attempt: &str,
-    definition: &str,
+    definition_hash: &str,
 ) -> BatchCommit {
     BatchCommit {
         query_id: query_id.to_owned(),
@@ -88,14 +109,15 @@ pub fn commit_of(
         end: planned.plan().end.clone(),
         plan: planned.plan().metadata(),
         next_watermark_ms: planned.plan().watermark_ms,
-        definition: definition.to_owned(),
+        definition_hash: definition_hash.to_owned(),
         lost: Vec::new(),
         dead_letters_pending: false,
         newest_dead_letter_batch: None,
+        is_of_lost_ranges: false,
     }
 }
 
-/// Runs a planned batch; `lost` are offsets that were found gone before it, whole ranges of it among them.
+/// Runs a planned batch; `shares` are the splits of each lane, `lost` the offsets that were found gone before it.
 ///
 /// # Errors
 /// The first error of a lane; the others are stopped. `Unavailable` with nothing said if the stop's
@@ -103,17 +125,14 @@ pub fn commit_of(
 pub fn run(
     lanes: &[Lane],
     planned: Planned,
+    shares: Vec<Vec<Split>>,
     attempt: Attempt,
     lost: Vec<Loss>,
-    min_partitions: Option<u32>,
     stop: &Stop,
     deadline: Duration,
 ) -> Result<Written> {
-    let mut ranges = planned.start().ranges_to(&planned.plan().end)?;
-    ranges.retain(|range| !lost.iter().any(|loss| loss.range == *range));
-    let offsets: i64 = ranges.iter().map(OffsetRange::len).sum();
-    let attempt = Arc::new(Attempt { gather: offsets < ONE_ENCODER_OFFSETS, ..attempt });
-    let shares = assign_splits(&ranges, lanes.len(), min_partitions);
+    let offsets: i64 = shares.iter().flatten().map(|split| split.range.len()).sum();
+    let attempt = Arc::new(Attempt { gather: offsets < ONE_WRITER_OFFSETS, ..attempt });
     let (done, results) = bounded(lanes.len());
     let mut waiting = 0;
     for (number, share) in shares.into_iter().enumerate().filter(|(_, share)| !share.is_empty()) {
@@ -131,7 +150,11 @@ pub fn run(
                 attempt.cancel.store(true, Ordering::Relaxed);
                 failure.get_or_insert(error);
             }
-            Err(RecvTimeoutError::Timeout) => give_up_if_asked(&attempt.cancel, stop, deadline),
+            Err(RecvTimeoutError::Timeout) => {
+                if stop.abandoned(deadline) {
+                    attempt.cancel.store(true, Ordering::Relaxed);
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
@@ -144,40 +167,34 @@ pub fn run(
     gather(planned, &attempt, lost, outputs)
 }
 
-fn give_up_if_asked(cancel: &Arc<AtomicBool>, stop: &Stop, deadline: Duration) {
-    if stop.abandoned(deadline) {
-        cancel.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Puts the lanes' outputs together; rows that were handed back are written by one encoder.
+/// Puts the lanes' outputs together; rows that were handed back are written by one writer.
 fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<LaneOutput>) -> Result<Written> {
     let mut written = Written {
         planned,
-        attempt: attempt.rows.attempt.clone(),
-        files: Vec::new(),
-        letters: Vec::new(),
+        attempt: attempt.id.clone(),
+        parts: Vec::new(),
+        dead_letters: Vec::new(),
         lost,
         counts: Counts::default(),
     };
     let (mut rows, mut letters) = (Vec::new(), Vec::new());
     for output in outputs {
         written.counts.add(&output.counts);
-        written.files.extend(output.files);
-        written.letters.extend(output.letter_files);
-        written.lost.extend(output.lost.iter().map(Loss::from));
+        written.parts.extend(output.parts);
+        written.dead_letters.extend(output.dead_letter_parts);
+        written.lost.extend(output.lost);
         rows.extend(output.gathered);
-        letters.extend(output.letters);
+        letters.extend(output.dead_letters);
     }
-    // In an order that no lane's pace decides.
+    // In an order that does not depend on which lane was faster.
     written.lost.sort_by(|a, b| a.range.cmp(&b.range));
-    if let Some((settings, of)) = &attempt.dead_letters {
+    if let Some((table, of)) = &attempt.dead_letters {
         if !written.lost.is_empty() {
-            letters.push(lost_letters(of, &written.lost)?);
+            letters.push(table.align(lost_letters(of, &written.lost)?)?);
         }
-        written.letters.extend(write_gathered(settings, &letters)?);
+        written.dead_letters.extend(write_gathered(table.as_ref(), &letters)?);
     }
-    written.files.extend(write_gathered(&attempt.rows, &rows)?);
+    written.parts.extend(write_gathered(attempt.rows.as_ref(), &rows)?);
     Ok(written)
 }
 
@@ -189,22 +206,19 @@ fn lost_letters(of: &DeadLetters, lost: &[Loss]) -> Result<RecordBatch> {
     letters.finish()
 }
 
-/// Writes the letters of lost offsets alone.
+/// Writes the dead letters of lost offsets alone.
 ///
 /// # Errors
-/// As for every file of a table.
-pub fn write_lost(settings: &WriterSettings, of: &DeadLetters, lost: &[Loss]) -> Result<Vec<AddedFile>> {
-    write_gathered(settings, &[lost_letters(of, lost)?])
+/// As for everything that a sink writes.
+pub fn write_lost(table: &dyn AttemptWriter, of: &DeadLetters, lost: &[Loss]) -> Result<Vec<Part>> {
+    write_gathered(table, &[table.align(lost_letters(of, lost)?)?])
 }
 
-/// The number that stands in for a lane's in the name of a gathered file.
-const MERGED_LANE: usize = 99_999;
-
-fn write_gathered(settings: &WriterSettings, rows: &[RecordBatch]) -> Result<Vec<AddedFile>> {
+fn write_gathered(target: &dyn AttemptWriter, rows: &[RecordBatch]) -> Result<Vec<Part>> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let mut writer = FileWriter::new(settings.clone(), MERGED_LANE)?;
+    let mut writer = target.writer(MERGED_LANE)?;
     for rows in rows {
         writer.write(rows)?;
     }

@@ -1,24 +1,21 @@
-//! A lane: one thread with its own share of a batch's ranges, from fetch to Parquet.
+//! A lane: one thread with its own share of a batch's splits, from the reader to the sink's writer.
 //!
-//! Lanes share nothing but the attempt. A lane keeps its reader and its decoder from batch to batch,
+//! Lanes share nothing but the attempt. A lane keeps its reader and its pipeline from batch to batch,
 //! so that what follows is being fetched while the batch before is committed. In a batch smaller
-//! than one file a lane hands its rows back instead, and one encoder writes them all.
+//! than one file a lane hands its rows back instead, and one writer writes them all.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::decode::json::{Outcome, Rejection, RejectionCode};
-use crate::decode::rows::RowDecoder;
-use crate::model::{Error, OffsetRange, Record, Result};
-use crate::sink::{DeadLetterRows, DeadLetters};
-use crate::source::{LostRange, Reader};
-use crate::table::files::WriterSettings;
-use crate::table::schema::Alignment;
-use crate::table::{AddedFile, FileWriter};
+use super::attempt::Attempt;
+use super::lane_pipeline::{Emit, LanePipeline};
+use crate::decode::json::{Rejection, RejectionCode};
+use crate::model::{Error, Loss, Record, Result};
+use crate::sink::{DeadLetterRows, Part, SinkWriter};
+use crate::source::{Intake, Split, SplitReader};
 
 /// Decoded bytes that a lane hands back at most; beyond them it writes a file of its own.
 const GATHER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -34,37 +31,19 @@ pub enum OnReject {
     Fail,
 }
 
-/// One run of a batch, as its lanes see it.
-pub struct Attempt {
-    /// Where rows go.
-    pub rows: WriterSettings,
-    /// How they fit the table.
-    pub alignment: Alignment,
-    /// Where dead letters go, and what they have in common.
-    pub dead_letters: Option<(WriterSettings, DeadLetters)>,
-    /// What becomes of malformed records.
-    pub rejected: OnReject,
-    /// When the batch was planned, in microseconds: the batch's clock.
-    pub now_micros: i64,
-    /// Whether rows are handed back instead of written.
-    pub gather: bool,
-    /// Set when the attempt is given up.
-    pub cancel: Arc<AtomicBool>,
-}
-
-/// What a lane made of its ranges.
+/// What a lane made of its splits.
 #[derive(Default)]
 pub struct LaneOutput {
-    /// Files of rows.
-    pub files: Vec<AddedFile>,
-    /// Rows handed back, in the table's schema.
+    /// What its writer wrote.
+    pub parts: Vec<Part>,
+    /// Rows handed back, aligned with the sink.
     pub gathered: Vec<RecordBatch>,
     /// Dead letters; few, so they are always handed back unless they are many.
-    pub letters: Vec<RecordBatch>,
+    pub dead_letters: Vec<RecordBatch>,
     /// Files of dead letters.
-    pub letter_files: Vec<AddedFile>,
+    pub dead_letter_parts: Vec<Part>,
     /// Offsets that were gone.
-    pub lost: Vec<LostRange>,
+    pub lost: Vec<Loss>,
     /// What was counted.
     pub counts: Counts,
 }
@@ -76,7 +55,7 @@ pub struct Counts {
     pub input_rows: u64,
     /// Bytes of their keys and values.
     pub input_bytes: u64,
-    /// Rows for the table.
+    /// Rows for the sink.
     pub output_rows: u64,
     /// Malformed records that became rows.
     pub malformed_kept: u64,
@@ -101,7 +80,7 @@ impl Counts {
 struct Job {
     attempt: Arc<Attempt>,
     lane: usize,
-    ranges: Vec<OffsetRange>,
+    splits: Vec<Split>,
     done: Sender<Result<LaneOutput>>,
 }
 
@@ -112,13 +91,18 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Starts a lane; `decoder` makes its rows.
+    /// Starts a lane; `pipeline` makes its rows.
     ///
     /// # Errors
     /// `Unavailable` if the system gives no thread.
-    pub fn start(stream: &str, number: usize, reader: Box<dyn Reader>, decoder: RowDecoder) -> Result<Lane> {
+    pub fn start(
+        stream: &str,
+        number: usize,
+        reader: Box<dyn SplitReader>,
+        pipeline: LanePipeline,
+    ) -> Result<Lane> {
         let (jobs, inbox) = bounded::<Job>(1);
-        let mut worker = Worker { reader, decoder, letters: DeadLetterRows::default() };
+        let mut worker = Worker { reader, pipeline, dead_letters: DeadLetterRows::default() };
         let thread = std::thread::Builder::new()
             .name(format!("lane-{number}-{stream}"))
             .spawn(move || worker.serve(&inbox))
@@ -134,10 +118,10 @@ impl Lane {
         &self,
         attempt: &Arc<Attempt>,
         lane: usize,
-        ranges: Vec<OffsetRange>,
+        splits: Vec<Split>,
         done: &Sender<Result<LaneOutput>>,
     ) -> Result<()> {
-        let job = Job { attempt: Arc::clone(attempt), lane, ranges, done: done.clone() };
+        let job = Job { attempt: Arc::clone(attempt), lane, splits, done: done.clone() };
         let jobs = self.jobs.as_ref().expect("jobs are closed only by drop");
         jobs.send(job).map_err(|_| Error::internal("a lane's thread has ended"))
     }
@@ -155,9 +139,9 @@ impl Drop for Lane {
 
 /// What lives on a lane's thread.
 struct Worker {
-    reader: Box<dyn Reader>,
-    decoder: RowDecoder,
-    letters: DeadLetterRows,
+    reader: Box<dyn SplitReader>,
+    pipeline: LanePipeline,
+    dead_letters: DeadLetterRows,
 }
 
 impl Worker {
@@ -166,8 +150,8 @@ impl Worker {
             let output = self.run(&job);
             if output.is_err() {
                 // Half a batch must not leak into the next one.
-                let _ = self.decoder.finish();
-                let _ = self.letters.finish();
+                self.pipeline.clear();
+                let _ = self.dead_letters.finish();
             }
             // No one listens only if the stream is gone.
             let _ = job.done.send(output);
@@ -176,63 +160,72 @@ impl Worker {
 
     fn run(&mut self, job: &Job) -> Result<LaneOutput> {
         let attempt = job.attempt.as_ref();
-        let mut share = Share::new(attempt, job.lane);
-        let (decoder, letters) = (&mut self.decoder, &mut self.letters);
-        decoder.set_now(attempt.now_micros);
-        let report = self
-            .reader
-            .read(&job.ranges, &attempt.cancel, &mut |record| share.take(record, decoder, letters))?;
-        share.flush(decoder)?;
-        share.flush_letters(letters)?;
-        share.output.counts.input_rows = report.records;
-        share.output.counts.input_bytes = report.bytes;
-        share.output.lost = report.lost;
-        share.finish()
+        let Worker { reader, pipeline, dead_letters } = self;
+        pipeline.set_now(attempt.now_micros);
+        let mut share = Share { pipeline, out: Out::new(attempt, job.lane, dead_letters) };
+        let read = reader.read(&job.splits, &attempt.cancel, &mut share)?;
+        let Share { pipeline, mut out } = share;
+        pipeline.flush(&mut out)?;
+        out.flush_dead_letters()?;
+        out.output.counts.input_rows = read.records;
+        out.output.counts.input_bytes = read.bytes;
+        out.output.lost = read.losses;
+        out.finish()
     }
 }
 
 /// A lane's share of one attempt while it is worked on.
 struct Share<'a> {
+    pipeline: &'a mut LanePipeline,
+    out: Out<'a>,
+}
+
+impl Intake for Share<'_> {
+    fn record(&mut self, record: &Record<'_>) -> Result<()> {
+        self.pipeline.push(record, &mut self.out)
+    }
+
+    fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+        self.pipeline.push_rows(rows, &mut self.out)
+    }
+}
+
+/// Where a lane's rows and rejected records go.
+struct Out<'a> {
     attempt: &'a Attempt,
     lane: usize,
-    rows: Option<FileWriter>,
-    letters: Option<FileWriter>,
+    rows: Option<Box<dyn SinkWriter>>,
+    dead_letters: &'a mut DeadLetterRows,
+    dead_letter_files: Option<Box<dyn SinkWriter>>,
     gathered_bytes: usize,
     output: LaneOutput,
 }
 
-impl<'a> Share<'a> {
-    fn new(attempt: &'a Attempt, lane: usize) -> Share<'a> {
-        Share { attempt, lane, rows: None, letters: None, gathered_bytes: 0, output: LaneOutput::default() }
+impl Emit for Out<'_> {
+    fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+        let rows = self.attempt.rows.align(rows)?;
+        self.output.counts.output_rows += rows.num_rows() as u64;
+        if !self.attempt.gather || self.rows.is_some() {
+            return self.write(&rows);
+        }
+        self.gathered_bytes += rows.get_array_memory_size();
+        self.output.gathered.push(rows);
+        if self.gathered_bytes <= GATHER_BYTES_MAX.min(self.attempt.budget.limit_bytes() / 4) {
+            return Ok(());
+        }
+        for rows in std::mem::take(&mut self.output.gathered) {
+            self.write(&rows)?;
+        }
+        Ok(())
     }
 
-    fn take(
-        &mut self,
-        record: &Record<'_>,
-        decoder: &mut RowDecoder,
-        letters: &mut DeadLetterRows,
-    ) -> Result<()> {
-        let mut outcome = decoder.push(record);
-        if matches!(outcome, Outcome::Full) {
-            self.flush(decoder)?;
-            outcome = decoder.push(record);
-        }
-        match outcome {
-            Outcome::Row => {}
-            Outcome::KeptMalformed(_) => self.output.counts.malformed_kept += 1,
-            Outcome::Rejected(why) => self.reject(record, &why, letters)?,
-            Outcome::Full => return Err(Error::internal("an empty batch has no room for a record")),
-        }
-        if decoder.is_full() { self.flush(decoder) } else { Ok(()) }
-    }
-
-    fn reject(&mut self, record: &Record<'_>, why: &Rejection, letters: &mut DeadLetterRows) -> Result<()> {
-        let drop = self.attempt.rejected == OnReject::Drop && why.code != RejectionCode::NotNullViolation;
-        match (&self.attempt.dead_letters, self.attempt.rejected) {
+    fn rejected(&mut self, record: &Record<'_>, why: &Rejection) -> Result<()> {
+        let drop = self.attempt.on_reject == OnReject::Drop && why.code != RejectionCode::NotNullViolation;
+        match (&self.attempt.dead_letters, self.attempt.on_reject) {
             (Some((_, of)), OnReject::DeadLetter) => {
-                letters.push(record, why, of);
+                self.dead_letters.push(record, why, of);
                 self.output.counts.dead_letters += 1;
-                if letters.is_full() { self.flush_letters(letters) } else { Ok(()) }
+                if self.dead_letters.is_full() { self.flush_dead_letters() } else { Ok(()) }
             }
             _ if drop => {
                 self.output.counts.dropped += 1;
@@ -246,62 +239,58 @@ impl<'a> Share<'a> {
         }
     }
 
-    fn flush(&mut self, decoder: &mut RowDecoder) -> Result<()> {
-        if decoder.rows() == 0 {
-            return Ok(());
+    fn kept_malformed(&mut self) {
+        self.output.counts.malformed_kept += 1;
+    }
+}
+
+impl<'a> Out<'a> {
+    fn new(attempt: &'a Attempt, lane: usize, dead_letters: &'a mut DeadLetterRows) -> Out<'a> {
+        Out {
+            attempt,
+            lane,
+            rows: None,
+            dead_letters,
+            dead_letter_files: None,
+            gathered_bytes: 0,
+            output: LaneOutput::default(),
         }
-        let rows = self.attempt.alignment.apply(&decoder.finish()?)?;
-        self.output.counts.output_rows += rows.num_rows() as u64;
-        if self.attempt.gather && self.rows.is_none() {
-            self.gathered_bytes += rows.get_array_memory_size();
-            self.output.gathered.push(rows);
-            if self.gathered_bytes <= GATHER_BYTES_MAX.min(self.attempt.rows.budget.limit_bytes() / 4) {
-                return Ok(());
-            }
-            for rows in std::mem::take(&mut self.output.gathered) {
-                self.write(&rows)?;
-            }
-            return Ok(());
-        }
-        self.write(&rows)
     }
 
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
         let writer = match &mut self.rows {
             Some(writer) => writer,
-            None => self.rows.insert(FileWriter::new(self.attempt.rows.clone(), self.lane)?),
+            None => self.rows.insert(self.attempt.rows.writer(self.lane)?),
         };
         writer.write(rows)
     }
 
-    fn flush_letters(&mut self, letters: &mut DeadLetterRows) -> Result<()> {
-        if letters.rows() == 0 {
+    fn flush_dead_letters(&mut self) -> Result<()> {
+        if self.dead_letters.rows() == 0 {
             return Ok(());
         }
-        let Some((settings, _)) = &self.attempt.dead_letters else {
+        let Some((files, _)) = &self.attempt.dead_letters else {
             return Err(Error::internal("dead letters without a table for them"));
         };
-        let rows = letters.finish()?;
-        if self.letters.is_none()
-            && self.output.letters.is_empty()
-            && rows.num_rows() < crate::decode::rows::BATCH_ROWS
-        {
-            self.output.letters.push(rows);
+        let rows = files.align(self.dead_letters.finish()?)?;
+        let few = rows.num_rows() < crate::decode::rows::BATCH_ROWS;
+        if self.dead_letter_files.is_none() && self.output.dead_letters.is_empty() && few {
+            self.output.dead_letters.push(rows);
             return Ok(());
         }
-        let writer = match &mut self.letters {
+        let writer = match &mut self.dead_letter_files {
             Some(writer) => writer,
-            None => self.letters.insert(FileWriter::new(settings.clone(), self.lane)?),
+            None => self.dead_letter_files.insert(files.writer(self.lane)?),
         };
         writer.write(&rows)
     }
 
     fn finish(mut self) -> Result<LaneOutput> {
         if let Some(writer) = self.rows.take() {
-            self.output.files = writer.finish()?;
+            self.output.parts = writer.finish()?;
         }
-        if let Some(writer) = self.letters.take() {
-            self.output.letter_files = writer.finish()?;
+        if let Some(writer) = self.dead_letter_files.take() {
+            self.output.dead_letter_parts = writer.finish()?;
         }
         Ok(self.output)
     }

@@ -1,18 +1,21 @@
 //! The only module that sees all stages: it runs streams, micro-batch after micro-batch.
 //!
-//! A stream is one thread ([`stream`]) that plans, hands ranges to its lanes ([`lane`]), and commits;
-//! a lane is one thread from fetch to Parquet. Uploads and storage calls run on the tokio runtime.
-//! [`supervise`] decides what an error means for a stream; the order of durable steps stands in
-//! [`stream`] and nowhere else.
+//! A stream is one thread ([`stream`]) that plans, hands splits to its lanes ([`lane`]), and commits;
+//! a lane is one thread from the source's reader to the sink's writer. Uploads and storage calls run on the tokio
+//! runtime. [`recovery`] finds what there is at a start, [`open`] alone knows the formats of sources and sinks,
+//! [`supervise`] decides what an error means for a stream; the order of durable steps is in [`stream`] and
+//! nowhere else.
 
 pub mod attempt;
 pub mod check;
-pub mod facts;
+pub mod dead_letter_tables;
 pub mod lane;
-pub mod letters;
-mod look;
-pub mod row_pipeline;
+pub mod lane_pipeline;
+pub mod open;
+mod provenance;
+pub mod recovery;
 pub mod replay;
+pub mod row_pipeline;
 pub mod start;
 pub mod stop;
 pub mod stream;

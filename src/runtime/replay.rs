@@ -9,21 +9,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use uuid::Uuid;
 
-use super::facts::Found;
+use super::lane_pipeline::Emit;
+use super::recovery;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, ProcessContext};
-use super::stream::{Memory, Stream};
+use super::stream::{RestartState, Stream};
 use crate::checkpoint::{CheckpointLog, Identity};
-use crate::config::{SinkConfig, StreamConfig, Trigger};
-use crate::decode::json::Outcome;
+use crate::config::{StreamConfig, Trigger};
+use crate::decode::json::Rejection;
 use crate::model::{Error, Record, Result};
 use crate::observe::Reporter;
+use crate::sink::DeltaAppend;
 use crate::sink::dead_letter::{self, OFFSETS_LOST};
 use crate::source::Source;
 use crate::source::dead_letters::{DeadLetterSource, Ledger, Letters, Selection};
-use crate::storage::Store;
 use crate::table::DeltaTable;
 
 /// Letters of one micro-batch of a replay: their places are held in memory.
@@ -48,22 +50,35 @@ pub struct Replayed {
     pub others: u64,
 }
 
-/// The letters of one query in a table, as far as they are synced.
+/// The letters of one query in a table, as far as their batches are committed.
 struct TableLetters {
-    table: DeltaTable,
+    table: DeltaAppend,
+    id: String,
     query_id: String,
     /// The newest micro-batch that the stream has committed.
-    synced: i64,
+    committed: i64,
+}
+
+impl TableLetters {
+    /// The letters in `table`; `None` if it is not there yet.
+    fn of(table: DeltaAppend, query_id: String, committed: i64) -> Option<TableLetters> {
+        let id = table.table()?.id().to_owned();
+        Some(TableLetters { table, id, query_id, committed })
+    }
+
+    fn table(&self) -> Result<&DeltaTable> {
+        self.table.table().ok_or_else(|| Error::internal("a table of dead letters is there no more"))
+    }
 }
 
 impl Letters for TableLetters {
     fn table_id(&self) -> &str {
-        self.table.id()
+        &self.id
     }
 
     fn visit(&self, visit: &mut dyn FnMut(i64, &Record<'_>) -> Result<()>) -> Result<()> {
-        dead_letter::read(&self.table, &mut |letter| {
-            let ours = letter.query_id == self.query_id && letter.batch_id <= self.synced;
+        dead_letter::read(self.table()?, &mut |letter| {
+            let ours = letter.query_id == self.query_id && letter.batch_id <= self.committed;
             if ours && letter.code != OFFSETS_LOST { visit(letter.batch_id, &letter.record) } else { Ok(()) }
         })
     }
@@ -86,38 +101,36 @@ pub fn replay(
     dry_run: bool,
 ) -> Result<Replayed> {
     let handle = &ctx.handle;
-    let Some(target) = &config.dead_letter else {
+    if config.dead_letter.is_none() {
         return Err(
             Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
         );
-    };
+    }
     let mut row_pipeline = RowPipeline::of(config)?.for_replay();
-    let within = |store: Store| store.with_deadline(ctx.stop.deadline(config.shutdown_timeout));
-    let checkpoint = within(Store::open(&config.checkpoint, &config.storage.0)?);
-    let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
-    let identity = handle.block_on(Identity::read(&checkpoint))?;
-    let synced = handle.block_on(log.entries())?.commits.last().copied();
-    let place = within(Store::open(&target.url, &config.storage.0)?);
-    let table = DeltaTable::open(&place, handle)?;
-    let (Some(Identity { id }), Some(synced), Some(table)) = (identity, synced, table) else {
+    let access = ctx.access(config);
+    let log = CheckpointLog::new(access.checkpoint(config)?, config.min_batches_to_retain);
+    let found = recovery::inspect_without_lease(config, &log, &access, &mut row_pipeline)?;
+    let committed = found.checkpoint.entries.commits.last().copied();
+    let (Some(Identity { id }), Some(committed), Some(table)) =
+        (found.checkpoint.identity, committed, found.targets.dead_letters)
+    else {
         return Ok(Replayed::default());
     };
-    let SinkConfig::Delta(sink) = &config.sink;
-    let found = Found::look(&within(Store::open(&sink.url, &config.storage.0)?), None, handle)?;
-    let columns = row_pipeline.arrow_schema()?;
-    start::check_columns(sink, &found, &columns, &mut row_pipeline)?;
+    let Some(letters) = TableLetters::of(table, id.clone(), committed) else {
+        return Ok(Replayed::default());
+    };
 
-    let own_id = query_id(&id, table.id());
+    let own_id = query_id(&id, letters.table_id());
     let own = own_config(config, &own_id)?;
-    let store = within(Store::open(&own.checkpoint, &own.storage.0)?);
+    let store = access.checkpoint(&own)?;
     let ledger = Ledger::new(store.clone(), handle.clone());
-    let letters = Arc::new(TableLetters { table, query_id: id, synced });
+    let letters = Arc::new(letters);
     if dry_run {
         return select(&letters, &row_pipeline, &ledger.read_before(ledger.count()?)?)
             .map(|(_, outcome)| outcome);
     }
-    let mut memory = Memory::default();
-    start::hold_lease(&own, &store, ctx, &mut memory.lease)?;
+    let mut restart = RestartState::default();
+    start::hold_lease(&own, &store, ctx, &mut restart.lease)?;
     handle.block_on(Identity::establish(&store, Identity { id: own_id }))?;
     let replay_log = CheckpointLog::new(store.clone(), own.min_batches_to_retain);
     let mut total: Option<Replayed> = None;
@@ -131,8 +144,8 @@ pub fn replay(
         if !selection.is_empty() {
             ledger.put(planned, &selection, &Uuid::new_v4().to_string())?;
         }
-        memory.bound = None;
-        run(&own, &row_pipeline, &letters, &ledger, ctx, reporter, &mut memory)?;
+        restart.bound = None;
+        run(&own, &row_pipeline, &letters, &ledger, ctx, reporter, &mut restart)?;
         if ctx.stop.requested() {
             return Err(Error::unavailable("stopped before the replay was through")
                 .hint("run it again: nothing is taken twice"));
@@ -159,7 +172,7 @@ fn run(
     ledger: &Ledger,
     ctx: &ProcessContext,
     reporter: &Reporter,
-    memory: &mut Memory,
+    restart: &mut RestartState,
 ) -> Result<()> {
     let place = letters.table.store().url().to_string();
     let connect = || -> Result<Box<dyn Source>> {
@@ -169,9 +182,9 @@ fn run(
             place.clone(),
         )))
     };
-    let mut held = memory.lease.clone();
+    let mut held = restart.lease.clone();
     let opened = start::open(own, row_pipeline.clone(), &connect, ctx, &mut held)?;
-    Stream::new(own, ctx, reporter, memory, opened).run().map_err(|error| match error.kind() {
+    Stream::new(own, ctx, reporter, restart, opened).run().map_err(|error| match error.kind() {
         crate::model::Kind::Data => error.context(
             "an interrupted replay is finished first, with the schema it began with; to go on with another one restore the former until it is through",
         ),
@@ -189,10 +202,26 @@ fn own_config(config: &StreamConfig, query_id: &str) -> Result<StreamConfig> {
     own.dead_letter = None;
     own.trigger = Trigger::AvailableNow;
     own.lanes = Some(1);
-    own.source.kafka.max_offsets_per_trigger = Some(1);
-    own.source.kafka.min_offsets_per_trigger = None;
-    own.source.kafka.min_partitions = None;
     Ok(own)
+}
+
+/// Counts what becomes of a letter that is decoded again; its rows are dropped.
+#[derive(Default)]
+struct Trial {
+    rejected: Option<String>,
+}
+
+impl Emit for Trial {
+    fn rows(&mut self, _: RecordBatch) -> Result<()> {
+        Ok(())
+    }
+
+    fn rejected(&mut self, _: &Record<'_>, why: &Rejection) -> Result<()> {
+        self.rejected = Some(why.code.name().to_owned());
+        Ok(())
+    }
+
+    fn kept_malformed(&mut self) {}
 }
 
 /// Finds the letters that decode now and that no replay took, and says what becomes of the others.
@@ -201,47 +230,33 @@ fn select(
     row_pipeline: &RowPipeline,
     taken: &Selection,
 ) -> Result<(Selection, Replayed)> {
-    let mut decoder = row_pipeline.decoder()?;
+    let mut pipeline = row_pipeline.lane()?;
     let mut outcome = Replayed::default();
     let mut selection = Selection::default();
-    dead_letter::read(&letters.table, &mut |letter| {
+    dead_letter::read(letters.table()?, &mut |letter| {
         if letter.query_id != letters.query_id {
             outcome.others += 1;
-            return Ok(());
-        }
-        if letter.batch_id > letters.synced {
+        } else if letter.batch_id > letters.committed {
             outcome.unsettled += 1;
-            return Ok(());
-        }
-        if letter.code == OFFSETS_LOST {
+        } else if letter.code == OFFSETS_LOST {
             outcome.offsets_lost += 1;
-            return Ok(());
-        }
-        if taken.contains(letter.batch_id, &letter.record) {
+        } else if taken.contains(letter.batch_id, &letter.record) {
             outcome.taken_before += 1;
-            return Ok(());
-        }
-        if selection.len() >= LETTERS_MAX {
-            return Ok(());
-        }
-        decoder.set_now(letter.rejected_at_micros);
-        if decoder.is_full() {
-            decoder.finish()?;
-        }
-        let mut pushed = decoder.push(&letter.record);
-        if matches!(pushed, Outcome::Full) {
-            decoder.finish()?;
-            pushed = decoder.push(&letter.record);
-        }
-        match pushed {
-            Outcome::Row => {
-                selection.add(letter.batch_id, &letter.record);
-                outcome.replayed += 1;
+        } else if selection.len() < LETTERS_MAX {
+            let mut trial = Trial::default();
+            pipeline.set_now(letter.rejected_at_micros);
+            pipeline.push(&letter.record, &mut trial)?;
+            if pipeline.may_reject_later() {
+                // Now, while it is known of which letter.
+                pipeline.flush(&mut trial)?;
             }
-            Outcome::Rejected(why) | Outcome::KeptMalformed(why) => {
-                *outcome.left.entry(why.code.name().to_owned()).or_default() += 1;
+            match trial.rejected {
+                Some(code) => *outcome.left.entry(code).or_default() += 1,
+                None => {
+                    selection.add(letter.batch_id, &letter.record);
+                    outcome.replayed += 1;
+                }
             }
-            Outcome::Full => return Err(Error::internal("an empty batch has no room for a record")),
         }
         Ok(())
     })?;

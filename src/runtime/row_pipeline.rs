@@ -1,22 +1,26 @@
-//! How a stream's records become rows, and what becomes of those that are none.
+//! How a stream's records become rows, and what becomes of those that do not.
 //!
-//! Read once from the configuration before anything is connected to; each lane's decoder is made from
+//! Read once from the configuration before anything is connected to; each lane's pipeline is made from
 //! it. Its definition is a hash of all that decides results, so that a batch that is run again can tell
-//! whether dead letters of its earlier run still stand.
+//! whether dead letters of its earlier run still count.
+
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use uuid::Uuid;
 
 use super::lane::OnReject;
+use super::lane_pipeline::LanePipeline;
+use super::open;
 use crate::config::{JsonValue, KafkaColumn, ParseMode, StreamConfig, ValueConfig};
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
 use crate::decode::rows::{self, RowDecoder};
 use crate::decode::schema::StructType;
+use crate::decode::stage::StageFactory;
 use crate::model::Result;
 use crate::model::error::Context;
-use crate::table::schema::Alignment;
 
-/// How values become rows: parsed once, made into one decoder per lane.
+/// How values become rows: parsed once, made into one pipeline per lane.
 #[derive(Debug, Clone)]
 pub struct RowPipeline {
     schema: Option<StructType>,
@@ -25,10 +29,12 @@ pub struct RowPipeline {
     keep: Vec<KafkaColumn>,
     /// Kafka's columns that the table declares NOT NULL.
     required: Vec<KafkaColumn>,
-    /// What becomes of a record that is no row.
-    pub rejected: OnReject,
+    /// What follows the decoder.
+    stages: Vec<Arc<dyn StageFactory>>,
+    /// What becomes of a rejected record.
+    pub on_reject: OnReject,
     /// Hash of all that decides results.
-    pub definition: String,
+    pub definition_hash: String,
 }
 
 impl RowPipeline {
@@ -44,16 +50,16 @@ impl RowPipeline {
     }
 
     fn raw(config: &StreamConfig) -> RowPipeline {
-        let headers = config.source.kafka.include_headers;
-        let letters = config.dead_letter.is_some();
+        let dead_letters = config.dead_letter.is_some();
         RowPipeline {
             schema: None,
             options: JsonOptions::default(),
             policy: Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false },
-            keep: KafkaColumn::ALL.into_iter().filter(|c| headers || *c != KafkaColumn::Headers).collect(),
+            keep: open::raw_columns(config),
             required: Vec::new(),
-            rejected: if letters { OnReject::DeadLetter } else { OnReject::Fail },
-            definition: definition(config, "raw"),
+            stages: Vec::new(),
+            on_reject: if dead_letters { OnReject::DeadLetter } else { OnReject::Fail },
+            definition_hash: definition_hash(config, "raw"),
         }
     }
 
@@ -74,7 +80,7 @@ impl RowPipeline {
                 "the option has no effect when a schema is given"
             );
         }
-        let rejected = match (dead_letters, json.mode) {
+        let on_reject = match (dead_letters, json.mode) {
             (true, _) => OnReject::DeadLetter,
             (false, ParseMode::DropMalformed) => OnReject::Drop,
             (false, ParseMode::FailFast | ParseMode::Permissive) => OnReject::Fail,
@@ -88,8 +94,8 @@ impl RowPipeline {
                 json.corrupt_column
             );
         }
-        let definition =
-            definition(config, &format!("json\n{}\n{:?}\n{:?}", json.schema, options, json.keep));
+        let definition_hash =
+            definition_hash(config, &format!("json\n{}\n{:?}\n{:?}", json.schema, options, json.keep));
         Ok(RowPipeline {
             schema: Some(schema),
             options,
@@ -99,8 +105,9 @@ impl RowPipeline {
             },
             keep: json.keep.clone(),
             required: Vec::new(),
-            rejected,
-            definition,
+            stages: Vec::new(),
+            on_reject,
+            definition_hash,
         })
     }
 
@@ -108,27 +115,44 @@ impl RowPipeline {
     /// does not is an error.
     pub fn for_replay(mut self) -> RowPipeline {
         self.policy.on_malformed = OnMalformed::Reject;
-        self.rejected = OnReject::Fail;
+        self.on_reject = OnReject::Fail;
         self
     }
 
-    /// The stream's columns.
+    /// The same with another stage behind those there are.
+    pub fn with_stage(mut self, stage: Arc<dyn StageFactory>) -> RowPipeline {
+        self.definition_hash = hash(&format!("{}\n{}", self.definition_hash, stage.definition()));
+        self.stages.push(stage);
+        self
+    }
+
+    /// The stream's columns, as the sink gets them.
     ///
     /// # Errors
     /// `Config` if a Delta table can't hold one of them.
     pub fn arrow_schema(&self) -> Result<SchemaRef> {
+        if let Some(last) = self.stages.last() {
+            return Ok(last.schema());
+        }
         let decoded = self.schema.as_ref().map(StructType::to_arrow).transpose()?;
         rows::schema(decoded.as_ref(), &self.keep)
     }
 
-    /// Declares columns NOT NULL that the table demands, so that each record is judged by itself. What
-    /// the table demands beyond the schema is part of the definition.
-    pub fn demand(&mut self, stream: &SchemaRef, alignment: &Alignment) {
-        for position in alignment.required() {
-            let name = stream.field(position).name();
-            let columns = self.schema.iter_mut().flat_map(|schema| &mut schema.fields);
+    /// Declares the columns at these positions NOT NULL, which the sink demands, so that each record is judged by
+    /// itself. What the sink demands beyond the schema is part of the definition. Behind a stage the sink judges rows.
+    ///
+    /// # Errors
+    /// As for [`RowPipeline::arrow_schema`].
+    pub fn demand(&mut self, required: &[usize]) -> Result<()> {
+        if !self.stages.is_empty() {
+            return Ok(());
+        }
+        let columns = self.arrow_schema()?;
+        for position in required {
+            let name = columns.field(*position).name();
+            let fields = self.schema.iter_mut().flat_map(|schema| &mut schema.fields);
             let mut added = false;
-            if let Some(field) = columns.into_iter().find(|field| field.name == *name) {
+            if let Some(field) = fields.into_iter().find(|field| field.name == *name) {
                 added = field.nullable;
                 field.nullable = false;
             } else if let Some(column) = self.keep.iter().find(|column| column.name() == name)
@@ -138,28 +162,30 @@ impl RowPipeline {
                 self.required.push(*column);
             }
             if added {
-                self.definition = hash(&format!("{}\n{name} NOT NULL", self.definition));
+                self.definition_hash = hash(&format!("{}\n{name} NOT NULL", self.definition_hash));
             }
         }
+        Ok(())
     }
 
-    /// A decoder for one lane.
+    /// A pipeline for one lane.
     ///
     /// # Errors
     /// `Config` if the schema can't be decoded into.
-    pub fn decoder(&self) -> Result<RowDecoder> {
+    pub fn lane(&self) -> Result<LanePipeline> {
         let value = match &self.schema {
             None => None,
             Some(schema) => Some(JsonDecoder::new(schema, &self.options, self.policy)?),
         };
         let mut decoder = RowDecoder::new(value, &self.keep)?;
         decoder.require(&self.required);
-        Ok(decoder)
+        let stages = self.stages.iter().map(|stage| stage.stage()).collect::<Result<_>>()?;
+        Ok(LanePipeline::new(Some(decoder), stages, self.on_reject == OnReject::DeadLetter))
     }
 }
 
 /// The hash of what decides results: also the table of the dead letters and the release that decodes.
-fn definition(config: &StreamConfig, how: &str) -> String {
+fn definition_hash(config: &StreamConfig, how: &str) -> String {
     let letters = config.dead_letter.as_ref().map(|target| target.url.as_str()).unwrap_or_default();
     hash(&format!("{how}\n{letters}\n{}", env!("CARGO_PKG_VERSION")))
 }

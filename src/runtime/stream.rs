@@ -1,11 +1,14 @@
 //! The life of a stream: resume, then micro-batch after micro-batch.
 //!
-//! The order of durable steps is the guarantee, and it stands here:
-//! plan (`offsets/N`) → files → dead letters' commit → sink's commit → commit log (`commits/N`).
+//! The order of durable steps is the guarantee, and it is here:
+//! plan (`offsets/N`) → what the lanes write → dead letters' commit → sink's commit → commit log (`commits/N`).
+//! (A state version, of a query that keeps state, belongs before the dead letters.)
 //! After a crash between any two of them the newest plan without a commit is run again over exactly
-//! the same ranges, or only the log is mended (`checkpoint::resume`).
+//! the same ranges, or only the commit log is completed (`checkpoint::resume`).
 
-mod landing;
+mod position;
+mod reconcile;
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,31 +17,26 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use self::landing::same_definition;
-use super::attempt::{self, Written, commit_of};
-use super::lane::Attempt;
-use super::letters;
-use super::look::{self, Seen};
+use self::position::{Pace, StreamPosition};
+use self::reconcile::same_definition;
+use super::attempt::{self, Attempt, Written, commit_of};
 use super::row_pipeline::RowPipeline;
-use super::start::{self, Opened, ProcessContext};
+use super::start::{self, OpenStream, ProcessContext};
 use super::trigger::{self, POLLING_DELAY};
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
 use crate::failpoint;
-use crate::model::{Error, Loss, Offsets, Result};
-use crate::observe::progress::{Extra, SinkProgress};
-use crate::observe::{Progress, Reporter, SourceProgress};
-use crate::sink::{BatchCommit, DeadLetters};
-use crate::source::kafka::{MinOffsets, limit};
-
-/// How often a stream without work looks whether it was replaced.
-const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
+use crate::model::error::Context;
+use crate::model::{Error, Loss, Offset, OffsetSeq, Result};
+use crate::observe::Reporter;
+use crate::sink::{BatchCommit, DeadLetters, Sink};
+use crate::source::{Admission, Available, SourceRange};
 
 /// What survives a restart of the stream inside the process.
 #[derive(Debug, Default)]
-pub struct Memory {
-    /// Where `availableNow` ends, fixed at the first look.
-    pub bound: Option<Offsets>,
+pub struct RestartState {
+    /// Where `availableNow` ends, fixed when the stream first asks its source.
+    pub bound: Option<Offset>,
     /// The micro-batch that was planned and is not committed, if this process has begun one.
     pub unfinished: Option<i64>,
     /// Micro-batches committed since the process started.
@@ -55,20 +53,23 @@ pub struct Stream<'a> {
     config: &'a StreamConfig,
     ctx: &'a ProcessContext,
     reporter: &'a Reporter,
-    memory: &'a mut Memory,
-    opened: Opened,
+    restart: &'a mut RestartState,
+    open: OpenStream,
     run_id: String,
-    next_batch: i64,
-    position: Offsets,
-    /// The settings of Spark that the newest plan carries; handed on to the next one.
-    conf: BTreeMap<String, String>,
-    min_offsets: Option<MinOffsets>,
-    /// The topics that were read up to `position`.
-    topic_ids: BTreeMap<String, String>,
-    /// Losses that were told of, and that no batch has recorded yet.
-    told: Vec<Loss>,
-    last_trigger: Option<Instant>,
-    lease_seen: Instant,
+    position: StreamPosition,
+    pace: Pace,
+}
+
+/// A batch to be completed, and what its source says of it.
+struct Batch {
+    planned: Planned,
+    range: SourceRange,
+    /// Found gone when a planned batch is run again.
+    gone: Vec<Loss>,
+    /// How far the source reached when the batch was planned.
+    latest: Offset,
+    /// Records between the batch's end and that.
+    lag: i64,
 }
 
 /// The times of one trigger.
@@ -105,37 +106,21 @@ impl<'a> Stream<'a> {
         config: &'a StreamConfig,
         ctx: &'a ProcessContext,
         reporter: &'a Reporter,
-        memory: &'a mut Memory,
-        opened: Opened,
+        restart: &'a mut RestartState,
+        open: OpenStream,
     ) -> Stream<'a> {
-        let kafka = &config.source.kafka;
-        let min_offsets =
-            kafka.min_offsets_per_trigger.map(|min| MinOffsets::new(min, kafka.max_trigger_delay));
-        Stream {
-            config,
-            ctx,
-            reporter,
-            memory,
-            opened,
-            run_id: Uuid::new_v4().to_string(),
-            next_batch: 0,
-            position: Offsets::default(),
-            conf: BTreeMap::new(),
-            min_offsets,
-            topic_ids: BTreeMap::new(),
-            told: Vec::new(),
-            last_trigger: None,
-            lease_seen: Instant::now(),
-        }
+        let position = StreamPosition::after(open.sink_version);
+        let run_id = Uuid::new_v4().to_string();
+        Stream { config, ctx, reporter, restart, open, run_id, position, pace: Pace::start() }
     }
 
     /// Runs until the trigger ends it or a stop is asked for.
     ///
     /// # Errors
-    /// Whatever a step met; what it means is decided by `supervise`.
+    /// Whatever a step returned; what it means is decided by `supervise`.
     pub fn run(&mut self) -> Result<()> {
-        let mended = self.resume()?;
-        if mended && self.config.trigger == Trigger::Once {
+        let reran = self.resume()?;
+        if reran && self.config.trigger == Trigger::Once {
             return Ok(());
         }
         while !self.ctx.stop.requested() {
@@ -146,17 +131,15 @@ impl<'a> Stream<'a> {
                 Trigger::AvailableNow if !did => return Ok(()),
                 _ => {}
             }
+            let (trigger, started) = (self.config.trigger, clock.started_ms);
             let pause = if did {
-                trigger::pause(
-                    self.config.trigger,
-                    self.config.min_commit_interval,
-                    clock.started_ms,
-                    now_ms(),
-                )
+                trigger::pause(trigger, self.config.min_commit_interval, started, now_ms())
             } else {
-                self.leave_if_replaced()?;
-                trigger::pause(self.config.trigger, Duration::ZERO, clock.started_ms, now_ms())
-                    .max(POLLING_DELAY)
+                if self.pace.lease_check_due() {
+                    // A replaced owner that has nothing to do can do no harm, but no good either.
+                    self.open.lease.check(&self.config.name)?;
+                }
+                trigger::pause(trigger, Duration::ZERO, started, now_ms()).max(POLLING_DELAY)
             };
             if !pause.is_zero() {
                 self.ctx.stop.wait(pause);
@@ -165,35 +148,26 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    /// Lets an owner that was replaced go while it has nothing to do; it can do no harm, but no good either.
-    fn leave_if_replaced(&mut self) -> Result<()> {
-        if self.lease_seen.elapsed() < IDLE_LEASE_CHECK {
-            return Ok(());
-        }
-        self.lease_seen = Instant::now();
-        self.opened.lease.check(&self.config.name)
-    }
-
-    /// Brings the stream to where its next batch is planned; whether it ran one for that.
+    /// Brings the stream to where its next batch is planned. Returns whether it ran one for that.
     fn resume(&mut self) -> Result<bool> {
-        let log = self.opened.log.clone();
+        let log = self.open.log.clone();
         let handle = &self.ctx.handle;
-        match self.opened.decision.clone() {
+        match self.open.decision.clone() {
             Decision::StartFresh => {
-                let initial = match handle.block_on(log.initial_offsets())? {
+                let initial = match handle.block_on(log.initial_offset(0))? {
                     Some(initial) => initial,
                     None => {
-                        let initial = self.opened.source.initial_offsets()?;
-                        handle.block_on(log.fix_initial_offsets(&initial))?
+                        let initial = self.open.source.initial_offset()?;
+                        handle.block_on(log.fix_initial_offset(0, &initial))?
                     }
                 };
                 failpoint!("initial.written");
-                self.position = initial;
+                self.position.begin(initial);
                 Ok(false)
             }
             Decision::PlanAfter(batch) => {
                 let planned = handle.block_on(log.planned(batch))?;
-                self.advance_to(&planned);
+                self.position.advance_to(planned.plan())?;
                 Ok(false)
             }
             Decision::MendCommitLog(batch) => {
@@ -206,319 +180,211 @@ impl<'a> Stream<'a> {
                     batch,
                     "the table held the batch, the commit log now says so"
                 );
-                self.advance_to(&planned);
+                self.position.advance_to(planned.plan())?;
                 Ok(false)
             }
             Decision::Rerun(batch_id) => {
                 let planned = handle.block_on(log.planned(batch_id))?;
                 // As after a plan of our own: one that a successor can't have seen must not be run.
-                self.opened.lease.check(&self.config.name)?;
+                self.open.lease.check(&self.config.name)?;
                 tracing::info!(stream = self.config.name, batch = batch_id, "running a planned batch again");
                 let mut clock = Clock::start();
-                let latest = planned.plan().end.clone();
-                let fail_on_data_loss = self.config.source.kafka.fail_on_data_loss;
-                let source = self.opened.source.as_ref();
-                let (planned, mut gone) = look::start_added(source, planned, fail_on_data_loss)?;
-                gone.extend(look::gone(source, &planned, fail_on_data_loss)?);
-                self.complete(planned, &latest, gone, &mut clock)?;
+                let batch = self.replayed(planned)?;
+                self.complete(batch, &mut clock)?;
                 Ok(true)
             }
         }
     }
 
-    fn advance_to(&mut self, planned: &Planned) {
-        self.next_batch = planned.plan().batch_id + 1;
-        self.position = planned.plan().end.clone();
-        self.conf = planned.plan().conf_of_spark();
-        self.topic_ids = planned.plan().topic_ids();
-        self.told.clear();
+    /// A planned batch, as its source reads it again.
+    fn replayed(&mut self, planned: Planned) -> Result<Batch> {
+        let (range, gone) = self.open.source.replay(range_of(&planned)?)?;
+        let planned = planned.with_start(OffsetSeq::of(range.start.clone()));
+        let latest = range.end.clone();
+        Ok(Batch { planned, range, gone, latest, lag: 0 })
     }
 
-    /// One firing of the trigger; whether there was a batch.
+    /// One firing of the trigger. Returns whether there was a batch.
     fn trigger(&mut self, clock: &mut Clock) -> Result<bool> {
-        let fail_on_data_loss = self.config.source.kafka.fail_on_data_loss;
-        let source = self.opened.source.as_ref();
-        let seen = clock.time("latestOffset", || {
-            look::look(source, &self.position, &self.topic_ids, fail_on_data_loss)
-        })?;
-        // What stands before the first batch was asked of this topic and no other.
-        for (name, id) in &seen.topic_ids {
-            self.topic_ids.entry(name.clone()).or_insert_with(|| id.clone());
+        let position = self.position.source()?;
+        let trigger = self.config.trigger;
+        let admission = Admission {
+            unlimited: trigger == Trigger::Once,
+            default_max: trigger::default_batch_limit(trigger),
+            bound: self.restart.bound.as_ref().filter(|_| trigger == Trigger::AvailableNow),
+        };
+        let source = &mut self.open.source;
+        let Available { latest, range, lag, notes, losses } =
+            clock.time("latestOffset", || source.latest_offset(position, &admission))?;
+        if trigger == Trigger::AvailableNow && self.restart.bound.is_none() {
+            self.restart.bound = Some(latest.clone());
         }
-        // Found again at every look until a batch has recorded it.
-        for loss in seen.lost.iter().filter(|loss| !self.told.contains(loss)) {
+        for loss in self.position.news_of(&losses) {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
         }
-        self.told.clone_from(&seen.lost);
-        let Some(end) = self.end_of_batch(&seen) else { return Ok(false) };
-        let reaches = seen.latest.end.clone();
-        let planned = clock.time("walCommit", || self.plan(seen, end))?;
-        self.complete(planned, &reaches, Vec::new(), clock)?;
+        self.position.note(notes, losses.clone())?;
+        let Some(range) = range else { return Ok(false) };
+        let batch = match clock.time("walCommit", || self.plan(&range, losses))? {
+            Some(planned) => Batch { planned, range, gone: Vec::new(), latest, lag },
+            None => self.adopt()?,
+        };
+        self.complete(batch, clock)?;
         Ok(true)
     }
 
-    /// How far the next batch reaches; `None` if there is nothing for it.
-    fn end_of_batch(&mut self, seen: &Seen) -> Option<Offsets> {
-        let (start, latest) = (&seen.start, &seen.latest);
-        let mut reach = match self.config.trigger {
-            Trigger::AvailableNow => {
-                let bound = self.memory.bound.get_or_insert_with(|| latest.end.clone());
-                within(&latest.end, bound)
-            }
-            _ => latest.end.clone(),
-        };
-        reach.0.retain(|partition, _| start.get(partition).is_some());
-        if seen.lost.iter().any(|loss| self.position.get(&loss.range.partition).is_some()) {
-            // A loss is recorded by a batch even if there is nothing else to write.
-            return Some(limit(start, &reach, self.batch_limit()));
-        }
-        if !advances(start, &reach) {
-            return None;
-        }
-        if let Some(gate) = &mut self.min_offsets
-            && self.config.trigger != Trigger::Once
-            && !gate.permits(start, &reach, Instant::now())
-        {
-            return None;
-        }
-        Some(limit(start, &reach, self.batch_limit()))
-    }
-
-    fn batch_limit(&self) -> Option<u64> {
-        trigger::batch_limit(self.config.trigger, self.config.source.kafka.max_offsets_per_trigger)
-    }
-
-    /// Makes the plan durable, or adopts the one that a former owner made for the same batch.
-    fn plan(&mut self, seen: Seen, end: Offsets) -> Result<Planned> {
-        let new_starts = seen.start.0.iter().filter(|(p, offset)| self.position.get(p) != Some(**offset));
-        let mut plan = Plan {
-            batch_id: self.next_batch,
-            end,
-            new_starts: Offsets(new_starts.map(|(p, offset)| (p.clone(), *offset)).collect()),
+    /// Makes the plan durable; `None` if a former owner made one for the same batch.
+    fn plan(&mut self, range: &SourceRange, lost: Vec<Loss>) -> Result<Option<Planned>> {
+        let batch = self.position.next_batch;
+        let plan = Plan {
+            batch_id: batch,
+            end: OffsetSeq::of(range.end.clone()),
+            notes: vec![range.notes.clone()],
             timestamp_ms: now_ms(),
             watermark_ms: 0,
-            definition: self.opened.row_pipeline.definition.clone(),
-            isolation: self.config.source.kafka.isolation.as_str().to_owned(),
+            definition_hash: self.open.row_pipeline.definition_hash.clone(),
+            lost,
+            sink_version: self.position.sink_version,
             writer: Uuid::new_v4().to_string(),
-            conf: self.conf.clone(),
+            conf: self.position.spark_conf.clone(),
         };
-        let mut topic_ids = std::mem::take(&mut self.topic_ids);
-        topic_ids.extend(seen.topic_ids);
-        topic_ids.retain(|name, _| plan.end.0.keys().any(|partition| *partition.topic == **name));
-        plan.note_topic_ids(&topic_ids);
-        plan.note_lost(&seen.lost);
-        let start = seen.start;
-        self.opened.lease.check(&self.config.name)?;
+        self.open.lease.check(&self.config.name)?;
         failpoint!("plan.before");
-        let put = self.ctx.handle.block_on(self.opened.log.put_plan(plan, start))?;
+        let start = OffsetSeq::of(range.start.clone());
+        let put = self.ctx.handle.block_on(self.open.log.put_plan(plan, start))?;
         failpoint!("plan.after");
-        // StopRequest again, now that the plan is durable: whoever replaced us before this moment has perhaps
+        // Checked again, now that the plan is durable: whoever replaced us before this moment has perhaps
         // not seen it, and whoever does so later will. So a plan is run only if every later owner knows
         // it, and of one batch only one is ever run, even where retention made room for a second.
-        self.opened.lease.check(&self.config.name)?;
-        match put {
-            Some(planned) => Ok(planned),
-            None => {
-                tracing::warn!(
-                    stream = self.config.name,
-                    batch = self.next_batch,
-                    "adopting a plan that another process made"
-                );
-                let planned = self.ctx.handle.block_on(self.opened.log.planned(self.next_batch))?;
-                if planned.plan().is_ours() {
-                    return Ok(planned);
-                }
-                // A start knows how to run a plan of Spark.
-                Err(Error::conflict(format!(
-                    "Spark planned micro-batch {} of stream {} too",
-                    self.next_batch, self.config.name
-                ))
-                .hint("run the query in one place only"))
-            }
+        self.open.lease.check(&self.config.name)?;
+        Ok(put)
+    }
+
+    /// The plan that a former owner made for the next batch: that one is run.
+    fn adopt(&mut self) -> Result<Batch> {
+        let (stream, batch) = (&self.config.name, self.position.next_batch);
+        tracing::warn!(stream, batch, "adopting a plan that another process made");
+        let planned = self.ctx.handle.block_on(self.open.log.planned(batch))?;
+        if planned.plan().is_ours() {
+            return self.replayed(planned);
         }
+        // A start knows how to run a plan of Spark.
+        Err(Error::conflict(format!("Spark planned micro-batch {batch} of stream {stream} too"))
+            .hint("run the query in one place only"))
     }
 
     /// From a durable plan to an entry in the commit log.
-    fn complete(
-        &mut self,
-        planned: Planned,
-        latest: &Offsets,
-        gone: Vec<Loss>,
-        clock: &mut Clock,
-    ) -> Result<()> {
+    fn complete(&mut self, batch: Batch, clock: &mut Clock) -> Result<()> {
+        let Batch { planned, range, gone, latest, lag } = batch;
         let batch_id = planned.plan().batch_id;
-        self.memory.unfinished = Some(batch_id);
         let watermark_ms = planned.plan().watermark_ms;
-        let mut written = clock.time("addBatch", || self.write(planned, &gone))?;
+        self.restart.unfinished = Some(batch_id);
+        let mut written = clock.time("addBatch", || self.write(planned, &range, &gone))?;
         failpoint!("files.after");
-        look::check_topics(self.opened.source.as_ref(), written.planned(), &gone)?;
+        let verified = self.open.source.verify(&range, &gone);
+        verified.context(|| format!("check what micro-batch {batch_id} was read from"))?;
         // Safe without: this only spares a replaced owner the commits that it would lose.
-        self.opened.lease.check(&self.config.name)?;
+        self.open.lease.check(&self.config.name)?;
         let mut commit = self.batch_commit(&written);
         if !commit.dead_letters_pending {
             self.commit_dead_letters(&mut written, &commit)?;
         }
-        if let Some(letters) = &mut self.opened.dead_letters {
-            commit.newest_dead_letter_batch = letters.until(&commit.query_id)?;
+        if let Some(dead_letters) = &mut self.open.dead_letters {
+            commit.newest_dead_letter_batch = dead_letters.newest_batch(&commit.query_id)?;
         }
-        let files = written.take_files();
+        let parts = written.take_parts();
         failpoint!("sink.before");
-        let landed = clock.time("addBatch", || self.opened.sink.commit(&commit, files))?;
+        let outcome = clock.time("addBatch", || self.open.sink.commit(&commit, parts))?;
         failpoint!("sink.after");
-        let version = self.resolve_commit(&landed, &commit)?;
-        if commit.dead_letters_pending && same_definition(&landed, &commit) {
+        let version = self.resolve_commit(&outcome, &commit)?;
+        if commit.dead_letters_pending && same_definition(&outcome, &commit) {
             self.supersede_dead_letters(&mut written, &commit)?;
         }
-        if written.planned().plan().definition != commit.definition {
+        if written.planned().plan().definition_hash != commit.definition_hash {
             self.withdraw_dead_letters(written.planned())?;
         }
         clock.time("commitOffsets", || {
-            self.ctx.handle.block_on(self.opened.log.put_commit(batch_id, watermark_ms))
+            self.ctx.handle.block_on(self.open.log.put_commit(batch_id, watermark_ms))
         })?;
         failpoint!("log.after");
-        self.memory.committed += 1;
-        self.memory.unfinished = None;
-        self.advance_to(written.planned());
-        self.report(&written, latest, version, clock);
-        self.maintenance(batch_id);
+        self.restart.committed += 1;
+        self.restart.unfinished = None;
+        self.position.advance_to(written.planned().plan())?;
+        self.position.sink_version = version.or(self.position.sink_version);
+        if let Err(error) = self.open.source.committed(&range.end) {
+            tracing::warn!(stream = self.config.name, batch = batch_id, %error, "the source could not take note of a commit");
+        }
+        self.report(&written, &latest, lag, version, clock);
+        self.maintain(batch_id);
         Ok(())
     }
 
-    fn write(&mut self, planned: Planned, gone: &[Loss]) -> Result<Written> {
+    fn write(&mut self, planned: Planned, range: &SourceRange, gone: &[Loss]) -> Result<Written> {
         let id = Uuid::new_v4().to_string();
-        let handle = &self.ctx.handle;
-        let dead_letters = match &self.opened.dead_letters {
+        let plan = planned.plan();
+        let now_micros = plan.timestamp_ms.saturating_mul(1000);
+        let budget = &self.open.budget;
+        let dead_letters = match &self.open.dead_letters {
             None => None,
-            Some(sink) => {
+            Some(table) => {
                 let of = DeadLetters {
-                    query_id: self.opened.query_id.clone(),
-                    batch_id: planned.plan().batch_id,
+                    query_id: self.open.query_id.clone(),
+                    batch_id: plan.batch_id,
                     attempt: id.clone(),
-                    rejected_at_micros: planned.plan().timestamp_ms.saturating_mul(1000),
+                    rejected_at_micros: now_micros,
                 };
-                Some((sink.writers(&id, handle, &self.opened.budget)?, of))
+                Some((table.begin(&id, budget)?, of))
             }
         };
         let attempt = Attempt {
-            rows: self.opened.sink.writers(&id, handle, &self.opened.budget)?,
-            alignment: self.opened.sink.alignment().clone(),
+            rows: self.open.sink.begin(&id, budget)?,
+            id,
             dead_letters,
-            rejected: self.opened.row_pipeline.rejected,
-            now_micros: planned.plan().timestamp_ms.saturating_mul(1000),
+            budget: Arc::clone(budget),
+            on_reject: self.open.row_pipeline.on_reject,
+            now_micros,
             gather: false,
-            cancel: Arc::new(AtomicBool::new(false)),
+            cancel: AtomicBool::new(false),
         };
-        let min_partitions = self.config.source.kafka.min_partitions;
-        let deadline = self.config.shutdown_timeout;
-        let lost = planned.plan().lost().into_iter().chain(gone.iter().cloned()).collect();
-        let pinned = start::pinned_lanes(self.config, &self.opened, planned.plan())?;
-        let lanes = pinned.as_ref().unwrap_or(&self.opened.lanes);
-        attempt::run(lanes, planned, attempt, lost, min_partitions, &self.ctx.stop, deadline)
+        let lost: Vec<Loss> = plan.lost.iter().chain(gone).cloned().collect();
+        let pinned = start::pinned_lanes(self.config, &self.open, plan.batch_id, &range.notes)?;
+        let lanes = pinned.as_ref().unwrap_or(&self.open.lanes);
+        let shares = self.open.source.splits(range, &lost, lanes.len())?;
+        attempt::run(lanes, planned, shares, attempt, lost, &self.ctx.stop, self.config.shutdown_timeout)
     }
 
     fn batch_commit(&self, written: &Written) -> BatchCommit {
-        let (opened, planned) = (&self.opened, written.planned());
-        let definition = &opened.row_pipeline.definition;
-        let store = opened.log.store();
+        let (open, planned) = (&self.open, written.planned());
+        let definition = &open.row_pipeline.definition_hash;
         BatchCommit {
             lost: written.lost().iter().map(|lost| lost.range.clone()).collect(),
-            dead_letters_pending: opened.dead_letters.is_some() && planned.plan().definition != *definition,
-            ..commit_of(self.config, store, &opened.query_id, planned, written.attempt(), definition)
+            dead_letters_pending: open.dead_letters.is_some()
+                && planned.plan().definition_hash != *definition,
+            ..commit_of(self.config, open.log.store(), &open.query_id, planned, written.attempt(), definition)
         }
     }
 
-    fn report(&mut self, written: &Written, latest: &Offsets, table_version: Option<u64>, clock: &mut Clock) {
-        let (planned, counts) = (written.planned(), written.counts());
-        let duration = clock.started.elapsed();
-        clock.steps.insert("triggerExecution", millis(duration));
-        let object = |offsets: &Offsets| serde_json::from_str(&offsets.to_json()).unwrap_or_default();
-        let since_last = self.last_trigger.replace(clock.started).map(|last| clock.started - last);
-        let per_second = |time: Duration| counts.input_rows as f64 / time.as_secs_f64().max(0.001);
-        self.reporter.progress(Progress {
-            event: "progress",
-            id: self.opened.query_id.clone(),
-            run_id: self.run_id.clone(),
-            name: self.config.name.clone(),
-            timestamp: timestamp(clock.started_ms),
-            batch_id: planned.plan().batch_id,
-            batch_duration: millis(duration),
-            num_input_rows: counts.input_rows,
-            input_rows_per_second: since_last.map_or(0.0, per_second),
-            processed_rows_per_second: per_second(duration),
-            duration_ms: std::mem::take(&mut clock.steps),
-            sources: vec![SourceProgress {
-                description: self.opened.source.description(),
-                start_offset: object(planned.start()),
-                end_offset: object(&planned.plan().end),
-                latest_offset: object(latest),
-                num_input_rows: counts.input_rows,
-            }],
-            sink: SinkProgress {
-                description: format!("DeltaSink[{}]", self.opened.sink.table().store().url()),
-                num_output_rows: counts.output_rows,
-            },
-            alluvia: Extra {
-                table_version,
-                input_bytes: counts.input_bytes,
-                lag: planned.plan().end.distance_to(latest),
-                malformed_rows: counts.malformed_kept,
-                dead_letters: counts.dead_letters,
-                dropped_rows: counts.dropped,
-                lost_ranges: written.lost().iter().map(ToString::to_string).collect(),
-            },
-        });
-    }
-
     /// Off the commit path, and never a reason to stop.
-    fn maintenance(&mut self, batch_id: i64) {
-        let log = self.opened.log.clone();
+    fn maintain(&mut self, batch_id: i64) {
+        let log = self.open.log.clone();
         self.ctx.handle.spawn(async move {
             if let Err(error) = log.collect(batch_id).await {
                 tracing::warn!(%error, "old checkpoint files could not be deleted");
             }
         });
-        for sink in std::iter::once(&mut self.opened.sink).chain(&mut self.opened.dead_letters) {
-            sink.maintenance(&self.ctx.handle);
+        self.open.sink.maintain();
+        if let Some(dead_letters) = &mut self.open.dead_letters {
+            dead_letters.maintain();
         }
     }
 }
 
-/// The ends of `latest`, none beyond `bound`; partitions that the bound does not know stay out.
-fn within(latest: &Offsets, bound: &Offsets) -> Offsets {
-    let ends = latest.0.iter().filter_map(|(p, end)| Some((p.clone(), (*end).min(bound.get(p)?))));
-    Offsets(ends.collect())
-}
-
-/// Whether any partition has something new.
-fn advances(start: &Offsets, end: &Offsets) -> bool {
-    end.0.iter().any(|(partition, until)| start.get(partition).is_some_and(|from| *until > from))
-}
-
-fn timestamp(ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(ms)
-        .map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::TopicPartition;
-
-    fn offsets(entries: &[(i32, i64)]) -> Offsets {
-        Offsets(entries.iter().map(|&(p, o)| (TopicPartition::new("t", p), o)).collect())
-    }
-
-    #[test]
-    fn a_bound_holds_ends_and_leaves_later_partitions_out() {
-        let latest = offsets(&[(0, 50), (1, 7), (2, 9)]);
-        assert_eq!(within(&latest, &offsets(&[(0, 40), (1, 10)])), offsets(&[(0, 40), (1, 7)]));
-    }
-
-    #[test]
-    fn only_new_offsets_make_a_batch() {
-        assert!(!advances(&offsets(&[(0, 5)]), &offsets(&[(0, 5)])));
-        assert!(!advances(&offsets(&[(0, 5)]), &offsets(&[(0, 3)])));
-        assert!(advances(&offsets(&[(0, 5), (1, 1)]), &offsets(&[(0, 5), (1, 2)])));
-    }
+/// What a planned batch reads of its source.
+pub(super) fn range_of(planned: &Planned) -> Result<SourceRange> {
+    let plan = planned.plan();
+    let start = planned.start().get(0).cloned();
+    Ok(SourceRange {
+        start: start.ok_or_else(|| Error::internal("a planned batch of a source has no start"))?,
+        end: plan.only_end()?.clone(),
+        notes: plan.notes_of(0),
+    })
 }

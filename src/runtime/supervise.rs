@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, unbounded};
 
+use super::open;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, ProcessContext};
-use super::stream::{Memory, Stream};
+use super::stream::{RestartState, Stream};
 use crate::config::{RestartPolicy, StreamConfig};
 use crate::model::{Error, Kind, Result};
 use crate::observe::Reporter;
-use crate::source::Source;
-use crate::source::kafka::{KafkaSource, give_back_memory};
+use crate::source::give_back_memory;
 
 /// The longest wait between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
@@ -84,19 +84,19 @@ fn remind(streams: &[StreamConfig], results: &[Option<Result<()>>]) {
 
 /// Runs one stream, again and again as its policy says, until it ends for good.
 fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -> Result<()> {
-    let mut memory = Memory::default();
+    let mut restart = RestartState::default();
     let mut failures = 0;
     loop {
-        let committed = memory.committed;
-        let ended = run_once(config, ctx, reporter, &mut memory);
+        let committed = restart.committed;
+        let ended = run_once(config, ctx, reporter, &mut restart);
         give_back_memory();
         let Err(error) = ended else {
             tracing::info!(stream = config.name, "the stream has ended");
             return Ok(());
         };
-        let error = if error.kind().retries() { error } else { replaced(config, &memory).unwrap_or(error) };
+        let error = if error.kind().retries() { error } else { replaced(config, &restart).unwrap_or(error) };
         if ctx.stop.requested() && error.kind().retries() {
-            match memory.unfinished {
+            match restart.unfinished {
                 Some(batch) => {
                     tracing::warn!(stream = config.name, batch, %error, "stopped in the middle of a micro-batch; the next start runs it again");
                 }
@@ -106,7 +106,7 @@ fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -
             }
             return Ok(());
         }
-        failures = if memory.committed > committed { 1 } else { failures + 1 };
+        failures = if restart.committed > committed { 1 } else { failures + 1 };
         if !error.kind().retries() || failures > config.restart.max_attempts {
             ctx.stop.note_failure(error.kind());
             tracing::error!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed");
@@ -130,8 +130,8 @@ fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -
 
 /// That the stream was taken over, if it was. What a replaced owner finds wrong may be its successor's doing, which deletes
 /// old plans while they are read.
-fn replaced(config: &StreamConfig, memory: &Memory) -> Option<Error> {
-    let fenced = memory.lease.as_ref()?.check(&config.name).err()?;
+fn replaced(config: &StreamConfig, restart: &RestartState) -> Option<Error> {
+    let fenced = restart.lease.as_ref()?.check(&config.name).err()?;
     (fenced.kind() == Kind::Fenced).then_some(fenced)
 }
 
@@ -139,20 +139,16 @@ fn run_once(
     config: &StreamConfig,
     ctx: &ProcessContext,
     reporter: &Reporter,
-    memory: &mut Memory,
+    restart: &mut RestartState,
 ) -> Result<()> {
-    let mut options = config.source.kafka.clone();
-    // A dead letter is the whole record. Records without headers cost nothing more.
-    options.include_headers |= config.dead_letter.is_some();
-    let connect = || -> Result<Box<dyn Source>> { Ok(Box::new(KafkaSource::open(&options)?)) };
-    let row_pipeline = match &memory.row_pipeline {
+    let row_pipeline = match &restart.row_pipeline {
         Some(row_pipeline) => row_pipeline,
-        None => memory.row_pipeline.insert(RowPipeline::of(config)?),
+        None => restart.row_pipeline.insert(RowPipeline::of(config)?),
     };
     let row_pipeline = row_pipeline.clone();
-    let opened = start::open(config, row_pipeline, &connect, ctx, &mut memory.lease)?;
+    let opened = start::open(config, row_pipeline, &|| open::source(config), ctx, &mut restart.lease)?;
     crate::failpoint!("stream.opened");
-    Stream::new(config, ctx, reporter, memory, opened).run()
+    Stream::new(config, ctx, reporter, restart, opened).run()
 }
 
 /// Doubling from the policy's backoff to a minute, with full jitter above half.

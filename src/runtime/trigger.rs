@@ -30,14 +30,9 @@ pub fn pause(trigger: Trigger, min_commit_interval: Duration, started_ms: i64, n
     Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0))
 }
 
-/// How many offsets the next micro-batch may span.
-pub fn batch_limit(trigger: Trigger, max_offsets_per_trigger: Option<u64>) -> Option<u64> {
-    match (trigger, max_offsets_per_trigger) {
-        (Trigger::Once, _) => None,
-        (_, Some(max)) => Some(max),
-        (Trigger::AsSoonAsPossible, None) => Some(DEFAULT_BATCH_OFFSETS),
-        (_, None) => None,
-    }
+/// How many offsets the next micro-batch may span where the source's options do not say.
+pub fn default_batch_limit(trigger: Trigger) -> Option<u64> {
+    (trigger == Trigger::AsSoonAsPossible).then_some(DEFAULT_BATCH_OFFSETS)
 }
 
 #[cfg(test)]
@@ -65,10 +60,9 @@ mod tests {
     }
 
     #[test]
-    fn once_ignores_limits_and_only_the_default_trigger_has_one_of_its_own() {
-        assert_eq!(batch_limit(Trigger::Once, Some(5)), None);
-        assert_eq!(batch_limit(Trigger::AvailableNow, Some(5)), Some(5));
-        assert_eq!(batch_limit(Trigger::AvailableNow, None), None);
-        assert_eq!(batch_limit(Trigger::AsSoonAsPossible, None), Some(DEFAULT_BATCH_OFFSETS));
+    fn only_the_default_trigger_has_a_limit_of_its_own() {
+        assert_eq!(default_batch_limit(Trigger::AvailableNow), None);
+        assert_eq!(default_batch_limit(Trigger::Once), None);
+        assert_eq!(default_batch_limit(Trigger::AsSoonAsPossible), Some(DEFAULT_BATCH_OFFSETS));
     }
 }

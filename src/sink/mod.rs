@@ -1,7 +1,254 @@
-//! Where rows end: a Delta table, and the dead letters beside it.
+//! Where rows end. A [`Sink`] takes a micro-batch as a whole and says what became of it.
+//!
+//! ```text
+//! check    → what it demands of the rows; changes nothing
+//! state    → what it holds of the query, for the decision at a start; changes nothing
+//! prepare  → makes what is missing (a table, its columns)
+//! begin    → one run of a batch: a writer for each lane, from whose rows come parts
+//! commit   → the parts of one run become the batch, or another run already was the batch
+//! maintain → what may be done between two batches
+//! ```
+//!
+//! A sink owns its transaction and what became of it. It does not know sources, plans or triggers. Dead
+//! letters are beside it: a Delta table of their own ([`delta::DeltaAppend`]).
 
+pub mod commit_info;
 pub mod dead_letter;
 pub mod delta;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use uuid::Uuid;
+
+use crate::model::{Error, OffsetRange, OffsetSeq, Result};
+use crate::table::{AddedFile, WriterBudget};
+
+pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
 pub use dead_letter::{DeadLetterRows, DeadLetters};
-pub use delta::{BatchCommit, CommitOutcome, DeltaAppend};
+pub use delta::DeltaAppend;
+
+/// What a sink promises of a micro-batch that is run more than once; `docs/guarantees.md` follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// The batch and its id are committed together: exactly once.
+    Transactional,
+    /// A batch that is written again replaces itself: exactly once once the batch is in the commit log.
+    IdempotentByBatch,
+    /// A batch that is run again may be there again.
+    AtLeastOnce,
+}
+
+/// What a sink says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// For reports, in Spark's form: `DeltaSink[path]`.
+    pub name: String,
+    /// Its promise.
+    pub delivery: Delivery,
+}
+
+/// Where rows go. Blocks; used from the stream's thread only.
+pub trait Sink: Send {
+    /// What it is and what it promises.
+    fn describe(&self) -> Description;
+
+    /// What the checkpoint is bound to: a location, and the id of what is there.
+    fn target(&self) -> Target;
+
+    /// Whether the rows with these columns can be written; returns the positions of the columns that must
+    /// not be null. Changes nothing.
+    ///
+    /// # Errors
+    /// `Config`, naming the column or key.
+    fn check(&self, columns: &SchemaRef) -> Result<Vec<usize>>;
+
+    /// What it holds of query `query_id`, whose newest commit is at version `since` or later, as far as the
+    /// checkpoint knows. Changes nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt` if it cannot be read.
+    fn state(&mut self, query_id: &str, since: Option<u64>) -> Result<SinkState>;
+
+    /// The newest commit of every query that it still holds. Changes nothing; may read much.
+    ///
+    /// # Errors
+    /// As for [`Sink::state`].
+    fn newest_commits(&self) -> Result<BTreeMap<String, SinkCommit>>;
+
+    /// What an operator should know of the target as it is, once per start.
+    fn warnings(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// Tries whether it can be written to, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// `Config` or `Unavailable`, naming the place.
+    fn probe(&self) -> Result<()>;
+
+    /// Makes what is missing, after all checks of a start have passed; returns what [`Sink::check`] returns.
+    ///
+    /// # Errors
+    /// As for [`Sink::check`], and as for a write.
+    fn prepare(&mut self, columns: &SchemaRef) -> Result<Vec<usize>>;
+
+    /// Begins a run of a batch; `attempt` is unique to it, `budget` bounds what all of its writers hold in memory.
+    ///
+    /// # Errors
+    /// `Config` if the target cannot be written.
+    fn begin(&self, attempt: &str, budget: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>>;
+
+    /// Makes the parts of one run the micro-batch. A sink that has read its target for it (a merge) checks
+    /// that what it read still holds; an append has read nothing.
+    ///
+    /// # Errors
+    /// `Conflict` if others keep changing the target, so that the batch must be run again; `Corrupt` if the
+    /// target was replaced; `Unavailable` if it does not answer.
+    fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome>;
+
+    /// Does what is due between two batches, off the commit path; never a reason to stop.
+    fn maintain(&mut self);
+}
+
+/// What a sink writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What the checkpoint calls it: a table's URL.
+    pub location: String,
+    /// Its identity, which changes when it is replaced; `None` if it is not there yet.
+    pub id: Option<String>,
+    /// The version that it is at, where it numbers them.
+    pub version: Option<u64>,
+}
+
+/// What a sink holds of a query.
+#[derive(Debug, Clone, Default)]
+pub struct SinkState {
+    /// The newest micro-batch that was committed.
+    pub transaction: Option<i64>,
+    /// The commit of that batch, if the sink still holds it.
+    pub commit: Option<SinkCommit>,
+    /// Whether the sink may have forgotten transactions, or never keeps any: the commit log decides alone.
+    pub forgets_transactions: bool,
+}
+
+/// One run of a micro-batch, shared by its lanes.
+pub trait AttemptWriter: Send + Sync {
+    /// The rows of the stream in the target's columns and types.
+    ///
+    /// # Errors
+    /// `Data` if a value does not fit.
+    fn align(&self, rows: RecordBatch) -> Result<RecordBatch>;
+
+    /// The writer of lane `lane`. Its number is part of what it writes.
+    ///
+    /// # Errors
+    /// `Config` if the target cannot be written.
+    fn writer(&self, lane: usize) -> Result<Box<dyn SinkWriter>>;
+}
+
+/// Writes the rows of one lane in one run.
+pub trait SinkWriter: Send {
+    /// Takes aligned rows.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer.
+    fn write(&mut self, rows: &RecordBatch) -> Result<()>;
+
+    /// Ends the lane's part of the run; only now is what it wrote whole and durable.
+    ///
+    /// # Errors
+    /// As for [`SinkWriter::write`].
+    fn finish(self: Box<Self>) -> Result<Vec<Part>>;
+}
+
+/// What a lane's writer hands to the commit.
+#[derive(Debug, Clone)]
+pub enum Part {
+    /// A data file of a table.
+    File(AddedFile),
+    /// The rows themselves, of a sink that stores nothing before its commit.
+    Rows(RecordBatch),
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub enum CommitOutcome {
+    /// This run is the micro-batch.
+    Committed {
+        /// The version of the target that holds it, where it numbers them.
+        version: Option<u64>,
+    },
+    /// Another run of the micro-batch was first; this one is dropped.
+    AlreadyCommitted {
+        /// Its commit, if the target still holds it.
+        commit: Option<SinkCommit>,
+    },
+}
+
+/// What a micro-batch's commit says beside its parts.
+#[derive(Debug, Clone)]
+pub struct BatchCommit {
+    /// The query's id.
+    pub query_id: String,
+    /// The stream's name.
+    pub stream: String,
+    /// The URL of its checkpoint.
+    pub checkpoint_location: String,
+    /// The micro-batch.
+    pub batch_id: i64,
+    /// The run of the batch.
+    pub attempt: String,
+    /// Where the batch starts.
+    pub start: OffsetSeq,
+    /// Where it ends.
+    pub end: OffsetSeq,
+    /// The constants that it was planned with, a JSON object: with the end offsets it is the plan, so that a
+    /// lost checkpoint can be rebuilt.
+    pub plan: String,
+    /// The watermark of the next batch.
+    pub next_watermark_ms: i64,
+    /// Hash of what decides results.
+    pub definition_hash: String,
+    /// Offsets that were gone before they could be read (`failOnDataLoss: false`).
+    pub lost: Vec<OffsetRange>,
+    /// Whether the batch was planned with another definition, so that its dead letters are brought in
+    /// line after this commit, which decides whose run of the batch counts.
+    pub dead_letters_pending: bool,
+    /// The newest batch that has dead letters, and where they are.
+    pub newest_dead_letter_batch: Option<DeadLetterBatch>,
+    /// Whether it is a commit of [`BatchCommit::of_lost_ranges`].
+    pub is_of_lost_ranges: bool,
+}
+
+impl BatchCommit {
+    /// The commit of the letters for what was gone, where another run of the batch has committed its dead
+    /// letters without them: a query of its own, and its definition is what was gone.
+    pub fn of_lost_ranges(&self) -> BatchCommit {
+        let name = format!("lost\n{}", self.query_id);
+        BatchCommit {
+            query_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).to_string(),
+            stream: format!("{} (lost offsets)", self.stream),
+            attempt: Uuid::new_v4().to_string(),
+            definition_hash: commit_info::lost_ranges_text(&self.lost),
+            dead_letters_pending: false,
+            is_of_lost_ranges: true,
+            ..self.clone()
+        }
+    }
+}
+
+/// The files among `parts`.
+///
+/// # Errors
+/// `Internal` if one is not a file: parts of one sink were given to another.
+pub(crate) fn files(parts: Vec<Part>) -> Result<Vec<AddedFile>> {
+    let file = |part| match part {
+        Part::File(file) => Ok(file),
+        Part::Rows(_) => Err(Error::internal("a table was given rows where it takes files")),
+    };
+    parts.into_iter().map(file).collect()
+}

@@ -2,8 +2,8 @@
 //!
 //! What a replay takes is decided before it runs and made durable first: micro-batch K of a replay is the
 //! letters that selection K names, whoever runs it and how often. So a letter that was taken once is
-//! never taken again, and one that was left stays eligible: selections are the ledger of both. Offset K
-//! is the position before selection K, in partition 0 of a topic named by the table's id.
+//! never taken again, and one that was left stays eligible: selections are the ledger of both. The offset
+//! `{"tableId": …, "selection": K}` is the position before selection K.
 //!
 //! Reads the table through [`Letters`]; writes nothing but selections.
 
@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::runtime::Handle;
 
-use super::{Latest, ReadReport, Reader, Source};
-use crate::config::kafka::Isolation;
-use crate::model::{Error, OffsetRange, Offsets, Record, Result, TopicPartition};
+use super::{
+    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
+};
+use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Record, Result, TopicPartition};
 use crate::storage::{Put, Store};
 
 /// The folder of selections in a replay's checkpoint.
@@ -243,8 +245,25 @@ impl DeadLetterSource {
         DeadLetterSource { letters, ledger, place }
     }
 
-    fn at(&self, offset: i64) -> Offsets {
-        Offsets([(TopicPartition::new(self.letters.table_id(), 0), offset)].into())
+    fn at(&self, selection: i64) -> Offset {
+        Offset::of(json!({"tableId": self.letters.table_id(), "selection": selection}))
+    }
+
+    /// The selection that an offset is before.
+    fn selection(&self, offset: &Offset) -> Result<i64> {
+        let said = offset.to_value();
+        let table = self.letters.table_id();
+        // Before 0.1.0 an offset was {table id: {"0": selection}}.
+        let (id, selection) = match said["tableId"].as_str() {
+            Some(id) => (id, said["selection"].as_i64()),
+            None => (table, said[table]["0"].as_i64()),
+        };
+        match selection {
+            Some(selection) if id == table => Ok(selection),
+            _ => Err(Error::corrupt(format!(
+                "the dead-letter table was replaced: the replay has read up to {offset}, this is table {table}"
+            ))),
+        }
     }
 }
 
@@ -253,24 +272,50 @@ impl Source for DeadLetterSource {
         format!("DeadLetters[{}]", self.place)
     }
 
-    fn initial_offsets(&self) -> Result<Offsets> {
+    fn initial_offset(&mut self) -> Result<Offset> {
         Ok(self.at(0))
     }
 
-    fn latest(&self, known: &Offsets) -> Result<Latest> {
-        let end = self.at(self.ledger.count()?);
-        if let Some(other) = known.0.keys().find(|partition| end.get(partition).is_none()) {
-            return Err(Error::corrupt(format!(
-                "the dead-letter table was replaced: the replay has read table {}, this is {}",
-                other.topic,
-                self.letters.table_id()
-            )));
-        }
-        Ok(Latest { end, added: Offsets::default(), vanished: Vec::new() })
+    /// One selection per micro-batch.
+    fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
+        let (start, count) = (self.selection(&from.offset)?, self.ledger.count()?);
+        let bound = admission.bound.map_or(Ok(count), |bound| self.selection(bound))?;
+        let end = (start + 1).min(count).min(bound);
+        let range = SourceRange { start: self.at(start), end: self.at(end), notes: Notes::new() };
+        Ok(Available {
+            latest: self.at(count),
+            range: (end > start).then_some(range),
+            lag: count - end,
+            notes: Notes::new(),
+            losses: Vec::new(),
+        })
     }
 
-    fn reader(&self, _: usize, _: Isolation) -> Result<Box<dyn Reader>> {
+    fn splits(&self, range: &SourceRange, _: &[Loss], lanes: usize) -> Result<Vec<Vec<Split>>> {
+        let mut shares = vec![Vec::new(); lanes.max(1)];
+        let (from, until) = (self.selection(&range.start)?, self.selection(&range.end)?);
+        if from < until {
+            let partition = TopicPartition::new(self.letters.table_id(), 0);
+            shares[0].push(Split { range: OffsetRange { partition, from, until }, detail: String::new() });
+        }
+        Ok(shares)
+    }
+
+    fn reader(&self, _: usize, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
         Ok(Box::new(LetterReader { letters: Arc::clone(&self.letters), ledger: self.ledger.clone() }))
+    }
+
+    fn replay(&mut self, range: SourceRange) -> Result<(SourceRange, Vec<Loss>)> {
+        Ok((range, Vec::new()))
+    }
+
+    fn preview(&mut self, from: From<'_>) -> Result<String> {
+        let start = match from {
+            From::New => 0,
+            From::Position(position) => self.selection(&position.offset)?,
+            From::Planned(range) => self.selection(&range.start)?,
+        };
+        Ok(format!("{} selections of dead letters", self.ledger.count()? - start))
     }
 }
 
@@ -280,35 +325,34 @@ struct LetterReader {
     ledger: Ledger,
 }
 
-impl Reader for LetterReader {
+impl SplitReader for LetterReader {
     fn read(
         &mut self,
-        ranges: &[OffsetRange],
+        splits: &[Split],
         cancel: &AtomicBool,
-        on_record: &mut dyn FnMut(&Record<'_>) -> Result<()>,
-    ) -> Result<ReadReport> {
+        intake: &mut dyn Intake,
+    ) -> Result<ReadOutcome> {
         let mut wanted = Selection::default();
-        for number in ranges.iter().flat_map(|range| range.from..range.until) {
+        for number in splits.iter().flat_map(|split| split.range.from..split.range.until) {
             wanted.extend(&self.ledger.read(number)?);
         }
-        let mut report = ReadReport::default();
+        let mut outcome = ReadOutcome::default();
         self.letters.visit(&mut |batch_id, record| {
             if cancel.load(Ordering::Relaxed) {
-                return Err(Error::unavailable("the read was told to stop before its end"));
+                return Err(Error::unavailable("the read was stopped before its end"));
             }
             if !wanted.contains(batch_id, record) {
                 return Ok(());
             }
-            report.records += 1;
-            report.bytes += (record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)) as u64;
-            on_record(record)
+            outcome.records += 1;
+            outcome.bytes += (record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len)) as u64;
+            intake.record(record)
         })?;
-        let gone = wanted.len() as u64 - report.records.min(wanted.len() as u64);
+        let gone = wanted.len() as u64 - outcome.records.min(wanted.len() as u64);
         if gone > 0 {
             tracing::warn!(letters = gone, "dead letters were deleted before they were replayed");
         }
-        report.next = ranges.iter().map(|range| (range.partition.clone(), range.until)).collect();
-        Ok(report)
+        Ok(outcome)
     }
 }
 

@@ -1,21 +1,31 @@
-//! Where records come from: positions, how far they reach now, and the records of given ranges.
+//! Where records come from, in the words of Spark's `MicroBatchStream`.
 //!
-//! A source is replayable: the same range gives the same records, whoever reads it and when. Offsets
-//! live in the checkpoint; a source keeps none. Pure functions between [`Source`] and [`Reader`]
-//! decide how much goes into a micro-batch and what is lost ([`kafka::limit`], [`kafka::losses`]).
+//! ```text
+//! initial_offset → where a new query starts
+//! latest_offset  → the range that the next micro-batch may read, within the source's own limits
+//! splits         → that range, dealt to the lanes
+//! reader         → a lane's reader: every record of its splits once, as bytes or as rows
+//! verify         → after the read: the records came from what was planned
+//! replay         → a planned range again, after a crash or by another owner
+//! committed      → everything up to here is in the sink
+//! ```
+//!
+//! A source is replayable: the same range gives the same records, whoever reads it and when (one that is not
+//! says so in `docs/guarantees.md`). It keeps no offsets: they are in the checkpoint, as JSON that only the
+//! source interprets, with notes beside them where an offset alone does not identify the records (Kafka: topic
+//! ids, the isolation level). Limits, the policy on lost data and prefetch belong to the source; what a plan or a
+//! commit is does not concern it.
 
 pub mod dead_letters;
 pub mod kafka;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
-use crate::config::kafka::Isolation;
-use crate::model::{OffsetRange, Offsets, Record, Result};
+use arrow::array::RecordBatch;
 
-pub use kafka::{Latest, LossReason, LostRange, ReadReport};
+use crate::model::{Loss, Notes, Offset, OffsetRange, Record, Result};
 
-/// The asking side of a source: one per stream, off the hot path. Blocks.
+/// A source of one stream. Blocks; used from the stream's thread only.
 pub trait Source: Send {
     /// What Spark calls the source's description: `KafkaV2[Subscribe[t]]`.
     fn description(&self) -> String;
@@ -24,45 +34,177 @@ pub trait Source: Send {
     ///
     /// # Errors
     /// `Config` if the options name what is not there; `Unavailable` if the service does not answer.
-    fn initial_offsets(&self) -> Result<Offsets>;
+    fn initial_offset(&mut self) -> Result<Offset>;
 
-    /// How far the source reaches now, and how its partitions differ from those of `known`.
+    /// How far the source reaches now, and what the next micro-batch may read from `from` on.
     ///
     /// # Errors
-    /// As for [`Source::initial_offsets`].
-    fn latest(&self, known: &Offsets) -> Result<Latest>;
+    /// `Data` if records are lost and the source's options say that this stops the stream; else as for
+    /// [`Source::initial_offset`].
+    fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available>;
 
-    /// The ids of the topics read, by name, as of the last look or asked for `now`; a topic that was
-    /// deleted and made anew has another one. A topic of `needed`, the ids by which the stream has read so
-    /// far, is missing only if it is gone; others also where the service gives no ids.
+    /// Deals what is to be read of `range` to `lanes` lanes; offsets that are `lost` are not read. The result has
+    /// an entry for each lane, some may be empty. The same range gives the same splits.
     ///
     /// # Errors
-    /// `Unavailable` if the service does not say an id that is needed; `Config` if it has none any more.
-    fn topic_ids(&self, needed: &BTreeMap<String, String>, now: bool) -> Result<BTreeMap<String, String>> {
-        let _ = (needed, now);
-        Ok(BTreeMap::new())
+    /// `Internal` if the range does not say where it starts.
+    fn splits(&self, range: &SourceRange, lost: &[Loss], lanes: usize) -> Result<Vec<Vec<Split>>>;
+
+    /// A reader for one lane that may hold `memory_bytes` of what it fetched. With `pinned` it reads a range that
+    /// was planned with these notes.
+    ///
+    /// # Errors
+    /// `Config` if a client cannot be made.
+    fn reader(&self, memory_bytes: usize, pinned: Option<&Notes>) -> Result<Box<dyn SplitReader>>;
+
+    /// Whether a range with these notes was planned under options that the stream's readers do not have, so that
+    /// readers must be made for it alone; what differs, in words.
+    ///
+    /// # Errors
+    /// `Config` if this version does not know what the notes ask for.
+    fn differs(&self, notes: &Notes) -> Result<Option<String>> {
+        let _ = notes;
+        Ok(None)
     }
 
-    /// A reader for one lane that may hold `memory_bytes` of what it fetched; `isolation` says which records
-    /// of transactions it delivers, where the service has any.
+    /// Proves after the read that the records came from what was planned; `lost` was found gone before.
     ///
     /// # Errors
-    /// `Config` if a client can't be made.
-    fn reader(&self, memory_bytes: usize, isolation: Isolation) -> Result<Box<dyn Reader>>;
+    /// `Conflict` if the source was replaced meanwhile; `Unavailable` if it does not answer.
+    fn verify(&self, range: &SourceRange, lost: &[Loss]) -> Result<()> {
+        let _ = (range, lost);
+        Ok(())
+    }
+
+    /// Prepares a planned range to be read again. Its start is where the batch before ended; returns the range with
+    /// its full start, and what cannot be read any more.
+    ///
+    /// # Errors
+    /// As for [`Source::latest_offset`].
+    fn replay(&mut self, range: SourceRange) -> Result<(SourceRange, Vec<Loss>)>;
+
+    /// What a start would find to read, in words: `2 partitions, 7 offsets`. Changes nothing.
+    ///
+    /// # Errors
+    /// What a start would meet, lost records that the read itself would find included.
+    fn preview(&mut self, from: From<'_>) -> Result<String>;
+
+    /// Everything before `until` is in the sink.
+    ///
+    /// # Errors
+    /// `Unavailable` if the service does not answer; the batch is committed all the same.
+    fn committed(&mut self, until: &Offset) -> Result<()> {
+        let _ = until;
+        Ok(())
+    }
 }
 
-/// The reading side: one per lane, used from that lane's thread only.
-pub trait Reader: Send {
-    /// Delivers every record of `ranges` once, in offset order per partition, and none outside them.
+/// Where a stream is in a source: the offset that it has read up to, and what the source noted there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Position {
+    /// The next offset to read.
+    pub offset: Offset,
+    /// What the source needs to know that it is still the same records.
+    pub notes: Notes,
+}
+
+/// What the trigger says about the size of the next micro-batch.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Admission<'a> {
+    /// One batch of all there is, whatever the source's options say (`Trigger.Once`).
+    pub unlimited: bool,
+    /// How many records a batch may have where the source's options do not say.
+    pub default_max: Option<u64>,
+    /// Nothing beyond this offset is read: what there was when an `availableNow` stream began.
+    pub bound: Option<&'a Offset>,
+}
+
+/// What a source has now.
+#[derive(Debug)]
+pub struct Available {
+    /// How far it reaches.
+    pub latest: Offset,
+    /// What the next micro-batch reads; `None` if there is nothing for one.
+    pub range: Option<SourceRange>,
+    /// Records between the end of that range and `latest`.
+    pub lag: i64,
+    /// What the source noted of the position, to be remembered even if no batch is planned.
+    pub notes: Notes,
+    /// Records that are gone since the batch before; the next plan records them.
+    pub losses: Vec<Loss>,
+}
+
+/// What one micro-batch reads of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceRange {
+    /// The first offsets.
+    pub start: Offset,
+    /// The offsets behind the last.
+    pub end: Offset,
+    /// What a replay needs beside them.
+    pub notes: Notes,
+}
+
+/// Where a preview starts.
+#[derive(Debug, Clone)]
+pub enum From<'a> {
+    /// At the beginning of a new query.
+    New,
+    /// Behind what was read.
+    Position(&'a Position),
+    /// At a planned range, which is read again.
+    Planned(&'a SourceRange),
+}
+
+/// A part of a range that one lane reads: offsets of one log (a partition, a file). What else its reader needs
+/// is in `detail`, which only the source interprets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// The offsets.
+    pub range: OffsetRange,
+    /// The source's own addition; empty if there is none.
+    pub detail: String,
+}
+
+/// The reading side of a source: one per lane, used from that lane's thread only.
+pub trait SplitReader: Send {
+    /// Delivers every record of `splits` once, in offset order per log, and none outside them.
     /// Stops early, with an error, when `cancel` is set.
     ///
     /// # Errors
-    /// `Data` if offsets are gone and the options say to stop; `Unavailable` if the service does not
-    /// answer; whatever `on_record` returns.
-    fn read(
-        &mut self,
-        ranges: &[OffsetRange],
-        cancel: &AtomicBool,
-        on_record: &mut dyn FnMut(&Record<'_>) -> Result<()>,
-    ) -> Result<ReadReport>;
+    /// `Data` if records are gone and the options say to stop; `Unavailable` if the service does not
+    /// answer; whatever `intake` returns.
+    fn read(&mut self, splits: &[Split], cancel: &AtomicBool, intake: &mut dyn Intake)
+    -> Result<ReadOutcome>;
+}
+
+/// Takes what a reader delivers.
+pub trait Intake {
+    /// Takes a record, whose value is still to be decoded. Borrowed: copy what you keep.
+    ///
+    /// # Errors
+    /// `Data` if it is malformed and that stops the stream; whatever the sink returns.
+    fn record(&mut self, record: &Record<'_>) -> Result<()>;
+
+    /// Takes rows in the source's own columns, of a source that has columns.
+    ///
+    /// # Errors
+    /// Whatever the sink returns.
+    fn rows(&mut self, rows: RecordBatch) -> Result<()>;
+}
+
+/// What a read did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadOutcome {
+    /// Records delivered.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records that could not be read and that the options let pass.
+    pub losses: Vec<Loss>,
+}
+
+/// Gives memory back that the readers of a stream leave behind when they are dropped.
+pub fn give_back_memory() {
+    kafka::give_back_memory();
 }

@@ -10,6 +10,7 @@ pub mod conditional;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 pub mod faulty;
 pub mod local;
+mod probe;
 pub mod deadline;
 
 use std::collections::BTreeMap;

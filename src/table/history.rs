@@ -22,21 +22,34 @@ const AT_A_TIME: usize = 16;
 /// # Errors
 /// `Unavailable` if storage does not answer, `Corrupt` if a commit is not JSON.
 pub fn newest_commit_of(table: &DeltaTable, query_id: &str) -> Result<Option<OwnCommit>> {
-    table.handle.block_on(newest_commit_in(&table.store, table.version(), query_id))
+    newest_commit_since(table, query_id, None)
 }
 
-/// The same for the table in `store`, from version `from` backwards.
+/// The same, of which it is known that it is not older than version `since`: older commits are not read.
 ///
 /// # Errors
 /// As for [`newest_commit_of`].
-pub async fn newest_commit_in(store: &Store, from: u64, query_id: &str) -> Result<Option<OwnCommit>> {
+pub fn newest_commit_since(
+    table: &DeltaTable,
+    query_id: &str,
+    since: Option<u64>,
+) -> Result<Option<OwnCommit>> {
+    let since = since.unwrap_or_default();
+    table.handle.block_on(newest_commit_in(&table.store, table.version(), since, query_id))
+}
+
+/// The same for the table in `store`, from version `from` backwards to `since`.
+///
+/// # Errors
+/// As for [`newest_commit_of`].
+async fn newest_commit_in(store: &Store, from: u64, since: u64, query_id: &str) -> Result<Option<OwnCommit>> {
     // Where Alluvia is the only writer the newest commit is the stream's, and nothing is listed.
     if let Some(newest) = read_commit(store, from).await?
         && let Some(own) = own_commit(from, &newest, query_id)
     {
         return Ok(Some(own));
     }
-    let mut commits = commits_before(store, from).await?;
+    let mut commits = commits_between(store, since, from).await?;
     while let Some((version, commit)) = commits.try_next().await? {
         if let Some(own) = own_commit(version, &commit, query_id) {
             return Ok(Some(own));
@@ -53,7 +66,7 @@ pub async fn newest_commit_in(store: &Store, from: u64, query_id: &str) -> Resul
 pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>> {
     table.handle.block_on(async {
         let mut newest = BTreeMap::new();
-        let mut commits = commits_before(&table.store, table.version() + 1).await?;
+        let mut commits = commits_between(&table.store, 0, table.version() + 1).await?;
         while let Some((version, commit)) = commits.try_next().await? {
             let info = commit.actions.iter().find_map(|action| action["commitInfo"].get("alluvia"));
             let Some(query_id) = info.and_then(|info| info["queryId"].as_str()) else { continue };
@@ -65,14 +78,18 @@ pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>>
     })
 }
 
-/// The commits before version `end` that the log still holds, the newest first. Their names decide, not
+/// The commits from version `since` on before `end` that the log still holds, the newest first. Their names decide, not
 /// their numbers: cleanup leaves gaps.
-async fn commits_before(store: &Store, end: u64) -> Result<impl Stream<Item = Result<(u64, Commit)>>> {
+async fn commits_between(
+    store: &Store,
+    since: u64,
+    end: u64,
+) -> Result<impl Stream<Item = Result<(u64, Commit)>>> {
     let names = store.names("_delta_log").await?;
     let mut versions: Vec<u64> = names
         .iter()
         .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
-        .filter(|version| *version < end)
+        .filter(|version| (since..end).contains(version))
         .collect();
     versions.sort_unstable();
     let read = move |version| async move {

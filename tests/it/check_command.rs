@@ -163,7 +163,7 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
         .replace("./lake/table", "./lake/rows")
         .replace("checkpoints/checked", "checkpoints/rows");
     Alluvia::run(&once(&other), folder.path()).wait(BOUND).success();
-    step(&good.replace("./lake/dead", "./lake/rows"), 2, "deadLetter", "no table of dead letters");
+    step(&good.replace("./lake/dead", "./lake/rows"), 2, "deadLetter", "not a table of dead letters");
     step(&good.replace("name: checked", "name: other"), 2, "checkpoint", "belongs to stream checked");
     step(&good.replace("./lake/table", "./lake/other"), 7, "checkpoint", "there is no table at");
     std::fs::rename(folder.path().join("checkpoints/checked/offsets"), folder.path().join("offsets"))

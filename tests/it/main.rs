@@ -27,6 +27,7 @@ mod options;
 mod oracle_json;
 mod oracle_streaming;
 mod owners;
+mod recovery;
 mod refusals;
 mod resume_model;
 #[allow(dead_code, unused_imports)]

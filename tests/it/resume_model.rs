@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 
 use alluvia::checkpoint::resume::Refusal;
 use alluvia::checkpoint::{Decision, Facts, LetterFacts, TableFacts, decide};
-use alluvia::model::{Offsets, TopicPartition};
+use alluvia::model::{Offset, OffsetSeq};
 
 /// Whether a record is malformed by a definition: by `a` the second one, by `b` the third, by `c` the last.
 fn malformed(definition: char, record: u8) -> bool {
@@ -104,8 +104,8 @@ const RECORDS: u8 = 4;
 /// Batches whose files retention leaves.
 const RETAINED: u8 = 2;
 
-fn offsets(end: u8) -> Offsets {
-    Offsets([(TopicPartition::new("t", 0), i64::from(end))].into())
+fn offsets(end: u8) -> OffsetSeq {
+    OffsetSeq::of(Offset::of(serde_json::json!({"t": {"0": end}})))
 }
 
 impl Stores {

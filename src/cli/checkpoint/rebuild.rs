@@ -6,18 +6,19 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use tokio::runtime::Handle;
 
 use super::super::args::{CheckpointRebuildArgs, OutputFormat};
 use super::super::{io_runtime, one_stream};
 use crate::checkpoint::lease::Acquire;
 use crate::checkpoint::rebuild::{self, CommittedBatch, File};
 use crate::checkpoint::{CheckpointBinding, Identity, Lease, Owner, Plan};
-use crate::config::{SinkConfig, StreamConfig};
+use crate::config::StreamConfig;
 use crate::model::{Error, Result};
-use crate::sink::delta;
+use crate::runtime::open::Access;
+use crate::runtime::recovery::Targets;
+use crate::runtime::row_pipeline::RowPipeline;
+use crate::sink::{CommitInfo, Sink, SinkCommit};
 use crate::storage::{Put, Store};
-use crate::table::{DeltaTable, OwnCommit, history};
 
 /// Runs the command.
 ///
@@ -32,7 +33,8 @@ pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
     if let Some(owner) = Lease::owner(&checkpoint)? {
         return Err(run_by(&config, &owner));
     }
-    let found = read_tables(&config, &checkpoint, args.query_id.as_deref(), handle)?;
+    let access = Access { handle: handle.clone(), deadline: None };
+    let found = read_targets(&config, &checkpoint, args.query_id.as_deref(), &access)?;
     let identity = Identity { id: found.query_id.clone() };
     let files = rebuild::files(&identity, &found.serves, found.rows.as_ref(), found.letters.as_ref())?;
     let there = handle.block_on(rebuild::check_empty(&checkpoint, &files))?;
@@ -55,39 +57,32 @@ struct Lost {
     letters: Option<CommittedBatch>,
 }
 
-fn read_tables(
+fn read_targets(
     config: &StreamConfig,
     checkpoint: &Store,
     query_id: Option<&str>,
-    handle: &Handle,
+    access: &Access,
 ) -> Result<Lost> {
-    let SinkConfig::Delta(target) = &config.sink;
-    let store = Store::open(&target.url, &config.storage.0)?;
-    let mut table = DeltaTable::open(&store, handle)?.ok_or_else(|| {
-        Error::config(format!(
-            "there is no table at {}: nothing says where stream {} stood",
-            store.url(),
-            config.name
+    let targets = Targets::read(config, access)?;
+    targets.check_columns(&mut RowPipeline::of(config)?)?;
+    let Targets { mut sink, mut dead_letters } = targets;
+    let target = sink.target();
+    let Some(table_id) = target.id else {
+        return Err(Error::config(format!(
+            "there is no table at {}: nothing says how far stream {} came",
+            target.location, config.name
         ))
-        .hint("without table and checkpoint the stream starts anew: `alluvia run`")
-    })?;
-    let mut letters = match &config.dead_letter {
-        None => None,
-        Some(to) => DeltaTable::open(&Store::open(&to.url, &config.storage.0)?, handle)?,
+        .hint("without table and checkpoint the stream starts from the beginning: `alluvia run`"));
     };
-    let mut queries = history::newest_commits(&table)?;
-    let mut rejected = letters.as_ref().map(history::newest_commits).transpose()?.unwrap_or_default();
-    let query_id = choose(query_id, config, checkpoint, &queries, &rejected, &store)?;
-    let serves = CheckpointBinding {
-        format: 1,
-        stream: config.name.clone(),
-        table: store.url().to_string(),
-        table_id: table.id().to_owned(),
-    };
-    let rows = remembered(&mut table, queries.remove(&query_id), &query_id)?;
-    let letters = match &mut letters {
+    let mut queries = sink.newest_commits()?;
+    let mut rejected = dead_letters.as_ref().map(Sink::newest_commits).transpose()?.unwrap_or_default();
+    let query_id = choose(query_id, config, checkpoint, &queries, &rejected, &target.location)?;
+    let serves =
+        CheckpointBinding { format: 1, stream: config.name.clone(), table: target.location, table_id };
+    let rows = committed(sink.as_mut(), queries.remove(&query_id), &query_id)?;
+    let letters = match &mut dead_letters {
         None => None,
-        Some(letters) => remembered(letters, rejected.remove(&query_id), &query_id)?,
+        Some(table) => committed(table, rejected.remove(&query_id), &query_id)?,
     };
     Ok(Lost { serves, rows, letters, query_id })
 }
@@ -98,17 +93,17 @@ fn choose(
     wanted: Option<&str>,
     config: &StreamConfig,
     checkpoint: &Store,
-    rows: &BTreeMap<String, OwnCommit>,
-    letters: &BTreeMap<String, OwnCommit>,
-    table: &Store,
+    rows: &BTreeMap<String, SinkCommit>,
+    letters: &BTreeMap<String, SinkCommit>,
+    url: &str,
 ) -> Result<String> {
-    let mut queries: BTreeMap<&String, &OwnCommit> = letters.iter().collect();
+    let mut queries: BTreeMap<&String, &SinkCommit> = letters.iter().collect();
     queries.extend(rows);
-    let pick = |fits: &dyn Fn(&OwnCommit) -> bool| -> Vec<&String> {
+    let pick = |fits: &dyn Fn(&SinkCommit) -> bool| -> Vec<&String> {
         queries.iter().filter(|(_, commit)| fits(commit)).map(|(id, _)| *id).collect()
     };
-    let of_stream = |commit: &OwnCommit| delta::stream_of(commit) == Some(config.name.as_str());
-    let from_here = |commit: &OwnCommit| delta::checkpoint_of(commit) == Some(checkpoint.url().as_str());
+    let of_stream = |commit: &SinkCommit| commit.is_of(Some(&config.name), None);
+    let from_here = |commit: &SinkCommit| commit.is_of(None, Some(checkpoint.url().as_str()));
     let ids = match wanted {
         Some(wanted) => queries.keys().copied().filter(|id| *id == wanted).collect(),
         None => match pick(&of_stream) {
@@ -119,7 +114,7 @@ fn choose(
             ids => ids,
         },
     };
-    let (url, name) = (table.url(), &config.name);
+    let name = &config.name;
     match (ids.as_slice(), wanted) {
         ([one], _) => Ok((*one).clone()),
         _ if queries.is_empty() => Err(Error::config(format!("the log of table {url} holds no commit that Alluvia made, or another tool has cleaned it up"))
@@ -135,18 +130,17 @@ fn choose(
     }
 }
 
-fn listed(ask: &str, queries: &BTreeMap<&String, &OwnCommit>) -> String {
+fn listed(ask: &str, queries: &BTreeMap<&String, &SinkCommit>) -> String {
     let lines: Vec<String> = queries
         .iter()
         .map(|(id, commit)| {
-            let end =
-                commit.checkpoint.as_ref().and_then(|info| info.get("endOffset")).map(ToString::to_string);
+            let info = commit.info.as_ref();
             format!(
                 "{id}: stream {}, micro-batch {}, version {}, up to {}",
-                delta::stream_of(commit).unwrap_or("(not said)"),
+                info.and_then(|info| info.stream.as_deref()).unwrap_or("(not said)"),
                 commit.batch_id,
                 commit.version,
-                end.unwrap_or_default()
+                commit.end().map(ToString::to_string).unwrap_or_default()
             )
         })
         .collect();
@@ -154,13 +148,14 @@ fn listed(ask: &str, queries: &BTreeMap<&String, &OwnCommit>) -> String {
 }
 
 /// What the newest commit of the query says, if it is also the newest transaction of the query.
-fn remembered(
-    table: &mut DeltaTable,
-    commit: Option<OwnCommit>,
+fn committed(
+    target: &mut dyn Sink,
+    commit: Option<SinkCommit>,
     query_id: &str,
 ) -> Result<Option<CommittedBatch>> {
-    let transaction = table.transaction(query_id)?;
-    let url = table.store().url().to_string();
+    let since = commit.as_ref().map(|commit| commit.version);
+    let transaction = target.state(query_id, since)?.transaction;
+    let url = target.target().location;
     let Some(commit) = commit else {
         return match transaction {
             None => Ok(None),
@@ -170,16 +165,23 @@ fn remembered(
     if let Some(batch) = transaction.filter(|batch| *batch != commit.batch_id) {
         return Err(silent(&url, batch));
     }
-    let said = (delta::start_of(&commit)?, delta::end_of(&commit)?, delta::plan_of(&commit));
-    let (Some(start), Some(end), Some(plan)) = said else {
-        return Err(silent(&url, commit.batch_id));
+    let SinkCommit { batch_id, info, .. } = commit;
+    let Some(CommitInfo {
+        start_offset: Some(start),
+        end_offset: Some(end),
+        plan: Some(plan),
+        next_batch_watermark_ms,
+        dead_letters_follow,
+        ..
+    }) = info.map(|info| *info)
+    else {
+        return Err(silent(&url, batch_id));
     };
-    let watermark = commit.checkpoint.as_ref().and_then(|info| info.get("nextBatchWatermarkMs")?.as_i64());
     Ok(Some(CommittedBatch {
-        plan: Plan::from_parts(commit.batch_id, &plan, &end)?,
+        plan: Plan::from_parts(batch_id, &plan.to_string(), &end)?,
         start,
-        next_watermark_ms: watermark.unwrap_or_default(),
-        dead_letters_pending: delta::dead_letters_pending(&commit),
+        next_watermark_ms: next_batch_watermark_ms,
+        dead_letters_pending: dead_letters_follow,
     }))
 }
 
@@ -225,7 +227,7 @@ fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> se
         "table": lost.serves.table,
         "queryId": lost.query_id,
         "batchId": lost.rows.as_ref().map(|rows| rows.plan.batch_id),
-        "endOffset": lost.rows.as_ref().and_then(|rows| serde_json::from_str::<serde_json::Value>(&rows.plan.end.to_json()).ok()),
+        "endOffset": lost.rows.as_ref().map(|rows| rows.plan.end.to_value()),
         "files": paths,
         "dryRun": dry_run,
     })
@@ -234,11 +236,7 @@ fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> se
 fn as_text(checkpoint: &Store, lost: &Lost, files: &[File], there: &[String], dry_run: bool) -> String {
     let mut lines = vec![format!("Query {} of table {}", lost.query_id, lost.serves.table)];
     if let Some(rows) = &lost.rows {
-        lines.push(format!(
-            "micro-batch {} is its newest, up to {}",
-            rows.plan.batch_id,
-            rows.plan.end.to_json()
-        ));
+        lines.push(format!("micro-batch {} is its newest, up to {}", rows.plan.batch_id, rows.plan.end));
     }
     if let Some(letters) = &lost.letters
         && lost.rows.as_ref().is_none_or(|rows| letters.plan.batch_id > rows.plan.batch_id)

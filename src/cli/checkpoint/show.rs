@@ -11,10 +11,11 @@ use super::super::args::{CheckpointShowArgs, OutputFormat, StreamArgs};
 use super::super::{io_runtime, one_stream};
 use crate::checkpoint::log::Entries;
 use crate::checkpoint::resume::Refusal;
-use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, decide};
-use crate::config::{SinkConfig, StreamConfig, parse_location};
+use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease};
+use crate::config::{StreamConfig, parse_location};
 use crate::model::{Error, Result};
-use crate::runtime::facts::{Found, Known};
+use crate::runtime::open::Access;
+use crate::runtime::recovery::{self, CheckpointState};
 use crate::runtime::row_pipeline::RowPipeline;
 use crate::storage::Store;
 
@@ -101,7 +102,7 @@ fn apart<T>(read: Result<T>) -> (Option<T>, Option<String>) {
 /// What the checkpoint alone tells to be wrong, as a start would: what is missing, and logs that do not
 /// fit together.
 fn contradiction(log: &CheckpointLog, entries: &Entries, handle: &Handle) -> Result<()> {
-    Known::read(log, handle)?;
+    CheckpointState::read(log, handle)?;
     let (plan, commit) = (entries.plans.last().copied(), entries.commits.last().copied());
     if let Some(commit) = commit.filter(|commit| plan.is_none_or(|plan| plan < *commit)) {
         return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), "", None));
@@ -129,7 +130,7 @@ fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Value {
     });
     if let Some(plan) = &plan {
         row["plannedBy"] = if plan.is_ours() { "Alluvia" } else { "Spark" }.into();
-        row["endOffset"] = serde_json::from_str(&plan.end.to_json()).unwrap_or_default();
+        row["endOffset"] = plan.end.to_value();
     }
     if let Some(problem) = no_plan.or(no_commit) {
         row["problem"] = problem.into();
@@ -153,23 +154,9 @@ fn next(log: &CheckpointLog, config: Option<&StreamConfig>, handle: &Handle) -> 
 
 /// The decision of a start, by the same steps, without what a start makes.
 fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Result<Decision> {
-    let checkpoint = log.store();
-    let SinkConfig::Delta(target) = &config.sink;
-    let table = Store::open(&target.url, &config.storage.0)?;
-    let letters =
-        config.dead_letter.as_ref().map(|to| Store::open(&to.url, &config.storage.0)).transpose()?;
-    let known = Known::read(log, handle)?;
-    match &known.served {
-        Some(served) => served.check_stream(&config.name, checkpoint)?,
-        None => handle.block_on(log.refuse_state())?,
-    }
-    let mut found = Found::look(&table, letters.as_ref(), handle)?;
-    known.check_tables(config, &table, &found, checkpoint, handle)?;
-    let facts = known.facts(log, &mut found, &config.name, &RowPipeline::of(config)?.definition, handle)?;
-    decide(&facts).map_err(|refusal| {
-        let letters = letters.as_ref().map(|letters| letters.url().as_str());
-        refusal.into_error(checkpoint.url().as_str(), table.url().as_str(), letters)
-    })
+    let access = Access { handle: handle.clone(), deadline: None };
+    let mut row_pipeline = RowPipeline::of(config)?;
+    Ok(recovery::inspect_without_lease(config, log, &access, &mut row_pipeline)?.decision)
 }
 
 fn in_words(decision: &Decision) -> (&'static str, String) {

@@ -16,6 +16,7 @@ use regex::Regex;
 use tracing::{debug, warn};
 
 use super::client::{self, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_missing, is_refusal};
+use super::limit::MinOffsets;
 use super::loss::Latest;
 use super::native::{self, Client, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, list_offsets};
 use super::start::{Start, starts, without_record};
@@ -36,6 +37,8 @@ pub struct KafkaSource {
     pattern: Option<Regex>,
     refresh: Duration,
     view: Mutex<View>,
+    /// `minOffsetsPerTrigger`, if it is given.
+    pub(super) min_offsets: Option<MinOffsets>,
 }
 
 /// The partitions of the subscription as last described.
@@ -67,8 +70,10 @@ impl KafkaSource {
             .and_then(|ms| ms.parse().ok())
             .map_or(METADATA_REFRESH, |ms| Duration::from_millis(ms).min(METADATA_REFRESH));
         let view = View { partitions: Vec::new(), ids: TopicIds::default(), at: Instant::now() };
-        let source =
-            KafkaSource { options: options.clone(), client, pattern, refresh, view: Mutex::new(view) };
+        let min_offsets =
+            options.min_offsets_per_trigger.map(|min| MinOffsets::new(min, options.max_trigger_delay));
+        let options = options.clone();
+        let source = KafkaSource { options, client, pattern, refresh, view: Mutex::new(view), min_offsets };
         let (view, missing) = source.look(CONTROLLER_TIMEOUT)?;
         source.check_subscription(&view, &missing)?;
         *source.view() = view;

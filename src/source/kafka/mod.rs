@@ -1,7 +1,7 @@
 //! Apache Kafka as a source: what is there, what goes into a micro-batch, and its records.
 //!
-//! [`KafkaSource`] asks the brokers for partitions and offsets, once per trigger and off the hot path.
-//! Between it and the lanes stand pure functions: [`limit`] and [`MinOffsets`] (how much), [`losses`] and
+//! [`KafkaSource`] asks the brokers for partitions and offsets, once per trigger and off the hot path
+//! (`admission`). Between it and the lanes are pure functions: [`limit`] and [`MinOffsets`] (how much), [`losses`] and
 //! [`check_data_loss`] (what is gone), [`assign_splits`] (who reads what). A [`LaneReader`] then delivers every record
 //! of its ranges once, in offset order per partition, and none outside of them.
 //!
@@ -12,6 +12,7 @@
 //! `kafka.metadata.max.age.ms` is), a deleted one at the next trigger.
 
 mod admin;
+mod admission;
 mod assignment;
 mod client;
 mod topic_ids;
@@ -33,4 +34,5 @@ pub use limit::{MinOffsets, limit};
 pub use loss::{Latest, LossReason, LostRange, check_data_loss, losses, reconcile_positions, recreated};
 pub use native::give_back as give_back_memory;
 pub use reader::{LaneReader, ReadReport};
+pub use source::with_headers;
 pub use splits::{PIECE_MIN, assign_splits};

@@ -1,12 +1,26 @@
-//! The Kafka source behind the traits of all sources.
+//! The Kafka source behind the trait of all sources: positions as JSON, limits, ids of topics, lost offsets.
+//!
+//! The order of a look at the brokers, and what follows from it, is in [`super::admission`]; what a loss is in
+//! [`super::loss`]; who reads what in [`super::splits`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
-use super::{KafkaSource, LaneReader, Latest, ReadReport};
+use super::admission::{self, Seen};
+use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
 use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
-use crate::model::{OffsetRange, Offsets, Record, Result};
-use crate::source::{Reader, Source};
+use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Offsets, Result};
+use crate::source::{
+    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
+};
+
+/// The note of partitions that do not start where the batch before ended, with their start offsets.
+const STARTS: &str = "startOffsets";
+/// The note of the isolation level that the end offsets were asked with.
+const ISOLATION: &str = "isolationLevel";
+/// The note of the ids of the topics that are read, as far as the brokers gave them (KIP-516).
+const TOPIC_IDS: &str = "topicIds";
 
 impl Source for KafkaSource {
     fn description(&self) -> String {
@@ -21,31 +35,266 @@ impl Source for KafkaSource {
         format!("KafkaV2[{inner}]")
     }
 
-    fn initial_offsets(&self) -> Result<Offsets> {
-        KafkaSource::initial_offsets(self)
+    fn initial_offset(&mut self) -> Result<Offset> {
+        Ok(self.initial_offsets()?.to_offset())
     }
 
-    fn latest(&self, known: &Offsets) -> Result<Latest> {
-        KafkaSource::latest(self, known)
+    fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
+        let (position, known_ids) = (offsets(&from.offset)?, topic_ids(&from.notes)?);
+        let seen = admission::available(self, &position, &known_ids)?;
+        let mut notes = from.notes.clone();
+        let mut pinned = known_ids.clone();
+        for (name, id) in &seen.topic_ids {
+            // Before the first batch, pin the ids of the topics on which the initial offsets were resolved.
+            pinned.entry(name.clone()).or_insert_with(|| id.clone());
+        }
+        note_topic_ids(&mut notes, &pinned);
+        let end = self.end_of_batch(&position, &seen, admission)?;
+        Ok(Available {
+            latest: seen.latest.end.to_offset(),
+            lag: end.as_ref().map_or(0, |end| end.distance_to(&seen.latest.end)),
+            range: end.map(|end| self.range(&position, known_ids, &seen, &end)),
+            notes,
+            losses: seen.lost.iter().map(Loss::from).collect(),
+        })
     }
 
-    fn topic_ids(&self, needed: &BTreeMap<String, String>, now: bool) -> Result<BTreeMap<String, String>> {
-        if now { self.topic_ids_now(needed) } else { KafkaSource::topic_ids(self, needed) }
+    fn splits(&self, range: &SourceRange, lost: &[Loss], lanes: usize) -> Result<Vec<Vec<Split>>> {
+        let mut ranges = ranges(range)?;
+        ranges.retain(|range| !lost.iter().any(|loss| loss.range == *range));
+        let shares = assign_splits(&ranges, lanes, self.options().min_partitions);
+        let split = |range| Split { range, detail: String::new() };
+        Ok(shares.into_iter().map(|share| share.into_iter().map(split).collect()).collect())
     }
 
-    fn reader(&self, memory_bytes: usize, isolation: Isolation) -> Result<Box<dyn Reader>> {
-        let options = KafkaOptions { isolation, ..self.options().clone() };
+    fn reader(&self, memory_bytes: usize, pinned: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
+        let mut options = self.options().clone();
+        if let Some(level) = pinned.map(isolation).transpose()?.flatten() {
+            options.isolation = level;
+        }
         Ok(Box::new(LaneReader::open(&options, memory_bytes, self.partitions().len())?))
+    }
+
+    fn differs(&self, notes: &Notes) -> Result<Option<String>> {
+        let level = isolation(notes)?.filter(|level| *level != self.options().isolation);
+        Ok(level.map(|level| format!("isolation level {}", level.as_str())))
+    }
+
+    fn verify(&self, range: &SourceRange, lost: &[Loss]) -> Result<()> {
+        let mut known = topic_ids(&range.notes)?;
+        known.retain(|name, _| !lost.iter().any(|loss| *loss.range.partition.topic == **name));
+        if known.is_empty() {
+            return Ok(());
+        }
+        match loss::recreated(&known, &self.topic_ids_now(&known)?).first() {
+            None => Ok(()),
+            Some(name) => Err(Error::conflict(format!(
+                "topic {name} was deleted and recreated while the micro-batch was read"
+            ))),
+        }
+    }
+
+    fn replay(&mut self, range: SourceRange) -> Result<(SourceRange, Vec<Loss>)> {
+        let end = offsets(&range.end)?;
+        let mut start = offsets(&range.start)?;
+        start.0.extend(starts(&range.notes)?.0);
+        let (start, mut lost) = admission::start_added(self, start, &end)?;
+        lost.extend(admission::gone(self, &start, &end, &topic_ids(&range.notes)?)?);
+        Ok((SourceRange { start: start.to_offset(), ..range }, lost.iter().map(Loss::from).collect()))
+    }
+
+    fn preview(&mut self, from: From<'_>) -> Result<String> {
+        let (start, reach, end) = match from {
+            From::New => {
+                let start = self.initial_offsets()?;
+                let end = self.latest(&start)?.end;
+                (start.clone(), end.clone(), end)
+            }
+            From::Position(position) => {
+                let (offset, ids) = (offsets(&position.offset)?, topic_ids(&position.notes)?);
+                let seen = admission::available(self, &offset, &ids)?;
+                (seen.start, seen.latest.end.clone(), seen.latest.end)
+            }
+            From::Planned(range) => {
+                let (range, gone) = self.replay(range.clone())?;
+                let mut start = offsets(&range.start)?;
+                let latest = self.latest(&start)?.end;
+                let whole = start.clone();
+                start.0.retain(|partition, _| !gone.iter().any(|loss| loss.range.partition == *partition));
+                admission::refuse_aged_out(self, &start, &offsets(&range.end)?)?;
+                return Ok(counted(&whole, &latest));
+            }
+        };
+        admission::refuse_aged_out(self, &start, &reach)?;
+        Ok(counted(&start, &end))
     }
 }
 
-impl Reader for LaneReader {
+impl KafkaSource {
+    /// How far the next batch reaches; `None` if there is nothing for it.
+    fn end_of_batch(
+        &mut self,
+        position: &Offsets,
+        seen: &Seen,
+        admission: &Admission<'_>,
+    ) -> Result<Option<Offsets>> {
+        let (start, latest) = (&seen.start, &seen.latest);
+        let mut reach = match admission.bound {
+            Some(bound) => admission::within(&latest.end, &offsets(bound)?),
+            None => latest.end.clone(),
+        };
+        reach.0.retain(|partition, _| start.get(partition).is_some());
+        let max = match (admission.unlimited, self.options().max_offsets_per_trigger) {
+            (true, _) => None,
+            (false, Some(max)) => Some(max),
+            (false, None) => admission.default_max,
+        };
+        if seen.lost.iter().any(|loss| position.get(&loss.range.partition).is_some()) {
+            // A loss is recorded by a batch even if there is nothing else to write.
+            return Ok(Some(limit(start, &reach, max)));
+        }
+        if !admission::advances(start, &reach) {
+            return Ok(None);
+        }
+        if let Some(gate) = &mut self.min_offsets
+            && !admission.unlimited
+            && !gate.permits(start, &reach, Instant::now())
+        {
+            return Ok(None);
+        }
+        Ok(Some(limit(start, &reach, max)))
+    }
+
+    fn range(
+        &self,
+        position: &Offsets,
+        mut ids: BTreeMap<String, String>,
+        seen: &Seen,
+        end: &Offsets,
+    ) -> SourceRange {
+        let mut notes = Notes::from([(ISOLATION.to_owned(), self.options().isolation.as_str().to_owned())]);
+        let new = seen.start.0.iter().filter(|(p, offset)| position.get(p) != Some(**offset));
+        let new = Offsets(new.map(|(p, offset)| (p.clone(), *offset)).collect());
+        if !new.0.is_empty() {
+            notes.insert(STARTS.to_owned(), new.to_json());
+        }
+        ids.extend(seen.topic_ids.clone());
+        ids.retain(|name, _| end.0.keys().any(|partition| *partition.topic == **name));
+        note_topic_ids(&mut notes, &ids);
+        SourceRange { start: seen.start.to_offset(), end: end.to_offset(), notes }
+    }
+}
+
+/// The next offset of each partition.
+fn offsets(offset: &Offset) -> Result<Offsets> {
+    Offsets::from_json(offset.as_json()).map_err(|cause| {
+        Error::config(format!(
+            "the checkpoint holds the offset of another source than Kafka: {offset}; it is of another query"
+        ))
+        .source(cause)
+        .hint("give the stream a checkpointLocation of its own")
+    })
+}
+
+fn ranges(range: &SourceRange) -> Result<Vec<OffsetRange>> {
+    offsets(&range.start)?.ranges_to(&offsets(&range.end)?)
+}
+
+/// Start offsets of partitions that do not start where the batch before ended.
+fn starts(notes: &Notes) -> Result<Offsets> {
+    match notes.get(STARTS) {
+        Some(text) => Offsets::from_json(text).map_err(|e| damaged(STARTS, e)),
+        None => Ok(Offsets::default()),
+    }
+}
+
+/// The ids of the topics by name; empty where the brokers gave none, and in a plan of Spark.
+fn topic_ids(notes: &Notes) -> Result<BTreeMap<String, String>> {
+    match notes.get(TOPIC_IDS) {
+        Some(text) => serde_json::from_str(text).map_err(|e| damaged(TOPIC_IDS, e)),
+        None => Ok(BTreeMap::new()),
+    }
+}
+
+fn note_topic_ids(notes: &mut Notes, ids: &BTreeMap<String, String>) {
+    if !ids.is_empty() {
+        let text = serde_json::to_string(ids).expect("strings are always JSON");
+        notes.insert(TOPIC_IDS.to_owned(), text);
+    }
+}
+
+/// The level that a range was planned with; `None` in a plan of Spark.
+fn isolation(notes: &Notes) -> Result<Option<Isolation>> {
+    let Some(name) = notes.get(ISOLATION).filter(|name| !name.is_empty()) else { return Ok(None) };
+    Isolation::named(name).map(Some).ok_or_else(|| {
+        Error::config(format!(
+            "a micro-batch was planned with the isolation level {name:?}, which is not known"
+        ))
+        .hint("it was planned by a newer Alluvia; use that one")
+    })
+}
+
+fn damaged(note: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::corrupt(format!("the note {note} of a plan in the checkpoint is damaged"))
+        .source(cause)
+        .hint("restore the checkpoint from a backup, or move it aside and run `alluvia checkpoint rebuild`")
+}
+
+fn counted(start: &Offsets, end: &Offsets) -> String {
+    let count = |number: i64, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+    let partitions = i64::try_from(end.0.len()).unwrap_or(i64::MAX);
+    format!("{}, {}", count(partitions, "partition"), count(start.distance_to(end), "offset"))
+}
+
+impl SplitReader for LaneReader {
     fn read(
         &mut self,
-        ranges: &[OffsetRange],
+        splits: &[Split],
         cancel: &AtomicBool,
-        on_record: &mut dyn FnMut(&Record<'_>) -> Result<()>,
-    ) -> Result<ReadReport> {
-        LaneReader::read(self, ranges, cancel, on_record)
+        intake: &mut dyn Intake,
+    ) -> Result<ReadOutcome> {
+        let ranges: Vec<OffsetRange> = splits.iter().map(|split| split.range.clone()).collect();
+        let report = LaneReader::read(self, &ranges, cancel, |record| intake.record(record))?;
+        Ok(ReadOutcome {
+            records: report.records,
+            bytes: report.bytes,
+            losses: report.lost.iter().map(Loss::from).collect(),
+        })
+    }
+}
+
+/// The options of a stream's source: with dead letters the headers are read, for a dead letter is the whole record.
+pub fn with_headers(options: &KafkaOptions) -> KafkaOptions {
+    KafkaOptions { include_headers: true, ..options.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+
+    #[test]
+    fn notes_read_back_and_damaged_ones_are_named() {
+        let mut notes = Notes::new();
+        assert!(topic_ids(&notes).unwrap().is_empty() && starts(&notes).unwrap().0.is_empty());
+        let ids = BTreeMap::from([("t".to_owned(), "q83vEjRWeJA".to_owned())]);
+        note_topic_ids(&mut notes, &ids);
+        assert_eq!(topic_ids(&notes).unwrap(), ids);
+        notes.insert(ISOLATION.into(), "read_committed".into());
+        assert_eq!(isolation(&notes).unwrap(), Some(Isolation::ReadCommitted));
+        notes.insert(ISOLATION.into(), "read_tomorrow".into());
+        assert_eq!(isolation(&notes).unwrap_err().kind(), Kind::Config);
+        for key in [STARTS, TOPIC_IDS] {
+            notes.insert(key.into(), "{".into());
+        }
+        for error in [topic_ids(&notes).unwrap_err(), starts(&notes).unwrap_err()] {
+            assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_offset_of_another_source_is_refused() {
+        let error = offsets(&Offset::from_json("17").unwrap()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config, "{error}");
     }
 }

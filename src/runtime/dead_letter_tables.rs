@@ -6,8 +6,6 @@
 //! letters of the others are withdrawn from tables that are no longer the stream's. The note says which table
 //! it was, so that one that was removed or replaced is not taken for a new one.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -15,11 +13,12 @@ use url::Url;
 use uuid::Uuid;
 
 use super::attempt::commit_of;
+use super::open::Access;
 use crate::checkpoint::Planned;
-use crate::config::{DeltaSink, StreamConfig};
+use crate::config::{DeltaTarget, StreamConfig};
 use crate::model::error::Context;
 use crate::model::{Error, Result};
-use crate::sink::{CommitOutcome, DeltaAppend, dead_letter};
+use crate::sink::{CommitOutcome, DeltaAppend, Sink, dead_letter};
 use crate::storage::Store;
 use crate::table::DeltaTable;
 
@@ -35,6 +34,17 @@ struct Note {
     table_id: String,
 }
 
+/// The stream's table of dead letters as it is now; `None` if it has none.
+///
+/// # Errors
+/// As for [`DeltaAppend::open`].
+pub fn open(config: &StreamConfig, access: &Access) -> Result<Option<DeltaAppend>> {
+    let Some(target) = &config.dead_letter else { return Ok(None) };
+    let store = access.store(config, &target.url)?;
+    let table = DeltaAppend::open_dead_letters(target, store, &access.handle);
+    table.map(Some).context(|| "open deadLetter".into())
+}
+
 fn name_of(url: &Url) -> String {
     format!("{FOLDER}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()))
 }
@@ -48,8 +58,8 @@ fn read(checkpoint: &Store, file: &str, handle: &Handle) -> Result<Option<Note>>
     })
 }
 
-/// Refuses a dead-letter table that is not the one that the stream's letters at `url` went to; whether they
-/// have gone there before.
+/// Refuses a dead-letter table that is not the one that the stream's dead letters at `url` went to. Returns whether
+/// they have gone there before.
 ///
 /// # Errors
 /// `Corrupt` if that table was removed or replaced, or if the note is damaged.
@@ -82,8 +92,8 @@ pub fn remember(checkpoint: &Store, url: &Url, table: &DeltaTable, handle: &Hand
     handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(bytes))).map(|_| ())
 }
 
-/// Takes letters of a committed batch out of every table but the stream's present one, and keeps them out,
-/// unless they are of the run that stands: the one with definition `stands`.
+/// Takes dead letters of a committed batch out of every table but the stream's present one, and keeps them out,
+/// unless they are of the run that counts: the one with definition `counts`.
 ///
 /// # Errors
 /// As for a commit to those tables; `Corrupt` if what the checkpoint notes is damaged.
@@ -92,40 +102,32 @@ pub fn withdraw(
     checkpoint: &Store,
     query_id: &str,
     planned: &Planned,
-    stands: &str,
-    handle: &Handle,
+    counts: &str,
+    access: &Access,
 ) -> Result<()> {
+    let handle = &access.handle;
     for name in handle.block_on(checkpoint.names(FOLDER))? {
         let file = format!("{FOLDER}/{name}");
         let Some(Note { url, table_id }) = read(checkpoint, &file, handle)? else { continue };
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;
         }
-        let mut store = Store::open(&url, &config.storage.0)?;
-        if let Some(deadline) = checkpoint.deadline() {
-            store = store.with_deadline(deadline.clone());
-        }
         let what = || format!("withdraw dead letters from {url}, a former deadLetter.path");
-        let Some(table) = DeltaTable::open(&store, handle).context(what)? else { continue };
-        if table.id() != table_id {
-            // The table that the letters went to is gone, and they with it.
+        let store = access.store(config, &url)?;
+        let target = DeltaTarget { url: url.clone(), table_properties: Default::default() };
+        let mut table = DeltaAppend::open_dead_letters(&target, store, handle).context(what)?;
+        if table.table().is_none_or(|table| table.id() != table_id) {
+            // The table that the dead letters went to is gone, and they with it.
             continue;
         }
-        let sink = DeltaSink {
-            url: url.clone(),
-            partition_by: Vec::new(),
-            merge_schema: false,
-            table_properties: BTreeMap::new(),
-        };
-        let mut letters =
-            DeltaAppend::open(&sink, &store, Some(table), handle, &dead_letter::schema()).context(what)?;
+        table.prepare(&dead_letter::schema()).context(what)?;
         let attempt = Uuid::new_v4().to_string();
-        let commit = commit_of(config, checkpoint, query_id, planned, &attempt, stands);
-        let landed = letters.supersede(&commit, Vec::new()).context(what)?;
-        letters.withdraw_lost(&commit).context(what)?;
-        if let CommitOutcome::Ours { .. } = landed {
-            let table = store.url();
-            tracing::warn!(stream = config.name, batch = commit.batch_id, %table, "dead letters of an earlier run of the batch do not stand");
+        let commit = commit_of(config, checkpoint, query_id, planned, &attempt, counts);
+        let outcome = table.supersede(&commit, Vec::new()).context(what)?;
+        table.withdraw_lost(&commit).context(what)?;
+        if let CommitOutcome::Committed { .. } = outcome {
+            let table = table.store().url();
+            tracing::warn!(stream = config.name, batch = commit.batch_id, %table, "dead letters of an earlier run of the batch were withdrawn");
         }
     }
     Ok(())

@@ -1,0 +1,100 @@
+//! Where a stream is: what its next batch is called and where that starts; and when it last did what.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::checkpoint::Plan;
+use crate::model::{Error, Loss, Notes, Offset, Result};
+use crate::source::Position;
+
+/// How often a stream without work checks whether it was replaced.
+const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
+
+/// Where a stream is.
+#[derive(Debug, Default)]
+pub(super) struct StreamPosition {
+    /// The next micro-batch.
+    pub(super) next_batch: i64,
+    /// Where it starts; `None` before the stream has resumed.
+    source: Option<Position>,
+    /// The settings of Spark that the newest plan carries; handed on to the next one.
+    pub(super) spark_conf: BTreeMap<String, String>,
+    /// The version of the sink's target that holds the batch before, where it numbers versions.
+    pub(super) sink_version: Option<u64>,
+    /// Losses that were reported, and that no batch has recorded yet: the source finds them again until one has.
+    reported_losses: Vec<Loss>,
+}
+
+impl StreamPosition {
+    /// Not known yet, but for the version of the sink's target that holds the newest batch.
+    pub(super) fn after(sink_version: Option<u64>) -> StreamPosition {
+        StreamPosition { sink_version, ..StreamPosition::default() }
+    }
+
+    /// A new query starts at `initial`.
+    pub(super) fn begin(&mut self, initial: Offset) {
+        self.source = Some(Position { offset: initial, notes: Notes::new() });
+    }
+
+    /// The batch of `plan` is done.
+    ///
+    /// # Errors
+    /// `Config` if the plan is of a query with several sources.
+    pub(super) fn advance_to(&mut self, plan: &Plan) -> Result<()> {
+        self.next_batch = plan.batch_id + 1;
+        self.source = Some(Position { offset: plan.only_end()?.clone(), notes: plan.notes_of(0) });
+        self.spark_conf = plan.conf.clone();
+        self.reported_losses.clear();
+        Ok(())
+    }
+
+    /// Where the source goes on.
+    ///
+    /// # Errors
+    /// `Internal` if the stream has not resumed.
+    pub(super) fn source(&self) -> Result<&Position> {
+        self.source.as_ref().ok_or_else(|| Error::internal("a stream triggered before it resumed"))
+    }
+
+    /// Those of `losses` that were not reported yet.
+    pub(super) fn news_of<'l>(&self, losses: &'l [Loss]) -> impl Iterator<Item = &'l Loss> {
+        losses.iter().filter(|loss| !self.reported_losses.contains(loss)).collect::<Vec<_>>().into_iter()
+    }
+
+    /// What the source noted of the position, and what it found lost.
+    ///
+    /// # Errors
+    /// `Internal` if the stream has not resumed.
+    pub(super) fn note(&mut self, notes: Notes, losses: Vec<Loss>) -> Result<()> {
+        self.reported_losses = losses;
+        match &mut self.source {
+            Some(position) => position.notes = notes,
+            None => return Err(Error::internal("a stream triggered before it resumed")),
+        }
+        Ok(())
+    }
+}
+
+/// When a stream last did what.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When the newest trigger fired that had a batch.
+    pub(super) last_trigger: Option<Instant>,
+    lease_checked: Instant,
+}
+
+impl Pace {
+    /// Nothing was done yet.
+    pub(super) fn start() -> Pace {
+        Pace { last_trigger: None, lease_checked: Instant::now() }
+    }
+
+    /// Whether a stream without work should check its lease; if so, the next check is due later.
+    pub(super) fn lease_check_due(&mut self) -> bool {
+        let due = self.lease_checked.elapsed() >= IDLE_LEASE_CHECK;
+        if due {
+            self.lease_checked = Instant::now();
+        }
+        due
+    }
+}

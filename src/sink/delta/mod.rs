@@ -1,0 +1,278 @@
+//! Appending to a Delta table: a batch's files and the stream's transaction in one commit.
+//!
+//! [`DeltaAppend`] is the stream's own table and, for dead letters, the table beside it. Until
+//! [`Sink::prepare`] it changes nothing; [`commit`] makes one run of a batch the batch, [`writer`] writes its
+//! files, [`maintenance`] keeps the table's log short.
+
+mod commit;
+mod maintenance;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use super::{
+    AttemptWriter, BatchCommit, CommitOutcome, DeadLetterBatch, Delivery, Description, Part, Sink,
+    SinkCommit, SinkState, Target,
+};
+use crate::config::{DeltaSink, DeltaTarget};
+use crate::model::{Error, Result};
+use crate::storage::Store;
+use crate::table::schema::{Alignment, Fit};
+use crate::table::{DeltaTable, WriterBudget, history};
+
+/// A Delta table that rows are appended to.
+pub struct DeltaAppend {
+    config: DeltaSink,
+    store: Store,
+    handle: Handle,
+    /// The table; `None` until it is made.
+    table: Option<DeltaTable>,
+    /// How the stream's columns become the table's; `None` until the sink is prepared.
+    alignment: Option<Alignment>,
+    /// A query and the version of its newest commit, as far as they are known.
+    newest: Option<(String, u64)>,
+    /// The checkpoint of the table's log that is being written, if one is.
+    maintenance: Option<JoinHandle<()>>,
+    /// The table version at which we last checked whether maintenance is due.
+    maintenance_checked_to: u64,
+}
+
+impl DeltaAppend {
+    /// Reads the table in `store`, if there is one. Changes nothing.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::open`].
+    pub fn open(config: &DeltaSink, store: Store, handle: &Handle) -> Result<DeltaAppend> {
+        let table = DeltaTable::open(&store, handle)?;
+        Ok(DeltaAppend {
+            config: config.clone(),
+            store,
+            handle: handle.clone(),
+            table,
+            alignment: None,
+            newest: None,
+            maintenance: None,
+            maintenance_checked_to: 0,
+        })
+    }
+
+    /// The same for a table of dead letters, whose columns Alluvia decides.
+    ///
+    /// # Errors
+    /// As for [`DeltaAppend::open`].
+    pub fn open_dead_letters(target: &DeltaTarget, store: Store, handle: &Handle) -> Result<DeltaAppend> {
+        let config = DeltaSink {
+            url: target.url.clone(),
+            partition_by: Vec::new(),
+            merge_schema: false,
+            table_properties: target.table_properties.clone(),
+        };
+        DeltaAppend::open(&config, store, handle)
+    }
+
+    /// The table, if it is there.
+    pub fn table(&self) -> Option<&DeltaTable> {
+        self.table.as_ref()
+    }
+
+    /// The folder that the table is in, or will be.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The table and the alignment of a prepared sink.
+    fn prepared(&self) -> Result<(&DeltaTable, &Alignment)> {
+        match (&self.table, &self.alignment) {
+            (Some(table), Some(alignment)) => Ok((table, alignment)),
+            _ => Err(not_prepared()),
+        }
+    }
+
+    fn table_mut(&mut self) -> Result<&mut DeltaTable> {
+        self.table.as_mut().ok_or_else(not_prepared)
+    }
+
+    /// The newest batch of the query that the table holds.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::transaction`].
+    pub fn newest_batch(&mut self, query_id: &str) -> Result<Option<DeadLetterBatch>> {
+        let known = self.newest.as_ref().filter(|(query, _)| query == query_id);
+        let version = known.map(|(_, version)| *version);
+        let table = self.table_mut()?;
+        let newest = table.transaction(query_id)?;
+        Ok(newest.map(|batch_id| DeadLetterBatch { table_id: table.id().to_owned(), batch_id, version }))
+    }
+
+    /// How the stream's columns fit the table as it will be: with the columns that `mergeSchema` adds.
+    fn fit(&self, columns: &SchemaRef) -> Result<Option<Alignment>> {
+        check_partitions(&self.config, self.table.as_ref(), columns)?;
+        let Some(table) = &self.table else { return Ok(None) };
+        let name = table.store().url().to_string();
+        let there = table.arrow_schema()?;
+        match Alignment::of(columns, &there, &name)? {
+            Fit::Fits(alignment) => Ok(Some(alignment)),
+            Fit::Lacks(lacking) if self.config.merge_schema => {
+                let added = lacking.into_iter().map(|column| Arc::new(column.with_nullable(true)));
+                let merged: Vec<Arc<Field>> = there.fields().iter().cloned().chain(added).collect();
+                match Alignment::of(columns, &Arc::new(Schema::new(merged)), &name)? {
+                    Fit::Fits(alignment) => Ok(Some(alignment)),
+                    Fit::Lacks(_) => {
+                        Err(Error::internal("a table with all columns of the stream lacks some"))
+                    }
+                }
+            }
+            Fit::Lacks(lacking) => Err(lacks(&name, &lacking, &there)),
+        }
+    }
+}
+
+impl Sink for DeltaAppend {
+    fn describe(&self) -> Description {
+        Description { name: format!("DeltaSink[{}]", self.store.url()), delivery: Delivery::Transactional }
+    }
+
+    fn target(&self) -> Target {
+        Target {
+            location: self.store.url().to_string(),
+            id: self.table.as_ref().map(|table| table.id().to_owned()),
+            version: self.table.as_ref().map(DeltaTable::version),
+        }
+    }
+
+    fn check(&self, columns: &SchemaRef) -> Result<Vec<usize>> {
+        Ok(self.fit(columns)?.map(|alignment| alignment.required()).unwrap_or_default())
+    }
+
+    fn state(&mut self, query_id: &str, since: Option<u64>) -> Result<SinkState> {
+        let Some(table) = &mut self.table else { return Ok(SinkState::default()) };
+        let forgets_transactions = table.forgets_transactions();
+        let Some(transaction) = table.transaction(query_id)? else {
+            return Ok(SinkState { forgets_transactions, ..SinkState::default() });
+        };
+        let commit = history::newest_commit_since(table, query_id, since)?;
+        let commit =
+            commit.filter(|commit| commit.batch_id == transaction).map(SinkCommit::of).transpose()?;
+        self.newest = commit.as_ref().map(|commit| (query_id.to_owned(), commit.version));
+        Ok(SinkState { transaction: Some(transaction), commit, forgets_transactions })
+    }
+
+    fn newest_commits(&self) -> Result<BTreeMap<String, SinkCommit>> {
+        let Some(table) = &self.table else { return Ok(BTreeMap::new()) };
+        let commits = history::newest_commits(table)?;
+        commits.into_iter().map(|(query, commit)| Ok((query, SinkCommit::of(commit)?))).collect()
+    }
+
+    fn warnings(&self) -> Vec<&'static str> {
+        let forgets = self.table.as_ref().is_some_and(DeltaTable::forgets_transactions);
+        forgets
+            .then_some(
+                "the table forgets transactions (delta.setTransactionRetentionDuration): a batch that was committed and not logged would be written twice if another tool cleaned its commit out of the table's log",
+            )
+            .into_iter()
+            .collect()
+    }
+
+    fn probe(&self) -> Result<()> {
+        self.handle.block_on(self.store.probe_write(".alluvia-probe"))?;
+        if self.table.is_some() {
+            self.handle.block_on(self.store.probe_write("_delta_log/.alluvia-probe"))?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, columns: &SchemaRef) -> Result<Vec<usize>> {
+        check_partitions(&self.config, self.table.as_ref(), columns)?;
+        if self.table.is_none() {
+            let DeltaSink { partition_by, table_properties, .. } = &self.config;
+            let table =
+                DeltaTable::create(&self.store, &self.handle, columns, partition_by, table_properties)?;
+            self.table = Some(table);
+        }
+        // Of another writer's table, if that one was faster, no less.
+        self.fit(columns)?;
+        let merge_schema = self.config.merge_schema;
+        let alignment = align(self.table_mut()?, columns, merge_schema)?;
+        let required = alignment.required();
+        self.alignment = Some(alignment);
+        self.maintenance_checked_to = self.table_mut()?.version();
+        Ok(required)
+    }
+
+    fn begin(&self, attempt: &str, budget: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {
+        Ok(Arc::new(self.begin_files(attempt, budget)?))
+    }
+
+    fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
+        self.commit_files(batch, super::files(parts)?)
+    }
+
+    fn maintain(&mut self) {
+        self.maintain_log();
+    }
+}
+
+fn not_prepared() -> Error {
+    Error::internal("a Delta table was written to before it was prepared")
+}
+
+/// Checks `partitionBy` against the stream's columns and, if it is there, the table.
+fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &SchemaRef) -> Result<()> {
+    for column in &sink.partition_by {
+        if stream.index_of(column).is_err() {
+            return Err(Error::config(format!(
+                "sink.partitionBy names {column}, which is no column of the stream"
+            ))
+            .hint(format!("the columns are {}", names(stream))));
+        }
+    }
+    if sink.partition_by.len() >= stream.fields().len() {
+        return Err(Error::config(
+            "sink.partitionBy names every column; a table needs one that is not partitioned by",
+        ));
+    }
+    let Some(table) = table else { return Ok(()) };
+    if sink.partition_by.is_empty() || table.partition_columns() == sink.partition_by {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "table {} is partitioned by [{}], sink.partitionBy says [{}]",
+        table.store().url(),
+        table.partition_columns().join(", "),
+        sink.partition_by.join(", ")
+    ))
+    .hint("leave sink.partitionBy out to write to the table as it is"))
+}
+
+fn align(table: &mut DeltaTable, stream: &SchemaRef, merge_schema: bool) -> Result<Alignment> {
+    let name = table.store().url().to_string();
+    match Alignment::of(stream, &table.arrow_schema()?, &name)? {
+        Fit::Fits(alignment) => Ok(alignment),
+        Fit::Lacks(columns) if merge_schema => {
+            table.add_columns(&columns)?;
+            crate::failpoint!("columns.added");
+            match Alignment::of(stream, &table.arrow_schema()?, &name)? {
+                Fit::Fits(alignment) => Ok(alignment),
+                Fit::Lacks(_) => Err(Error::internal("the columns were added and are not there")),
+            }
+        }
+        Fit::Lacks(columns) => Err(lacks(&name, &columns, &table.arrow_schema()?)),
+    }
+}
+
+/// The error of table `name`, which has the columns `there`, that lacks some of the stream's.
+fn lacks(name: &str, lacking: &[Field], there: &SchemaRef) -> Error {
+    let lacking: Vec<&str> = lacking.iter().map(|column| column.name().as_str()).collect();
+    Error::config(format!("table {name} has no column {}; it has {}", lacking.join(", "), names(there)))
+        .hint("set sink.options.mergeSchema: true to add them, or change source.value.schema")
+}
+
+fn names(schema: &SchemaRef) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    names.join(", ")
+}
