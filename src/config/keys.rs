@@ -200,7 +200,7 @@ pub static RESTART: Section = Section {
     keys: &[
         optional(
             "maxAttempts",
-            "How many times in a row a failed batch is run again; the count starts anew at every commit. Default `10`; of `alluvia ingest` `3`.",
+            "How many times in a row a failed batch is run again before the stream fails; the count restarts at every commit. Default: no limit; of `alluvia ingest` `3`.",
         ),
         optional(
             "backoff",

@@ -149,15 +149,16 @@ pub enum Trigger {
 /// What happens after an error that may pass (`Kind::retries`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RestartPolicy {
-    /// How many times in a row a failed batch is run again; the count starts anew at every commit.
-    pub max_attempts: u32,
+    /// How many times in a row a failed batch is run again; the count restarts at every commit. `None`: until it
+    /// works.
+    pub max_attempts: Option<u32>,
     /// The wait before the first of them; it doubles each time, to at most a minute.
     pub backoff: Duration,
 }
 
 impl Default for RestartPolicy {
     fn default() -> Self {
-        RestartPolicy { max_attempts: 10, backoff: Duration::from_secs(1) }
+        RestartPolicy { max_attempts: None, backoff: Duration::from_secs(1) }
     }
 }
 

@@ -381,7 +381,7 @@ fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> RestartPolicy {
     });
     let backoff = fields.parsed(reader, "backoff", |text| quantity::duration(text, false));
     RestartPolicy {
-        max_attempts: attempts.unwrap_or(default.max_attempts),
+        max_attempts: attempts.or(default.max_attempts),
         backoff: backoff.unwrap_or(default.backoff),
     }
 }

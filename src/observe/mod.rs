@@ -5,4 +5,4 @@ pub mod progress;
 pub mod report;
 
 pub use progress::{Progress, SourceProgress};
-pub use report::{Reporter, Style};
+pub use report::{Reporter, StreamState, Style};

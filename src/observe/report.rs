@@ -7,7 +7,10 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
+
 use super::progress::Progress;
+use crate::model::Kind;
 
 /// How often a terminal's line is renewed at most.
 const RENEWAL: Duration = Duration::from_millis(100);
@@ -28,6 +31,34 @@ impl Style {
     pub fn detect() -> Style {
         if std::io::stderr().is_terminal() { Style::Terminal } else { Style::Json }
     }
+}
+
+/// What a stream of this process does now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamState {
+    /// It has not committed since the process started.
+    #[default]
+    Starting,
+    /// Its last micro-batch was committed.
+    Running,
+    /// Its last attempt failed; it is started again after `pause`.
+    Retrying {
+        /// What the last error means.
+        kind: Kind,
+        /// Failed attempts since the last commit.
+        attempt: u32,
+        /// How long ago the first of them failed.
+        failing_for: Duration,
+        /// The wait before the next one.
+        pause: Duration,
+    },
+    /// It has failed and is not started again.
+    Failed {
+        /// What its error means.
+        kind: Kind,
+    },
+    /// It has ended as its trigger says, or was stopped.
+    Ended,
 }
 
 /// Collects progress of all streams and shows it.
@@ -65,6 +96,8 @@ pub struct Totals {
     pub lost_ranges: u64,
     /// The newest micro-batch.
     pub last: Option<Progress>,
+    /// What the stream does now.
+    pub state: StreamState,
 }
 
 impl Reporter {
@@ -79,6 +112,7 @@ impl Reporter {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let totals = state.totals.entry(progress.name.clone()).or_default();
         totals.batches += 1;
+        totals.state = StreamState::Running;
         totals.input_rows += progress.num_input_rows;
         totals.input_bytes += progress.alluvia.input_bytes;
         totals.output_rows += progress.sink.num_output_rows;
@@ -107,6 +141,29 @@ impl Reporter {
         }
     }
 
+    /// Takes a change of what a stream does that no micro-batch shows. JSON lines carry it as `"event": "state"`.
+    pub fn state(&self, name: &str, now: StreamState) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.totals.entry(name.to_owned()).or_default().state = now;
+        match self.style {
+            Style::Quiet => {}
+            Style::Json => write_line(&state_line(name, now)),
+            Style::Terminal => {
+                if let StreamState::Retrying { attempt, failing_for, .. } = now {
+                    state.shown = Some(Instant::now());
+                    let seconds = failing_for.as_secs();
+                    let mut error = std::io::stderr().lock();
+                    // A terminal that is gone is no reason to stop.
+                    let _ = write!(
+                        error,
+                        "\r\x1b[2K{name}  waiting  attempt {attempt} failed, no commit for {seconds} s"
+                    );
+                    let _ = error.flush();
+                }
+            }
+        }
+    }
+
     /// What the streams did so far, by name.
     pub fn totals(&self) -> BTreeMap<String, Totals> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).totals.clone()
@@ -131,6 +188,25 @@ impl Reporter {
 fn write_line(line: &str) {
     // A closed standard error is no reason to stop.
     let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+fn state_line(name: &str, now: StreamState) -> String {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let more = match now {
+        StreamState::Starting => json!({ "state": "starting" }),
+        StreamState::Running => json!({ "state": "running" }),
+        StreamState::Ended => json!({ "state": "ended" }),
+        StreamState::Failed { kind } => json!({ "state": "failed", "kind": kind.name() }),
+        StreamState::Retrying { kind, attempt, failing_for, pause } => json!({
+            "state": "retrying", "kind": kind.name(), "attempt": attempt,
+            "failingMs": millis(failing_for), "pauseMs": millis(pause),
+        }),
+    };
+    let mut line = json!({ "event": "state", "name": name });
+    if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
+        line.extend(more);
+    }
+    line.to_string()
 }
 
 fn terminal_line(progress: &Progress) -> String {
@@ -184,7 +260,24 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::*;
+
+    #[test]
+    fn a_stream_that_waits_says_so_as_json() {
+        let state = StreamState::Retrying {
+            kind: Kind::Unavailable,
+            attempt: 12,
+            failing_for: Duration::from_secs(300),
+            pause: Duration::from_millis(59_500),
+        };
+        assert_eq!(
+            state_line("s", state),
+            r#"{"event":"state","name":"s","state":"retrying","kind":"unavailable","attempt":12,"failingMs":300000,"pauseMs":59500}"#
+        );
+        let reporter = Reporter::new(Style::Quiet);
+        reporter.state("s", state);
+        assert_eq!(reporter.totals()["s"].state, state);
+    }
 
     #[test]
     fn thousands_are_told_apart() {

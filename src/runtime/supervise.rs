@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, unbounded};
 
@@ -12,7 +12,7 @@ use super::start::{self, ProcessContext};
 use super::stream::{RestartState, Stream};
 use crate::config::{RestartPolicy, StreamConfig};
 use crate::model::{Error, Kind, Result};
-use crate::observe::Reporter;
+use crate::observe::{Reporter, StreamState};
 use crate::source::give_back_memory;
 
 /// The longest wait between two attempts.
@@ -82,16 +82,19 @@ fn remind(streams: &[StreamConfig], results: &[Option<Result<()>>]) {
     }
 }
 
-/// Runs one stream, again and again as its policy says, until it ends for good.
+/// Runs one stream until it ends for good. An error that may pass is retried after a pause, without limit unless
+/// `restart.maxAttempts` sets one: an outage must not end a stream that nobody watches.
 fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -> Result<()> {
     let mut restart = RestartState::default();
     let mut failures = 0;
+    let mut failing_since = Instant::now();
     loop {
         let committed = restart.committed;
         let ended = run_once(config, ctx, reporter, &mut restart);
         give_back_memory();
         let Err(error) = ended else {
             tracing::info!(stream = config.name, "the stream has ended");
+            reporter.state(&config.name, StreamState::Ended);
             return Ok(());
         };
         let error = if error.kind().retries() { error } else { replaced(config, &restart).unwrap_or(error) };
@@ -107,21 +110,30 @@ fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -
             return Ok(());
         }
         failures = if restart.committed > committed { 1 } else { failures + 1 };
-        if !error.kind().retries() || failures > config.restart.max_attempts {
+        if failures == 1 {
+            failing_since = Instant::now();
+        }
+        let exhausted = config.restart.max_attempts.is_some_and(|max| failures > max);
+        if !error.kind().retries() || exhausted {
             ctx.stop.note_failure(error.kind());
             tracing::error!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed");
+            reporter.state(&config.name, StreamState::Failed { kind: error.kind() });
             return Err(error);
         }
         let pause = backoff(config.restart, failures);
+        let failing_for = failing_since.elapsed();
         tracing::warn!(
             stream = config.name,
             kind = error.kind().name(),
             %error,
             attempt = failures,
             of = config.restart.max_attempts,
+            failing_s = failing_for.as_secs(),
             pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             "the stream is started again after a pause"
         );
+        let state = StreamState::Retrying { kind: error.kind(), attempt: failures, failing_for, pause };
+        reporter.state(&config.name, state);
         if ctx.stop.wait(pause) {
             return Ok(());
         }
@@ -164,7 +176,7 @@ mod tests {
 
     #[test]
     fn pauses_double_to_a_minute() {
-        let policy = RestartPolicy { max_attempts: 99, backoff: Duration::from_secs(1) };
+        let policy = RestartPolicy { max_attempts: None, backoff: Duration::from_secs(1) };
         let within = |failures, low, high| {
             let pause = backoff(policy, failures).as_secs_f64();
             assert!((low..=high).contains(&pause), "{failures}: {pause}");

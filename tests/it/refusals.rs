@@ -78,6 +78,27 @@ fn every_stream_that_failed_has_a_line_at_the_end() {
 }
 
 #[test]
+fn a_process_whose_streams_have_all_ended_exits_with_the_code_of_the_one_that_failed() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let good = yaml(broker.bootstrap(), &broker.topic("refusals-good", 1), "a INT");
+    let bad = yaml(broker.bootstrap(), "no-such-topic", "a INT").replace("streams:\n", "");
+    let bad = bad
+        .replace("name: refused", "name: bad")
+        .replace("./table", "./bad")
+        .replace("./checkpoint", "./bad-cp");
+    let ended = Alluvia::run(&format!("{good}{bad}"), folder.path()).wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    for says in [
+        "\"name\":\"refused\",\"state\":\"ended\"",
+        "\"name\":\"bad\",\"state\":\"failed\",\"kind\":\"config\"",
+        "the stream has failed",
+    ] {
+        assert!(ended.stderr.contains(says), "no `{says}` in\n{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_table_path_that_is_a_file() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -150,6 +150,20 @@ fn a_fault_that_lasts_ends_the_stream_by_name_and_the_next_start_is_exact() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Without `restart.maxAttempts` a stream outlives any outage: here one of thirteen attempts.
+#[test]
+fn an_outage_longer_than_ten_attempts_does_not_end_a_stream() {
+    let Some((broker, topic)) = topic() else { return };
+    let yaml = yaml(broker, topic).replace("maxAttempts: 6, backoff: 20 ms", "backoff: 1 ms");
+    let folder = tempfile::tempdir().unwrap();
+    let ended = faults(&yaml, folder.path(), "create offsets/ 2-14 reject").success();
+    assert_eq!(happened(&ended), 13, "{}", ended.stderr);
+    for says in ["\"state\":\"retrying\",\"kind\":\"unavailable\",\"attempt\":12", "\"state\":\"ended\""] {
+        assert!(ended.stderr.contains(says), "no `{says}` in\n{}", ended.stderr);
+    }
+    assert!(is_exact(folder.path(), topic), "{}", ended.stderr);
+}
+
 #[test]
 fn faults_at_random_everywhere_change_nothing() {
     let Some((broker, topic)) = topic() else { return };

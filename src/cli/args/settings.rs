@@ -166,7 +166,7 @@ mod tests {
         let stream = stream("--bootstrap-servers b:9092 --topic t --table ./lake/events/");
         assert_eq!(stream.name, "events");
         assert_eq!(stream.trigger, Trigger::AvailableNow);
-        assert_eq!(stream.restart.max_attempts, 3);
+        assert_eq!(stream.restart.max_attempts, Some(3));
         assert_eq!(stream.source.kafka.starting, crate::config::kafka::StartingOffsets::Earliest);
         assert_eq!(stream.source.value, ValueConfig::Raw);
         assert_eq!(stream.checkpoint.as_str(), "file:///work/lake/events/_checkpoints/events");
