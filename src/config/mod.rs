@@ -11,6 +11,7 @@ mod columns;
 mod document;
 mod environment;
 pub mod kafka;
+mod harmless;
 mod keys;
 mod layers;
 mod location;

@@ -123,10 +123,18 @@ pub static KAFKA: &[OptionRow] = &[
         "read_committed or read_uncommitted, for the data and for where the log ends. Default read_uncommitted, as in Java and Spark.",
     ),
     honoured("security.protocol", "PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."),
-    honoured("sasl.mechanism", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."),
+    honoured("sasl.mechanism", "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER (tokens of Entra ID)."),
     honoured(
         "sasl.jaas.config",
-        "PlainLoginModule or ScramLoginModule with username and password; kafkashaded. in front is cut off.",
+        "PlainLoginModule or ScramLoginModule with username and password, or OAuthBearerLoginModule with clientId, clientSecret and scope; kafkashaded. in front is cut off.",
+    ),
+    honoured(
+        "sasl.oauthbearer.token.endpoint.url",
+        "Where tokens are asked for: https://login.microsoftonline.com/TENANT/oauth2/v2.0/token, or the same of another cloud of Entra ID.",
+    ),
+    honoured(
+        "sasl.login.callback.handler.class",
+        "Only OAuthBearerLoginCallbackHandler, with sasl.mechanism OAUTHBEARER; it names what is built in here.",
     ),
     renamed("request.timeout.ms", &["socket.timeout.ms"], ""),
     renamed("fetch.max.wait.ms", &["fetch.wait.max.ms"], ""),
@@ -204,10 +212,6 @@ pub static KAFKA: &[OptionRow] = &[
         "Java classes cannot run here; use ssl.truststore.* and ssl.keystore.*",
     ),
     refused("sasl.login.class", "Java classes cannot run here; use sasl.mechanism PLAIN or SCRAM-SHA-512"),
-    refused(
-        "sasl.login.callback.handler.class",
-        "Java classes cannot run here, and OAUTHBEARER is not available in this version; use sasl.mechanism PLAIN (Event Hubs: a connection string)",
-    ),
     refused(
         "sasl.client.callback.handler.class",
         "Java classes cannot run here; use sasl.mechanism PLAIN or SCRAM-SHA-512",

@@ -1,12 +1,13 @@
 //! A configuration as YAML again, for `--print-config`: what the layers add up to.
 //!
-//! References are printed as they were written and literal secrets are masked, so the text can be
-//! shown and kept. Without masked values it loads to the same configuration.
+//! References are printed as they were written, and a literal value only if it is known to be no secret
+//! ([`super::harmless`]), so the text can be shown and kept. Without masked values it loads to the same configuration.
 
 use super::document::{Node, Value, is_null};
 use super::kafka::jaas;
-use super::secrets;
+use super::kafka::options::is_json_option;
 use super::stream::Config;
+use super::{harmless, secrets};
 
 impl Config {
     /// The streams as one YAML document.
@@ -14,7 +15,7 @@ impl Config {
         let mut printer = Printer { out: String::from("streams:\n"), masked: false };
         for stream in &self.declared {
             printer.out.push_str("  - ");
-            printer.node(stream, 2, "");
+            printer.node(stream, 2, "", false);
         }
         if printer.masked {
             let note = "# Secrets are masked; give them as ${env:NAME} or ${file:/path}.\n";
@@ -30,11 +31,12 @@ struct Printer {
 }
 
 impl Printer {
-    /// Prints a node behind `key: ` or `- `; `depth` is that of its own entries.
-    fn node(&mut self, node: &Node, depth: usize, key: &str) {
+    /// Prints a node behind `key: ` or `- `; `depth` is that of its own entries, and `open` says that it is part of a value
+    /// that may be shown whatever its own keys are.
+    fn node(&mut self, node: &Node, depth: usize, key: &str, open: bool) {
         match &node.value {
             Value::Null => self.out.push_str("null\n"),
-            Value::Text(text) if secrets::is_secret_name(key) && !may_show(key, text) => {
+            Value::Text(text) if !open && !may_show(key, text) => {
                 self.masked = true;
                 self.scalar(secrets::MASK, depth);
             }
@@ -45,11 +47,13 @@ impl Printer {
                 for item in items {
                     self.indent(depth);
                     self.out.push_str("- ");
-                    self.node(item, depth + 1, key);
+                    self.node(item, depth + 1, key, open);
                 }
             }
             Value::Map(entries) if entries.is_empty() => self.out.push_str("{}\n"),
             Value::Map(entries) => {
+                // `startingOffsets: {t: {0: 5}}` has topics and partitions for keys.
+                let open = open || is_json_option(key);
                 // Behind `- ` the first key stands on the same line.
                 let mut inline = self.out.ends_with("- ");
                 if !inline {
@@ -60,7 +64,7 @@ impl Printer {
                         self.indent(depth);
                     }
                     self.key(&entry.key);
-                    self.node(&entry.node, depth + 1, &entry.key);
+                    self.node(&entry.node, depth + 1, &entry.key, open);
                 }
             }
         }
@@ -104,11 +108,14 @@ impl Printer {
     }
 }
 
-/// Whether a value under a secret's name shows none: it is made of references alone, or is a JAAS
-/// line whose password is.
+/// Whether a value shows no secret: its name is known to hold none, it is made of references alone, or it is a JAAS line
+/// whose secret is.
 fn may_show(key: &str, raw: &str) -> bool {
-    let line = || jaas::parse(raw).is_ok_and(|login| secrets::is_only_references(&login.password));
-    secrets::is_only_references(raw) || (key.to_lowercase().ends_with("sasl.jaas.config") && line())
+    let harmless = harmless::is_harmless(key) && !harmless::url_may_hold_secret(raw);
+    let line = || jaas::parse(raw).is_ok_and(|login| secrets::is_only_references(login.secret()));
+    harmless
+        || secrets::is_only_references(raw)
+        || (key.to_lowercase().ends_with("sasl.jaas.config") && line())
 }
 
 /// Whether a text reads as itself without quotes, in any YAML reader.

@@ -8,7 +8,7 @@ use super::keys::{Section, Status};
 use super::lookup::Lookup;
 use super::option_lists::{self, List, OptionRow};
 use super::problems::{Problems, nearest};
-use super::secrets;
+use super::{harmless, secrets};
 
 /// What reading needs and gathers.
 pub struct Reader<'l> {
@@ -36,9 +36,14 @@ impl Text {
             (true, true) if !secrets::is_only_references(&self.raw) => "the given value".into(),
             (true, _) => self.raw.clone(),
             (false, true) => "the given value".into(),
-            (false, false) if secrets::url_may_hold_one(&self.value) => "the given value".into(),
+            (false, false) if harmless::url_may_hold_secret(&self.value) => "the given value".into(),
             (false, false) => format!("{:?}", self.value),
         }
+    }
+
+    /// The value as it was written, if it refers to a file: what it stands for may change while a stream runs.
+    pub fn file_reference(&self) -> Option<&str> {
+        self.raw.contains("${file:").then_some(self.raw.as_str())
     }
 
     /// Whether messages of others that may quote the value can be shown.
@@ -144,7 +149,7 @@ impl Reader<'_> {
         };
         match secrets::resolve(&raw, self.lookup) {
             Ok(value) => {
-                let secret = secrets::is_secret_name(name);
+                let secret = !harmless::is_harmless(name);
                 Some(Text { value, origin: node.origin.clone(), path: path.to_owned(), raw, secret })
             }
             Err(why) => {
@@ -182,13 +187,14 @@ impl Reader<'_> {
 
     /// A list of texts; a single text stands for a list of one.
     pub fn list(&mut self, node: &Node, path: &str) -> Vec<Text> {
+        let name = path.rsplit('.').next().unwrap_or_default();
         match &node.value {
             Value::Null => Vec::new(),
             Value::List(items) => {
                 let at = |i| format!("{path}[{i}]");
-                items.iter().enumerate().filter_map(|(i, item)| self.text(item, &at(i), "")).collect()
+                items.iter().enumerate().filter_map(|(i, item)| self.text(item, &at(i), name)).collect()
             }
-            _ => self.text(node, path, "").into_iter().collect(),
+            _ => self.text(node, path, name).into_iter().collect(),
         }
     }
 

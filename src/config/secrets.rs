@@ -1,7 +1,7 @@
-//! `${env:NAME}` and `${file:/path}` in values, and what must never be shown.
+//! `${env:NAME}` and `${file:/path}` in values: resolved once, shown as they were written.
 //!
-//! A value that holds a reference, or stands under a name that means a secret, is shown in messages
-//! as it was written or not at all; what it resolves to never leaves the validated configuration.
+//! What a reference resolves to never leaves the validated configuration. Which literal values may be shown is
+//! decided by [`super::harmless`].
 
 use std::path::Path;
 
@@ -89,34 +89,6 @@ pub fn escape(text: &str) -> String {
     text.replace("${", "$${")
 }
 
-/// Whether an option of this name holds a secret.
-pub fn is_secret_name(name: &str) -> bool {
-    let name = name.to_lowercase();
-    const PARTS: [&str; 12] = [
-        "password",
-        "passphrase",
-        "secret",
-        "jaas",
-        "token",
-        "sas_key",
-        "access_key",
-        "account_key",
-        "connection_string",
-        "keystore.key",
-        "key.pem",
-        "credential",
-    ];
-    // `token.endpoint.url` and the like name a place, not a secret.
-    PARTS.iter().any(|part| name.contains(part)) && !name.ends_with(".url") && !name.ends_with("endpoint")
-}
-
-/// Whether a text looks like a URL with a password or a query, which may be a signature.
-pub fn url_may_hold_one(text: &str) -> bool {
-    let Some((_, rest)) = text.split_once("://") else { return false };
-    let authority = rest.split('/').next().unwrap_or_default();
-    rest.contains('?') || authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -176,10 +148,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_value_made_of_references_alone_may_be_shown_under_a_secret_name() {
+    fn only_a_value_made_of_references_alone_shows_no_secret() {
         assert!(is_only_references("${env:A}${file:/b}"));
         assert!(!is_only_references("x${env:A}") && !is_only_references("x") && !is_only_references(""));
-        assert!(is_secret_name("kafka.sasl.jaas.config") && is_secret_name("AZURE_STORAGE_ACCOUNT_KEY"));
-        assert!(!is_secret_name("subscribe") && !is_secret_name("kafka.ssl.keystore.location"));
     }
 }

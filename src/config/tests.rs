@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kafka::{GroupId, Isolation, StartingOffsets, Subscription};
+use super::kafka::{GroupId, Isolation, StartingOffsets, Subscription, TokenLogin};
 use super::*;
 
 mod hostile;
@@ -141,7 +141,7 @@ fn every_part_of_a_full_stream_is_read() {
     assert_eq!(stream.min_batches_to_retain, 7);
     assert_eq!(stream.conf, BTreeMap::from([("spark.sql.session.timeZone".into(), "Europe/Berlin".into())]));
     assert_eq!(stream.storage.0["azure_storage_account_key"], "k3y");
-    assert_eq!(stream.restart.max_attempts, 0);
+    assert_eq!(stream.restart.max_attempts, Some(0));
     assert_eq!(stream.shutdown_timeout, Duration::from_secs(5));
 }
 
@@ -166,6 +166,40 @@ fn sasl_and_tls_become_librdkafkas_properties() {
     assert_eq!(client.len(), expected.len() + 1, "{:?}", client.keys());
     let shown = format!("{stream:?}");
     assert!(!shown.contains("hunter2") && !shown.contains("k3y"), "{shown}");
+}
+
+#[test]
+fn the_databricks_block_for_entra_id_names_the_application_and_shows_no_secret() {
+    let block = "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: OAUTHBEARER\nkafka.sasl.jaas.config: 'kafkashaded.org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"app\" clientSecret=\"${env:PASSWORD}\" scope=\"https://ns.servicebus.windows.net/.default\" ssl.protocol=\"SSL\";'\nkafka.sasl.oauthbearer.token.endpoint.url: https://login.microsoft.com/tenant/oauth2/v2.0/token\nkafka.sasl.login.callback.handler.class: kafkashaded.org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerLoginCallbackHandler";
+    let stream = one(&file_with(block, "", ""));
+    let Some(TokenLogin::EntraApplication(application)) = &stream.source.kafka.security.tokens else {
+        panic!("no application in {stream:?}");
+    };
+    assert_eq!(application.authority, "https://login.microsoft.com");
+    assert_eq!((application.tenant_id.as_str(), application.client_id.as_str()), ("tenant", "app"));
+    assert_eq!(application.scope, "https://ns.servicebus.windows.net/.default");
+    let printed = load(&file_with(block, "", "")).unwrap().to_yaml();
+    assert!(!format!("{stream:?}{printed}").contains("hunter2"), "{printed}");
+    let literal = file_with(&block.replace("${env:PASSWORD}", "hunter2"), "", "");
+    assert!(!load(&literal).unwrap().to_yaml().contains("hunter2"));
+}
+
+#[test]
+fn credentials_that_refer_to_a_file_are_read_again() {
+    let mut world = world();
+    world.files.insert("/run/pw", "one\n");
+    let line = "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: PLAIN\nkafka.ssl.key.password: ${file:/run/pw}\nkafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"${file:/run/pw}\";'";
+    let config = load_in(&world, &file_with(line, "", ""), &[]).unwrap();
+    let kafka = &config.streams[0].source.kafka;
+    assert!(kafka.credentials_may_change());
+    world.files.insert("/run/pw", "two\n");
+    let renewed = kafka.renewed(&world).unwrap();
+    for name in ["sasl.password", "ssl.key.password"] {
+        assert_eq!((kafka.client[name].as_str(), renewed.client[name].as_str()), ("one", "two"), "{name}");
+    }
+    world.files.remove("/run/pw");
+    assert!(kafka.renewed(&world).unwrap_err().contains("/run/pw"));
+    assert!(!one(&file_with("subscribe: t", "", "")).source.kafka.credentials_may_change());
 }
 
 #[test]
@@ -250,11 +284,27 @@ fn problems_of_options_name_place_key_and_remedy() {
         ),
         (
             "subscribe: t\nkafka.security.protocol: SASL_SSL",
-            "s.yaml:6:9: streams[0].source.options: kafka.security.protocol is SASL_SSL but kafka.sasl.mechanism is missing (Kafka's default, GSSAPI, is not built in; give PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512)",
+            "s.yaml:6:9: streams[0].source.options: kafka.security.protocol is SASL_SSL but kafka.sasl.mechanism is missing (Kafka's default, GSSAPI, is not built in; give PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER)",
+        ),
+        (
+            "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: GSSAPI",
+            "s.yaml:9:31: streams[0].source.options.kafka.sasl.mechanism: \"GSSAPI\": Kerberos is not built in; use PLAIN, SCRAM-SHA-512 or OAUTHBEARER",
+        ),
+        (
+            "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: AWS_MSK_IAM",
+            "s.yaml:9:31: streams[0].source.options.kafka.sasl.mechanism: \"AWS_MSK_IAM\": MSK IAM is not available; use SCRAM-SHA-512 with a SCRAM user",
         ),
         (
             "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: OAUTHBEARER",
-            "s.yaml:9:31: streams[0].source.options.kafka.sasl.mechanism: \"OAUTHBEARER\": this mechanism is not available in this version; use PLAIN (Event Hubs: a connection string) or SCRAM-SHA-512",
+            "s.yaml:6:9: streams[0].source.options: kafka.sasl.mechanism is OAUTHBEARER but there are no credentials (add kafka.sasl.jaas.config)",
+        ),
+        (
+            "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: OAUTHBEARER\nkafka.sasl.jaas.config: 'kafkashaded.org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"c\" clientSecret=\"hunter2\";'",
+            "s.yaml:10:33: streams[0].source.options.kafka.sasl.jaas.config: the JAAS line has no scope (add scope=\"https://NAMESPACE.servicebus.windows.net/.default\")",
+        ),
+        (
+            "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: PLAIN\nkafka.sasl.login.callback.handler.class: com.example.Own\nkafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"hunter2\";'",
+            "s.yaml:10:50: streams[0].source.options.kafka.sasl.login.callback.handler.class: the login callback handler cannot be used (Java classes cannot run here; only OAuthBearerLoginCallbackHandler with OAUTHBEARER is known)",
         ),
         (
             "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: PLAIN",
@@ -571,12 +621,12 @@ fn the_printed_configuration_loads_to_the_same_one() {
 fn literal_secrets_are_masked_in_print() {
     let yaml = file_with(
         "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: PLAIN\nkafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"hunter2\";'\nkafka.ssl.key.password: x${env:USER}hunter2",
-        "storageOptions: {azure_storage_sas_key: hunter2}",
-        "",
+        "storageOptions: {azure_storage_sas_key: hunter2, azure_storage_master_key: hunter2, not_known_yet: hunter2, proxy_url: 'http://u:hunter2@p'}",
+        "tableProperties: {team: hunter2}",
     );
     let printed = load(&yaml).unwrap().to_yaml();
     assert!(!printed.contains("hunter2"), "{printed}");
-    assert_eq!(printed.matches("\"********\"").count(), 3, "{printed}");
+    assert_eq!(printed.matches("\"********\"").count(), 7, "{printed}");
     assert!(printed.starts_with("# Secrets are masked"), "{printed}");
 }
 

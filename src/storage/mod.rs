@@ -7,6 +7,7 @@
 //! before anyone concludes anything ([`Store::put_if_absent`]).
 
 pub mod conditional;
+pub mod credentials;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 pub mod faulty;
 pub mod local;

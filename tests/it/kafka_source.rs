@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use alluvia::config::kafka::{
-    GroupId, Isolation, KafkaOptions, StartingOffsets, Subscription, TimestampStrategy,
+    GroupId, Isolation, KafkaOptions, Security, StartingOffsets, Subscription, TimestampStrategy,
 };
 use alluvia::model::{Error, Kind, OffsetRange, Offsets, TopicPartition};
 use alluvia::source::kafka::{
@@ -41,6 +41,7 @@ fn options_at(bootstrap: &str, topics: &[&str]) -> KafkaOptions {
         poll_timeout: BOUND,
         isolation: Isolation::ReadUncommitted,
         client: BTreeMap::from([("bootstrap.servers".into(), bootstrap.into())]),
+        security: Security::default(),
     }
 }
 

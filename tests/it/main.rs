@@ -20,6 +20,7 @@ mod ingest;
 mod json_options;
 mod kafka_answers;
 mod kafka_faults;
+mod kafka_logins;
 mod kafka_source;
 mod layers;
 mod limits;

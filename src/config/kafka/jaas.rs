@@ -4,23 +4,35 @@
 //! options `name=value` with values bare or in single or double quotes, a final `;`, comments as in
 //! Java. Messages never quote a value.
 
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// What logs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Module {
+/// Who logs in. No `Debug`: it holds secrets.
+pub enum Login {
     /// SASL/PLAIN.
-    Plain,
+    Plain { username: String, password: String },
     /// SASL/SCRAM, any hash.
-    Scram,
+    Scram { username: String, password: String },
+    /// SASL/OAUTHBEARER with the credentials of an application.
+    OAuthBearer { client_id: Option<String>, client_secret: Option<String>, scope: Option<String> },
 }
 
-/// The credentials of a JAAS line. No `Debug`: it holds a password.
-pub struct Login {
-    pub module: Module,
-    pub username: String,
-    pub password: String,
+impl Login {
+    /// What must not be shown.
+    pub fn secret(&self) -> &str {
+        match self {
+            Login::Plain { password, .. } | Login::Scram { password, .. } => password,
+            Login::OAuthBearer { client_secret, .. } => client_secret.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Module {
+    Plain,
+    Scram,
+    OAuthBearer,
 }
 
 /// Reads a JAAS line.
@@ -44,7 +56,7 @@ pub fn parse(text: &str) -> Result<Login, String> {
             );
         }
     }
-    let (mut username, mut password) = (None, None);
+    let mut given = BTreeMap::new();
     loop {
         let name = match tokens.next() {
             Some(Token::Semicolon) => break,
@@ -55,23 +67,24 @@ pub fn parse(text: &str) -> Result<Login, String> {
         let (Some(Token::Equals), Some(Token::Word(value))) = (tokens.next(), tokens.next()) else {
             return Err("an option of the JAAS line is not of the form name=\"value\"".into());
         };
-        match name.as_str() {
-            "username" => username = Some(value),
-            "password" => password = Some(value),
-            "tokenauth" if value.eq_ignore_ascii_case("true") => {
-                return Err("delegation tokens (tokenauth) are not available; use a SCRAM user".into());
-            }
-            // Other options (serviceName, user_…) mean nothing to these modules on a client.
-            _ => {}
+        if name == "tokenauth" && value.eq_ignore_ascii_case("true") {
+            return Err("delegation tokens (tokenauth) are not available; use a SCRAM user".into());
         }
+        // Other options (serviceName, ssl.protocol, user_…) mean nothing to these modules on a client.
+        given.insert(name, value);
     }
     if tokens.next().is_some() {
         return Err("the JAAS line names more than one login module".into());
     }
-    Ok(Login {
-        module,
-        username: username.ok_or("the JAAS line has no username")?,
-        password: password.ok_or("the JAAS line has no password")?,
+    let mut need = |name: &str| given.remove(name).ok_or_else(|| format!("the JAAS line has no {name}"));
+    Ok(match module {
+        Module::Plain => Login::Plain { username: need("username")?, password: need("password")? },
+        Module::Scram => Login::Scram { username: need("username")?, password: need("password")? },
+        Module::OAuthBearer => Login::OAuthBearer {
+            client_id: given.remove("clientId"),
+            client_secret: given.remove("clientSecret"),
+            scope: given.remove("scope"),
+        },
     })
 }
 
@@ -81,16 +94,14 @@ fn module(class: &str) -> Result<Module, String> {
     match class {
         "org.apache.kafka.common.security.plain.PlainLoginModule" => Ok(Module::Plain),
         "org.apache.kafka.common.security.scram.ScramLoginModule" => Ok(Module::Scram),
-        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule" => Err(
-            "OAUTHBEARER is not available in this version; use PlainLoginModule (Event Hubs: a connection string) or ScramLoginModule".into(),
-        ),
+        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule" => Ok(Module::OAuthBearer),
         "software.amazon.msk.auth.iam.IAMLoginModule" => {
             Err("MSK IAM is not available; use ScramLoginModule with a SCRAM user".into())
         }
         "com.sun.security.auth.module.Krb5LoginModule" => {
             Err("Kerberos is not available; use PlainLoginModule or ScramLoginModule".into())
         }
-        _ => Err("the login module is unknown; expected PlainLoginModule or ScramLoginModule with its package".into()),
+        _ => Err("the login module is unknown; expected PlainLoginModule, ScramLoginModule or OAuthBearerLoginModule with its package".into()),
     }
 }
 
@@ -181,24 +192,59 @@ mod tests {
             ),
         ];
         for (text, (username, password)) in cases {
-            let login = parse(&text).map_err(|e| panic!("{text}: {e}")).unwrap();
-            assert_eq!((login.username.as_str(), login.password.as_str()), (username, password));
+            match parse(&text).map_err(|e| panic!("{text}: {e}")).unwrap() {
+                Login::Plain { username: u, password: p } | Login::Scram { username: u, password: p } => {
+                    assert_eq!((u.as_str(), p.as_str()), (username, password));
+                }
+                Login::OAuthBearer { .. } => panic!("{text}"),
+            }
         }
+    }
+
+    #[test]
+    fn the_block_of_databricks_for_entra_id_is_read() {
+        let text = "kafkashaded.org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"c\" clientSecret=\"hunter2\" scope=\"https://ns.servicebus.windows.net/.default\" ssl.protocol=\"SSL\";";
+        let Ok(Login::OAuthBearer { client_id, client_secret, scope }) = parse(text) else {
+            panic!("{text}")
+        };
+        assert_eq!(client_id.as_deref(), Some("c"));
+        assert_eq!(client_secret.as_deref(), Some("hunter2"));
+        assert_eq!(scope.as_deref(), Some("https://ns.servicebus.windows.net/.default"));
     }
 
     #[test]
     fn what_is_wrong_is_said_without_the_password() {
         let cases = [
-            (format!("{PLAIN} required username=\"u\" password=\"hunter2\""), "the JAAS line does not end with ;"),
+            (
+                format!("{PLAIN} required username=\"u\" password=\"hunter2\""),
+                "the JAAS line does not end with ;",
+            ),
             (format!("{PLAIN} required username=\"u\";"), "the JAAS line has no password"),
-            (format!("{PLAIN} username=\"u\" password=\"hunter2\";"), "the login module must be followed by required (or requisite, sufficient, optional)"),
-            (format!("{PLAIN} required password=\"hunter2;"), "a quoted value of the JAAS line is not closed"),
-            ("shadedmskiam.software.amazon.msk.auth.iam.IAMLoginModule required;".into(), "MSK IAM is not available; use ScramLoginModule with a SCRAM user"),
-            ("kafkashaded.org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"x\" clientSecret=\"hunter2\";".into(), "OAUTHBEARER is not available in this version; use PlainLoginModule (Event Hubs: a connection string) or ScramLoginModule"),
-            ("hunter2 required;".into(), "the login module is unknown; expected PlainLoginModule or ScramLoginModule with its package"),
+            (
+                format!("{PLAIN} username=\"u\" password=\"hunter2\";"),
+                "the login module must be followed by required (or requisite, sufficient, optional)",
+            ),
+            (
+                format!("{PLAIN} required password=\"hunter2;"),
+                "a quoted value of the JAAS line is not closed",
+            ),
+            (
+                "shadedmskiam.software.amazon.msk.auth.iam.IAMLoginModule required;".into(),
+                "MSK IAM is not available; use ScramLoginModule with a SCRAM user",
+            ),
+            (
+                "hunter2 required;".into(),
+                "the login module is unknown; expected PlainLoginModule, ScramLoginModule or OAuthBearerLoginModule with its package",
+            ),
             ("".into(), "the JAAS line does not begin with a login module"),
-            (format!("{PLAIN} required password=hunter2 username u;"), "an option of the JAAS line is not of the form name=\"value\""),
-            (format!("{PLAIN} required username=u password=\"hunter2\"; {SCRAM} required;"), "the JAAS line names more than one login module"),
+            (
+                format!("{PLAIN} required password=hunter2 username u;"),
+                "an option of the JAAS line is not of the form name=\"value\"",
+            ),
+            (
+                format!("{PLAIN} required username=u password=\"hunter2\"; {SCRAM} required;"),
+                "the JAAS line names more than one login module",
+            ),
         ];
         for (text, message) in cases {
             assert_eq!(parse(&text).err().as_deref(), Some(message), "{text}");

@@ -1,13 +1,17 @@
 //! The validated options of a Kafka source: Spark's names and meaning, librdkafka's properties.
 
 pub(super) mod client;
+mod credentials;
 pub(super) mod jaas;
 pub(super) mod librdkafka;
 pub(super) mod options;
+mod security;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
+
+pub use credentials::{EntraApplication, Security, TokenLogin};
 
 use crate::model::{Offsets, TopicPartition};
 
@@ -46,6 +50,8 @@ pub struct KafkaOptions {
     pub isolation: Isolation,
     /// Every other property, under librdkafka's names. May hold secrets: never printed.
     pub client: BTreeMap<String, String>,
+    /// Logins that are no property of librdkafka, and credentials that refer to files.
+    pub security: Security,
 }
 
 /// Which partitions a source reads: exactly one of Spark's three options.

@@ -71,7 +71,13 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> O
         poll_timeout: rest.poll_timeout,
         isolation: client.isolation,
         client: client.client,
+        security: client.security,
     })
+}
+
+/// Whether an option's value is JSON, which may be written as YAML too.
+pub fn is_json_option(name: &str) -> bool {
+    JSON_OPTIONS.contains(&name.to_lowercase().as_str())
 }
 
 fn is_kafka_name(name: &str) -> bool {
@@ -81,9 +87,7 @@ fn is_kafka_name(name: &str) -> bool {
 /// `assign: {"t": [0, 1]}` without quotes around it is YAML; it means the same.
 fn as_json_text(entry: &Entry) -> Entry {
     let mut entry = entry.clone();
-    if JSON_OPTIONS.contains(&entry.key.to_lowercase().as_str())
-        && matches!(entry.node.value, Value::Map(_) | Value::List(_))
-    {
+    if is_json_option(&entry.key) && matches!(entry.node.value, Value::Map(_) | Value::List(_)) {
         entry.node.value = Value::Text(json(&entry.node).to_string());
     }
     entry

@@ -57,6 +57,14 @@ pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
         }
         Role::Lane { queue_bytes, fetch_bytes } => lane_defaults(&mut config, queue_bytes, fetch_bytes),
     }
+    if options.client.get("security.protocol").is_some_and(|protocol| protocol.ends_with("SSL"))
+        && !options.client.contains_key("ssl.ca.location")
+        && !options.client.contains_key("ssl.ca.pem")
+        && std::env::var_os("SSL_CERT_FILE").is_none()
+    {
+        // OpenSSL is built in and does not know where this system keeps its certificates: librdkafka looks for them.
+        config.set("ssl.ca.location", "probe");
+    }
     for (key, value) in &options.client {
         config.set(key, value);
     }
@@ -154,8 +162,10 @@ impl ClientEvents {
         self.stray.swap(false, Ordering::Relaxed)
     }
 
-    /// Keeps trouble; a refused login or certificate is not hidden by the lost connection that follows.
+    /// Keeps trouble; a refused login or certificate is not hidden by the lost connection that follows. A broker that
+    /// refuses our certificate only closes the connection: what TLS says of it is in the text.
     pub(super) fn keep(&self, code: RDKafkaErrorCode, text: &str) {
+        let code = if is_tls_refusal(text) { RDKafkaErrorCode::SSL } else { code };
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = |code| is_refusal(code) || code == RDKafkaErrorCode::SSL;
         if latest.as_ref().is_none_or(|old| !telling(old.code) || telling(code)) {
@@ -194,6 +204,15 @@ impl ClientContext for ClientEvents {
 
 impl ConsumerContext for ClientEvents {}
 
+/// Whether the text of a lost connection is a broker's refusal by TLS (RFC 8446, 6.2: alerts about certificates).
+fn is_tls_refusal(text: &str) -> bool {
+    let text = text.to_lowercase();
+    text.contains("alert")
+        && ["certificate", "unknown ca", "handshake failure", "protocol version"]
+            .iter()
+            .any(|part| text.contains(part))
+}
+
 /// Whether the brokers refuse who we say we are: no wait mends it.
 pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     matches!(
@@ -231,13 +250,19 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
     };
     let brokers = brokers(options);
     if is_refusal(code) {
+        let hint = match &options.security.tokens {
+            Some(_) => {
+                "check the scope of the token, and that its owner may read the topic (Event Hubs: the role Azure Event Hubs Data Receiver)"
+            }
+            None => "check kafka.security.protocol, kafka.sasl.mechanism and kafka.sasl.jaas.config",
+        };
         return Error::config(format!("Kafka at {brokers} refuses the login, cannot {what}: {text}"))
-            .hint("check kafka.security.protocol, kafka.sasl.mechanism and kafka.sasl.jaas.config");
+            .hint(hint);
     }
     // Once TLS has worked, a broken handshake is a broker that restarts.
     if code == RDKafkaErrorCode::SSL && !client.context().worked.load(Ordering::Relaxed) {
         return Error::config(format!("TLS with Kafka at {brokers} fails, cannot {what}: {text}")).hint(
-            "check kafka.security.protocol, kafka.ssl.truststore.location and the certificate's names",
+            "check kafka.security.protocol, kafka.ssl.truststore.location, kafka.ssl.keystore.location and the certificate's names",
         );
     }
     if is_forbidden(code) {
@@ -292,6 +317,15 @@ mod tests {
         assert_eq!(error.kind(), crate::model::Kind::Config);
         assert!(error.to_string().contains("kafka.socket.timeout.ms"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_certificate_that_the_broker_refuses_is_told_from_a_lost_connection() {
+        let events = ClientEvents::default();
+        let text = "ssl://b:9093/bootstrap: SSL transport error: ssl/record/rec_layer_s3.c:907:error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116";
+        events.keep(RDKafkaErrorCode::BrokerTransportFailure, text);
+        assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::SSL);
+        assert!(!is_tls_refusal("Disconnected (after 3 ms in state UP)"));
     }
 
     #[test]

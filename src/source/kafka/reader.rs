@@ -8,14 +8,16 @@
 //!
 //! Per record there is no allocation, no lock of ours, no clock and no log line.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
 
 use super::assignment::Assignment;
-use super::client::{self, LANE_MEMORY_BYTES, Role};
+use super::client::{LANE_MEMORY_BYTES, Role};
 use super::cursor::{PartitionCursor, Verdict};
+use super::login::Login;
 use super::loss::LostRange;
 use super::native::{Batch, Message};
 use super::stall::STALL;
@@ -52,6 +54,10 @@ pub struct LaneReader {
     batch: Batch,
     pub(super) assignment: Assignment,
     pub(super) options: KafkaOptions,
+    login: Arc<Login>,
+    /// The version of the credentials that the client was made with.
+    login_version: u64,
+    role: Role,
     /// How many bytes of messages for later batches may be held.
     held_max: usize,
     pub(super) served: Instant,
@@ -80,16 +86,33 @@ impl LaneReader {
     /// # Errors
     /// `Config` if librdkafka refuses a property.
     pub fn open(options: &KafkaOptions, memory_bytes: usize, partitions: usize) -> Result<LaneReader> {
+        LaneReader::open_as(options, Login::open(options)?, memory_bytes, partitions)
+    }
+
+    /// The same with credentials that other clients of the source log in with too.
+    ///
+    /// # Errors
+    /// As for [`LaneReader::open`].
+    pub(super) fn open_as(
+        options: &KafkaOptions,
+        login: Arc<Login>,
+        memory_bytes: usize,
+        partitions: usize,
+    ) -> Result<LaneReader> {
         let queue_bytes = memory_bytes.min(LANE_MEMORY_BYTES * 64) / 4;
         let held_max = queue_bytes * 3;
         // While one partition's range is read, all others bring what comes after theirs: a fetch of each must
         // fit, grown by decompression and by what a message costs beside its bytes.
         let fetch_bytes = (held_max / (partitions.max(1) * EXPANSION)).clamp(64 << 10, 2 << 20);
-        let client = client::open(options, Role::Lane { queue_bytes, fetch_bytes })?;
+        let role = Role::Lane { queue_bytes, fetch_bytes };
+        let (client, login_version) = login.client(options, role)?;
         Ok(LaneReader {
             batch: Batch::new(BATCH),
             assignment: Assignment::new(client),
             options: options.clone(),
+            login,
+            login_version,
+            role,
             held_max,
             served: Instant::now(),
             headers: Vec::new(),
@@ -138,6 +161,7 @@ impl LaneReader {
         cancel: &AtomicBool,
         on_record: &mut impl FnMut(&Record<'_>) -> Result<()>,
     ) -> Result<ReadReport> {
+        self.log_in_again()?;
         let mut progress = Progress {
             report: ReadReport::default(),
             open: 0,
@@ -171,6 +195,17 @@ impl LaneReader {
         self.retire()?;
         progress.report.next = ranges.iter().map(|r| (r.partition.clone(), r.until)).collect();
         Ok(progress.report)
+    }
+
+    /// Makes the client again if its credentials have changed since; what was fetched ahead is fetched again.
+    fn log_in_again(&mut self) -> Result<()> {
+        if self.login.version() != self.login_version {
+            self.forget();
+            let (client, version) = self.login.client(&self.options, self.role)?;
+            self.assignment = Assignment::new(client);
+            self.login_version = version;
+        }
+        Ok(())
     }
 
     /// Opens the ranges, and places the partitions that are not where their range starts.

@@ -4,6 +4,7 @@
 //! [`super::loss`]; who reads what in [`super::splits`].
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -72,7 +73,8 @@ impl Source for KafkaSource {
         if let Some(level) = pinned.map(isolation).transpose()?.flatten() {
             options.isolation = level;
         }
-        Ok(Box::new(LaneReader::open(&options, memory_bytes, self.partitions().len())?))
+        let login = Arc::clone(&self.cluster.login);
+        Ok(Box::new(LaneReader::open_as(&options, login, memory_bytes, self.partitions().len())?))
     }
 
     fn differs(&self, notes: &Notes) -> Result<Option<String>> {

@@ -246,7 +246,7 @@ impl LaneReader {
         };
         for &at in slots {
             let slot = &mut self.assignment.slots[at];
-            let end = ends.get(&slot.partition).and_then(|answer| answer.ok());
+            let end = ends.get(&slot.partition).and_then(|answer| Some(answer.ok()?.offset));
             let (true, Some(until)) = (slot.is_cut(end), slot.until) else { continue };
             let range = OffsetRange { partition: slot.partition.clone(), from: slot.seen(), until };
             let lost = LostRange { range, reason: LossReason::PartitionOffsetChanged, found: end };

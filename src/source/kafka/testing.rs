@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::kafka::{
-    GroupId, Isolation, KafkaOptions, StartingOffsets, Subscription, TimestampStrategy,
+    GroupId, Isolation, KafkaOptions, Security, StartingOffsets, Subscription, TimestampStrategy,
 };
 
 /// Options for topic `t` of `brokers`, from the earliest offset.
@@ -25,5 +25,6 @@ pub(super) fn options(brokers: &str) -> KafkaOptions {
         poll_timeout: Duration::from_secs(20),
         isolation: Isolation::ReadUncommitted,
         client: BTreeMap::from([("bootstrap.servers".into(), brokers.into())]),
+        security: Security::default(),
     }
 }

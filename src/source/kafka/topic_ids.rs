@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::debug;
 
-use super::admin::KafkaSource;
-use super::client::{self, REQUEST_TIMEOUT, failed, is_silence};
+use super::client::{REQUEST_TIMEOUT, failed, is_silence};
+use super::cluster::{Cluster, hopeless};
 use super::native::{self, TopicDescription, describe_topics};
 use crate::model::{Error, Result};
 
@@ -49,7 +49,7 @@ impl TopicIds {
         there: impl Fn(&str) -> bool,
         brokers: &str,
     ) -> Result<BTreeMap<String, String>> {
-        let lacks = |name: &&String| there(name) && !self.known.contains_key(name.as_str());
+        let lacks = |name: &&String| !self.known.contains_key(name.as_str()) && there(name);
         let Some(name) = needed.keys().find(lacks) else { return Ok(self.by_name()) };
         if self.without.contains(name.as_str()) {
             return Err(Error::config(format!(
@@ -62,30 +62,22 @@ impl TopicIds {
     }
 }
 
-impl KafkaSource {
-    /// The ids of the topics that are read, as of the last look; an empty answer is one only if nothing of
-    /// `needed`, the ids that the stream has read topics by, is there any more.
-    ///
-    /// # Errors
-    /// As [`TopicIds::all_of`].
-    pub fn topic_ids(&self, needed: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-        let view = self.view();
-        let there = |name: &str| view.partitions.iter().any(|partition| &*partition.topic == name);
-        view.ids.all_of(needed, there, client::brokers(&self.options))
-    }
-
+impl Cluster {
     /// The ids of the topics of `needed`, asked for now.
     ///
     /// # Errors
-    /// As [`KafkaSource::topic_ids`].
-    pub fn topic_ids_now(&self, needed: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    /// As [`TopicIds::all_of`].
+    pub(super) fn topic_ids_now(
+        &self,
+        needed: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
         if needed.is_empty() {
             return Ok(BTreeMap::new());
         }
         let names: Vec<String> = needed.keys().cloned().collect();
         let found = self.describe_ids(&names, &|| false)?;
         let there = |name: &str| found.iter().any(|topic| topic.name == name && topic.partitions.is_ok());
-        ids_of(&found).all_of(needed, there, client::brokers(&self.options))
+        ids_of(&found).all_of(needed, there, self.brokers())
     }
 
     /// Adds what only DescribeTopics says: a topic's id, and whether it is internal. `brokers` are those of
@@ -99,7 +91,8 @@ impl KafkaSource {
         brokers: &[i32],
         deadline: Duration,
     ) -> Result<TopicIds> {
-        let nobody = || !brokers.contains(&native::controller(&self.client));
+        let client = self.client()?;
+        let nobody = || !brokers.contains(&native::controller(&client));
         if deadline.is_zero() && nobody() {
             return Ok(TopicIds::default());
         }
@@ -113,22 +106,23 @@ impl KafkaSource {
             }
             found => found?,
         };
+        let internal: BTreeSet<&str> =
+            found.iter().filter(|topic| topic.internal).map(|topic| topic.name.as_str()).collect();
         for topic in topics {
-            if let Some(more) = found.iter().find(|more| more.name == topic.name) {
-                topic.internal |= more.internal;
-            }
+            topic.internal |= internal.contains(topic.name.as_str());
         }
         Ok(ids_of(&found))
     }
 
     /// Asks the controller, again if the question was lost, until `give_up`.
     fn describe_ids(&self, names: &[String], give_up: &dyn Fn() -> bool) -> Result<Vec<TopicDescription>> {
-        let (since, hopeless) = (Instant::now(), self.hopeless());
+        let client = self.client()?;
+        let (since, hopeless) = (Instant::now(), hopeless(&client));
         let in_vain = || hopeless() || give_up();
         loop {
-            native::serve(&self.client);
+            native::serve(&client);
             let left = REQUEST_TIMEOUT.saturating_sub(since.elapsed());
-            let error = match describe_topics(&self.client, names, left, &in_vain) {
+            let error = match describe_topics(&client, names, left, &in_vain) {
                 Ok(found) => return Ok(found),
                 Err(error) if gives_none(error.code) => {
                     debug!(error = error.text, "the brokers do not describe topics");
@@ -139,7 +133,7 @@ impl KafkaSource {
             let over = since.elapsed() + AGAIN >= REQUEST_TIMEOUT;
             if over || in_vain() || !is_silence(error.code) {
                 let what = "ask for the ids of the topics";
-                return Err(failed(&self.options, &self.client, what, &error));
+                return Err(failed(&self.options, &client, what, &error));
             }
             debug!(error = error.text, "the ids of the topics are asked for again");
             std::thread::sleep(AGAIN);

@@ -12,6 +12,7 @@ pub mod produce;
 pub mod program;
 pub mod proxy;
 pub mod readers;
+pub mod tokens;
 #[path = "../../../benches/e2e/workload.rs"]
 pub mod workload;
 

@@ -1,5 +1,6 @@
-//! The raw part of librdkafka that rdkafka has no safe words for: private queues, batch consumption,
-//! and two requests to the brokers (ListOffsets, DescribeTopics) that answer for many partitions at once.
+//! The raw part of librdkafka that rdkafka has no safe words for: private queues, batch consumption, positions with
+//! leader epochs, tokens, and two requests to the brokers (ListOffsets, DescribeTopics) that answer for many
+//! partitions at once.
 //!
 //! Every `unsafe` of the Kafka source is in this folder. It knows pointers and their lifetimes, and decides
 //! nothing: no retries, no errors of ours, no offsets kept.
@@ -19,7 +20,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 pub use heap::give_back;
 pub(super) use message::{Batch, Message};
 pub(super) use request::{
-    OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
+    ListedOffset, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
 };
 
 use super::client::ClientEvents;
@@ -147,18 +148,69 @@ impl Drop for Topic {
     }
 }
 
-/// CheckpointBinding what waits on the client's main queue (errors, logs, tokens) without waiting.
+/// Serves everything that waits on the client's main queue (errors, logs, tokens), without waiting for more.
 ///
-/// A *message* there means that librdkafka made a partition anew and forgot where its messages go: that is
+/// A *message* there means that librdkafka made a partition again and forgot where its messages go: that is
 /// noted with the client's events, for whoever counts on the order of messages.
 pub(super) fn serve(client: &Client) {
     // Bounded: a client that logs as fast as it is served must not hold its thread.
-    for _ in 0..100 {
-        match client.poll(Duration::ZERO) {
-            Some(Ok(_)) => client.context().note_stray(),
-            Some(Err(_)) => {}
-            None => break,
+    for _ in 0..1000 {
+        // A poll that does not wait returns nothing after a log line or an error, whatever is queued behind it.
+        if queued(client) == 0 {
+            break;
         }
+        if let Some(Ok(_)) = client.poll(Duration::ZERO) {
+            client.context().note_stray();
+        }
+    }
+}
+
+/// How many events wait on the client's main queue.
+fn queued(client: &Client) -> usize {
+    // SAFETY: the client is alive; the handle is ours, and given back at once.
+    unsafe {
+        let queue = raw::rd_kafka_queue_get_consumer(client.client().native_ptr());
+        if queue.is_null() {
+            return 0;
+        }
+        let length = raw::rd_kafka_queue_length(queue);
+        raw::rd_kafka_queue_destroy(queue);
+        length
+    }
+}
+
+/// Gives the client a token for SASL/OAUTHBEARER. Until the first one no connection logs in; a later one logs open
+/// connections in again before the old one expires. Nothing need poll for it.
+///
+/// # Errors
+/// librdkafka's reason, such as a token that has expired. It holds no part of the token.
+pub(super) fn set_token(
+    client: &Client,
+    token: &str,
+    principal: &str,
+    expires_at_ms: i64,
+) -> Result<(), String> {
+    let (Some(token), Some(principal)) = (c_name(token), c_name(principal)) else {
+        return Err("the token holds a byte 0".to_owned());
+    };
+    let mut message = [0 as c_char; 256];
+    // SAFETY: client and texts live through the call, which copies them; there are no extensions; the buffer for the
+    // message is as long as is said.
+    let answer = unsafe {
+        raw::rd_kafka_oauthbearer_set_token(
+            client.client().native_ptr(),
+            token.as_ptr(),
+            expires_at_ms,
+            principal.as_ptr(),
+            ptr::null_mut(),
+            0,
+            message.as_mut_ptr(),
+            message.len(),
+        )
+    };
+    match answer {
+        raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        _ => Err(text(message.as_ptr())),
     }
 }
 

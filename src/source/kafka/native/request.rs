@@ -24,8 +24,17 @@ pub(in super::super) enum OffsetSpec {
     At(i64),
 }
 
-/// What a broker answers for one partition: the offset (-1: no record at or after the time), or why not.
-pub(in super::super) type OffsetAnswer = (TopicPartition, Result<i64, RDKafkaErrorCode>);
+/// What a broker answers for one partition, or why it does not.
+pub(in super::super) type OffsetAnswer = (TopicPartition, Result<ListedOffset, RDKafkaErrorCode>);
+
+/// An offset as the leader of a partition states it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) struct ListedOffset {
+    /// The offset; -1: no record at or after the time that was asked for.
+    pub(in super::super) offset: i64,
+    /// Of [`OffsetSpec::Latest`] the epoch of the leader that answers (KIP-320); `None` if the broker gives none.
+    pub(in super::super) leader_epoch: Option<i32>,
+}
 
 /// One topic as the cluster describes it.
 pub(in super::super) struct TopicDescription {
@@ -179,7 +188,11 @@ fn read_offsets(event: &Event, asked: &[(TopicPartition, OffsetSpec)]) -> Vec<Of
             let name = text(entry.topic);
             let topic = names.get(name.as_str()).map_or_else(|| name.as_str().into(), |n| Arc::clone(n));
             let answer = match entry.err {
-                raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(entry.offset),
+                raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+                    // SAFETY: as above.
+                    let epoch = unsafe { raw::rd_kafka_topic_partition_get_leader_epoch(entry) };
+                    Ok(ListedOffset { offset: entry.offset, leader_epoch: (epoch >= 0).then_some(epoch) })
+                }
                 error => Err(error.into()),
             };
             (TopicPartition { topic, partition: entry.partition }, answer)

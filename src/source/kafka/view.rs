@@ -1,0 +1,269 @@
+//! The topics and partitions of a subscription, as the brokers last described them.
+//!
+//! The view is renewed in the background, so that no trigger waits for it, however many topics there are: one metadata
+//! request for all of them, and one that asks for their ids. It is renewed at once only where an answer contradicts it, or
+//! where the background has not managed to for long.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::{Metadata, MetadataTopic};
+use regex::Regex;
+use tracing::{debug, warn};
+
+use super::client::{REQUEST_TIMEOUT, failed, is_missing};
+use super::cluster::Cluster;
+use super::native::{RequestError, TopicDescription};
+use super::topic_ids::{CONTROLLER_TIMEOUT, TopicIds};
+use crate::config::kafka::Subscription;
+use crate::model::{Error, Result, TopicPartition};
+
+/// How old the view may become before it is renewed.
+pub const METADATA_REFRESH: Duration = Duration::from_secs(10);
+/// How many topics are asked about one by one; above, all topics of the cluster are.
+const TOPICS_SINGLY_MAX: usize = 8;
+/// Older than this many times the interval, the view is renewed by whoever needs it.
+const STALE_AFTER: u32 = 3;
+
+/// The partitions of a subscription at one time.
+pub(super) struct View {
+    pub(super) partitions: Vec<TopicPartition>,
+    pub(super) ids: TopicIds,
+    at: Instant,
+}
+
+/// The view of a subscription, and what renews it. Dropped, it is renewed no more.
+pub(super) struct Topics {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    cluster: Arc<Cluster>,
+    pattern: Option<Regex>,
+    refresh: Duration,
+    view: Mutex<Arc<View>>,
+    over: Mutex<bool>,
+    ended: Condvar,
+}
+
+impl Topics {
+    /// Finds the subscription's partitions, and keeps the view of them fresh from then on.
+    ///
+    /// # Errors
+    /// `Unavailable` if the brokers do not answer; `Config` if they refuse, the pattern is wrong, a subscribed topic does
+    /// not exist, or nothing matches the subscription.
+    pub(super) fn open(cluster: &Arc<Cluster>) -> Result<Topics> {
+        let pattern = match &cluster.options.subscription {
+            Subscription::Pattern(pattern) => Some(Regex::new(pattern).map_err(|error| {
+                Error::config(format!("subscribePattern {pattern:?} is not a regular expression"))
+                    .source(error)
+                    .hint("look-around and back-references of Java are not supported")
+            })?),
+            Subscription::Topics(_) | Subscription::Assign(_) => None,
+        };
+        let refresh = cluster
+            .options
+            .client
+            .get("topic.metadata.refresh.interval.ms")
+            .and_then(|ms| ms.parse().ok())
+            .map_or(METADATA_REFRESH, |ms| Duration::from_millis(ms).min(METADATA_REFRESH));
+        let empty = View { partitions: Vec::new(), ids: TopicIds::default(), at: Instant::now() };
+        let shared = Arc::new(Shared {
+            cluster: Arc::clone(cluster),
+            pattern,
+            refresh,
+            view: Mutex::new(Arc::new(empty)),
+            over: Mutex::new(false),
+            ended: Condvar::new(),
+        });
+        let (view, missing) = shared.describe_subscription(CONTROLLER_TIMEOUT)?;
+        shared.check(&view, &missing)?;
+        shared.put(view);
+        let renewing = Arc::clone(&shared);
+        thread::Builder::new().name("kafka-topics".into()).spawn(move || renewing.renew()).map_err(
+            |cause| Error::unavailable("cannot start a thread for the topics of Kafka").source(cause),
+        )?;
+        Ok(Topics { shared })
+    }
+
+    /// The view as last renewed.
+    pub(super) fn view(&self) -> Arc<View> {
+        self.shared.view()
+    }
+
+    /// Renews the view if asked to, or if it is stale.
+    ///
+    /// # Errors
+    /// As for [`Topics::open`], the checks apart.
+    pub(super) fn freshen(&self, now: bool) -> Result<()> {
+        if now || self.view().at.elapsed() >= self.shared.refresh * STALE_AFTER {
+            self.shared.renew_now()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        *self.shared.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.ended.notify_all();
+    }
+}
+
+impl Shared {
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a view in place, unless a newer one is there.
+    fn put(&self, view: View) {
+        let mut place = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.at <= view.at {
+            *place = Arc::new(view);
+        }
+    }
+
+    fn renew(&self) {
+        loop {
+            let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+            let waited = self.ended.wait_timeout_while(over, self.refresh, |over| !*over);
+            if *waited.unwrap_or_else(PoisonError::into_inner).0 {
+                return;
+            }
+            if let Err(error) = self.renew_now() {
+                debug!(%error, "the topics could not be described in the background");
+            }
+        }
+    }
+
+    fn renew_now(&self) -> Result<()> {
+        let knows_ids = !self.view().ids.known.is_empty();
+        let deadline = if knows_ids { REQUEST_TIMEOUT } else { Duration::ZERO };
+        self.put(self.describe_subscription(deadline)?.0);
+        Ok(())
+    }
+
+    /// The subscription as it is now, and the topics of it that are not there; `deadline` is for the ids, see
+    /// [`Cluster::add_ids`].
+    fn describe_subscription(&self, deadline: Duration) -> Result<(View, Vec<String>)> {
+        let at = Instant::now();
+        let (mut topics, brokers) = match &self.cluster.options.subscription {
+            Subscription::Topics(topics) => self.describe(topics.iter().map(String::as_str))?,
+            Subscription::Pattern(_) => self.describe_matching()?,
+            Subscription::Assign(partitions) => self.describe(partitions.iter().map(|p| &*p.topic))?,
+        };
+        let ids = if topics.is_empty() {
+            TopicIds::default()
+        } else {
+            self.cluster.add_ids(&mut topics, &brokers, deadline)?
+        };
+        let (mut partitions, mut missing) = (Vec::new(), Vec::new());
+        for topic in topics {
+            let numbers = match topic.partitions {
+                Ok(numbers) => numbers,
+                Err(code) if is_missing(code) => {
+                    missing.push(topic.name);
+                    continue;
+                }
+                Err(code) => {
+                    let error = RequestError { code, text: code.to_string() };
+                    let what = format!("describe topic {}", topic.name);
+                    return Err(failed(&self.cluster.options, &*self.cluster.client()?, &what, &error));
+                }
+            };
+            if topic.internal && self.pattern.is_some() {
+                continue;
+            }
+            let name: Arc<str> = topic.name.into();
+            partitions.extend(numbers.into_iter().map(|n| TopicPartition::new(Arc::clone(&name), n)));
+        }
+        if let Subscription::Assign(assigned) = &self.cluster.options.subscription {
+            partitions.retain(|partition| assigned.contains(partition));
+        }
+        partitions.sort();
+        Ok((View { partitions, ids, at }, missing))
+    }
+
+    /// The topics of these names as metadata describes them, and the ids of the brokers.
+    fn describe<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str>,
+    ) -> Result<(Vec<TopicDescription>, Vec<i32>)> {
+        const WHAT: &str = "describe the topics";
+        let names: BTreeSet<&str> = names.collect();
+        let (mut topics, mut brokers) = (Vec::with_capacity(names.len()), Vec::new());
+        if names.len() > TOPICS_SINGLY_MAX {
+            let all = self.cluster.metadata(None, WHAT)?;
+            brokers = broker_ids(&all);
+            let wanted = all.topics().iter().filter(|topic| names.contains(topic.name()));
+            topics.extend(wanted.map(described).filter(|topic| topic.partitions.is_ok()));
+        }
+        let found: BTreeSet<String> = topics.iter().map(|topic| topic.name.clone()).collect();
+        // A list of all topics leaves out what may not be seen: only the topic's own answer says why.
+        for name in names.into_iter().filter(|name| !found.contains(*name)) {
+            let metadata = self.cluster.metadata(Some(name), WHAT)?;
+            brokers = broker_ids(&metadata);
+            let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+            topics.push(topic.map_or_else(|| missing(name), described));
+        }
+        Ok((topics, brokers))
+    }
+
+    /// All topics in whose name the pattern is found anywhere.
+    fn describe_matching(&self) -> Result<(Vec<TopicDescription>, Vec<i32>)> {
+        let metadata = self.cluster.metadata(None, "list the topics")?;
+        let matches = |name: &str| self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(name));
+        let topics = metadata.topics().iter().filter(|topic| matches(topic.name())).map(described).collect();
+        Ok((topics, broker_ids(&metadata)))
+    }
+
+    fn check(&self, view: &View, missing: &[String]) -> Result<()> {
+        let brokers = self.cluster.brokers();
+        match &self.cluster.options.subscription {
+            Subscription::Topics(_) if !missing.is_empty() => {
+                Err(Error::config(format!("topic {} does not exist at {brokers}", missing.join(", ")))
+                    .hint("check subscribe, or create the topic first"))
+            }
+            Subscription::Pattern(pattern) if view.partitions.is_empty() => {
+                Err(Error::config(format!("no topic at {brokers} matches subscribePattern {pattern:?}"))
+                    .hint("check subscribePattern; it is found anywhere in a name unless anchored"))
+            }
+            Subscription::Assign(_) if view.partitions.is_empty() => {
+                Err(Error::config(format!("none of the assigned partitions exists at {brokers}"))
+                    .hint("check assign"))
+            }
+            Subscription::Assign(assigned) => {
+                let lacking = assigned.iter().filter(|p| !view.partitions.contains(p));
+                let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
+                if !lacking.is_empty() {
+                    warn!("assigned partitions that do not exist are left out: {}", lacking.join(", "));
+                }
+                Ok(())
+            }
+            Subscription::Topics(_) | Subscription::Pattern(_) => Ok(()),
+        }
+    }
+}
+
+/// A topic as plain metadata describes it.
+fn described(topic: &MetadataTopic) -> TopicDescription {
+    let name = topic.name().to_owned();
+    let partitions = match topic.error() {
+        Some(error) => Err(error.into()),
+        None => Ok(topic.partitions().iter().map(|partition| partition.id()).collect()),
+    };
+    TopicDescription { id: None, internal: name.starts_with("__"), partitions, name }
+}
+
+/// A topic that the brokers do not name.
+fn missing(name: &str) -> TopicDescription {
+    let partitions = Err(RDKafkaErrorCode::UnknownTopicOrPartition);
+    TopicDescription { name: name.to_owned(), id: None, internal: false, partitions }
+}
+
+fn broker_ids(metadata: &Metadata) -> Vec<i32> {
+    metadata.brokers().iter().map(|broker| broker.id()).collect()
+}
