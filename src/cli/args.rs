@@ -42,6 +42,8 @@ Examples:
       --table ./lake/device_events
   alluvia ingest --bootstrap-servers localhost:9092 --topic raw --table ./lake/raw \\
       --trigger '5 seconds'
+  alluvia ingest --from rate --option rowsPerSecond=100 --table ./lake/rate --trigger '1 second'
+  alluvia ingest --bootstrap-servers localhost:9092 --topic raw --to console
   alluvia ingest … --option kafka.security.protocol=SASL_SSL --option kafka.sasl.mechanism=PLAIN \\
       --option 'kafka.sasl.jaas.config=${env:JAAS}' --print-config > stream.yaml
 
@@ -197,15 +199,21 @@ pub struct LimitArgs {
 /// `alluvia ingest`.
 #[derive(Debug, Clone, Args)]
 pub struct IngestArgs {
+    /// What is read: kafka, rate or socket
+    #[arg(long, value_name = "FORMAT", default_value = "kafka")]
+    pub from: String,
+    /// What is written: delta or console
+    #[arg(long, value_name = "FORMAT", default_value = "delta")]
+    pub to: String,
     /// Brokers, host:port, separated by commas
-    #[arg(long, value_name = "HOSTS")]
-    pub bootstrap_servers: String,
+    #[arg(long, value_name = "HOSTS", required_unless_present = "from")]
+    pub bootstrap_servers: Option<String>,
     /// Topics, separated by commas; or give --option subscribePattern=… or --option assign=…
     #[arg(long, value_name = "TOPICS")]
     pub topic: Option<String>,
     /// Where the Delta table is: a URL or a path; it is made if it is not there
-    #[arg(long, value_name = "URL")]
-    pub table: String,
+    #[arg(long, value_name = "URL", required_unless_present = "to")]
+    pub table: Option<String>,
     /// The columns of JSON values as Spark DDL, or @FILE; absent: the raw Kafka columns
     #[arg(long, value_name = "DDL")]
     pub schema: Option<String>,
@@ -227,15 +235,18 @@ pub struct IngestArgs {
     /// When batches start: availableNow, once, asSoonAsPossible or an interval such as '5 seconds'
     #[arg(long, default_value = "availableNow")]
     pub trigger: String,
-    /// The stream's name [default: the last part of the table's path]
+    /// The stream's name [default: the last part of the table's path; of a console, console]
     #[arg(long)]
     pub name: Option<String>,
-    /// Where progress is kept [default: _checkpoints/NAME under the table]
+    /// Where progress is kept [default: _checkpoints/NAME under the table; of a console, a new temporary folder]
     #[arg(long, value_name = "URL")]
     pub checkpoint: Option<String>,
-    /// Any other option of the Kafka source; may be repeated
+    /// Any other option of the source; may be repeated
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = key_value)]
     pub options: Vec<KeyValue>,
+    /// Any option of the sink; may be repeated
+    #[arg(long = "sink-option", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub sink_options: Vec<KeyValue>,
     #[command(flatten)]
     pub limits: LimitArgs,
     /// Print the same stream as a stream file, secrets masked, and stop

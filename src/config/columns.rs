@@ -2,6 +2,7 @@
 //! that can't be read and a partition column that is none are found before anything is connected to.
 
 use super::document::Node;
+use super::formats::{SocketOptions, SourceFormat};
 use super::reader::{Reader, Text};
 use super::stream::{SourceConfig, ValueConfig};
 use crate::decode::rows;
@@ -23,11 +24,7 @@ pub fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[KafkaColumn]) 
 pub fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str, source: &SourceConfig) {
     let columns = match &source.value {
         ValueConfig::Json(json) => names(&json.schema, &json.keep),
-        ValueConfig::Raw => {
-            let headers = source.kafka.include_headers;
-            let raw = KafkaColumn::ALL.into_iter().filter(|c| headers || *c != KafkaColumn::Headers);
-            Ok(raw.map(|column| column.name().to_owned()).collect())
-        }
+        ValueConfig::Raw => Ok(raw_columns(source).into_iter().map(str::to_owned).collect()),
     };
     let Ok(columns) = columns else { return };
     let given = reader.list(node, path);
@@ -41,6 +38,20 @@ pub fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str, source
     if columns.iter().all(|column| given.iter().any(|text| text.value == *column)) {
         let why = "sink.partitionBy names every column; a table needs one that is not partitioned by";
         reader.problems.add(&node.origin, path, why);
+    }
+}
+
+/// The columns that a source has of its own.
+fn raw_columns(source: &SourceConfig) -> Vec<&'static str> {
+    match &source.format {
+        SourceFormat::Kafka(kafka) => {
+            let all = KafkaColumn::ALL.into_iter();
+            let there = all.filter(|column| kafka.include_headers || *column != KafkaColumn::Headers);
+            there.map(KafkaColumn::name).collect()
+        }
+        SourceFormat::Rate(_) => vec!["timestamp", "value"],
+        SourceFormat::Socket(SocketOptions { include_timestamp: true, .. }) => vec!["value", "timestamp"],
+        SourceFormat::Socket(_) => vec!["value"],
     }
 }
 

@@ -112,9 +112,15 @@ pub static STREAM: Section = Section {
 pub static SOURCE: Section = Section {
     path: "streams[].source",
     keys: &[
-        required("format", "`kafka`."),
-        required("options", "Spark's options of the Kafka source; see the page on Kafka options."),
-        optional("value", "What becomes of a record's value. Absent: the raw Kafka columns, as in Spark."),
+        required("format", "`kafka`, `rate` or `socket`."),
+        optional(
+            "options",
+            "Spark's options of the source: see the page on Kafka options; of `rate` and `socket`, the page on Spark options.",
+        ),
+        optional(
+            "value",
+            "What becomes of a record's value; of `kafka` only. Absent: the raw Kafka columns, as in Spark.",
+        ),
         later("watermark", "Watermarks are not there yet: remove it"),
         later("dropDuplicates", "Deduplication is not there yet: drop duplicates when you read the table"),
         later(
@@ -155,11 +161,17 @@ pub static VALUE: Section = Section {
 pub static SINK: Section = Section {
     path: "streams[].sink",
     keys: &[
-        required("format", "`delta`."),
+        required(
+            "format",
+            "`delta`, `console` or `memory`; the keys below but `options` are those of `delta`.",
+        ),
         optional("path", "The table's URL or path; relative paths start at the current directory."),
         optional("table", "Instead of `path`: the table's name under `warehouse`."),
         optional("partitionBy", "Partition columns, a list. Default: none."),
-        optional("options", "Spark's writer options: `mergeSchema`; see the page on Spark options."),
+        optional(
+            "options",
+            "Spark's writer options: `mergeSchema`, `numRows`, …; see the page on Spark options.",
+        ),
         optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
         later("merge", "Merging is not there yet: remove it, and rows are appended"),
     ],
@@ -227,8 +239,6 @@ pub fn later_format(section: &str, format: &str) -> Option<&'static str> {
             ("parquet", "only kafka is there; send the files through a topic"),
             ("text", "only kafka is there; send the files through a topic"),
             ("delta", "only kafka is there"),
-            ("rate", "only kafka is there; alluvia demo generates events"),
-            ("socket", "only kafka is there"),
         ],
         "value" => &[
             ("avro", "only json is there; without value the table has the raw bytes"),
@@ -237,8 +247,6 @@ pub fn later_format(section: &str, format: &str) -> Option<&'static str> {
         ],
         "sink" => &[
             ("parquet", "use delta, whose files are Parquet"),
-            ("console", "use delta with a local path; alluvia demo previews one"),
-            ("memory", "use delta with a local path"),
             ("foreachBatch", "use delta and follow the table from your own program"),
             ("postgres", "use delta and load from the table"),
             ("kafka", "use delta"),

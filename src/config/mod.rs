@@ -10,6 +10,7 @@
 mod columns;
 mod document;
 mod environment;
+mod formats;
 pub mod kafka;
 mod harmless;
 mod keys;
@@ -29,11 +30,12 @@ mod stream_parser;
 mod tests;
 
 pub use crate::model::KafkaColumn;
+pub use formats::{ConsoleSink, RateOptions, SinkConfig, SocketOptions, SourceFormat};
 pub use kafka::KafkaOptions;
 pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
 pub use stream::{
-    Config, DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SinkConfig, SourceConfig,
-    StorageOptions, StreamConfig, Trigger, ValueConfig,
+    Config, DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StorageOptions,
+    StreamConfig, Trigger, ValueConfig,
 };

@@ -267,6 +267,30 @@ pub static JSON: &[OptionRow] = &[
     refused("singleVariantColumn", "VARIANT is not available in this version; use a STRING column"),
 ];
 
+/// Options of Spark's rate source.
+pub static RATE: &[OptionRow] = &[
+    honoured("rowsPerSecond", "How many rows a second. Default 1."),
+    honoured(
+        "rampUpTime",
+        "How long the rate takes to grow to that, such as 5s; whole seconds count. Default 0s.",
+    ),
+    honoured("numPartitions", "Into how many parts a batch is split. Default: one per lane."),
+];
+
+/// Options of Spark's socket source.
+pub static SOCKET: &[OptionRow] = &[
+    honoured("host", "Required. The server to connect to."),
+    honoured("port", "Required. Its port."),
+    honoured("includeTimestamp", "true adds the column timestamp: when the line came. Default false."),
+    no_effect("numPartitions", "the lines are read by one lane"),
+];
+
+/// Options of Spark's console sink.
+pub static CONSOLE: &[OptionRow] = &[
+    honoured("numRows", "How many rows of a batch are shown. Default 20."),
+    honoured("truncate", "true cuts values after 20 characters. Default true."),
+];
+
 /// Spark's options of the Delta sink (`DeltaOptions`).
 pub static DELTA: &[OptionRow] = &[
     honoured("mergeSchema", "true adds new columns to an existing table. Default false."),

@@ -72,6 +72,9 @@ fn spark_options() -> String {
     );
     lists(&mut page, "JSON: `source.value.options`", "", option_lists::JSON);
     lists(&mut page, "Delta: `sink.options`", "", option_lists::DELTA);
+    lists(&mut page, "Rate: `source.options`", "", option_lists::RATE);
+    lists(&mut page, "Socket: `source.options`", "", option_lists::SOCKET);
+    lists(&mut page, "Console: `sink.options`", "", option_lists::CONSOLE);
     lists(&mut page, "Session: `conf`", "", option_lists::CONF);
     page
 }
@@ -145,6 +148,9 @@ mod tests {
             option_lists::KAFKA,
             option_lists::JSON,
             option_lists::DELTA,
+            option_lists::RATE,
+            option_lists::SOCKET,
+            option_lists::CONSOLE,
             option_lists::CONF,
         ] {
             for (i, row) in table.iter().enumerate() {

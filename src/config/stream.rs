@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::document::Node;
+use super::formats::{SinkConfig, SourceFormat};
 use super::kafka::KafkaOptions;
 use crate::model::KafkaColumn;
 
@@ -63,16 +64,26 @@ pub struct StreamConfig {
 /// What a stream reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceConfig {
-    /// The Kafka source and its client.
-    pub kafka: KafkaOptions,
+    /// The source and its options.
+    pub format: SourceFormat,
     /// What becomes of a record's value.
     pub value: ValueConfig,
+}
+
+impl SourceConfig {
+    /// The Kafka source and its client, if the stream reads Kafka.
+    pub fn kafka(&self) -> Option<&KafkaOptions> {
+        match &self.format {
+            SourceFormat::Kafka(options) => Some(options),
+            SourceFormat::Rate(_) | SourceFormat::Socket(_) => None,
+        }
+    }
 }
 
 /// What becomes of a record's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueConfig {
-    /// Nothing: the table has the Kafka columns, as in Spark.
+    /// Nothing: the rows have the source's own columns, as in Spark.
     Raw,
     /// Its JSON text is decoded by a schema.
     Json(JsonValue),
@@ -102,13 +113,6 @@ pub enum ParseMode {
     FailFast,
     /// Malformed records are left out.
     DropMalformed,
-}
-
-/// What a stream writes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SinkConfig {
-    /// Appends to a Delta table.
-    Delta(DeltaSink),
 }
 
 /// A Delta table that rows are appended to; it is made if it is not there.

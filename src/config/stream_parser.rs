@@ -8,15 +8,16 @@ use url::Url;
 
 use super::columns;
 use super::document::{Node, Origin, Value};
-use super::kafka::options::{self as kafka_options, positive};
+use super::formats::{self, SinkConfig, SourceFormat};
+use super::kafka::options::positive;
 use super::keys;
 use super::location;
 use super::option_lists;
 use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
 use super::stream::{
-    DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SinkConfig, SourceConfig, StorageOptions,
-    StreamConfig, Trigger, ValueConfig,
+    DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StorageOptions, StreamConfig,
+    Trigger, ValueConfig,
 };
 use crate::model::KafkaColumn;
 
@@ -50,7 +51,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     let dead_letter = fields.node("deadLetter").map(|node| {
         let path = fields.path_of("deadLetter");
         let section = reader.fields(node, &path, &keys::DEAD_LETTER)?;
-        format(reader, &section, "delta");
+        format(reader, &section, &["delta"]);
         target(reader, &section, base)
     });
     let trigger = match fields.node("trigger") {
@@ -158,11 +159,12 @@ fn retained(reader: &mut Reader<'_>, fields: &Fields<'_>, conf: &mut BTreeMap<St
     key.or(setting).unwrap_or(100)
 }
 
-/// The format must be `known`; formats of the design that are not there yet are told apart.
-fn format(reader: &mut Reader<'_>, fields: &Fields<'_>, known: &str) {
-    let Some(text) = fields.text(reader, "format") else { return };
-    if text.value.trim().eq_ignore_ascii_case(known) {
-        return;
+/// The format, which must be one of the `known` ones; for formats of the design that are not there yet the problem says
+/// what to do instead.
+fn format(reader: &mut Reader<'_>, fields: &Fields<'_>, known: &[&'static str]) -> Option<&'static str> {
+    let text = fields.text(reader, "format")?;
+    if let Some(known) = known.iter().find(|known| text.value.trim().eq_ignore_ascii_case(known)) {
+        return Some(known);
     }
     let section = fields.path.rsplit('.').next().unwrap_or_default();
     let section = if section == "deadLetter" { "sink" } else { section };
@@ -171,8 +173,9 @@ fn format(reader: &mut Reader<'_>, fields: &Fields<'_>, known: &str) {
             let why = format!("format {} is not available in this version", text.shown());
             reader.problems.add_with_hint(&text.origin, &text.path, why, instead);
         }
-        None => reader.refuse(&text, format!("the format is unknown; expected {known}")),
+        None => reader.refuse(&text, format!("the format is unknown; expected {}", known.join(", "))),
     }
+    None
 }
 
 fn source(
@@ -183,23 +186,27 @@ fn source(
     corrupt_default: Option<&String>,
 ) -> Option<SourceConfig> {
     let fields = reader.fields(node, path, &keys::SOURCE)?;
-    format(reader, &fields, "kafka");
-    let kafka = fields
-        .node("options")
-        .and_then(|node| kafka_options::read(reader, node, &fields.path_of("options"), stream));
+    let name = format(reader, &fields, &formats::names("source"));
+    // A format that is not known hides no other problem: the options are read as Kafka's.
+    let source = formats::source(reader, &fields, name.unwrap_or("kafka"), stream);
+    if let Some(name) = name {
+        formats::check_keys(reader, &fields, "source", name);
+    }
     let value = match fields.node("value") {
         Some(node) => json(reader, node, &fields.path_of("value"), stream, corrupt_default),
         None => Some(ValueConfig::Raw),
     };
-    let (kafka, value) = (kafka?, value?);
-    if let (ValueConfig::Json(json), false) = (&value, kafka.include_headers)
+    let (source, value) = (source?, value?);
+    name?;
+    if let (ValueConfig::Json(json), SourceFormat::Kafka(kafka)) = (&value, &source)
         && json.keep.contains(&KafkaColumn::Headers)
+        && !kafka.include_headers
     {
         let text = "keep names headers, which are not read";
         let hint = "add includeHeaders: true to source.options";
         reader.problems.add_with_hint(&fields.origin, &fields.path_of("value.keep"), text, hint);
     }
-    Some(SourceConfig { kafka, value })
+    Some(SourceConfig { format: source, value })
 }
 
 fn json(
@@ -210,7 +217,7 @@ fn json(
     corrupt_default: Option<&String>,
 ) -> Option<ValueConfig> {
     let fields = reader.fields(node, path, &keys::VALUE)?;
-    format(reader, &fields, "json");
+    format(reader, &fields, &["json"]);
     let schema = fields.text(reader, "schema");
     let mode = fields.text(reader, "mode").map(|text| {
         let words = ParseMode::ALL.map(|mode| (mode.as_str(), mode));
@@ -256,7 +263,19 @@ fn kept(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<KafkaColumn> {
 
 fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &Path) -> Option<SinkConfig> {
     let fields = reader.fields(node, path, &keys::SINK)?;
-    format(reader, &fields, "delta");
+    let name = format(reader, &fields, &formats::names("sink"));
+    if let Some(name) = name {
+        formats::check_keys(reader, &fields, "sink", name);
+    }
+    // A format that is not known hides no other problem: the keys are read as Delta's.
+    match name.unwrap_or("delta") {
+        "console" => return formats::console(reader, &fields, stream).map(SinkConfig::Console),
+        "memory" => {
+            formats::no_options(reader, &fields, stream);
+            return Some(SinkConfig::Memory);
+        }
+        _ => {}
+    }
     let target = target(reader, &fields, base);
     let mut partition_by: Vec<String> = Vec::new();
     if let Some(node) = fields.node("partitionBy") {
@@ -282,6 +301,7 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &P
         .and_then(|(_, text)| reader.parse(text, quantity::boolean))
         .unwrap_or(false);
     let DeltaTarget { url, table_properties } = target?;
+    name?;
     Some(SinkConfig::Delta(DeltaSink { url, partition_by, merge_schema, table_properties }))
 }
 
@@ -395,8 +415,9 @@ fn check_places(
     sink: &SinkConfig,
     dead_letter: Option<&DeltaTarget>,
 ) {
-    let SinkConfig::Delta(sink) = sink;
-    let tables = std::iter::once(("sink", &sink.url)).chain(dead_letter.map(|d| ("deadLetter", &d.url)));
+    let sink = sink.delta();
+    let tables = sink.map(|sink| ("sink", &sink.url));
+    let tables = tables.into_iter().chain(dead_letter.map(|d| ("deadLetter", &d.url)));
     for (what, table) in tables {
         if is_exposed_in(checkpoint, table) {
             let why =
@@ -405,7 +426,7 @@ fn check_places(
             reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
         }
     }
-    if let Some(dead_letter) = dead_letter
+    if let (Some(dead_letter), Some(sink)) = (dead_letter, sink)
         && is_exposed_in(&dead_letter.url, &sink.url)
     {
         let why = "the dead-letter table is in the folder of the sink's table, where VACUUM would delete it";

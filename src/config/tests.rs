@@ -74,7 +74,7 @@ fn message(yaml: &str) -> String {
 #[test]
 fn a_minimal_file_has_sparks_defaults() {
     let stream = one(&file_with("subscribe: a, b,,a", "", ""));
-    let kafka = &stream.source.kafka;
+    let kafka = stream.source.kafka().unwrap();
     assert_eq!(kafka.subscription, Subscription::Topics(vec!["a".into(), "b".into()]));
     assert_eq!(kafka.starting, StartingOffsets::Latest);
     assert_eq!(kafka.group_id, GroupId::Prefix("spark-kafka-source".into()));
@@ -88,7 +88,7 @@ fn a_minimal_file_has_sparks_defaults() {
     assert_eq!(stream.shutdown_timeout, Duration::from_secs(30));
     assert_eq!(stream.min_batches_to_retain, 100);
     assert_eq!(stream.checkpoint.as_str(), "file:///work/cp/s");
-    let SinkConfig::Delta(sink) = &stream.sink;
+    let sink = stream.sink.delta().unwrap();
     assert_eq!(sink.url.as_str(), "file:///work/lake/s");
     assert!(!sink.merge_schema);
 }
@@ -105,7 +105,7 @@ fn every_part_of_a_full_stream_is_read() {
         "      value:\n        format: json\n        schema: a INT, b INT\n        mode: failfast\n        options: {timestampformat: yyyy}\n        keep: [offset, topic]\n    sink:",
     );
     let stream = one(&yaml);
-    let kafka = &stream.source.kafka;
+    let kafka = stream.source.kafka().unwrap();
     assert!(matches!(&kafka.subscription, Subscription::Assign(p) if p.len() == 2));
     assert!(
         matches!(&kafka.starting, StartingOffsets::Offsets(o) if o.to_json() == r#"{"t":{"0":5,"1":-2}}"#)
@@ -130,7 +130,7 @@ fn every_part_of_a_full_stream_is_read() {
     assert_eq!((json.mode, json.corrupt_column.as_str()), (ParseMode::FailFast, "_corrupt_record"));
     assert_eq!(json.options, BTreeMap::from([("timestampFormat".into(), "yyyy".into())]));
     assert_eq!(json.keep, [KafkaColumn::Offset, KafkaColumn::Topic]);
-    let SinkConfig::Delta(sink) = &stream.sink;
+    let sink = stream.sink.delta().unwrap();
     assert_eq!(sink.partition_by, ["a", "b"]);
     assert!(sink.merge_schema);
     assert_eq!(sink.table_properties["delta.appendOnly"], "true");
@@ -149,7 +149,7 @@ fn every_part_of_a_full_stream_is_read() {
 fn sasl_and_tls_become_librdkafkas_properties() {
     let jaas = "subscribe: t\nkafka.security.protocol: sasl_ssl\nkafka.sasl.mechanism: SCRAM-SHA-512\nkafka.sasl.jaas.config: 'kafkashaded.org.apache.kafka.common.security.scram.ScramLoginModule required username=\"${env:USER}\" password=\"${env:PASSWORD}\";'\nkafka.ssl.truststore.type: PEM\nkafka.ssl.truststore.location: /ca\nkafka.ssl.keystore.location: /me.p12\nkafka.ssl.keystore.password: ${file:/run/key}\nkafka.ssl.endpoint.identification.algorithm: ''";
     let stream = one(&file_with(jaas, "", ""));
-    let client = &stream.source.kafka.client;
+    let client = &stream.source.kafka().unwrap().client;
     let expected = [
         ("security.protocol", "SASL_SSL"),
         ("sasl.mechanism", "SCRAM-SHA-512"),
@@ -487,7 +487,7 @@ fn problems_of_the_file_itself_are_told() {
 
 #[test]
 fn many_problems_come_at_once_and_none_shows_a_secret() {
-    let yaml = "streams:\n  - name: a/b\n    source:\n      format: rate\n      options:\n        kafka.sasl.password: hunter2 ${env:PASSWORD}\n        kafka.security.protocol: TLS\n      watermark: {}\n    sink: {format: postgres, path: 's3://u:hunter2@x/y'}\n";
+    let yaml = "streams:\n  - name: a/b\n    source:\n      format: eventhubs\n      options:\n        kafka.sasl.password: hunter2 ${env:PASSWORD}\n        kafka.security.protocol: TLS\n      watermark: {}\n    sink: {format: postgres, path: 's3://u:hunter2@x/y'}\n";
     let message = message(yaml);
     assert_eq!(
         message.lines().map(|l| l.trim().split(" (").next().unwrap()).collect::<Vec<_>>(),
@@ -496,7 +496,7 @@ fn many_problems_come_at_once_and_none_shows_a_secret() {
             "s.yaml:2:5: streams[0]: the key checkpointLocation is missing",
             "s.yaml:2:11: streams[0].name: \"a/b\": a stream's name has 1 to 128 characters, no slash, and does not begin with a dot",
             "s.yaml:8:7: streams[0].source.watermark: watermark is not available in this version",
-            "s.yaml:4:15: streams[0].source.format: format \"rate\" is not available in this version",
+            "s.yaml:4:15: streams[0].source.format: format \"eventhubs\" is not available in this version",
             "s.yaml:6:9: streams[0].source.options: the option kafka.bootstrap.servers is missing",
             "s.yaml:7:34: streams[0].source.options.kafka.security.protocol: \"TLS\": expected PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL",
             "s.yaml:6:9: streams[0].source.options: no topics are named",
@@ -571,7 +571,8 @@ fn shared_options_are_merged_and_the_streams_own_win() {
         "",
         "",
     );
-    let kafka = one(&yaml).source.kafka;
+    let stream = one(&yaml);
+    let kafka = stream.source.kafka().unwrap();
     assert_eq!((kafka.include_headers, kafka.min_partitions), (false, Some(3)));
 }
 

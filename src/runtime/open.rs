@@ -5,11 +5,15 @@
 use tokio::runtime::Handle;
 use url::Url;
 
-use crate::config::{KafkaColumn, SinkConfig, StreamConfig};
+use arrow::datatypes::SchemaRef;
+
+use crate::config::{KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
 use crate::model::Result;
-use crate::sink::{DeltaAppend, Sink};
+use crate::sink::{ConsoleSink, DeltaAppend, MemorySink, Sink};
 use crate::source::Source;
 use crate::source::kafka::{KafkaSource, with_headers};
+use crate::source::rate::{self, RateSource};
+use crate::source::socket::{self, SocketSource};
 use crate::storage::{Deadline, Store};
 
 /// How storage is used for a stream.
@@ -48,16 +52,37 @@ impl Access {
 /// # Errors
 /// `Config` if the options name what is not there; `Unavailable` if the service does not answer.
 pub fn source(config: &StreamConfig) -> Result<Box<dyn Source>> {
-    let kafka = &config.source.kafka;
-    // A dead letter is the whole record. Records without headers cost nothing more.
-    let options = if config.dead_letter.is_some() { with_headers(kafka) } else { kafka.clone() };
-    Ok(Box::new(KafkaSource::open(&options)?))
+    Ok(match &config.source.format {
+        // A dead letter is the whole record. Records without headers cost nothing more.
+        SourceFormat::Kafka(kafka) if config.dead_letter.is_some() => {
+            Box::new(KafkaSource::open(&with_headers(kafka))?)
+        }
+        SourceFormat::Kafka(kafka) => Box::new(KafkaSource::open(kafka)?),
+        SourceFormat::Rate(options) => Box::new(RateSource::new(options)),
+        SourceFormat::Socket(options) => Box::new(SocketSource::open(options)?),
+    })
 }
 
-/// The columns of the source's records where their values are not decoded.
-pub fn raw_columns(config: &StreamConfig) -> Vec<KafkaColumn> {
-    let headers = config.source.kafka.include_headers;
-    KafkaColumn::ALL.into_iter().filter(|column| headers || *column != KafkaColumn::Headers).collect()
+/// What a source delivers where values are not decoded.
+#[derive(Debug, Clone)]
+pub enum RawColumns {
+    /// Records, and their columns.
+    OfRecords(Vec<KafkaColumn>),
+    /// Rows in the source's own columns.
+    OfRows(SchemaRef),
+}
+
+/// The columns of the source where values are not decoded.
+pub fn raw_columns(config: &StreamConfig) -> RawColumns {
+    match &config.source.format {
+        SourceFormat::Kafka(kafka) => {
+            let all = KafkaColumn::ALL.into_iter();
+            let there = all.filter(|column| kafka.include_headers || *column != KafkaColumn::Headers);
+            RawColumns::OfRecords(there.collect())
+        }
+        SourceFormat::Rate(_) => RawColumns::OfRows(rate::columns()),
+        SourceFormat::Socket(options) => RawColumns::OfRows(socket::columns(options.include_timestamp)),
+    }
 }
 
 /// The stream's sink, with its target as it is now.
@@ -65,10 +90,12 @@ pub fn raw_columns(config: &StreamConfig) -> Vec<KafkaColumn> {
 /// # Errors
 /// `Config` if it cannot be written; `Corrupt` or `Unavailable` if it cannot be read.
 pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
-    match &config.sink {
+    Ok(match &config.sink {
         SinkConfig::Delta(target) => {
             let store = access.store(config, &target.url)?;
-            Ok(Box::new(DeltaAppend::open(target, store, &access.handle)?))
+            Box::new(DeltaAppend::open(target, store, &access.handle)?)
         }
-    }
+        SinkConfig::Console(options) => Box::new(ConsoleSink::new(options)),
+        SinkConfig::Memory => Box::new(MemorySink::new(&config.name)),
+    })
 }

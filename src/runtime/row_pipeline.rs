@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::lane::OnReject;
 use super::lane_pipeline::LanePipeline;
-use super::open;
+use super::open::{self, RawColumns};
 use crate::config::{JsonValue, KafkaColumn, ParseMode, StreamConfig, ValueConfig};
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
 use crate::decode::rows::{self, RowDecoder};
@@ -23,6 +23,8 @@ use crate::model::error::Context;
 /// How values become rows: parsed once, made into one pipeline per lane.
 #[derive(Debug, Clone)]
 pub struct RowPipeline {
+    /// The columns of a source that delivers rows; nothing is decoded then.
+    rows: Option<SchemaRef>,
     schema: Option<StructType>,
     options: JsonOptions,
     policy: Policy,
@@ -51,12 +53,16 @@ impl RowPipeline {
 
     fn raw(config: &StreamConfig) -> RowPipeline {
         let dead_letters = config.dead_letter.is_some();
-        let keep = open::raw_columns(config);
+        let (rows, keep) = match open::raw_columns(config) {
+            RawColumns::OfRecords(columns) => (None, columns),
+            RawColumns::OfRows(columns) => (Some(columns), Vec::new()),
+        };
         RowPipeline {
+            rows,
             schema: None,
             options: JsonOptions::default(),
             policy: Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false },
-            definition_hash: definition_hash(config, &format!("raw\n{}", names(&keep))),
+            definition_hash: definition_hash(config, &raw_definition(config)),
             keep,
             required: Vec::new(),
             stages: Vec::new(),
@@ -100,6 +106,7 @@ impl RowPipeline {
             );
         }
         Ok(RowPipeline {
+            rows: None,
             schema: Some(schema),
             options,
             policy: Policy {
@@ -136,6 +143,9 @@ impl RowPipeline {
     pub fn arrow_schema(&self) -> Result<SchemaRef> {
         if let Some(last) = self.stages.last() {
             return Ok(last.schema());
+        }
+        if let Some(rows) = &self.rows {
+            return Ok(Arc::clone(rows));
         }
         let decoded = self.schema.as_ref().map(StructType::to_arrow).transpose()?;
         rows::schema(decoded.as_ref(), &self.keep)
@@ -176,14 +186,26 @@ impl RowPipeline {
     /// # Errors
     /// `Config` if the schema can't be decoded into.
     pub fn lane(&self) -> Result<LanePipeline> {
+        let stages = self.stages.iter().map(|stage| stage.stage()).collect::<Result<_>>()?;
+        let whole = self.on_reject == OnReject::DeadLetter;
+        if self.rows.is_some() {
+            return Ok(LanePipeline::new(None, stages, whole));
+        }
         let value = match &self.schema {
             None => None,
             Some(schema) => Some(JsonDecoder::new(schema, &self.options, self.policy)?),
         };
         let mut decoder = RowDecoder::new(value, &self.keep)?;
         decoder.require(&self.required);
-        let stages = self.stages.iter().map(|stage| stage.stage()).collect::<Result<_>>()?;
-        Ok(LanePipeline::new(Some(decoder), stages, self.on_reject == OnReject::DeadLetter))
+        Ok(LanePipeline::new(Some(decoder), stages, whole))
+    }
+}
+
+/// What decides the raw rows of a source: of a source that makes rows its options, too.
+fn raw_definition(config: &StreamConfig) -> String {
+    match open::raw_columns(config) {
+        RawColumns::OfRecords(columns) => format!("raw\n{}", names(&columns)),
+        RawColumns::OfRows(_) => format!("raw\n{:?}", config.source.format),
     }
 }
 

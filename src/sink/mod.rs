@@ -13,8 +13,10 @@
 //! letters are beside it: a Delta table of their own ([`delta::DeltaAppend`]).
 
 pub mod commit_info;
+pub mod console;
 pub mod dead_letter;
 pub mod delta;
+pub mod memory;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,8 +29,10 @@ use crate::model::{Error, OffsetRange, OffsetSeq, Result};
 use crate::table::{AddedFile, WriterBudget};
 
 pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
+pub use console::ConsoleSink;
 pub use dead_letter::{DeadLetterRows, DeadLetters};
 pub use delta::DeltaAppend;
+pub use memory::MemorySink;
 
 /// What a sink promises of a micro-batch that is run more than once; `docs/guarantees.md` follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,8 @@
 
 pub mod dead_letters;
 pub mod kafka;
+pub mod rate;
+pub mod socket;
 
 use std::sync::atomic::AtomicBool;
 

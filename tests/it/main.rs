@@ -16,6 +16,7 @@ mod demo;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod durable;
 mod guarantees;
+mod guests;
 mod ingest;
 mod json_options;
 mod kafka_answers;

@@ -1,5 +1,7 @@
 //! Flags of `run`, `ingest` and `schema infer` as settings of a stream, with the defaults of a one-off run.
 
+use uuid::Uuid;
+
 use super::{IngestArgs, KeyValue, LimitArgs, RunArgs, SchemaInferArgs};
 use crate::config::Setting;
 
@@ -31,20 +33,27 @@ impl LimitArgs {
 impl IngestArgs {
     /// The stream that the flags describe.
     pub fn settings(&self) -> Vec<Setting> {
-        let table = self.table.trim_end_matches('/');
-        let name = self.name.clone().unwrap_or_else(|| last_part(table).to_owned());
-        let checkpoint = self.checkpoint.clone().unwrap_or_else(|| format!("{table}/_checkpoints/{name}"));
+        let table = self.table.as_deref().map(|table| table.trim_end_matches('/'));
+        let name = self.name.clone().unwrap_or_else(|| table.map_or(self.to.as_str(), last_part).to_owned());
+        let checkpoint = self.checkpoint.clone().unwrap_or_else(|| match table {
+            Some(table) => format!("{table}/_checkpoints/{name}"),
+            None => std::env::temp_dir().join(format!("alluvia-{}", Uuid::new_v4())).display().to_string(),
+        });
+        let kafka = self.from.trim().eq_ignore_ascii_case("kafka");
         let mut settings = vec![
             Setting::text("--name", &["name"], name),
-            Setting::text("command line", &["source", "format"], "kafka"),
-            source_option("--bootstrap-servers", "kafka.bootstrap.servers", &self.bootstrap_servers),
+            Setting::text("--from", &["source", "format"], &self.from),
         ];
+        let brokers = self.bootstrap_servers.as_ref();
+        settings.extend(
+            brokers.map(|hosts| source_option("--bootstrap-servers", "kafka.bootstrap.servers", hosts)),
+        );
         settings.extend(self.topic.as_ref().map(|topic| source_option("--topic", "subscribe", topic)));
         let starts = |option: &KeyValue| {
             let key = option.key.to_lowercase();
             ["startingoffsets", "startingtimestamp", "startingoffsetsbytimestamp"].contains(&key.as_str())
         };
-        let default = (!self.options.iter().any(starts)).then_some("earliest");
+        let default = (kafka && !self.options.iter().any(starts)).then_some("earliest");
         if let Some(starting) = self.starting_offsets.as_deref().or(default) {
             settings.push(source_option("--starting-offsets", "startingOffsets", starting));
         }
@@ -63,8 +72,11 @@ impl IngestArgs {
         if !self.keep.is_empty() {
             settings.push(Setting::list("--keep", &["source", "value", "keep"], self.keep.clone()));
         }
-        settings.push(Setting::text("command line", &["sink", "format"], "delta"));
-        settings.push(Setting::text("--table", &["sink", "path"], table));
+        settings.push(Setting::text("--to", &["sink", "format"], &self.to));
+        settings.extend(table.map(|table| Setting::text("--table", &["sink", "path"], table)));
+        for option in &self.sink_options {
+            settings.push(Setting::text("--sink-option", &["sink", "options", &option.key], &option.value));
+        }
         if !self.partition_by.is_empty() {
             settings.push(Setting::list(
                 "--partition-by",
@@ -121,7 +133,9 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::super::{Cli, Command, SchemaCommand};
-    use crate::config::{Config, Lookup, SinkConfig, StreamConfig, Trigger, ValueConfig};
+    use crate::config::{
+        Config, ConsoleSink, Lookup, SinkConfig, SourceFormat, StreamConfig, Trigger, ValueConfig,
+    };
     use crate::model::Result;
 
     struct Nowhere;
@@ -167,11 +181,26 @@ mod tests {
         assert_eq!(stream.name, "events");
         assert_eq!(stream.trigger, Trigger::AvailableNow);
         assert_eq!(stream.restart.max_attempts, Some(3));
-        assert_eq!(stream.source.kafka.starting, crate::config::kafka::StartingOffsets::Earliest);
+        assert_eq!(stream.source.kafka().unwrap().starting, crate::config::kafka::StartingOffsets::Earliest);
         assert_eq!(stream.source.value, ValueConfig::Raw);
         assert_eq!(stream.checkpoint.as_str(), "file:///work/lake/events/_checkpoints/events");
-        let SinkConfig::Delta(sink) = stream.sink;
+        let sink = stream.sink.delta().unwrap();
         assert_eq!(sink.url.as_str(), "file:///work/lake/events");
+    }
+
+    #[test]
+    fn a_rate_on_the_console_needs_no_broker_and_no_table() {
+        let console = stream("--from rate --option rowsPerSecond=5 --to console --sink-option numRows=3");
+        assert_eq!(console.name, "console");
+        let SourceFormat::Rate(rate) = &console.source.format else { panic!("not a rate") };
+        assert_eq!((rate.rows_per_second, rate.ramp_up_seconds, rate.partitions), (5, 0, None));
+        assert_eq!(console.sink, SinkConfig::Console(ConsoleSink { rows: 3, truncate: true }));
+        assert!(console.checkpoint.path().contains("alluvia-"), "{}", console.checkpoint);
+        for lacking in ["--from rate", "--topic t --to console", "--bootstrap-servers b:1 --topic t"] {
+            let words = format!("alluvia ingest {lacking}");
+            assert!(Cli::try_parse_from(words.split_whitespace()).is_err(), "{lacking}");
+        }
+        assert!(ingest("--from rate --to console --keep topic --schema a").is_err(), "a rate has no values");
     }
 
     #[test]
@@ -189,7 +218,7 @@ mod tests {
         assert_eq!(stream.trigger, Trigger::ProcessingTime(std::time::Duration::from_secs(5)));
         assert_eq!((stream.name.as_str(), stream.checkpoint.as_str()), ("n", "file:///cp"));
         assert_eq!((stream.memory_limit, stream.lanes), (Some(1 << 30), Some(2)));
-        assert_eq!(stream.source.kafka.client["sasl.password"], "hunter2");
+        assert_eq!(stream.source.kafka().unwrap().client["sasl.password"], "hunter2");
         let printed = config.to_yaml();
         assert!(!printed.contains("hunter2") && printed.contains("schema: ${file:a.ddl}"), "{printed}");
         let again = Config::from_texts(&[("printed".into(), printed)], &[], &Nowhere).unwrap();

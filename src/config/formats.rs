@@ -1,0 +1,206 @@
+//! What a stream reads and writes, by format, and the options of the small formats.
+
+use super::document::{Entry, Node};
+use super::kafka::KafkaOptions;
+use super::kafka::options::{self as kafka_options, positive};
+use super::option_lists::{self, OptionRow};
+use super::quantity;
+use super::reader::{Fields, Reader, Text};
+use super::stream::DeltaSink;
+
+/// What a stream reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceFormat {
+    /// Topics of Kafka.
+    Kafka(KafkaOptions),
+    /// So many rows a second.
+    Rate(RateOptions),
+    /// Lines from a server.
+    Socket(SocketOptions),
+}
+
+impl SourceFormat {
+    /// The word in the stream file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            SourceFormat::Kafka(_) => "kafka",
+            SourceFormat::Rate(_) => "rate",
+            SourceFormat::Socket(_) => "socket",
+        }
+    }
+}
+
+/// Spark's options of its rate source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateOptions {
+    /// `rowsPerSecond`.
+    pub rows_per_second: i64,
+    /// `rampUpTime`, in whole seconds as in Spark.
+    pub ramp_up_seconds: i64,
+    /// `numPartitions`; `None`: one per lane.
+    pub partitions: Option<u32>,
+}
+
+/// Spark's options of its socket source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// `host`.
+    pub host: String,
+    /// `port`.
+    pub port: u16,
+    /// `includeTimestamp`.
+    pub include_timestamp: bool,
+}
+
+/// What a stream writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkConfig {
+    /// Appends to a Delta table.
+    Delta(DeltaSink),
+    /// Prints to standard output.
+    Console(ConsoleSink),
+    /// Keeps rows in the process.
+    Memory,
+}
+
+impl SinkConfig {
+    /// The Delta table that the stream appends to, if it does.
+    pub fn delta(&self) -> Option<&DeltaSink> {
+        match self {
+            SinkConfig::Delta(sink) => Some(sink),
+            SinkConfig::Console(_) | SinkConfig::Memory => None,
+        }
+    }
+}
+
+/// Spark's options of its console sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsoleSink {
+    /// `numRows`.
+    pub rows: usize,
+    /// `truncate`.
+    pub truncate: bool,
+}
+
+/// Which keys of a source or sink belong to its format, and which options it has.
+struct Format {
+    name: &'static str,
+    /// Keys that only this format and others that name them have.
+    keys: &'static [&'static str],
+}
+
+const SOURCES: [Format; 3] = [
+    Format { name: "kafka", keys: &["value"] },
+    Format { name: "rate", keys: &[] },
+    Format { name: "socket", keys: &[] },
+];
+const SINKS: [Format; 3] = [
+    Format { name: "delta", keys: &["path", "table", "partitionBy", "tableProperties"] },
+    Format { name: "console", keys: &[] },
+    Format { name: "memory", keys: &[] },
+];
+
+/// The words of the formats of a section, `source` or `sink`.
+pub fn names(section: &str) -> Vec<&'static str> {
+    of_section(section).iter().map(|format| format.name).collect()
+}
+
+fn of_section(section: &str) -> &'static [Format] {
+    if section == "source" { &SOURCES } else { &SINKS }
+}
+
+/// Refuses keys that belong to other formats than `format`.
+pub fn check_keys(reader: &mut Reader<'_>, fields: &Fields<'_>, section: &str, format: &str) {
+    let formats = of_section(section);
+    let own = formats.iter().find(|known| known.name == format).map_or(&[][..], |known| known.keys);
+    for other in formats {
+        for key in other.keys.iter().filter(|key| !own.contains(key) && fields.node(key).is_some()) {
+            let text = format!("{key} belongs to format {}, the format is {format}", other.name);
+            reader.problems.add_with_hint(&fields.origin, &fields.path_of(key), text, "remove it");
+        }
+    }
+}
+
+/// Reads `source.options` of a format.
+pub fn source(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    format: &str,
+    stream: &str,
+) -> Option<SourceFormat> {
+    let path = fields.path_of("options");
+    if format == "kafka" {
+        let Some(node) = fields.node("options") else {
+            reader.problems.add(&fields.origin, &fields.path, "the key options is missing");
+            return None;
+        };
+        return kafka_options::read(reader, node, &path, stream).map(SourceFormat::Kafka);
+    }
+    let table = if format == "rate" { option_lists::RATE } else { option_lists::SOCKET };
+    let given = given(reader, fields.node("options"), &path, table, stream);
+    let find = |name: &str| given.iter().find(|(row, _)| row.name == name).map(|(_, text)| text);
+    if format == "rate" {
+        return Some(SourceFormat::Rate(RateOptions {
+            rows_per_second: parsed(reader, find("rowsPerSecond"), positive)?.unwrap_or(1),
+            ramp_up_seconds: parsed(reader, find("rampUpTime"), whole_seconds)?.unwrap_or(0),
+            partitions: parsed(reader, find("numPartitions"), positive)?,
+        }));
+    }
+    for name in ["host", "port"] {
+        if find(name).is_none() {
+            reader.problems.add(&fields.origin, &path, format!("the option {name} is missing"));
+        }
+    }
+    let include_timestamp = parsed(reader, find("includeTimestamp"), quantity::boolean)?;
+    Some(SourceFormat::Socket(SocketOptions {
+        host: find("host")?.value.clone(),
+        port: parsed(reader, find("port"), positive)??,
+        include_timestamp: include_timestamp.unwrap_or(false),
+    }))
+}
+
+/// Reads the options of a console.
+pub fn console(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Option<ConsoleSink> {
+    let path = fields.path_of("options");
+    let given = given(reader, fields.node("options"), &path, option_lists::CONSOLE, stream);
+    let find = |name: &str| given.iter().find(|(row, _)| row.name == name).map(|(_, text)| text);
+    let number = |text: &str| text.trim().parse().map_err(|_| "expected a whole number".to_owned());
+    Some(ConsoleSink {
+        rows: parsed(reader, find("numRows"), number)?.unwrap_or(20),
+        truncate: parsed(reader, find("truncate"), quantity::boolean)?.unwrap_or(true),
+    })
+}
+
+/// Refuses options of a format that has none.
+pub fn no_options(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) {
+    given(reader, fields.node("options"), &fields.path_of("options"), &[], stream);
+}
+
+fn given(
+    reader: &mut Reader<'_>,
+    node: Option<&Node>,
+    path: &str,
+    table: &'static [OptionRow],
+    stream: &str,
+) -> Vec<(&'static OptionRow, Text)> {
+    let entries: &[Entry] = node.and_then(|node| reader.entries(node, path)).unwrap_or_default();
+    reader.options(entries, path, table, stream)
+}
+
+/// `None` if the value is wrong, `Some(None)` if there is none.
+fn parsed<T>(
+    reader: &mut Reader<'_>,
+    text: Option<&Text>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<Option<T>> {
+    match text {
+        None => Some(None),
+        Some(text) => reader.parse(text, parse).map(Some),
+    }
+}
+
+/// Spark cuts what is finer.
+fn whole_seconds(text: &str) -> Result<i64, String> {
+    let time = quantity::duration(text, false)?;
+    i64::try_from(time.as_secs()).map_err(|_| "the time is too long".to_owned())
+}

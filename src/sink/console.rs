@@ -1,0 +1,251 @@
+//! Spark's `console` sink: the first rows of each micro-batch as a table on standard output.
+//!
+//! The output is that of Spark's `Dataset.show(numRows, truncate)`. A batch that is run again after a crash is
+//! printed again: at least once.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, SchemaRef, TimestampMicrosecondType};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::memory::{KeepRows, part_rows};
+use super::{
+    AttemptWriter, BatchCommit, CommitOutcome, Delivery, Description, Part, Sink, SinkCommit, SinkState,
+    Target,
+};
+use crate::config::ConsoleSink as Options;
+use crate::model::{Error, Result};
+use crate::table::WriterBudget;
+
+/// Characters of a cell that `truncate: true` shows.
+const CELL_CHARACTERS: usize = 20;
+/// The least width of a column.
+const WIDTH_MIN: usize = 3;
+
+/// Prints micro-batches.
+pub struct ConsoleSink {
+    options: Options,
+    columns: Option<SchemaRef>,
+}
+
+impl ConsoleSink {
+    /// A console with these options.
+    pub fn new(options: &Options) -> ConsoleSink {
+        ConsoleSink { options: options.clone(), columns: None }
+    }
+}
+
+impl Sink for ConsoleSink {
+    fn describe(&self) -> Description {
+        let Options { rows, truncate } = self.options;
+        Description {
+            name: format!("ConsoleSink[numRows={rows}, truncate={truncate}]"),
+            delivery: Delivery::AtLeastOnce,
+        }
+    }
+
+    fn target(&self) -> Target {
+        Target { location: "console".to_owned(), id: Some("console".to_owned()), version: None }
+    }
+
+    fn check(&self, _: &SchemaRef) -> Result<Vec<usize>> {
+        Ok(Vec::new())
+    }
+
+    /// The commit log alone decides: what was printed is not known.
+    fn state(&mut self, _: &str, _: Option<u64>) -> Result<SinkState> {
+        Ok(SinkState { forgets_transactions: true, ..SinkState::default() })
+    }
+
+    fn newest_commits(&self) -> Result<BTreeMap<String, SinkCommit>> {
+        Ok(BTreeMap::new())
+    }
+
+    fn probe(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn prepare(&mut self, columns: &SchemaRef) -> Result<Vec<usize>> {
+        self.columns = Some(Arc::clone(columns));
+        Ok(Vec::new())
+    }
+
+    fn begin(&self, _: &str, _: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {
+        // One more than is shown says that there are more.
+        Ok(Arc::new(KeepRows { rows_max: Some(self.options.rows.saturating_add(1)) }))
+    }
+
+    fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
+        let columns = self.columns.clone().ok_or_else(|| Error::internal("the console was not prepared"))?;
+        let rows = parts.into_iter().map(part_rows).collect::<Result<Vec<_>>>()?;
+        let line = "-".repeat(43);
+        let table = show(&columns, &rows, &self.options)?;
+        let mut out = std::io::stdout().lock();
+        write!(out, "{line}\nBatch: {}\n{line}\n{table}\n", batch.batch_id)
+            .and_then(|()| out.flush())
+            .map_err(|e| Error::unavailable("cannot write to standard output").source(e))?;
+        Ok(CommitOutcome::Committed { version: None })
+    }
+
+    fn maintain(&mut self) {}
+}
+
+/// Rows as Spark's `Dataset.show` prints them.
+fn show(columns: &SchemaRef, batches: &[RecordBatch], options: &Options) -> Result<String> {
+    let truncate = |text: String| match options.truncate {
+        true if text.chars().count() > CELL_CHARACTERS => {
+            text.chars().take(CELL_CHARACTERS - 3).chain("...".chars()).collect()
+        }
+        _ => text,
+    };
+    let mut lines: Vec<Vec<String>> =
+        vec![columns.fields().iter().map(|field| truncate(field.name().clone())).collect()];
+    let total: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    for rows in batches {
+        for row in 0..rows.num_rows().min(options.rows.saturating_sub(lines.len() - 1)) {
+            let cells = rows.columns().iter().map(|column| Ok(truncate(cell(column.as_ref(), row)?)));
+            lines.push(cells.collect::<Result<_>>()?);
+        }
+    }
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.fields().len()).map(|column| width(column).max(WIDTH_MIN)).collect();
+    let edge: String =
+        widths.iter().fold("+".to_owned(), |edge, width| edge + &"-".repeat(*width) + "+") + "\n";
+    let mut out = edge.clone();
+    for (number, line) in lines.iter().enumerate() {
+        out.push('|');
+        for (text, width) in line.iter().zip(&widths) {
+            // Writing to a String does not fail.
+            let _ = match options.truncate {
+                true => write!(out, "{text:>width$}|"),
+                false => write!(out, "{text:<width$}|"),
+            };
+        }
+        out.push('\n');
+        if number == 0 {
+            out.push_str(&edge);
+        }
+    }
+    out.push_str(&edge);
+    if total > options.rows {
+        let rows = if options.rows == 1 { "row" } else { "rows" };
+        let _ = writeln!(out, "only showing top {} {rows}", options.rows);
+    }
+    Ok(out)
+}
+
+/// A value as Spark casts it to a string.
+fn cell(column: &dyn Array, row: usize) -> Result<String> {
+    if column.is_null(row) {
+        return Ok("NULL".to_owned());
+    }
+    let inner = |values: &dyn Array| {
+        (0..values.len())
+            .map(|at| cell(values, at).map(|text| if values.is_null(at) { "NULL".to_owned() } else { text }))
+            .collect::<Result<Vec<_>>>()
+    };
+    Ok(match column.data_type() {
+        DataType::Binary => {
+            let bytes = column.as_binary::<i32>().value(row).iter().map(|byte| format!("{byte:02X}"));
+            format!("[{}]", bytes.collect::<Vec<_>>().join(" "))
+        }
+        DataType::Timestamp(_, _) => {
+            let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
+            let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
+            let text = time.format("%Y-%m-%d %H:%M:%S%.6f").to_string();
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        DataType::List(_) => format!("[{}]", inner(column.as_list::<i32>().value(row).as_ref())?.join(", ")),
+        DataType::Map(_, _) => {
+            let entries = column.as_map().value(row);
+            let (keys, values) = (inner(entries.column(0).as_ref())?, inner(entries.column(1).as_ref())?);
+            let entries: Vec<String> =
+                keys.iter().zip(&values).map(|(key, value)| format!("{key} -> {value}")).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        DataType::Struct(_) => {
+            let fields = column.as_struct().columns();
+            let texts = fields.iter().map(|field| cell(field.as_ref(), row)).collect::<Result<Vec<_>>>()?;
+            format!("{{{}}}", texts.join(", "))
+        }
+        DataType::Float32 | DataType::Float64 => {
+            let text = plain(column, row)?;
+            match text.as_str() {
+                "inf" => "Infinity".to_owned(),
+                "-inf" => "-Infinity".to_owned(),
+                _ => text,
+            }
+        }
+        _ => plain(column, row)?,
+    })
+}
+
+fn plain(column: &dyn Array, row: usize) -> Result<String> {
+    let options = FormatOptions::default();
+    let text = ArrayFormatter::try_new(column, &options).and_then(|format| format.value(row).try_to_string());
+    text.map_err(|e| Error::internal("print a value").source(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{BinaryArray, Int32Array, StringArray, TimestampMicrosecondArray};
+    use arrow::datatypes::{Field, Schema, TimeUnit};
+
+    use super::*;
+
+    fn rows() -> RecordBatch {
+        let schema = Schema::new(vec![
+            Field::new("a", DataType::Int32, true),
+            Field::new("text", DataType::Utf8, true),
+            Field::new("bytes", DataType::Binary, true),
+            Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
+        ]);
+        RecordBatch::try_new(
+            Arc::new(schema),
+            vec![
+                Arc::new(Int32Array::from(vec![Some(1), None])),
+                Arc::new(StringArray::from(vec!["short", "longer than twenty characters"])),
+                Arc::new(BinaryArray::from(vec![&b"a\xff"[..], b""])),
+                Arc::new(TimestampMicrosecondArray::from(vec![1_500_000, 0]).with_timezone("UTC")),
+            ],
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_batch_is_shown_as_spark_shows_it() {
+        let shown = |rows_max, truncate| {
+            let options = Options { rows: rows_max, truncate };
+            show(&rows().schema(), &[rows()], &options).unwrap()
+        };
+        let truncated = [
+            "+----+--------------------+-------+--------------------+",
+            "|   a|                text|  bytes|                time|",
+            "+----+--------------------+-------+--------------------+",
+            "|   1|               short|[61 FF]|1970-01-01 00:00:...|",
+            "|NULL|longer than twent...|     []| 1970-01-01 00:00:00|",
+            "+----+--------------------+-------+--------------------+",
+        ];
+        assert_eq!(shown(20, true).lines().collect::<Vec<_>>(), truncated);
+        let whole = [
+            "+---+-----+-------+---------------------+",
+            "|a  |text |bytes  |time                 |",
+            "+---+-----+-------+---------------------+",
+            "|1  |short|[61 FF]|1970-01-01 00:00:01.5|",
+            "+---+-----+-------+---------------------+",
+            "only showing top 1 row",
+        ];
+        assert_eq!(shown(1, false).lines().collect::<Vec<_>>(), whole);
+    }
+
+    #[test]
+    fn an_empty_batch_shows_its_columns() {
+        let options = Options { rows: 20, truncate: true };
+        let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int32, true)]));
+        assert_eq!(show(&schema, &[], &options).unwrap(), "+---+\n|  a|\n+---+\n+---+\n");
+    }
+}

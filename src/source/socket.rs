@@ -1,0 +1,326 @@
+//! Spark's `socket` source: lines of text from a server, for trying things out.
+//!
+//! Columns `value STRING` and, with `includeTimestamp`, `timestamp TIMESTAMP`. At most once, as in Spark: a line that
+//! was read and not committed when the process ended is lost, which the next start records as a loss. An
+//! offset is the number of lines. Lines wait in memory until their batch is committed; when too many wait, no more
+//! are taken from the server.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use super::{
+    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
+};
+use crate::config::SocketOptions;
+use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Result, TopicPartition};
+
+/// Bytes of lines that wait at most.
+const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The columns of a socket source.
+pub fn columns(include_timestamp: bool) -> SchemaRef {
+    let mut fields = vec![Field::new("value", DataType::Utf8, true)];
+    if include_timestamp {
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        fields.push(Field::new("timestamp", timestamp, true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+/// The asking side; a thread of its own reads the lines.
+pub struct SocketSource {
+    options: SocketOptions,
+    lines: Arc<Lines>,
+}
+
+#[derive(Default)]
+struct Lines {
+    waiting: Mutex<Waiting>,
+    taken: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// The number of the first line that waits.
+    first: i64,
+    /// Lines, and when they came, in microseconds since the Unix epoch.
+    lines: VecDeque<(String, i64)>,
+    bytes: usize,
+    /// Whether the lines have their numbers: those that come first follow what the checkpoint knows.
+    numbered: bool,
+    /// The source is gone: the thread ends.
+    closed: bool,
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for room, and adds a line. Returns whether anyone still wants lines.
+    fn push(&self, line: String) -> bool {
+        let waiting = self.lock();
+        let full = |waiting: &mut Waiting| waiting.bytes >= WAITING_BYTES_MAX && !waiting.closed;
+        let mut waiting = self.taken.wait_while(waiting, full).unwrap_or_else(PoisonError::into_inner);
+        waiting.bytes += line.len();
+        waiting.lines.push_back((line, chrono::Utc::now().timestamp_micros()));
+        !waiting.closed
+    }
+}
+
+impl Waiting {
+    fn end(&self) -> i64 {
+        self.first + i64::try_from(self.lines.len()).unwrap_or(i64::MAX)
+    }
+
+    /// The first line of this process is number `first`, unless lines have numbers already.
+    fn number_from(&mut self, first: i64) {
+        if !self.numbered {
+            self.first = first;
+            self.numbered = true;
+        }
+    }
+
+    /// Drops the lines before number `until`.
+    fn drop_before(&mut self, until: i64) {
+        while self.first < until
+            && let Some((line, _)) = self.lines.pop_front()
+        {
+            self.bytes -= line.len();
+            self.first += 1;
+        }
+    }
+}
+
+impl SocketSource {
+    /// Connects.
+    ///
+    /// # Errors
+    /// `Unavailable` if no server listens.
+    pub fn open(options: &SocketOptions) -> Result<SocketSource> {
+        let SocketOptions { host, port, .. } = options;
+        let socket = TcpStream::connect((host.as_str(), *port)).map_err(|e| {
+            Error::unavailable(format!("no server answers at {host}:{port}"))
+                .source(e)
+                .hint("check source.options.host and port")
+        })?;
+        let lines = Arc::new(Lines::default());
+        let wanted = Arc::clone(&lines);
+        std::thread::Builder::new()
+            .name("socket".into())
+            .spawn(move || read_lines(socket, &wanted))
+            .map_err(|e| Error::unavailable("cannot start a thread for the socket").source(e))?;
+        Ok(SocketSource { options: options.clone(), lines })
+    }
+}
+
+/// Reads lines until the server closes the connection or no one wants them.
+fn read_lines(socket: TcpStream, lines: &Lines) {
+    for line in BufReader::new(socket).split(b'\n') {
+        let Ok(mut line) = line else { break };
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        if !lines.push(String::from_utf8_lossy(&line).into_owned()) {
+            return;
+        }
+    }
+    tracing::warn!("the server of the socket source has closed the connection; no more lines come");
+}
+
+impl Drop for SocketSource {
+    fn drop(&mut self) {
+        self.lines.lock().closed = true;
+        self.lines.taken.notify_all();
+    }
+}
+
+fn number(offset: &Offset) -> Result<i64> {
+    offset.to_value().as_i64().ok_or_else(|| {
+        Error::config(format!("the checkpoint holds the offset of another source than socket: {offset}"))
+            .hint("give the stream a checkpointLocation of its own")
+    })
+}
+
+fn at(number: i64) -> Offset {
+    Offset::of(number.into())
+}
+
+impl Source for SocketSource {
+    fn description(&self) -> String {
+        format!("TextSocketV2[host: {}, port: {}]", self.options.host, self.options.port)
+    }
+
+    fn initial_offset(&mut self) -> Result<Offset> {
+        Ok(at(0))
+    }
+
+    fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
+        let start = number(&from.offset)?;
+        let bound = admission.bound.map(number).transpose()?.unwrap_or(i64::MAX);
+        let max = admission.default_max.filter(|_| !admission.unlimited);
+        let max = max.and_then(|max| i64::try_from(max).ok()).unwrap_or(i64::MAX);
+        let mut waiting = self.lines.lock();
+        waiting.number_from(start);
+        let latest = waiting.end();
+        let end = latest.min(bound).min(start.saturating_add(max)).max(start);
+        let range = SourceRange { start: at(start), end: at(end), notes: Notes::new() };
+        Ok(Available {
+            latest: at(latest),
+            range: (end > start).then_some(range),
+            lag: latest - end,
+            notes: Notes::new(),
+            losses: Vec::new(),
+        })
+    }
+
+    fn splits(&self, range: &SourceRange, lost: &[Loss], lanes: usize) -> Result<Vec<Vec<Split>>> {
+        let mut shares = vec![Vec::new(); lanes.max(1)];
+        let (from, until) = (number(&range.start)?, number(&range.end)?);
+        let range = OffsetRange { partition: TopicPartition::new("socket", 0), from, until };
+        if !range.is_empty() && !lost.iter().any(|loss| loss.range == range) {
+            shares[0].push(Split { range, detail: String::new() });
+        }
+        Ok(shares)
+    }
+
+    fn reader(&self, _: usize, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
+        let columns = columns(self.options.include_timestamp);
+        Ok(Box::new(SocketReader { lines: Arc::clone(&self.lines), columns }))
+    }
+
+    /// Lines of a former process are lost.
+    fn replay(&mut self, range: SourceRange) -> Result<(SourceRange, Vec<Loss>)> {
+        let (from, until) = (number(&range.start)?, number(&range.end)?);
+        let mut waiting = self.lines.lock();
+        if waiting.numbered && waiting.first <= from && waiting.end() >= until {
+            return Ok((range, Vec::new()));
+        }
+        waiting.number_from(until);
+        let lost = OffsetRange { partition: TopicPartition::new("socket", 0), from, until };
+        let why = format!(
+            "lines {from} to {until} of the socket were not committed, and a socket is not read twice"
+        );
+        Ok((range, vec![Loss { range: lost, why }]))
+    }
+
+    fn preview(&mut self, _: From<'_>) -> Result<String> {
+        Ok("connected".to_owned())
+    }
+
+    fn committed(&mut self, until: &Offset) -> Result<()> {
+        let until = number(until)?;
+        self.lines.lock().drop_before(until);
+        self.lines.taken.notify_all();
+        Ok(())
+    }
+}
+
+/// The reading side: lines that wait.
+struct SocketReader {
+    lines: Arc<Lines>,
+    columns: SchemaRef,
+}
+
+impl SplitReader for SocketReader {
+    fn read(&mut self, splits: &[Split], _: &AtomicBool, intake: &mut dyn Intake) -> Result<ReadOutcome> {
+        let mut outcome = ReadOutcome::default();
+        for Split { range, .. } in splits {
+            let (values, times): (Vec<String>, Vec<i64>) = {
+                let waiting = self.lines.lock();
+                let index = |offset: i64| usize::try_from(offset - waiting.first).unwrap_or(0);
+                let lines =
+                    waiting.lines.range(index(range.from)..index(range.until).min(waiting.lines.len()));
+                lines.cloned().unzip()
+            };
+            outcome.records += values.len() as u64;
+            outcome.bytes += values.iter().map(String::len).sum::<usize>() as u64;
+            let mut rows: Vec<ArrayRef> = vec![Arc::new(StringArray::from(values))];
+            if self.columns.fields().len() > 1 {
+                rows.push(Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
+            }
+            let rows = RecordBatch::try_new(Arc::clone(&self.columns), rows);
+            intake.rows(rows.map_err(|e| Error::internal("make rows of the socket's lines").source(e))?)?;
+        }
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::time::{Duration, Instant};
+
+    use arrow::array::AsArray;
+
+    use super::*;
+    use crate::model::Record;
+
+    struct Values(Vec<String>);
+
+    impl Intake for Values {
+        fn record(&mut self, _: &Record<'_>) -> Result<()> {
+            panic!("a socket has no records")
+        }
+
+        fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+            self.0.extend(rows.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_read_once_each_and_those_of_a_former_process_are_losses() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = SocketOptions {
+            host: "127.0.0.1".into(),
+            port: server.local_addr().unwrap().port(),
+            include_timestamp: true,
+        };
+        let mut source = SocketSource::open(&options).unwrap();
+        server.accept().unwrap().0.write_all(b"a\r\nb\nc\n").unwrap();
+        // The checkpoint knows of five lines, of which two were planned and not committed.
+        let planned = SourceRange { start: at(3), end: at(5), notes: Notes::new() };
+        let (range, lost) = source.replay(planned).unwrap();
+        assert_eq!((lost[0].range.from, lost[0].range.until), (3, 5));
+        assert!(source.splits(&range, &lost, 2).unwrap().iter().all(Vec::is_empty));
+        let from = Position { offset: at(5), notes: Notes::new() };
+        let since = Instant::now();
+        let range = loop {
+            let found = source.latest_offset(&from, &Admission::default()).unwrap();
+            match found.range.filter(|range| range.end == at(8)) {
+                Some(range) => break range,
+                None => assert!(since.elapsed() < Duration::from_secs(10), "no lines"),
+            }
+            std::thread::yield_now();
+        };
+        let mut values = Values(Vec::new());
+        let mut reader = source.reader(0, None).unwrap();
+        let share = source.splits(&range, &[], 2).unwrap().swap_remove(0);
+        // Run again after an error it gives the same lines.
+        for _ in 0..2 {
+            values.0.clear();
+            reader.read(&share, &AtomicBool::new(false), &mut values).unwrap();
+            assert_eq!(values.0, ["a", "b", "c"]);
+        }
+        let (again, lost) = source.replay(range.clone()).unwrap();
+        assert!(again == range && lost.is_empty(), "they still wait");
+        source.committed(&at(8)).unwrap();
+        assert_eq!(source.lines.lock().bytes, 0);
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_waited_for() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let options = SocketOptions { host: "127.0.0.1".into(), port, include_timestamp: false };
+        let error = SocketSource::open(&options).err().unwrap();
+        assert_eq!(error.kind(), crate::model::Kind::Unavailable, "{error}");
+    }
+}

@@ -1,0 +1,215 @@
+//! The small sources and sinks: `rate` and `socket`, `console` and `memory`, from a file and from flags, and `rate` into a
+//! Delta table killed at every failpoint that it comes by.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_rows, digest_of};
+
+const BOUND: Duration = Duration::from_secs(90);
+
+fn rate_yaml(trigger: &str) -> String {
+    format!(
+        "streams:
+  - name: rate
+    source: {{ format: rate, options: {{ rowsPerSecond: 500, numPartitions: 3 }} }}
+    sink: {{ format: delta, path: ./table, tableProperties: {{ delta.checkpointInterval: '2' }} }}
+    trigger: {trigger}
+    checkpointLocation: ./checkpoint
+    minBatchesToRetain: 2
+    lanes: 2
+"
+    )
+}
+
+/// The table holds the values from 0 on, each once; how many there are.
+fn values(folder: &Path, what: &str) -> u64 {
+    let there = delta_digest(&folder.join("table"), &["value"]);
+    let expected = digest_of((0..there.rows).map(|value| [value.to_string()]));
+    assert!(there.same_rows(&expected), "{what}: {there:?}");
+    there.rows
+}
+
+#[test]
+fn a_rate_goes_on_where_it_was_and_each_value_is_in_the_table_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |batches: usize| {
+        let program = Alluvia::run(&rate_yaml("{ processingTime: 100 ms }"), folder.path());
+        let since = Instant::now();
+        while program.stderr().matches("\"event\":\"progress\"").count() < batches {
+            assert!(since.elapsed() < BOUND, "{}", program.stderr());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        program.terminate();
+        program.wait(BOUND).success()
+    };
+    let first = run(2).stderr;
+    assert!(first.contains("RateStreamV2[rowsPerSecond=500"), "{first}");
+    let after_one = values(folder.path(), "the first run");
+    run(1);
+    let after_two = values(folder.path(), "the second run");
+    assert!(
+        after_one >= 1000 && after_two > after_one && after_two.is_multiple_of(500),
+        "{after_one} {after_two}"
+    );
+    let rows = delta_rows(&folder.path().join("table"), &["value", "timestamp"]);
+    let micros = |row: &serde_json::Value| {
+        let text = row["timestamp"].as_str().unwrap().replace(' ', "T");
+        let time = chrono::DateTime::parse_from_rfc3339(&text).unwrap_or_else(|e| panic!("{text}: {e}"));
+        time.timestamp_micros()
+    };
+    let mut times: Vec<(i64, i64)> =
+        rows.iter().map(|row| (row["value"].as_i64().unwrap(), micros(row))).collect();
+    times.sort_unstable();
+    let first = times[0].1;
+    assert!(times.iter().all(|(value, time)| time - first == value * 2000), "2 ms from one to the next");
+}
+
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+#[test]
+fn a_rate_killed_at_every_failpoint_loses_nothing_and_doubles_nothing() {
+    use std::os::unix::process::ExitStatusExt;
+    // Those of dead letters, and of starts that find what this stream never leaves, are not on its way.
+    let passed = |name: &&str| {
+        ![
+            "table.looked",
+            "letters.before",
+            "letters.after",
+            "columns.added",
+            "letters.withdrawn",
+            "mend.after",
+        ]
+        .contains(name)
+    };
+    let names: Vec<&str> = alluvia::failpoint::NAMES.into_iter().filter(passed).collect();
+    let count = crate::scene::each(&names, |name| {
+        let folder = tempfile::tempdir().unwrap();
+        let arm = format!("{name}=kill");
+        let yaml = rate_yaml("{ processingTime: 100 ms }");
+        let killed = Alluvia::run_with(&yaml, folder.path(), &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);
+        assert_eq!(killed.status.signal(), Some(libc::SIGKILL), "{arm}: {}", killed.stderr);
+        let program = Alluvia::run(&yaml, folder.path());
+        program.wait_for("\"event\":\"progress\"", BOUND);
+        program.terminate();
+        program.wait(BOUND).success();
+        assert!(values(folder.path(), name) >= 500, "{name}");
+    });
+    assert_eq!(count, names.len());
+}
+
+#[test]
+fn kafka_is_shown_on_the_console_as_spark_shows_it_from_flags_and_from_a_file() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("console", 1);
+    broker.produce(
+        &topic,
+        [r#"{"n":1,"s":"one"}"#, r#"{"n":null,"s":"longer than twenty characters"}"#].map(Message::new),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let flags = [
+        "ingest",
+        "--bootstrap-servers",
+        broker.bootstrap(),
+        "--topic",
+        &topic,
+        "--schema",
+        "n INT, s STRING",
+        "--to",
+        "console",
+    ];
+    let shown = "-------------------------------------------
+Batch: 0
+-------------------------------------------
++----+--------------------+
+|   n|                   s|
++----+--------------------+
+|   1|                 one|
+|NULL|longer than twent...|
++----+--------------------+
+";
+    let ended = Alluvia::start(flags, folder.path(), &[]).wait(BOUND).success();
+    assert_eq!(ended.stdout.trim_end(), shown.trim_end());
+    let printed =
+        Alluvia::start(flags.into_iter().chain(["--print-config"]), folder.path(), &[]).wait(BOUND).success();
+    let ended = Alluvia::run(&printed.stdout, folder.path()).wait(BOUND).success();
+    assert_eq!(ended.stdout.trim_end(), shown.trim_end(), "{}", printed.stdout);
+    broker.produce(&topic, [Message::new(r#"{"n":3,"s":"three"}"#)]);
+    let ended = Alluvia::run(&printed.stdout, folder.path()).wait(BOUND).success();
+    assert!(ended.stdout.contains("Batch: 1") && !ended.stdout.contains("one"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_rate_runs_into_a_table_from_one_line_of_flags() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = "ingest --from rate --option rowsPerSecond=10 --table ./table --checkpoint ./checkpoint --trigger 100ms";
+    let program = Alluvia::start(flags.split(' '), folder.path(), &[]);
+    program.wait_for("\"event\":\"progress\"", BOUND);
+    program.terminate();
+    program.wait(BOUND).success();
+    assert!(values(folder.path(), "flags") >= 10);
+}
+
+#[test]
+fn lines_of_a_socket_come_once_and_check_says_that_a_server_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let yaml = format!(
+        "streams:
+  - name: lines
+    source: {{ format: socket, options: {{ host: 127.0.0.1, port: {port} }} }}
+    sink: {{ format: delta, path: ./table }}
+    trigger: {{ processingTime: 50 ms }}
+    checkpointLocation: ./checkpoint
+    restart: {{ maxAttempts: 0 }}
+"
+    );
+    for (lines, rows) in [("a\nb\n", 2), ("c\nd\ne\n", 5)] {
+        let program = Alluvia::run(&yaml, folder.path());
+        let (mut client, _) = server.accept().unwrap();
+        client.write_all(lines.as_bytes()).unwrap();
+        crate::rig::until("the lines are in the table", BOUND, || {
+            let log = folder.path().join("table/_delta_log");
+            (log.exists() && delta_digest(&folder.path().join("table"), &["value"]).rows == rows)
+                .then_some(())
+        });
+        program.terminate();
+        program.wait(BOUND).success();
+    }
+    let there = delta_digest(&folder.path().join("table"), &["value"]);
+    assert!(there.same_rows(&digest_of([["a"], ["b"], ["c"], ["d"], ["e"]])), "{there:?}");
+    drop(server);
+    let check = Alluvia::start(["check", "stream.yaml"], folder.path(), &[]).wait(BOUND);
+    assert_eq!(check.code(), 3, "{}", check.stdout);
+    assert!(
+        check.stdout.contains("no server answers") && check.stdout.contains("source.options.host"),
+        "{}",
+        check.stdout
+    );
+}
+
+#[test]
+fn keys_of_other_formats_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |yaml: String, says: &[&str]| {
+        let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        for text in says {
+            assert!(ended.stderr.contains(text), "no `{text}` in {}", ended.stderr);
+        }
+    };
+    let rate = rate_yaml("availableNow");
+    refused(
+        rate.replace("numPartitions: 3 }", "numPartitions: 3 }, value: { format: json, schema: 'a INT' }"),
+        &["value belongs to format kafka, the format is rate"],
+    );
+    refused(rate.replace("format: delta", "format: console"), &["path belongs to format delta"]);
+    refused(rate.replace("rowsPerSecond: 500", "rowsPerSecond: 0"), &["rowsPerSecond", "above 0"]);
+    refused(
+        rate.replace("format: rate, options: { rowsPerSecond: 500, numPartitions: 3 }", "format: socket"),
+        &["the option host is missing", "the option port is missing"],
+    );
+    refused(rate.replace("format: rate", "format: rates"), &["expected kafka, rate, socket"]);
+}
