@@ -299,7 +299,7 @@ fn a_missed_checkpoint_of_the_tables_log_is_made_by_the_next_run() {
     let rules =
         ["create", "put", "multipart"].map(|operation| format!("{operation} checkpoint.parquet * reject"));
     let first = faults(&yaml, folder.path(), &rules.join("; ")).success();
-    assert!(first.stderr.contains("the upkeep of a table's log failed"), "{}", first.stderr);
+    assert!(first.stderr.contains("the maintenance of a table's log failed"), "{}", first.stderr);
     assert!(made().is_empty(), "{:?}", made());
     produce(50..70);
     Alluvia::run(&yaml, folder.path()).wait(BOUND).success();

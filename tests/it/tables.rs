@@ -199,7 +199,7 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
     program.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
     program.terminate();
     let ended = program.wait(BOUND);
-    assert!(ended.stderr.contains("the table's log could not be read anew"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the table's log could not be read again"), "{}", ended.stderr);
     ended.success();
     scene.check(folder.path(), "with a commit that could not be read for once");
 
