@@ -16,11 +16,13 @@ use super::{
 use crate::model::{Error, Result};
 use crate::table::WriterBudget;
 
-/// The rows of every memory sink of this process, by stream and micro-batch.
-static TABLES: LazyLock<Mutex<BTreeMap<String, BTreeMap<i64, Vec<RecordBatch>>>>> =
-    LazyLock::new(Mutex::default);
+/// Rows by stream and micro-batch.
+type Tables = BTreeMap<String, BTreeMap<i64, Vec<RecordBatch>>>;
 
-fn tables() -> MutexGuard<'static, BTreeMap<String, BTreeMap<i64, Vec<RecordBatch>>>> {
+/// Those of every memory sink of this process.
+static TABLES: LazyLock<Mutex<Tables>> = LazyLock::new(Mutex::default);
+
+fn tables() -> MutexGuard<'static, Tables> {
     TABLES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
