@@ -172,7 +172,8 @@ fn sasl_and_tls_become_librdkafkas_properties() {
 fn the_databricks_block_for_entra_id_names_the_application_and_shows_no_secret() {
     let block = "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: OAUTHBEARER\nkafka.sasl.jaas.config: 'kafkashaded.org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"app\" clientSecret=\"${env:PASSWORD}\" scope=\"https://ns.servicebus.windows.net/.default\" ssl.protocol=\"SSL\";'\nkafka.sasl.oauthbearer.token.endpoint.url: https://login.microsoft.com/tenant/oauth2/v2.0/token\nkafka.sasl.login.callback.handler.class: kafkashaded.org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerLoginCallbackHandler";
     let stream = one(&file_with(block, "", ""));
-    let Some(TokenLogin::EntraApplication(application)) = &stream.source.kafka.security.tokens else {
+    let Some(TokenLogin::EntraApplication(application)) = &stream.source.kafka().unwrap().security.tokens
+    else {
         panic!("no application in {stream:?}");
     };
     assert_eq!(application.authority, "https://login.microsoft.com");
@@ -190,7 +191,7 @@ fn credentials_that_refer_to_a_file_are_read_again() {
     world.files.insert("/run/pw", "one\n");
     let line = "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: PLAIN\nkafka.ssl.key.password: ${file:/run/pw}\nkafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"${file:/run/pw}\";'";
     let config = load_in(&world, &file_with(line, "", ""), &[]).unwrap();
-    let kafka = &config.streams[0].source.kafka;
+    let kafka = config.streams[0].source.kafka().unwrap();
     assert!(kafka.credentials_may_change());
     world.files.insert("/run/pw", "two\n");
     let renewed = kafka.renewed(&world).unwrap();
@@ -199,7 +200,7 @@ fn credentials_that_refer_to_a_file_are_read_again() {
     }
     world.files.remove("/run/pw");
     assert!(kafka.renewed(&world).unwrap_err().contains("/run/pw"));
-    assert!(!one(&file_with("subscribe: t", "", "")).source.kafka.credentials_may_change());
+    assert!(!one(&file_with("subscribe: t", "", "")).source.kafka().unwrap().credentials_may_change());
 }
 
 #[test]

@@ -24,7 +24,7 @@ const START_BOUND: Duration = Duration::from_secs(20);
 fn options(bootstrap: &str, topic: &str, lines: &[String]) -> KafkaOptions {
     let yaml = yaml(bootstrap, topic, lines, "availableNow");
     let config = Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
-    config.streams.into_iter().next().unwrap().source.kafka
+    config.streams.into_iter().next().unwrap().source.kafka().unwrap().clone()
 }
 
 fn yaml(bootstrap: &str, topic: &str, lines: &[String], trigger: &str) -> String {
