@@ -12,7 +12,7 @@ use super::stream::DeltaSink;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceFormat {
     /// Topics of Kafka.
-    Kafka(KafkaOptions),
+    Kafka(Box<KafkaOptions>),
     /// So many rows a second.
     Rate(RateOptions),
     /// Lines from a server.
@@ -134,7 +134,8 @@ pub fn source(
             reader.problems.add(&fields.origin, &fields.path, "the key options is missing");
             return None;
         };
-        return kafka_options::read(reader, node, &path, stream).map(SourceFormat::Kafka);
+        return kafka_options::read(reader, node, &path, stream)
+            .map(|kafka| SourceFormat::Kafka(Box::new(kafka)));
     }
     let table = if format == "rate" { option_lists::RATE } else { option_lists::SOCKET };
     let given = given(reader, fields.node("options"), &path, table, stream);

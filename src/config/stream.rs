@@ -74,7 +74,7 @@ impl SourceConfig {
     /// The Kafka source and its client, if the stream reads Kafka.
     pub fn kafka(&self) -> Option<&KafkaOptions> {
         match &self.format {
-            SourceFormat::Kafka(options) => Some(options),
+            SourceFormat::Kafka(options) => Some(options.as_ref()),
             SourceFormat::Rate(_) | SourceFormat::Socket(_) => None,
         }
     }
