@@ -198,6 +198,18 @@ impl Store {
         synced.map_err(|e| error(e, "flush", &self.url, relative))
     }
 
+    /// Makes the sub-folder `relative`, durably, if the store is a local disk: what locks files or resolves paths there
+    /// needs it before the first object.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn make_local_folder(&self, relative: &str) -> std::io::Result<()> {
+        match self.url.to_file_path() {
+            Ok(root) => local::make_folders(&root.join(relative)),
+            Err(()) => Ok(()),
+        }
+    }
+
     /// Whether a local disk has a folder in an object's place, which no object store could have.
     fn is_folder(&self, relative: &str) -> bool {
         self.url.to_file_path().is_ok_and(|root| root.join(relative).is_dir())

@@ -16,7 +16,6 @@ use super::commit::{CommitWriter, ENGINE_INFO};
 use super::{DeltaTable, engine, kernel_error};
 use crate::model::{Error, Kind, Result};
 use crate::storage::Store;
-use crate::storage::local::make_folders;
 
 impl DeltaTable {
     /// Creates the table, or opens it if another writer made it meanwhile.
@@ -33,14 +32,12 @@ impl DeltaTable {
         partition_by: &[String],
         properties: &BTreeMap<String, String>,
     ) -> Result<DeltaTable> {
-        if let Ok(folder) = store.url().to_file_path() {
-            // The kernel resolves a local folder before it writes the first file into it.
-            make_folders(&folder).map_err(|e| {
-                Error::config(format!("cannot make the folder of table {}", store.url()))
-                    .source(e)
-                    .hint("the user of this process needs the right to write there")
-            })?;
-        }
+        // The kernel resolves a local folder before it writes the first file into it.
+        store.make_local_folder("").map_err(|e| {
+            Error::config(format!("cannot make the folder of table {}", store.url()))
+                .source(e)
+                .hint("the user of this process needs the right to write there")
+        })?;
         let engine = engine(store, handle);
         let columns = StructType::try_from_arrow(schema)
             .map_err(|e| Error::config(format!("table {} cannot have this schema", store.url())).source(e))?;

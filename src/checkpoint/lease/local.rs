@@ -1,64 +1,31 @@
-//! Who runs the stream: one owner at a time, told by name. Safety never depends on it.
+//! Ownership on a local disk: a numbered file in `alluvia/lease/`.
 //!
-//! On a local disk ownership is a numbered file in `alluvia/lease/`: the highest number owns the
-//! stream, and its process holds a file lock that dies with it. A newcomer takes the next number if
-//! the owner's lock is free (it died) or if it bears the owner's name (a restarted pod whose
-//! predecessor hangs); else it is told who owns the stream. An owner that finds a higher number than
-//! its own has been replaced. A stream whose checkpoint is not on a local disk has no lease yet:
-//! the put-if-absent of its plans and the transaction of its table still let only one win.
+//! The highest number owns the stream, and its process holds a file lock that dies with it. A newcomer takes the
+//! next number if the owner's lock is free (it died) or if it bears the owner's name (a restarted pod whose
+//! predecessor hangs); else the answer is who owns the stream. An owner that finds a higher number than
+//! its own has been replaced.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::{HeldLease, LeaseStore, Owner, Taken};
+use crate::checkpoint::RESTORE;
 use crate::model::{Error, Result};
 use crate::storage::Store;
 
-/// Who wants to run a stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    /// A name that survives restarts (`ALLUVIA_OWNER`, a pod's name); empty if there is none.
-    pub name: String,
-    /// The process.
-    pub pid: u32,
-    /// The machine.
-    pub host: String,
-    /// Unique to one start.
-    pub run: String,
+/// Where the leases are, from the checkpoint's folder.
+const FOLDER: &str = "alluvia/lease";
+
+/// The lease of a checkpoint on a local disk.
+pub struct LocalLease<'s> {
+    store: &'s Store,
+    folder: PathBuf,
 }
 
-impl Owner {
-    /// This process under `name` (empty for none).
-    pub fn here(name: &str) -> Owner {
-        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Owner {
-            name: name.to_owned(),
-            pid: std::process::id(),
-            host: host.trim().to_owned(),
-            run: Uuid::new_v4().to_string(),
-        }
-    }
-}
-
-impl std::fmt::Display for Owner {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if !self.name.is_empty() {
-            write!(f, "{} (", self.name)?;
-        }
-        write!(f, "process {} on {}", self.pid, self.host)?;
-        if self.name.is_empty() { Ok(()) } else { f.write_str(")") }
-    }
-}
-
-/// A held lease.
-#[derive(Debug)]
-pub struct Lease {
-    held: Option<Held>,
-}
-
+/// A lease that is ours.
 #[derive(Debug)]
 struct Held {
     folder: PathBuf,
@@ -67,108 +34,77 @@ struct Held {
     _lock: File,
 }
 
-/// What an attempt to take the lease met.
-#[derive(Debug)]
-pub enum Acquire {
-    /// It is ours.
-    Acquired(Lease),
-    /// This owner runs the stream.
-    HeldBy(Owner),
+impl<'s> LocalLease<'s> {
+    /// The lease of the checkpoint in `store`; `None` if that is not on a local disk.
+    pub fn of(store: &'s Store) -> Option<LocalLease<'s>> {
+        let folder = store.url().to_file_path().ok()?.join(FOLDER);
+        Some(LocalLease { store, folder })
+    }
 }
 
-impl Lease {
-    /// Tries once to take the lease of the checkpoint in `store`.
-    ///
-    /// # Errors
-    /// `Unavailable` (or `Config`) if the folder can't be written or a lease in it can't be read.
-    pub fn take(store: &Store, owner: &Owner) -> Result<Acquire> {
-        let Ok(folder) = store.url().to_file_path() else {
-            tracing::debug!(checkpoint = %store.url(), "no lease on this kind of store");
-            return Ok(Acquire::Acquired(Lease { held: None }));
-        };
-        let folder = folder.join("alluvia").join("lease");
-        crate::storage::local::make_folders(&folder).map_err(|e| unavailable(&folder, e))?;
+impl LeaseStore for LocalLease<'_> {
+    fn take(&self, owner: &Owner) -> Result<Taken> {
+        let folder = &self.folder;
+        self.store.make_local_folder(FOLDER).map_err(|e| unavailable(folder, e))?;
         // A race with other newcomers is lost at most once per newcomer.
         for _ in 0..100 {
-            let newest = newest(&folder)?;
+            let newest = newest(folder)?;
             let replaced = match newest {
-                Some(number) => holder(&folder, number)?,
+                Some(number) => holder(folder, number)?,
                 None => None,
             };
             if let Some(other) = &replaced
                 && (owner.name.is_empty() || other.name != owner.name)
             {
-                return Ok(Acquire::HeldBy(other.clone()));
+                return Ok(Taken::OwnedBy(other.clone()));
             }
             let number = match newest {
                 None => 0,
                 Some(number) => number.checked_add(1).ok_or_else(|| {
-                    Error::corrupt(format!("{} is no lease of Alluvia", path(&folder, number).display()))
+                    Error::corrupt(format!("{} is not a lease of Alluvia", path(folder, number).display()))
                         .hint("nothing of a stream is in it: delete it")
                 })?,
             };
-            if let Some(held) = create(&folder, number, owner)? {
-                for old in numbers(&folder)
-                    .map_err(|e| unavailable(&folder, e))?
+            if let Some(held) = create(folder, number, owner)? {
+                for old in numbers(folder)
+                    .map_err(|e| unavailable(folder, e))?
                     .into_iter()
                     .filter(|old| *old < number)
                 {
                     // A predecessor that still runs keeps its lock on the nameless file.
-                    let _ = fs::remove_file(path(&folder, old));
+                    let _ = fs::remove_file(path(folder, old));
                 }
                 if let Some(other) = replaced {
                     tracing::warn!(
-                        checkpoint = %store.url(),
+                        checkpoint = %self.store.url(),
                         replaced = %other,
                         "took over from a process of the same ALLUVIA_OWNER that still runs: it stops at its next step; two that are both restarted replace each other for ever, so give each its own name"
                     );
                 }
-                return Ok(Acquire::Acquired(Lease { held: Some(held) }));
+                return Ok(Taken::Ours(Box::new(held)));
             }
         }
         Err(Error::conflict(format!("too many processes want the lease in {}", folder.display())))
     }
 
-    /// Stops an owner of stream `stream` that was replaced.
-    ///
-    /// # Errors
-    /// `Fenced` if it was; `Corrupt` if the checkpoint is gone; `Unavailable` if the folder can't be read.
-    pub fn check(&self, stream: &str) -> Result<()> {
-        if self.still_ours()? {
-            return Ok(());
-        }
-        Err(Error::fenced(format!("another process took over stream {stream}"))
-            .hint("nothing is lost: the new owner goes on where this one stopped"))
-    }
-
-    /// Who runs the stream of the checkpoint in `store` now; `None` if no one does, or if this kind of
-    /// store has no lease. Writes nothing.
-    ///
-    /// # Errors
-    /// `Unavailable` if the folder can't be read.
-    pub fn owner(store: &Store) -> Result<Option<Owner>> {
-        let Ok(folder) = store.url().to_file_path() else { return Ok(None) };
-        let folder = folder.join("alluvia").join("lease");
-        match newest_if_there(&folder)? {
+    fn owner(&self) -> Result<Option<Owner>> {
+        match newest_if_there(&self.folder)? {
             None => Ok(None),
-            Some(number) => holder(&folder, number),
+            Some(number) => holder(&self.folder, number),
         }
     }
+}
 
-    /// Whether no one has replaced us.
-    ///
-    /// # Errors
-    /// `Corrupt` if the checkpoint is gone; `Unavailable` if the folder can't be read.
-    pub fn still_ours(&self) -> Result<bool> {
-        let Some(held) = &self.held else { return Ok(true) };
-        match newest_if_there(&held.folder)? {
-            Some(number) if number >= held.number => Ok(number == held.number),
+impl HeldLease for Held {
+    fn still_ours(&self) -> Result<bool> {
+        match newest_if_there(&self.folder)? {
+            Some(number) if number >= self.number => Ok(number == self.number),
             // Nobody ever deletes the newest lease.
             _ => Err(Error::corrupt(format!(
                 "checkpoint {} is gone, or its lease is: it was there when the stream started",
-                held.folder.ancestors().nth(2).unwrap_or(&held.folder).display()
+                self.folder.ancestors().nth(2).unwrap_or(&self.folder).display()
             ))
-            .hint(super::RESTORE)),
+            .hint(RESTORE)),
         }
     }
 }
@@ -260,6 +196,7 @@ fn create(folder: &Path, number: u64, owner: &Owner) -> Result<Option<Held>> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::{Acquire, Lease};
     use super::*;
     use crate::model::Kind;
 
