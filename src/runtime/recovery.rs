@@ -20,7 +20,7 @@ use crate::checkpoint::{
 };
 use crate::config::StreamConfig;
 use crate::model::{Error, Result};
-use crate::sink::{DeltaAppend, Sink, SinkState, dead_letter};
+use crate::sink::{DeadLetterTable, Sink, SinkState, dead_letter};
 
 /// How often an inspection without the lease begins again because the stream's owner went on meanwhile.
 const INSPECTIONS_MAX: u32 = 5;
@@ -30,7 +30,7 @@ pub struct Targets {
     /// The sink, not prepared.
     pub sink: Box<dyn Sink>,
     /// The table of the dead letters, not prepared; `None` if the stream has none.
-    pub dead_letters: Option<DeltaAppend>,
+    pub dead_letters: Option<DeadLetterTable>,
 }
 
 impl Targets {
@@ -87,7 +87,7 @@ pub fn check_sink(sink: &dyn Sink, pipeline: &mut RowPipeline) -> Result<()> {
 ///
 /// # Errors
 /// `Config`, naming the table and what it lacks.
-pub fn check_dead_letters(table: &DeltaAppend) -> Result<()> {
+pub fn check_dead_letters(table: &DeadLetterTable) -> Result<()> {
     table.check(&dead_letter::schema()).map(|_| ()).map_err(|error| {
         Error::config(format!("table {} is not a table of dead letters", table.store().url()))
             .source(error)

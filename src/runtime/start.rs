@@ -19,7 +19,7 @@ use crate::config::StreamConfig;
 use crate::failpoint;
 use crate::model::error::Context;
 use crate::model::{Error, Notes, Result};
-use crate::sink::{DeltaAppend, Sink, dead_letter};
+use crate::sink::{DeadLetterTable, Sink, dead_letter};
 use crate::source::Source;
 use crate::storage::Store;
 use crate::table::WriterBudget;
@@ -46,7 +46,7 @@ pub struct OpenStream {
     /// The version of the sink's target that holds the newest batch, as far as it is known.
     pub sink_version: Option<u64>,
     /// The dead letters.
-    pub dead_letters: Option<DeltaAppend>,
+    pub dead_letters: Option<DeadLetterTable>,
     /// Who runs the stream.
     pub lease: Arc<Lease>,
     /// How values become rows.
@@ -163,7 +163,8 @@ fn make(
         handle.block_on(binding.write(log.store()))?;
     }
     failpoint!("serves.written");
-    if let (Some(to), Some(table)) = (&config.dead_letter, dead_letters.as_ref().and_then(DeltaAppend::table))
+    if let (Some(to), Some(table)) =
+        (&config.dead_letter, dead_letters.as_ref().and_then(DeadLetterTable::table))
     {
         dead_letter_tables::remember(log.store(), &to.url, table, handle)?;
     }

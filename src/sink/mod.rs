@@ -34,6 +34,9 @@ pub use dead_letter::{DeadLetterRows, DeadLetters};
 pub use delta::DeltaAppend;
 pub use memory::MemorySink;
 
+/// The table of a stream's dead letters: a Delta table, whatever the sink is.
+pub type DeadLetterTable = DeltaAppend;
+
 /// What a sink promises of a micro-batch that is run more than once; `docs/guarantees.md` follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
