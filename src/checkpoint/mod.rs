@@ -3,11 +3,14 @@
 //! | path | content | written |
 //! |---|---|---|
 //! | `metadata` | `{"id": query id}` | once |
-//! | `sources/0/0` | the offsets a new query starts from | once, before batch 0 |
-//! | `offsets/N` | the plan of micro-batch N: the write-ahead log | before N runs |
+//! | `sources/S/0` | the offset that source S of a new query starts from | once, before batch 0 |
+//! | `offsets/N` | the plan of micro-batch N, an offset for each source: the write-ahead log | before N runs |
 //! | `commits/N` | N is in the sink | after the sink's commit |
 //! | `alluvia/stream.json` | which stream and table the checkpoint serves | once |
 //! | `alluvia/lease/G` | who runs the stream | at start |
+//! | `alluvia/dead-letters/U` | a table that takes or took dead letters | before it takes any |
+//! | `alluvia/replay/ID/` | the checkpoint of a replay of dead letters | by the replay |
+//! | `alluvia/selections/K` | in the checkpoint of a replay: the letters of its micro-batch K | before K is planned |
 //!
 //! Layout and documents are Spark's (`StreamExecution`, `OffsetSeqLog`, `CommitLog`), so that a
 //! stateless query moves between Spark and Alluvia. Nothing is ever overwritten: every file is made

@@ -389,6 +389,32 @@ mod tests {
         assert!(!back.contains(0, &record("t", 0, 7)));
     }
 
+    struct NoLetters;
+
+    impl Letters for NoLetters {
+        fn table_id(&self) -> &str {
+            "the-table"
+        }
+
+        fn visit(&self, _: &mut dyn FnMut(i64, &Record<'_>) -> Result<()>) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_offset_is_a_selection_of_one_table_in_the_form_of_before_too() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let store = Store::open(&url::Url::parse("memory:///").unwrap(), &BTreeMap::new()).unwrap();
+        let ledger = Ledger::new(store, runtime.handle().clone());
+        let source = DeadLetterSource::new(Arc::new(NoLetters), ledger, String::new());
+        let selection = |json: &str| source.selection(&Offset::from_json(json).unwrap());
+        assert_eq!(source.selection(&source.at(3)).unwrap(), 3);
+        assert_eq!(selection(r#"{"the-table":{"0":5}}"#).unwrap(), 5);
+        for other in [r#"{"tableId":"another","selection":3}"#, r#"{"another":{"0":5}}"#, "17"] {
+            assert!(selection(other).unwrap_err().to_string().contains("was replaced"), "{other}");
+        }
+    }
+
     #[test]
     fn a_damaged_selection_is_told_from_an_empty_one() {
         assert!(Selection::from_bytes(&Selection::default().to_bytes("w"), "x").unwrap().is_empty());

@@ -44,5 +44,6 @@ mod storage_faults;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod tables;
 mod takeover;
+mod upgrade;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod zombie;
