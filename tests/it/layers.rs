@@ -106,13 +106,13 @@ fn used(code: &str) -> BTreeSet<String> {
         let (mut depth, mut starts) = (0, true);
         for (at, c) in group.char_indices() {
             match c {
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                '{' => depth += 1,
                 _ if starts && !c.is_whitespace() => {
                     used.insert(word(&group[at..]));
                     starts = false;
                 }
-                '{' => depth += 1,
-                '}' if depth == 0 => break,
-                '}' => depth -= 1,
                 ',' if depth == 0 => starts = true,
                 _ => {}
             }

@@ -34,7 +34,11 @@ fn yaml(bootstrap: &str, topic: &str) -> String {
 /// Message number `n` of the topic; every fifth is malformed.
 fn message(n: i64) -> Message {
     let malformed = n % 5 == 4;
-    Message::new(if malformed { format!(r#"{{"n":"x{n}"}}"#) } else { format!(r#"{{"n":{n},"s":"row {n}"}}"#) })
+    Message::new(if malformed {
+        format!(r#"{{"n":"x{n}"}}"#)
+    } else {
+        format!(r#"{{"n":{n},"s":"row {n}"}}"#)
+    })
 }
 
 /// The id that the broker gave the topic, as a stream of its own notes it.
