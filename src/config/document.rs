@@ -10,32 +10,13 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span};
 
+use super::origin::Origin;
 use super::problems::Problems;
 
 /// A file longer than this is no configuration.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// The most nodes one file may expand to, aliases included.
 const NODES_MAX: usize = 50_000;
-
-/// Where a value was given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A place in a file; line and column count from 1.
-    File { file: Arc<str>, line: usize, column: usize },
-    /// An environment variable.
-    Environment(&'static str),
-    /// A flag of the command line, such as `--topic`.
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::File { file, line, column } => write!(f, "{file}:{line}:{column}"),
-            Origin::Environment(name) | Origin::Flag(name) => f.write_str(name),
-        }
-    }
-}
 
 /// A value and where it was given.
 #[derive(Clone)]

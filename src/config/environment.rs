@@ -2,8 +2,9 @@
 //!
 //! `${env:NAME}` in a file may name any other.
 
-use super::document::{Node, Origin};
+use super::document::Node;
 use super::lookup::Lookup;
+use super::origin::Origin;
 use super::secrets;
 
 /// One variable.

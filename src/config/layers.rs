@@ -3,13 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::document::{self, Node, Origin, Value};
+use super::document::{self, Node, Value};
 use super::environment;
 use super::kafka::KafkaOptions;
 use super::kafka::options as kafka_options;
 use super::keys;
 use super::location;
 use super::lookup::Lookup;
+use super::origin::Origin;
 use super::problems::Problems;
 use super::reader::{Reader, join};
 use super::stream::Config;

@@ -18,6 +18,7 @@ mod layers;
 mod location;
 mod lookup;
 mod option_lists;
+mod origin;
 mod print;
 mod problems;
 mod quantity;

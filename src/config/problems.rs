@@ -1,6 +1,6 @@
 //! Everything that is wrong with a configuration, gathered so that it is reported at once.
 
-use super::document::Origin;
+use super::origin::Origin;
 use crate::model::{Error, Result};
 
 /// Problems in the order in which they were found.

@@ -3,10 +3,11 @@
 //! A function that cannot give its value has added the problem, and returns `None`; the caller goes
 //! on, so that all problems are found in one pass.
 
-use super::document::{Entry, Node, Origin, Value};
+use super::document::{Entry, Node, Value};
 use super::keys::{Section, Status};
 use super::lookup::Lookup;
 use super::option_lists::{self, List, OptionRow};
+use super::origin::Origin;
 use super::problems::{Problems, nearest};
 use super::{harmless, secrets};
 

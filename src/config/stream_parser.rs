@@ -7,12 +7,13 @@ use std::time::Duration;
 use url::Url;
 
 use super::columns;
-use super::document::{Node, Origin, Value};
+use super::document::{Node, Value};
 use super::formats::{self, SinkConfig, SourceFormat};
 use super::kafka::options::positive;
 use super::keys;
 use super::location;
 use super::option_lists;
+use super::origin::Origin;
 use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
 use super::stream::{

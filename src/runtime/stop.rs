@@ -36,19 +36,9 @@ impl Stop {
 
     /// Asks to stop; the running micro-batch may finish.
     pub fn request(&self) {
-        self.ask(false);
-    }
-
-    /// Asks to stop at once, whatever is running.
-    pub fn abandon(&self) {
-        self.ask(true);
-    }
-
-    fn ask(&self, at_once: bool) {
         let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.asked.send_modify(|asked| {
             asked.since.get_or_insert_with(Instant::now);
-            asked.at_once |= at_once;
         });
         self.inner.changed.notify_all();
     }
@@ -74,8 +64,7 @@ impl Stop {
         self.inner.asked.borrow().left(limit)
     }
 
-    /// Whether a running micro-batch must be abandoned now: asked for, or the stop is older than
-    /// `deadline`.
+    /// Whether a running micro-batch must be abandoned now: the stop is older than `deadline`.
     pub fn abandoned(&self, deadline: Duration) -> bool {
         self.left(deadline).is_some_and(|left| left.is_zero())
     }
@@ -99,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_ends_a_wait_and_abandons_only_after_the_patience() {
+    fn a_request_ends_a_wait_and_abandons_only_after_the_deadline() {
         let stop = Stop::new();
         let other = stop.clone();
         let waiting = std::thread::spawn(move || other.wait(Duration::from_secs(60)));
@@ -107,8 +96,5 @@ mod tests {
         assert!(waiting.join().unwrap());
         assert!(!stop.abandoned(Duration::from_secs(60)));
         assert!(stop.abandoned(Duration::ZERO));
-        stop.abandon();
-        assert!(stop.abandoned(Duration::from_secs(60)));
-        assert_eq!(stop.left(Duration::MAX), Some(Duration::ZERO));
     }
 }

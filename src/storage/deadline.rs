@@ -27,16 +27,11 @@ use tokio::sync::watch;
 pub struct StopRequest {
     /// When it was.
     pub since: Option<Instant>,
-    /// That no one may wait any longer.
-    pub at_once: bool,
 }
 
 impl StopRequest {
     /// What is left of a deadline of `limit`; `None` while no stop was asked for.
     pub fn left(&self, limit: Duration) -> Option<Duration> {
-        if self.at_once {
-            return Some(Duration::ZERO);
-        }
         self.since.map(|since| limit.saturating_sub(since.elapsed()))
     }
 }
@@ -233,7 +228,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_listing_that_is_given_up_is_an_error_and_never_a_short_one() {
-        let (stop, store) = store(Duration::MAX);
+        let (stop, store) = store(Duration::ZERO);
         for name in ["a", "b"] {
             store.put(&Path::from(name), name.into()).await.unwrap();
         }
@@ -247,7 +242,7 @@ mod tests {
         });
         let mut listing = store.deadline.stream(slow.boxed());
         assert!(listing.next().await.unwrap().is_ok());
-        stop.send_modify(|asked| asked.at_once = true);
+        stop.send_modify(|asked| asked.since = Some(Instant::now()));
         assert!(listing.next().await.unwrap().is_err());
         assert!(listing.next().await.is_none());
     }

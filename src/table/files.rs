@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{OwnedRow, RowConverter, SortField};
 use bytes::Bytes;
@@ -562,12 +562,4 @@ fn scalar(array: &ArrayRef, row: usize) -> Result<Scalar> {
             )));
         }
     })
-}
-
-/// Rows of several small batches as one; what a single encoder gets from many lanes.
-///
-/// # Errors
-/// `Internal` if the batches differ in schema.
-pub fn gather(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch> {
-    concat_batches(schema, batches).map_err(|e| Error::internal("gather rows").source(e))
 }

@@ -96,11 +96,6 @@ impl DeltaTable {
         self.metadata().partition_columns()
     }
 
-    /// The table's properties as they stand in its metadata.
-    pub fn properties(&self) -> BTreeMap<String, String> {
-        self.metadata().configuration().iter().map(|(k, v)| (k.clone(), v.clone())).collect()
-    }
-
     /// The table's columns, logical names, partition columns included.
     ///
     /// # Errors

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use super::credentials::{Security, Target};
 use super::librdkafka::CONSUMER_PROPERTIES;
 use super::{Isolation, security};
-use crate::config::document::{Entry, Origin};
+use crate::config::document::Entry;
 use crate::config::option_lists::{self, List};
+use crate::config::origin::Origin;
 use crate::config::problems::nearest;
 use crate::config::reader::{Reader, Text, join};
 

@@ -7,7 +7,7 @@
 use super::client::Given;
 use super::credentials::{EntraApplication, Target, TokenLogin};
 use super::jaas::{self, Login};
-use crate::config::document::Origin;
+use crate::config::origin::Origin;
 use crate::config::reader::{Reader, Text};
 
 const PROTOCOLS: [(&str, &str); 4] = [
