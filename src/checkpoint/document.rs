@@ -22,6 +22,8 @@ const DEFINITION: &str = "alluvia.definition";
 const LOST: &str = "alluvia.lostRanges";
 /// The version of the sink's target that holds the batch before.
 const SINK_VERSION: &str = "alluvia.sinkVersion";
+/// The versions of static tables.
+const TABLES: &str = "alluvia.tables";
 /// What makes the document unique to its writer.
 const WRITER: &str = "alluvia.writer";
 /// What stands for the offset of a source that has read nothing yet.
@@ -47,6 +49,8 @@ pub struct Plan {
     /// The version of the sink's target that holds batch N−1, where it numbers versions: the sink looks for its
     /// newest commit from there on.
     pub sink_version: Option<u64>,
+    /// The versions of the static tables that the batch is joined with, by name.
+    pub table_versions: BTreeMap<String, String>,
     /// Who wrote the plan; unique to one attempt at writing it. Empty in a plan of Spark.
     pub writer: String,
     /// Settings that a plan of Spark carries and that are handed on.
@@ -140,6 +144,10 @@ impl Plan {
             let entries: Vec<LossEntry> = self.lost.iter().map(LossEntry::of).collect();
             conf.insert(LOST.into(), serde_json::to_string(&entries).expect("entries are always JSON"));
         }
+        if !self.table_versions.is_empty() {
+            let versions = serde_json::to_string(&self.table_versions).expect("strings are always JSON");
+            conf.insert(TABLES.into(), versions);
+        }
         if let Some(version) = self.sink_version {
             conf.insert(SINK_VERSION.into(), version.to_string());
         }
@@ -199,6 +207,10 @@ impl Plan {
             Some(text) => serde_json::from_str(&text).map_err(|e| damaged(&file, e))?,
             None => Vec::new(),
         };
+        let table_versions = match conf.remove(TABLES) {
+            Some(text) => serde_json::from_str(&text).map_err(|e| damaged(&file, e))?,
+            None => BTreeMap::new(),
+        };
         let sink_version = conf.remove(SINK_VERSION).map(|text| text.parse()).transpose();
         let mut plan = Plan {
             batch_id,
@@ -206,6 +218,7 @@ impl Plan {
             watermark_ms: metadata.batch_watermark_ms,
             definition_hash: conf.remove(DEFINITION).unwrap_or_default(),
             lost: lost.into_iter().map(LossEntry::into_loss).collect(),
+            table_versions,
             sink_version: sink_version.map_err(|e| damaged(&file, e))?,
             writer: conf.remove(WRITER).unwrap_or_default(),
             ..Plan::default()
@@ -325,6 +338,7 @@ mod tests {
             watermark_ms: 0,
             definition_hash: "abc".into(),
             lost: Vec::new(),
+            table_versions: BTreeMap::from([("devices".into(), "7@id".into())]),
             sink_version: Some(12),
             writer: "w".into(),
             conf: BTreeMap::from([("spark.sql.shuffle.partitions".into(), "200".into())]),

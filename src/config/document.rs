@@ -78,6 +78,14 @@ impl Node {
         }
     }
 
+    /// The node at `path`, to be changed.
+    pub fn get_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
+        path.iter().try_fold(self, |node, key| match &mut node.value {
+            Value::Map(entries) => entries.iter_mut().find(|e| e.key == *key).map(|e| &mut e.node),
+            _ => None,
+        })
+    }
+
     /// Puts `node` at `path`, over what is there; mappings on the way are made if they are absent.
     pub fn set(&mut self, path: &[&str], node: Node) {
         let Some((key, rest)) = path.split_first() else {

@@ -99,10 +99,14 @@ pub static STREAM: Section = Section {
         optional("restart", "What happens after an error that may pass."),
         optional("conf", "Spark settings that change results, under Spark's names."),
         later("sources", "Joins of several inputs are not there yet: give each its own stream with `source`"),
-        later("tables", "Joins with static tables are not there yet: join when you read the table"),
-        later(
+        optional(
             "sql",
-            "Queries are not there yet: remove it, and every column of the input is written; select and filter when you read the table",
+            "One SELECT in Spark's dialect over the view `input`, run on every micro-batch. Absent: every column of the input. See the page on SQL.",
+        ),
+        optional("views", "Named SELECTs between `input` and `sql`, a list; each sees those before it."),
+        optional(
+            "tables",
+            "Static tables that `sql` joins, by the names that it calls them by; read again when they change.",
         ),
     ],
     options: &[],
@@ -222,9 +226,35 @@ pub static RESTART: Section = Section {
     options: &[],
 };
 
+/// A view.
+pub static VIEW: Section = Section {
+    path: "streams[].views[]",
+    keys: &[
+        required("name", "The name that later views and `sql` call it by; compared without case."),
+        required("sql", "One SELECT in Spark's dialect."),
+    ],
+    options: &[],
+};
+
+/// A static table.
+pub static TABLE: Section = Section {
+    path: "streams[].tables.NAME",
+    keys: &[
+        required("format", "`delta`, `parquet`, `csv` or `json` (one object a line)."),
+        optional("path", "The table's URL or path; of files, the folder or the one file."),
+        optional("table", "Instead of `path`: the table's name under `warehouse`."),
+        optional(
+            "schema",
+            "The columns as Spark DDL. Required for `csv` and `json`; of Delta and Parquet they are known.",
+        ),
+        optional("options", "Spark's options of the format: of `csv` `header` and `sep`."),
+    ],
+    options: option_lists::TABLE,
+};
+
 /// Every section, from the outside in.
-pub static SECTIONS: [&Section; 8] =
-    [&FILE, &STREAM, &SOURCE, &VALUE, &SINK, &DEAD_LETTER, &TRIGGER, &RESTART];
+pub static SECTIONS: [&Section; 10] =
+    [&FILE, &STREAM, &SOURCE, &VALUE, &VIEW, &TABLE, &SINK, &DEAD_LETTER, &TRIGGER, &RESTART];
 
 /// What a format of the design that is not there yet answers.
 pub fn later_format(section: &str, format: &str) -> Option<&'static str> {

@@ -143,9 +143,20 @@ fn streams_of(reader: &mut Reader<'_>, tree: &Node, declared: &mut Vec<(Node, St
         let mut stream = item.clone();
         let path = format!("streams[{index}]");
         for target in ["sink", "deadLetter"] {
-            place_table(reader, &mut stream, &path, target, fields.node("warehouse"));
+            place_table(reader, &mut stream, &[target], &path, fields.node("warehouse"));
+        }
+        for table in table_names(&stream) {
+            place_table(reader, &mut stream, &["tables", &table], &path, fields.node("warehouse"));
         }
         declared.push((stream, path));
+    }
+}
+
+/// The names of a stream's static tables.
+fn table_names(stream: &Node) -> Vec<String> {
+    match stream.get("tables").map(|tables| &tables.value) {
+        Some(Value::Map(entries)) => entries.iter().map(|entry| entry.key.clone()).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -153,13 +164,13 @@ fn streams_of(reader: &mut Reader<'_>, tree: &Node, declared: &mut Vec<(Node, St
 fn place_table(
     reader: &mut Reader<'_>,
     stream: &mut Node,
+    target: &[&str],
     path: &str,
-    target: &str,
     warehouse: Option<&Node>,
 ) {
-    let Some(sink) = stream.get(target) else { return };
+    let Some(sink) = target.iter().try_fold(&*stream, |node, key| node.get(key)) else { return };
     let Some(table) = sink.get("table").filter(|t| !matches!(t.value, Value::Null)).cloned() else { return };
-    let place = join(&join(path, target), "table");
+    let place = join(&target.iter().fold(path.to_owned(), |path, key| join(&path, key)), "table");
     if sink.get("path").is_some() {
         return reader.problems.add(&table.origin, &place, "table and path exclude each other");
     }
@@ -178,9 +189,12 @@ fn place_table(
     if let (Value::Text(parent), Value::Text(name)) = (&warehouse.value, &table.value) {
         let url = location::under(parent, name);
         let node = Node::text(table.origin.clone(), url);
-        stream.set(&[target, "path"], node);
-        let Value::Map(entries) = &mut stream.value else { return };
-        entries.iter_mut().filter(|e| e.key == target).for_each(|e| e.node.remove("table"));
+        let mut place = target.to_vec();
+        place.push("path");
+        stream.set(&place, node);
+        if let Some(table) = stream.get_mut(target) {
+            table.remove("table");
+        }
     }
 }
 

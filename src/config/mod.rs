@@ -26,6 +26,7 @@ mod reader;
 pub mod reference;
 mod secrets;
 mod stream;
+mod sql_parser;
 mod stream_parser;
 #[cfg(test)]
 mod tests;
@@ -38,5 +39,5 @@ pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
 pub use stream::{
     Config, DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StorageOptions,
-    StreamConfig, Trigger, ValueConfig,
+    StreamConfig, TableConfig, TableFormat, Trigger, ValueConfig, ViewConfig,
 };

@@ -309,9 +309,24 @@ pub static DELTA: &[OptionRow] = &[
     refused("dataChange", "appended rows are always a change; remove it"),
 ];
 
+/// Options of Spark's file formats, for static tables.
+pub static TABLE: &[OptionRow] = &[
+    honoured("header", "Of csv: whether the first line of a file has names. Default false."),
+    honoured("sep", "Of csv: the one character between two values. Default a comma."),
+    no_effect("inferSchema", "the columns are those of schema"),
+    refused("multiLine", "only files with one record a line are read"),
+    refused("versionAsOf", "a table is read as it is when a micro-batch is planned"),
+    refused("timestampAsOf", "a table is read as it is when a micro-batch is planned"),
+];
+
 /// Settings of a Spark session.
 pub static CONF: &[OptionRow] = &[
     honoured("spark.sql.session.timeZone", "Of timestamps without a zone. Default UTC."),
+    honoured(
+        "spark.sql.ansi.enabled",
+        "Whether overflow, bad casts and bad indices in sql are errors (true) or NULL. Default true.",
+    ),
+    honoured("spark.sql.caseSensitive", "Whether sql compares names in exact case. Default false."),
     honoured("spark.sql.columnNameOfCorruptRecord", "If value.columnNameOfCorruptRecord is absent."),
     honoured("spark.sql.streaming.minBatchesToRetain", "If minBatchesToRetain is absent."),
     no_effect("spark.sql.shuffle.partitions", "nothing is shuffled"),
@@ -329,14 +344,6 @@ pub static CONF: &[OptionRow] = &[
     refused(
         "spark.databricks.delta.schema.autoMerge.enabled",
         "write it in the sink: options: {mergeSchema: true}",
-    ),
-    refused(
-        "spark.sql.ansi.enabled",
-        "it decides about SQL, which is not available in this version; remove it",
-    ),
-    refused(
-        "spark.sql.caseSensitive",
-        "it decides about SQL, which is not available in this version; remove it",
     ),
     refused("spark.sql.timestampType", "write TIMESTAMP_NTZ in the schema"),
     refused(

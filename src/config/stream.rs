@@ -35,6 +35,12 @@ pub struct StreamConfig {
     pub source: SourceConfig,
     /// What is written.
     pub sink: SinkConfig,
+    /// `sql`: the query over the input; `None`: every column of it.
+    pub sql: Option<String>,
+    /// `views`, in order.
+    pub views: Vec<ViewConfig>,
+    /// `tables`, by name.
+    pub tables: Vec<TableConfig>,
     /// `deadLetter`: where malformed records go; `None` follows Spark's rules by mode.
     pub dead_letter: Option<DeltaTarget>,
     /// When a micro-batch starts.
@@ -113,6 +119,45 @@ pub enum ParseMode {
     FailFast,
     /// Malformed records are left out.
     DropMalformed,
+}
+
+/// A named SELECT between the input and the query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewConfig {
+    /// What it is called by; unique without case.
+    pub name: String,
+    /// Its SELECT, not yet parsed.
+    pub sql: String,
+}
+
+/// A static table that the query may join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableConfig {
+    /// What it is called by; unique without case.
+    pub name: String,
+    /// How its rows are stored.
+    pub format: TableFormat,
+    /// Its folder or its one file.
+    pub url: Url,
+    /// Its columns as DDL text, which can be read.
+    pub schema: Option<String>,
+    /// CSV: whether the first line of a file has names.
+    pub header: bool,
+    /// CSV: what is between two values.
+    pub separator: u8,
+}
+
+/// How a static table's rows are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TableFormat {
+    /// A Delta table.
+    Delta,
+    /// Parquet files.
+    Parquet,
+    /// CSV files.
+    Csv,
+    /// JSON files, one object a line.
+    Json,
 }
 
 /// A Delta table that rows are appended to; it is made if it is not there.

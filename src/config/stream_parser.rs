@@ -16,6 +16,7 @@ use super::option_lists;
 use super::origin::Origin;
 use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
+use super::sql_parser;
 use super::stream::{
     DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StorageOptions, StreamConfig,
     Trigger, ValueConfig,
@@ -44,11 +45,10 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         )
     });
     let sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &shown, base));
-    if let (Some(source), Some(node)) =
-        (&source, fields.node("sink").and_then(|sink| sink.get("partitionBy")))
-    {
-        columns::check_partitions(reader, node, &join(&fields.path_of("sink"), "partitionBy"), source);
+    if let Some(source) = &source {
+        check_partitions(reader, &fields, source);
     }
+    let sql = sql_parser::read(reader, &fields, &shown, base);
     let dead_letter = fields.node("deadLetter").map(|node| {
         let path = fields.path_of("deadLetter");
         let section = reader.fields(node, &path, &keys::DEAD_LETTER)?;
@@ -80,10 +80,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     };
     let shutdown_timeout =
         fields.parsed(reader, "shutdownTimeout", interval).unwrap_or(Duration::from_secs(30));
-    let memory_limit = fields.parsed(reader, "memoryLimit", |t| match quantity::size_bytes(t)? {
-        bytes if bytes < MEMORY_LIMIT_MIN => Err("the least that a stream works in is 32 MiB".into()),
-        bytes => Ok(bytes),
-    });
+    let memory_limit = fields.parsed(reader, "memoryLimit", memory_limit);
     let lanes = fields.parsed(reader, "lanes", |t| match positive::<usize>(t)? {
         lanes if lanes <= 1024 => Ok(lanes),
         _ => Err("more than 1024 lanes are of no use".into()),
@@ -95,6 +92,9 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         name: name?,
         source: source?,
         sink: sink?,
+        sql: sql.query,
+        views: sql.views,
+        tables: sql.tables,
         dead_letter: match dead_letter {
             Some(target) => Some(target?),
             None => None,
@@ -110,6 +110,21 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         restart,
         conf,
     })
+}
+
+fn memory_limit(text: &str) -> Result<u64, String> {
+    match quantity::size_bytes(text)? {
+        bytes if bytes < MEMORY_LIMIT_MIN => Err("the least that a stream works in is 32 MiB".into()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Checks `partitionBy`. The columns of a query are known only when it is planned.
+fn check_partitions(reader: &mut Reader<'_>, fields: &Fields<'_>, source: &SourceConfig) {
+    let node = fields.node("sink").and_then(|sink| sink.get("partitionBy"));
+    if let (Some(node), None) = (node, fields.node("sql")) {
+        columns::check_partitions(reader, node, &join(&fields.path_of("sink"), "partitionBy"), source);
+    }
 }
 
 /// Names and checkpoints are used once in a process.

@@ -337,9 +337,9 @@ fn problems_of_options_name_place_key_and_remedy() {
 fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
     let cases = [
         (
-            "sql: SELECT 1",
+            "views: [{name: v, sql: SELECT 1}]",
             "",
-            "s.yaml:12:5: streams[0].sql: sql is not available in this version (Queries are not there yet: remove it, and every column of the input is written; select and filter when you read the table)",
+            "s.yaml:12:12: streams[0].views: views is there, but no sql that uses it (add sql)",
         ),
         (
             "outputMode: complete",
@@ -383,9 +383,9 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
             "s.yaml:11:25: streams[0].deadLetter.path: the dead-letter table is in the folder of the sink's table, where VACUUM would delete it (put it elsewhere)",
         ),
         (
-            "conf: {spark.sql.ansi.enabled: true}",
+            "sql: SELECT 1\ntables: {d: {format: csv, path: d}}",
             "",
-            "s.yaml:12:12: streams[0].conf.spark.sql.ansi.enabled: spark.sql.ansi.enabled is refused (it decides about SQL, which is not available in this version; remove it)",
+            "s.yaml:13:17: streams[0].tables.d: the key schema is missing: csv and json files name no types",
         ),
         (
             "memoryLimit: 1k",

@@ -55,6 +55,11 @@ impl StageRows {
         StageRows { batch, records: None }
     }
 
+    /// Rows that a query made: of which records is not known, so a stage behind it cannot reject single records.
+    pub fn derived(batch: RecordBatch) -> StageRows {
+        StageRows { batch, records: None }
+    }
+
     /// The rows.
     pub fn batch(&self) -> &RecordBatch {
         &self.batch

@@ -130,6 +130,21 @@ impl Error {
         self
     }
 
+    /// The same error again, for a second report of it; what was underneath is part of the message.
+    pub fn again(&self) -> Error {
+        let mut message = self.message.clone();
+        if let Some(source) = &self.source {
+            message = format!("{message}: {source}");
+        }
+        Error {
+            kind: self.kind,
+            message,
+            hint: self.hint.clone(),
+            context: self.context.clone(),
+            source: None,
+        }
+    }
+
     /// What the caller does next.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -21,9 +21,12 @@ mod rewrite;
 mod run;
 mod session;
 mod slot;
+mod stage;
+pub mod tables;
 mod types;
 
 pub use conf::Conf;
 pub use error::ExpressionError;
 pub use plan::{Definition, Query, Relation, View};
 pub use run::{BatchRun, Failure, Runner, Sifted, TableRows};
+pub use stage::SqlStage;

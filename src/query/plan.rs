@@ -18,13 +18,13 @@ use futures::executor::block_on;
 
 use super::clock::BatchClock;
 use super::conf::Conf;
-use super::rewrite::Rewriter;
+use super::rewrite::{Rewriter, twins};
 use super::session::{Session, refused};
 use super::slot::{Of, Slot, SlotExec};
 use super::{check, dialect, types};
 use crate::decode::schema::StructType;
+use crate::model::Result;
 use crate::model::error::Context;
-use crate::model::{Error, Result};
 
 /// A relation that a query may name.
 #[derive(Debug, Clone)]
@@ -162,11 +162,7 @@ fn output(plan: &LogicalPlan) -> Result<(StructType, SchemaRef)> {
     let mut names = BTreeSet::new();
     for field in schema.fields() {
         if !names.insert(field.name().to_lowercase()) {
-            return Err(Error::config(format!(
-                "COLUMN_ALREADY_EXISTS: sql gives two columns named {}",
-                field.name()
-            ))
-            .hint("give one of them another name with AS"));
+            return Err(twins(field.name()));
         }
     }
     let output = types::of_schema(schema)?;

@@ -26,7 +26,7 @@ pub struct Finding {
 
 /// Checks a stream; a start would succeed now if every finding is well.
 pub fn check(config: &StreamConfig, access: &Access) -> Vec<Finding> {
-    let mut row_pipeline = RowPipeline::of(config);
+    let mut row_pipeline = RowPipeline::of(config, access);
     let mut findings = Vec::new();
     let mut note = |step, result| findings.push(Finding { step, result });
     note("schema", schema(&row_pipeline));
@@ -53,14 +53,7 @@ enum NextBatch {
 }
 
 fn schema(row_pipeline: &Result<RowPipeline>) -> Result<String> {
-    let row_pipeline = row_pipeline.as_ref().map_err(|error| {
-        let again = Error::new(error.kind(), error.message());
-        match error.hint_text() {
-            Some(hint) => again.hint(hint),
-            None => again,
-        }
-        .context("read source.value.schema")
-    })?;
+    let row_pipeline = row_pipeline.as_ref().map_err(Error::again)?;
     let columns = row_pipeline.arrow_schema()?;
     row_pipeline.lane()?;
     Ok(format!("{} columns", columns.fields().len()))

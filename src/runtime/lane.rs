@@ -220,7 +220,9 @@ impl Emit for Out<'_> {
     }
 
     fn rejected(&mut self, record: &Record<'_>, why: &Rejection) -> Result<()> {
-        let drop = self.attempt.on_reject == OnReject::Drop && why.code != RejectionCode::NotNullViolation;
+        // DROPMALFORMED is about what cannot be read; the rest stops the stream, as in Spark.
+        let kept = [RejectionCode::NotNullViolation, RejectionCode::ExpressionFailed];
+        let drop = self.attempt.on_reject == OnReject::Drop && !kept.contains(&why.code);
         match (&self.attempt.dead_letters, self.attempt.on_reject) {
             (Some((_, of)), OnReject::DeadLetter) => {
                 self.dead_letters.push(record, why, of);
@@ -235,7 +237,12 @@ impl Emit for Out<'_> {
                 "record at offset {} of partition {}-{} is refused: {why}",
                 record.offset, record.topic, record.partition
             ))
-            .hint("set deadLetter to keep such records aside, or change source.value.mode")),
+            .hint(match why.code {
+                RejectionCode::ExpressionFailed => {
+                    "set deadLetter to keep such records aside, or use a try_ function in sql"
+                }
+                _ => "set deadLetter to keep such records aside, or change source.value.mode",
+            })),
         }
     }
 

@@ -16,6 +16,7 @@ mod provenance;
 pub mod recovery;
 pub mod replay;
 pub mod row_pipeline;
+pub mod sql;
 pub mod start;
 pub mod stop;
 pub mod stream;

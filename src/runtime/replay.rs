@@ -106,8 +106,8 @@ pub fn replay(
             Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
         );
     }
-    let mut row_pipeline = RowPipeline::of(config)?.for_replay();
     let access = ctx.access(config);
+    let mut row_pipeline = RowPipeline::of(config, &access)?.for_replay();
     let log = CheckpointLog::new(access.checkpoint(config)?, config.min_batches_to_retain);
     let found = recovery::inspect_without_lease(config, &log, &access, &mut row_pipeline)?;
     let committed = found.checkpoint.entries.commits.last().copied();
@@ -230,6 +230,8 @@ fn select(
     row_pipeline: &RowPipeline,
     taken: &Selection,
 ) -> Result<(Selection, Replayed)> {
+    // The clock of the trial; a replay's own batch has its own.
+    row_pipeline.begin(chrono::Utc::now().timestamp_micros(), &BTreeMap::new())?;
     let mut pipeline = row_pipeline.lane()?;
     let mut outcome = Replayed::default();
     let mut selection = Selection::default();

@@ -4,6 +4,7 @@
 //! it. Its definition is a hash of all that decides results, so that a batch that is run again can tell
 //! whether dead letters of its earlier run still count.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -11,7 +12,8 @@ use uuid::Uuid;
 
 use super::lane::OnReject;
 use super::lane_pipeline::LanePipeline;
-use super::open::{self, RawColumns};
+use super::open::{self, Access, RawColumns};
+use super::sql::{self, StreamSql};
 use crate::config::{JsonValue, KafkaColumn, ParseMode, StreamConfig, ValueConfig};
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
 use crate::decode::rows::{self, RowDecoder};
@@ -33,6 +35,8 @@ pub struct RowPipeline {
     required: Vec<KafkaColumn>,
     /// What follows the decoder.
     stages: Vec<Arc<dyn StageFactory>>,
+    /// The stream's query, which is one of the stages.
+    sql: Option<StreamSql>,
     /// What becomes of a rejected record.
     pub on_reject: OnReject,
     /// Hash of all that decides results.
@@ -40,15 +44,80 @@ pub struct RowPipeline {
 }
 
 impl RowPipeline {
-    /// Reads the schema and the options.
+    /// Reads the schema and the options, and plans the query, for which static tables are opened.
     ///
     /// # Errors
-    /// `Config`, with the place in the text.
-    pub fn of(config: &StreamConfig) -> Result<RowPipeline> {
-        match &config.source.value {
-            ValueConfig::Raw => Ok(RowPipeline::raw(config)),
-            ValueConfig::Json(json) => RowPipeline::json(config, json),
+    /// `Config`, with the place in the text; `Unavailable` or `Corrupt` if a table cannot be read.
+    pub fn of(config: &StreamConfig, access: &Access) -> Result<RowPipeline> {
+        let pipeline = match &config.source.value {
+            ValueConfig::Raw => RowPipeline::raw(config),
+            ValueConfig::Json(json) => RowPipeline::json(config, json)?,
+        };
+        match sql::plan(config, pipeline.arrow_schema()?, access)? {
+            Some(planned) => pipeline.with_query(config, planned),
+            None => Ok(pipeline),
         }
+    }
+
+    /// The same with a query behind the decoder, which decodes only the columns that are read.
+    fn with_query(mut self, config: &StreamConfig, planned: sql::Planned) -> Result<RowPipeline> {
+        let all = self.arrow_schema()?;
+        let read: Vec<String> =
+            planned.input_columns().iter().map(|column| all.field(*column).name().clone()).collect();
+        if self.may_leave_columns_out(config, &read) {
+            let decoded = self.schema.as_ref().map_or(0, |schema| schema.fields.len());
+            let first = if decoded > 0 { all.fields().first() } else { None };
+            let is_read = |name: &str| read.iter().any(|column| column == name);
+            if let Some(schema) = &mut self.schema {
+                schema.fields.retain(|field| {
+                    // A record is judged by NOT NULL whether or not the query reads the column.
+                    let only = read.is_empty() && first.is_some_and(|first| *first.name() == field.name);
+                    is_read(&field.name) || !field.nullable || only
+                });
+            }
+            self.keep
+                .retain(|column| is_read(column.name()) || decoded == 0 && *column == KafkaColumn::Offset);
+            if self.schema.as_ref().is_some_and(|schema| schema.fields.is_empty()) {
+                self.schema = None;
+            }
+        }
+        let rows = self.arrow_schema()?;
+        let position = |name: &String| rows.fields().iter().position(|field| field.name() == name);
+        let positions = read.iter().filter_map(position).collect();
+        let sql = planned.stage(positions);
+        self = self.with_stage(Arc::new(sql.stage.clone()));
+        self.sql = Some(sql);
+        Ok(self)
+    }
+
+    /// Whether a column that the query does not read need not be decoded: not if what is wrong with it decides about
+    /// the record (dead letters, FAILFAST, DROPMALFORMED, the column of corrupt records), as Spark prunes.
+    fn may_leave_columns_out(&self, config: &StreamConfig, read: &[String]) -> bool {
+        match &config.source.value {
+            ValueConfig::Raw => true,
+            ValueConfig::Json(json) => {
+                self.on_reject == OnReject::Fail
+                    && json.mode == ParseMode::Permissive
+                    && !read.contains(&json.corrupt_column)
+            }
+        }
+    }
+
+    /// The versions that the query's static tables have now.
+    ///
+    /// # Errors
+    /// `Unavailable` or `Corrupt` if one cannot be read.
+    pub fn table_versions(&self) -> Result<BTreeMap<String, String>> {
+        self.sql.as_ref().map_or_else(|| Ok(BTreeMap::new()), StreamSql::versions)
+    }
+
+    /// Fixes, before its lanes run, what a micro-batch that was planned at `micros` shares: the query's clock and the
+    /// versions of its tables.
+    ///
+    /// # Errors
+    /// `Data` if a version cannot be read any more; as for [`RowPipeline::table_versions`].
+    pub fn begin(&self, micros: i64, versions: &BTreeMap<String, String>) -> Result<()> {
+        self.sql.as_ref().map_or(Ok(()), |sql| sql.begin(micros, versions))
     }
 
     fn raw(config: &StreamConfig) -> RowPipeline {
@@ -66,6 +135,7 @@ impl RowPipeline {
             keep,
             required: Vec::new(),
             stages: Vec::new(),
+            sql: None,
             on_reject: if dead_letters { OnReject::DeadLetter } else { OnReject::Fail },
         }
     }
@@ -116,6 +186,7 @@ impl RowPipeline {
             keep: json.keep.clone(),
             required: Vec::new(),
             stages: Vec::new(),
+            sql: None,
             on_reject,
             definition_hash,
         })
@@ -239,7 +310,9 @@ mod tests {
             "streams:\n  - name: s\n    source:\n      format: kafka\n      options: {{kafka.bootstrap.servers: b:9092, subscribe: t}}\n{value}    sink: {{format: delta, path: /lake/t}}\n    checkpointLocation: /cp/s\n{more}"
         );
         let config = Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
-        RowPipeline::of(&config.streams[0]).unwrap().definition_hash
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let access = Access { handle: runtime.handle().clone(), deadline: None };
+        RowPipeline::of(&config.streams[0], &access).unwrap().definition_hash
     }
 
     /// The hashes are written down: a batch that was planned by the release before is run again under the same one. They
@@ -270,6 +343,25 @@ mod tests {
                 "    deadLetter: {format: delta, path: /lake/dead}\n",
             ),
         ];
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("d.json"), "{}").unwrap();
+        let table = |more: &str| {
+            format!(
+                "    tables: {{d: {{format: json, path: {}/d.json, schema: 'k {more}'}}}}\n",
+                folder.path().display()
+            )
+        };
+        let query = "    sql: SELECT a FROM input\n";
+        let queries = [
+            query.to_owned(),
+            query.replace("SELECT a", "SELECT a AS b"),
+            format!("{query}    views: [{{name: v, sql: SELECT a FROM input}}]\n"),
+            format!("{query}    conf: {{spark.sql.ansi.enabled: false}}\n"),
+            format!("{query}{}", table("INT")),
+            format!("{query}{}", table("STRING")),
+        ];
+        let queries = queries.map(|more| definition_of(&json("a INT", "FAILFAST", ""), &more));
+        let others: Vec<String> = others.into_iter().chain(queries).collect();
         for (at, other) in others.iter().enumerate() {
             assert!(*other != base && !others[..at].contains(other), "{at}");
         }

@@ -244,6 +244,7 @@ impl<'a> Stream<'a> {
             definition_hash: self.open.row_pipeline.definition_hash.clone(),
             lost,
             sink_version: self.position.sink_version,
+            table_versions: self.open.row_pipeline.table_versions()?,
             writer: Uuid::new_v4().to_string(),
             conf: self.position.spark_conf.clone(),
         };
@@ -322,6 +323,7 @@ impl<'a> Stream<'a> {
         let id = Uuid::new_v4().to_string();
         let plan = planned.plan();
         let now_micros = plan.timestamp_ms.saturating_mul(1000);
+        self.open.row_pipeline.begin(now_micros, &plan.table_versions)?;
         let budget = &self.open.budget;
         let dead_letters = match &self.open.dead_letters {
             None => None,

@@ -155,7 +155,7 @@ fn run_once(
 ) -> Result<()> {
     let row_pipeline = match &restart.row_pipeline {
         Some(row_pipeline) => row_pipeline,
-        None => restart.row_pipeline.insert(RowPipeline::of(config)?),
+        None => restart.row_pipeline.insert(RowPipeline::of(config, &ctx.access(config))?),
     };
     let row_pipeline = row_pipeline.clone();
     let opened = start::open(config, row_pipeline, &|| open::source(config), ctx, &mut restart.lease)?;

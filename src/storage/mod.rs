@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{DynObjectStore, ObjectStoreExt, ObjectStoreScheme, PutMode};
+use object_store::{DynObjectStore, ObjectMeta, ObjectStoreExt, ObjectStoreScheme, PutMode};
 use url::Url;
 
 use crate::model::{Error, Kind, Result};
@@ -35,6 +35,19 @@ pub enum Put {
     Created,
     /// An object of another writer was there first.
     Exists,
+}
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its path under the folder; empty if the folder's URL is that of an object.
+    pub path: String,
+    /// How long it is.
+    pub size_bytes: u64,
+    /// When it was written, in milliseconds since the Unix epoch.
+    pub modified_ms: i64,
+    /// What the store calls this content of it, if it does.
+    pub tag: String,
 }
 
 /// One folder of an object store.
@@ -271,6 +284,37 @@ impl Store {
         let mut paths: Vec<String> = objects.iter().filter_map(|object| relative(&object.location)).collect();
         paths.sort();
         Ok(paths)
+    }
+
+    /// The objects under the folder, in no particular order; the object itself if the folder's URL is that of one.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the folder.
+    pub async fn listing(&self) -> Result<Vec<Stored>> {
+        let listed: Result<Vec<_>, _> = self.root.list(Some(&self.prefix)).try_collect().await;
+        let mut objects = match listed {
+            Ok(objects) => objects,
+            Err(object_store::Error::NotFound { .. }) => Vec::new(),
+            Err(e) => return Err(error(e, "list", &self.url, "")),
+        };
+        if objects.is_empty() {
+            match self.root.head(&self.prefix).await {
+                Ok(object) => objects.push(object),
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => return Err(error(e, "look for", &self.url, "")),
+            }
+        }
+        let stored = |object: ObjectMeta| {
+            let parts = object.location.prefix_match(&self.prefix)?;
+            let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
+            Some(Stored {
+                path: parts.join("/"),
+                size_bytes: object.size,
+                modified_ms: object.last_modified.timestamp_millis(),
+                tag: object.e_tag.unwrap_or_default(),
+            })
+        };
+        Ok(objects.into_iter().filter_map(stored).collect())
     }
 
     /// When an object was written; `None` if it is not there.

@@ -17,6 +17,7 @@ pub mod key_index;
 mod live_files;
 pub mod maintenance;
 pub mod read;
+pub mod reader;
 pub mod schema;
 mod head;
 

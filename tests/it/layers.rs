@@ -13,7 +13,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("observe", &["model"]),
     ("source", &["model", "config", "storage"]),
     ("decode", &["model"]),
-    ("query", &["model", "decode"]),
+    ("query", &["model", "storage", "decode", "table"]),
     ("table", &["model", "storage", "failpoint"]),
     ("checkpoint", &["model", "storage", "failpoint"]),
     ("sink", &["model", "config", "storage", "decode", "table", "failpoint"]),

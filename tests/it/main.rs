@@ -39,6 +39,7 @@ mod scene;
 mod schema_infer;
 mod signals;
 mod soak;
+mod sql;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod storage_faults;
 #[cfg(any(debug_assertions, feature = "failpoints"))]

@@ -64,7 +64,7 @@ fn read_targets(
     access: &Access,
 ) -> Result<Lost> {
     let targets = Targets::read(config, access)?;
-    targets.check_columns(&mut RowPipeline::of(config)?)?;
+    targets.check_columns(&mut RowPipeline::of(config, access)?)?;
     let Targets { mut sink, mut dead_letters } = targets;
     let target = sink.target();
     let Some(table_id) = target.id else {

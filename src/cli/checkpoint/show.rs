@@ -155,7 +155,7 @@ fn next(log: &CheckpointLog, config: Option<&StreamConfig>, handle: &Handle) -> 
 /// The decision of a start, by the same steps, without what a start makes.
 fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Result<Decision> {
     let access = Access { handle: handle.clone(), deadline: None };
-    let mut row_pipeline = RowPipeline::of(config)?;
+    let mut row_pipeline = RowPipeline::of(config, &access)?;
     Ok(recovery::inspect_without_lease(config, log, &access, &mut row_pipeline)?.decision)
 }
 

@@ -41,6 +41,8 @@ pub enum RejectionCode {
     NotNullViolation,
     /// The message does not fit into what a batch can hold.
     RecordTooLarge,
+    /// An expression of the stream's query has no value for the row.
+    ExpressionFailed,
 }
 
 impl RejectionCode {
@@ -51,6 +53,7 @@ impl RejectionCode {
             RejectionCode::CannotParseField => "CANNOT_PARSE_FIELD",
             RejectionCode::NotNullViolation => "NOT_NULL_VIOLATION",
             RejectionCode::RecordTooLarge => "RECORD_TOO_LARGE",
+            RejectionCode::ExpressionFailed => "EXPRESSION_FAILED",
         }
     }
 

@@ -19,6 +19,8 @@ mod relation;
 mod scope;
 mod select;
 
+pub(super) use self::select::twins;
+
 use datafusion::common::DFSchemaRef;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, Statement, TableWithJoins, With,

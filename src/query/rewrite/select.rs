@@ -57,6 +57,7 @@ impl Rewriter<'_> {
             self.order_by(order_by, &items)?;
         }
         self.place_windows(from)?;
+        refuse_twins(&items)?;
         let aliased = |(expr, name): Item| SelectItem::ExprWithAlias { expr, alias: build::ident(name) };
         select.projection = items.into_iter().map(aliased).collect();
         Ok(())
@@ -207,6 +208,21 @@ impl Rewriter<'_> {
         }
         Ok(())
     }
+}
+
+/// A name means one column.
+fn refuse_twins(items: &[Item]) -> Result<()> {
+    let twin = |(at, item): (usize, &Item)| items[..at].iter().any(|(_, name)| *name == item.1);
+    match items.iter().enumerate().find(|item| twin(*item)) {
+        Some((_, (_, name))) => Err(twins(name)),
+        None => Ok(()),
+    }
+}
+
+/// The refusal of two columns with one name.
+pub(in crate::query) fn twins(name: &str) -> Error {
+    Error::config(format!("COLUMN_ALREADY_EXISTS: sql gives two columns named {name}"))
+        .hint("give one of them another name with AS")
 }
 
 /// The column that a number in GROUP BY or ORDER BY means.

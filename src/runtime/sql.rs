@@ -1,0 +1,168 @@
+//! A stream's query: from the configuration to the stage that its lanes run, and the tables that it joins.
+//!
+//! The tables are opened when the stream starts, for a query is planned with their columns. Which version of them a
+//! micro-batch reads is decided when it is planned ([`StreamSql::versions`]) and stored in the plan, so that a run of
+//! the batch after a crash reads the same rows ([`StreamSql::begin`]).
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+
+use super::open::Access;
+use crate::config::{StreamConfig, TableConfig, TableFormat as Format};
+use crate::decode::schema::StructType;
+use crate::model::error::Context;
+use crate::model::{Error, Result};
+use crate::query::tables::{StaticTable, TableFormat, TableSource};
+use crate::query::{Conf, Definition, Query, Relation, Runner, SqlStage, TableRows, View};
+
+/// What the rows of all static tables of a stream may take in memory, where no memory limit says otherwise.
+const TABLES_BYTES: usize = 1 << 30;
+
+/// The version of what SQL makes of rows. Raise it by hand in every change by which the same query gives other rows.
+const SEMANTICS: u32 = 1;
+
+/// The relation that the stream's rows are in a query.
+const INPUT: &str = "input";
+
+/// A planned query with its tables.
+#[derive(Debug, Clone)]
+pub struct StreamSql {
+    /// The stage that lanes run.
+    pub stage: SqlStage,
+    tables: Arc<Mutex<Vec<StaticTable>>>,
+    /// Of each table the columns that are read; `None`: it is not read.
+    columns: Arc<[Option<Vec<usize>>]>,
+}
+
+/// A planned query that is no stage yet: which columns its rows will have is still to be said.
+pub struct Planned {
+    query: Query,
+    tables: Vec<StaticTable>,
+    definition: String,
+}
+
+/// Plans the stream's query over `input`, the columns that its decoder can give; `None` if it has none.
+///
+/// # Errors
+/// `Config` if the query or a table is wrong; `Unavailable` or `Corrupt` if a table cannot be read.
+pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<Option<Planned>> {
+    let Some(sql) = &config.sql else { return Ok(None) };
+    let limit = config.memory_limit.map_or(TABLES_BYTES, |limit| limit as usize / 2);
+    let mut tables = Vec::with_capacity(config.tables.len());
+    for table in &config.tables {
+        tables.push(StaticTable::open(source(config, table, access)?, limit, &access.handle)?);
+    }
+    let relation =
+        |table: &StaticTable| Relation { name: table.name().to_owned(), schema: Arc::clone(table.schema()) };
+    let definition = Definition {
+        input: Relation { name: INPUT.to_owned(), schema: input },
+        tables: tables.iter().map(relation).collect(),
+        views: config.views.iter().map(|v| View { name: v.name.clone(), sql: v.sql.clone() }).collect(),
+        sql: sql.clone(),
+        conf: Conf::from_map(&config.conf).context(|| "read conf".to_owned())?,
+    };
+    let query = Query::plan(&definition)?;
+    // A table must be able to hold the columns.
+    query.output().to_arrow().context(|| "plan sql".to_owned())?;
+    let unfit =
+        |name: &str| name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']);
+    if let Some(field) = query.output().fields.iter().find(|field| unfit(&field.name)) {
+        return Err(Error::config(format!(
+            "sql gives a column named {}, which a Delta table cannot hold",
+            field.name
+        ))
+        .hint("give it a name with AS"));
+    }
+    Ok(Some(Planned { query, tables, definition: text(config, &definition.conf) }))
+}
+
+fn source(config: &StreamConfig, table: &TableConfig, access: &Access) -> Result<TableSource> {
+    let schema = table.schema.as_ref().map(|ddl| StructType::from_ddl(ddl)).transpose();
+    Ok(TableSource {
+        name: table.name.clone(),
+        format: match table.format {
+            Format::Delta => TableFormat::Delta,
+            Format::Parquet => TableFormat::Parquet,
+            Format::Csv => TableFormat::Csv,
+            Format::Json => TableFormat::Json,
+        },
+        store: access.store(config, &table.url)?,
+        schema: schema.context(|| format!("read tables.{}.schema", table.name))?,
+        header: table.header,
+        separator: table.separator,
+    })
+}
+
+/// All that decides what a query answers, as text for the definition's hash.
+fn text(config: &StreamConfig, conf: &Conf) -> String {
+    let mut text = format!("sql semantics {SEMANTICS}\n{}", config.sql.as_deref().unwrap_or_default());
+    for view in &config.views {
+        let _ = write!(text, "\nview {}\n{}", view.name, view.sql);
+    }
+    for table in &config.tables {
+        let TableConfig { name, format, url, schema, header, separator } = table;
+        let _ = write!(text, "\ntable {name}\n{format:?} {url} {schema:?} {header} {separator}");
+    }
+    let _ = write!(text, "\nansi {} zone {} case {}", conf.ansi, conf.zone_id, conf.case_sensitive);
+    text
+}
+
+impl Planned {
+    /// Which of the input's columns the query reads, ascending.
+    pub fn input_columns(&self) -> &[usize] {
+        self.query.input_columns()
+    }
+
+    /// The plan as people read it.
+    pub fn explain(&self) -> String {
+        self.query.explain()
+    }
+
+    /// The stage, for rows that have the columns which the query reads at these positions.
+    pub fn stage(self, positions: Vec<usize>) -> StreamSql {
+        let columns = (0..self.tables.len()).map(|n| self.query.table_columns(n).map(<[usize]>::to_vec));
+        StreamSql {
+            columns: columns.collect(),
+            stage: SqlStage::new(Runner::new(self.query), positions, self.definition),
+            tables: Arc::new(Mutex::new(self.tables)),
+        }
+    }
+}
+
+impl StreamSql {
+    /// The versions that the tables have now, by name, of those that the query reads.
+    ///
+    /// # Errors
+    /// As for [`StaticTable::newest_version`].
+    pub fn versions(&self) -> Result<BTreeMap<String, String>> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = tables.iter_mut().zip(self.columns.iter()).filter(|(_, columns)| columns.is_some());
+        read.map(|(table, _)| Ok((table.name().to_owned(), table.newest_version()?))).collect()
+    }
+
+    /// Begins a micro-batch that was planned at `micros` with these versions of the tables; of a table that the plan
+    /// does not know the newest is read.
+    ///
+    /// # Errors
+    /// As for [`StaticTable::rows`].
+    pub fn begin(&self, micros: i64, versions: &BTreeMap<String, String>) -> Result<()> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = Vec::with_capacity(tables.len());
+        for (table, columns) in tables.iter_mut().zip(self.columns.iter()) {
+            contents.push(match columns {
+                None => TableRows { version: String::new(), batches: Arc::default() },
+                Some(columns) => {
+                    let version = match versions.get(table.name()) {
+                        Some(version) => version.clone(),
+                        None => table.newest_version()?,
+                    };
+                    table.rows(&version, columns)?
+                }
+            });
+        }
+        self.stage.begin(micros, &contents)
+    }
+}
