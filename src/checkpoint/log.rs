@@ -60,7 +60,7 @@ pub struct Entries {
 
 impl Entries {
     /// Refuses an offset log with holes: Spark's asynchronous progress tracking leaves them, and the
-    /// batches in them can't be told.
+    /// batches in them are not known.
     ///
     /// # Errors
     /// `Config`, naming a batch that is missing.

@@ -1,4 +1,4 @@
-//! A lost checkpoint's files, made anew from what the stream's newest commits say. Pure.
+//! A lost checkpoint's files, rebuilt from what the stream's newest commits say. Pure.
 //!
 //! The files are those that the stream would have had after its newest commit. Their order is part of
 //! the contract: a rebuild that is cut off anywhere leaves a checkpoint that a run refuses (it has no
@@ -50,7 +50,7 @@ pub fn files(
 ) -> Result<Vec<File>> {
     let newest = rows.map_or(-1, |rows| rows.plan.batch_id);
     let planned = letters.filter(|letters| letters.plan.batch_id > newest);
-    let first = rows.or(planned).ok_or_else(|| Error::corrupt("no commit says where the stream stands"))?;
+    let first = rows.or(planned).ok_or_else(|| Error::corrupt("no commit says how far the stream came"))?;
     let mut files = vec![file("metadata", identity.to_bytes())];
     for (source, start) in first.start.0.iter().enumerate() {
         let bytes = start.as_ref().map(initial_offset_bytes);

@@ -58,7 +58,7 @@ impl Kind {
     }
 }
 
-/// An error of Alluvia: a kind, a fact, what was being done, and how to mend it.
+/// An error of Alluvia: a kind, a fact, what was being done, and what to do about it.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,

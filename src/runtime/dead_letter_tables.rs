@@ -2,9 +2,9 @@
 //!
 //! A micro-batch may have committed dead letters and then be run again with `deadLetter` changed or
 //! removed; that run does not know the table of the one before. So every table that ever took letters is
-//! noted in the checkpoint before it takes any, and once the sink's commit has decided which run stands,
+//! noted in the checkpoint before it takes any, and once the sink's commit has decided which run counts,
 //! letters of the others are withdrawn from tables that are no longer the stream's. The note says which table
-//! it was, so that one that was removed or replaced is not taken for a new one.
+//! it was, so that one that was removed or replaced is not mistaken for a new one.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -18,7 +18,7 @@ use crate::source::give_back_memory;
 /// The longest wait between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// How often a stream that has failed is told of again while others run.
+/// How often a stream that has failed is reported again while others run.
 const REMINDER: Duration = Duration::from_secs(300);
 
 /// How a stream ended.

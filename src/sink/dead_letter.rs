@@ -109,7 +109,7 @@ impl DeadLetterRows {
         self.stamp(of);
     }
 
-    /// Adds offsets that were lost: the letter stands at the first of them and has no value.
+    /// Adds offsets that were lost: the letter has the place of the first of them and no value.
     pub fn push_lost(&mut self, range: &OffsetRange, why: &str, of: &DeadLetters) {
         let record = Record {
             topic: &range.partition.topic,
@@ -148,7 +148,7 @@ impl DeadLetterRows {
         self.rows >= crate::decode::rows::BATCH_ROWS || self.bytes >= crate::decode::rows::BATCH_BYTES
     }
 
-    /// Hands out the letters and starts anew.
+    /// Hands out the letters and starts again with none.
     ///
     /// # Errors
     /// `Internal` if the columns do not make a batch.

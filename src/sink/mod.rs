@@ -259,3 +259,31 @@ pub(crate) fn files(parts: Vec<Part>) -> Result<Vec<AddedFile>> {
     };
     parts.into_iter().map(file).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConsoleSink as ConsoleOptions;
+
+    /// The table of guarantees says of each sink what the sink says of itself.
+    #[test]
+    fn the_page_of_guarantees_follows_from_what_sinks_say() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let console = ConsoleSink::new(&ConsoleOptions { rows: 20, truncate: true });
+        let sinks = [
+            ("Kafka | Delta (append)", Delivery::Transactional),
+            ("Kafka, rate | memory", MemorySink::new("x").describe().delivery),
+            ("Kafka, rate | console", console.describe().delivery),
+        ];
+        for (pair, delivery) in sinks {
+            let promise = match delivery {
+                Delivery::Transactional => "exactly once",
+                Delivery::IdempotentByBatch => "each batch once in the process",
+                Delivery::AtLeastOnce => "at least once",
+            };
+            let row = format!("| {pair} | {promise} |");
+            assert!(page.contains(&row), "docs/guarantees.md lacks {row}");
+        }
+    }
+}

@@ -38,7 +38,7 @@ pub trait Letters: Send + Sync {
     fn visit(&self, visit: &mut dyn FnMut(i64, &Record<'_>) -> Result<()>) -> Result<()>;
 }
 
-/// Letters by micro-batch, topic, partition and offset: a topic that was made anew uses its offsets again,
+/// Letters by micro-batch, topic, partition and offset: a topic that was recreated uses its offsets again,
 /// but not within one micro-batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
