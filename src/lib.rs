@@ -28,4 +28,5 @@ pub mod table;
 pub mod checkpoint;
 pub mod sink;
 pub mod runtime;
+pub mod server;
 pub mod cli;

@@ -24,7 +24,9 @@ Exit codes: 0 ended or stopped as asked, 2 configuration, 3 a service is unavail
 5 another owner runs the stream, 6 data, 7 damaged files, 70 a defect of Alluvia.
 
 Environment: ALLUVIA_LOG, ALLUVIA_LOG_FORMAT, ALLUVIA_MEMORY_LIMIT, ALLUVIA_LANES,
-ALLUVIA_SHUTDOWN_TIMEOUT, ALLUVIA_OWNER.";
+ALLUVIA_SHUTDOWN_TIMEOUT, ALLUVIA_OWNER, ALLUVIA_LISTEN, ALLUVIA_CONTROL_LISTEN,
+ALLUVIA_CONTROL_TOKEN, ALLUVIA_CONTROL_TOKEN_FILE, ALLUVIA_PROGRESS_FILE, ALLUVIA_URL,
+ALLUVIA_CONTROL_URL.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -49,6 +51,16 @@ Examples:
 
 Run again, it goes on where it stopped: the checkpoint is under the table's _checkpoints/NAME.
 A failed batch, or brokers that do not answer, are tried again 3 times (restart.maxAttempts).";
+
+const STREAMS_EXAMPLES: &str = "\
+Examples:
+  alluvia streams
+  alluvia status device_events
+  alluvia progress device_events --watch
+  alluvia stop device_events
+
+They ask a running `alluvia run`: --url (ALLUVIA_URL) names its --listen address; stop takes
+--control-url (ALLUVIA_CONTROL_URL) and the token from ALLUVIA_CONTROL_TOKEN.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -150,6 +162,18 @@ pub enum Command {
     /// Say what would go wrong, and which key mends it; nothing is written to the table
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
+    /// List the streams of a running process
+    #[command(after_help = STREAMS_EXAMPLES)]
+    Streams(StreamsArgs),
+    /// Show what a stream of a running process does, and its last error
+    #[command(after_help = STREAMS_EXAMPLES)]
+    Status(StatusArgs),
+    /// Show the newest micro-batches of a stream of a running process
+    #[command(after_help = STREAMS_EXAMPLES)]
+    Progress(ProgressArgs),
+    /// Stop a stream of a running process, or restart it
+    #[command(after_help = STREAMS_EXAMPLES)]
+    Stop(StopArgs),
     /// Work with schemas
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -177,6 +201,8 @@ pub struct RunArgs {
     /// Wait for another process that runs a stream to end, instead of leaving with exit code 5
     #[arg(long)]
     pub wait_for_lease: bool,
+    #[command(flatten)]
+    pub observe: ObserveArgs,
     /// Print the configuration that the layers add up to, secrets masked, and stop
     #[arg(long)]
     pub print_config: bool,
@@ -194,6 +220,99 @@ pub struct LimitArgs {
     /// How long a stop waits for the running batch
     #[arg(long, value_name = "TIME")]
     pub shutdown_timeout: Option<String>,
+}
+
+/// What a process shows of itself, and who may control it.
+#[derive(Debug, Clone, Args)]
+pub struct ObserveArgs {
+    /// Address of metrics, health, status API and page: HOST:PORT, :PORT or off [default: 127.0.0.1:9464 of run, off of ingest]
+    #[arg(long, value_name = "ADDRESS", env = "ALLUVIA_LISTEN", hide_env = true)]
+    #[arg(help_heading = "Observe and control")]
+    pub listen: Option<String>,
+    /// Address at which streams can be stopped and restarted [default: 127.0.0.1:9465 of run, off of ingest]
+    #[arg(long, value_name = "ADDRESS", env = "ALLUVIA_CONTROL_LISTEN", hide_env = true)]
+    #[arg(help_heading = "Observe and control")]
+    pub control_listen: Option<String>,
+    /// File with the token that control requests must bear; or set ALLUVIA_CONTROL_TOKEN
+    #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TOKEN_FILE", hide_env = true)]
+    #[arg(help_heading = "Observe and control")]
+    pub control_token_file: Option<PathBuf>,
+    /// File that takes the progress of every micro-batch as a JSON line; - is standard output
+    #[arg(long, value_name = "PATH", env = "ALLUVIA_PROGRESS_FILE", hide_env = true)]
+    #[arg(help_heading = "Observe and control")]
+    pub progress_file: Option<PathBuf>,
+}
+
+/// A running process to ask.
+#[derive(Debug, Clone, Args)]
+pub struct ClientArgs {
+    /// The address that it listens at
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
+    #[arg(env = "ALLUVIA_URL", hide_env = true)]
+    pub url: String,
+}
+
+/// `alluvia streams`.
+#[derive(Debug, Clone, Args)]
+pub struct StreamsArgs {
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `alluvia status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// The stream; absent: all of them
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `alluvia progress`.
+#[derive(Debug, Clone, Args)]
+pub struct ProgressArgs {
+    /// The stream, if the process has several
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Show every micro-batch as it comes, until the stream has ended
+    #[arg(long)]
+    pub watch: bool,
+    /// Show all micro-batches that are kept (100), not the newest alone
+    #[arg(long, conflicts_with = "watch")]
+    pub recent: bool,
+    #[command(flatten)]
+    pub client: ClientArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `alluvia stop`.
+#[derive(Debug, Clone, Args)]
+pub struct StopArgs {
+    /// The stream
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Start it again when it has stopped; one that has failed is started
+    #[arg(long)]
+    pub restart: bool,
+    /// Do not wait until it has stopped
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How many seconds it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub timeout: u64,
+    /// The address of the control listener
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9465")]
+    #[arg(env = "ALLUVIA_CONTROL_URL", hide_env = true)]
+    pub control_url: String,
+    /// File with the token that control requests must bear; or set ALLUVIA_CONTROL_TOKEN
+    #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TOKEN_FILE", hide_env = true)]
+    pub control_token_file: Option<PathBuf>,
 }
 
 /// `alluvia ingest`.
@@ -249,6 +368,8 @@ pub struct IngestArgs {
     pub sink_options: Vec<KeyValue>,
     #[command(flatten)]
     pub limits: LimitArgs,
+    #[command(flatten)]
+    pub observe: ObserveArgs,
     /// Print the same stream as a stream file, secrets masked, and stop
     #[arg(long)]
     pub print_config: bool,

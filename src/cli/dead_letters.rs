@@ -10,14 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::args::{DeadLettersReplayArgs, DeadLettersShowArgs, GlobalArgs, OutputFormat};
 use super::run::{end_background, stop_on_signals, style};
-use super::{io_runtime, one_stream};
-use crate::checkpoint::Owner;
+use super::{io_runtime, one_stream, process_context};
 use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
 use crate::observe::report::grouped;
 use crate::runtime::Stop;
 use crate::runtime::replay::{self, Replayed};
-use crate::runtime::start::ProcessContext;
 use crate::sink::dead_letter::{self, Letter};
 use crate::storage::Store;
 use crate::table::DeltaTable;
@@ -210,12 +208,7 @@ pub fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let stop = Stop::new();
     stop_on_signals(runtime.handle(), &stop, config.shutdown_timeout)?;
-    let ctx = ProcessContext {
-        handle: runtime.handle().clone(),
-        owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
-        wait_for_lease: false,
-        stop: stop.clone(),
-    };
+    let ctx = process_context(&runtime, &stop);
     let replayed = replay::replay(&config, &ctx, &Reporter::new(style(global)), args.dry_run);
     end_background(runtime, &stop, config.shutdown_timeout);
     let replayed = replayed?;

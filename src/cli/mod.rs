@@ -3,13 +3,17 @@
 pub mod args;
 mod check;
 mod checkpoint;
+mod client;
 mod completions;
 mod dead_letters;
 mod demo;
+mod progress;
 #[cfg(test)]
 mod reference;
 mod run;
 mod schema_infer;
+mod stop;
+mod streams;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -20,6 +24,7 @@ use args::{Cli, Command, DeadLettersCommand, GlobalArgs, LogFormat, SchemaComman
 use crate::config::{Config, ProcessLookup, StreamConfig};
 use crate::model::{Error, Result};
 use crate::observe;
+use crate::runtime::{ProcessContext, Stop};
 
 /// Runs a command; the exit code is that of the first error's kind.
 pub fn run(cli: Cli) -> ExitCode {
@@ -43,6 +48,10 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Completions(args) => completions::print(&args),
         Command::DeadLetters(DeadLettersCommand::Show(args)) => dead_letters::show(&args),
         Command::DeadLetters(DeadLettersCommand::Replay(args)) => dead_letters::replay(&args, &cli.global),
+        Command::Streams(args) => streams::streams(&args),
+        Command::Status(args) => streams::status(&args),
+        Command::Progress(args) => progress::progress(&args),
+        Command::Stop(args) => stop::stop(&args),
         Command::Schema(SchemaCommand::Infer(args)) => schema_infer::infer(&args),
     }
 }
@@ -73,6 +82,12 @@ fn io_runtime() -> Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .map_err(|e| Error::unavailable("cannot start the I/O threads").source(e))
+}
+
+/// What the streams of a command are given; `ALLUVIA_OWNER` names the process.
+fn process_context(runtime: &tokio::runtime::Runtime, stop: &Stop) -> ProcessContext {
+    let owner = std::env::var("ALLUVIA_OWNER").unwrap_or_default();
+    ProcessContext::new(runtime.handle().clone(), &owner, stop.clone())
 }
 
 /// The stream that is meant: the one named, or the only one of the file.

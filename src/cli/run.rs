@@ -1,5 +1,6 @@
 //! `alluvia run` and `alluvia ingest`: streams until they end or are stopped.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
@@ -7,12 +8,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{GlobalArgs, IngestArgs, LogFormat, RunArgs};
 use super::io_runtime;
-use crate::checkpoint::Owner;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::observe::{Reporter, Style};
-use crate::runtime::start::ProcessContext;
-use crate::runtime::{Stop, run_all};
+use crate::runtime::{ProcessContext, Stop, Streams};
+use crate::server::{self, ServerSettings};
 
 /// How long background work (a table's checkpoint) may go on after the streams have ended.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +31,8 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         print!("{}", config.to_yaml());
         return Ok(());
     }
-    stream(&config, args.wait_for_lease, &Reporter::new(style(global)))
+    let reporter = reporter(global, args.observe.progress_file.as_deref())?;
+    stream(&config, args.wait_for_lease, &args.observe.server(true)?, &reporter)
 }
 
 /// Runs the stream that flags describe.
@@ -44,14 +45,15 @@ pub fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
         print!("{}", config.to_yaml());
         return Ok(());
     }
-    stream(&config, false, &Reporter::new(style(global)))
+    let reporter = reporter(global, args.observe.progress_file.as_deref())?;
+    stream(&config, false, &args.observe.server(false)?, &reporter)
 }
 
 /// Runs streams until every one has ended; signals stop them.
 ///
 /// # Errors
 /// The error of the first stream that failed.
-pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Result<()> {
+fn stream(config: &Config, wait_for_lease: bool, server: &ServerSettings, reporter: &Reporter) -> Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -59,13 +61,10 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     let stop = Stop::new();
     let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
     stop_on_signals(runtime.handle(), &stop, deadline)?;
-    let ctx = ProcessContext {
-        handle: runtime.handle().clone(),
-        owner: Owner::here(&std::env::var("ALLUVIA_OWNER").unwrap_or_default()),
-        wait_for_lease,
-        stop: stop.clone(),
-    };
-    let ended = run_all(&config.streams, &ctx, reporter);
+    let ctx = ProcessContext { wait_for_lease, ..super::process_context(&runtime, &stop) };
+    let streams = Streams::new(ctx, reporter.clone());
+    runtime.block_on(server::start(server, reporter, &streams))?;
+    let ended = streams.run(&config.streams);
     reporter.summary();
     end_background(runtime, &stop, deadline);
     let mut failed = ended
@@ -75,6 +74,13 @@ pub fn stream(config: &Config, wait_for_lease: bool, reporter: &Reporter) -> Res
     // The caller prints the first, and gives its code to the process.
     failed.for_each(|error| eprintln!("alluvia: {error}"));
     Err(first)
+}
+
+fn reporter(global: &GlobalArgs, progress_file: Option<&Path>) -> Result<Reporter> {
+    match progress_file {
+        None => Ok(Reporter::new(style(global))),
+        Some(path) => Reporter::to_file(style(global), path),
+    }
 }
 
 pub(super) fn style(global: &GlobalArgs) -> Style {

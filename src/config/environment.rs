@@ -35,6 +35,41 @@ pub static VARIABLES: &[Variable] = &[
         text: "`shutdownTimeout` of every stream.",
     },
     Variable {
+        name: "ALLUVIA_LISTEN",
+        key: None,
+        text: "As `--listen`: the address of metrics, health, status API and page, or `off`.",
+    },
+    Variable {
+        name: "ALLUVIA_CONTROL_LISTEN",
+        key: None,
+        text: "As `--control-listen`: the address at which streams can be stopped, or `off`.",
+    },
+    Variable {
+        name: "ALLUVIA_CONTROL_TOKEN",
+        key: None,
+        text: "The token that control requests must bear; `alluvia stop` sends it. A control listener that other machines reach needs one.",
+    },
+    Variable {
+        name: "ALLUVIA_CONTROL_TOKEN_FILE",
+        key: None,
+        text: "A file with that token, as `--control-token-file`.",
+    },
+    Variable {
+        name: "ALLUVIA_PROGRESS_FILE",
+        key: None,
+        text: "As `--progress-file`: a file for JSON progress lines, `-` for standard output.",
+    },
+    Variable {
+        name: "ALLUVIA_URL",
+        key: None,
+        text: "As `--url` of `alluvia streams`, `status` and `progress`: a running process.",
+    },
+    Variable {
+        name: "ALLUVIA_CONTROL_URL",
+        key: None,
+        text: "As `--control-url` of `alluvia stop`: the control listener of a running process.",
+    },
+    Variable {
         name: "ALLUVIA_OWNER",
         key: None,
         text: "A name of this process that survives restarts, such as a pod's. A new process takes a stream over at once from one of its own name, which stops (exit code 5): give no two processes one name. Absent: a stream is taken over only from a process that has ended. Local checkpoints only.",

@@ -1,19 +1,23 @@
-//! Where progress goes: a line that renews itself on a terminal, JSON lines elsewhere.
+//! Where everything that streams tell arrives: the log, the metrics, the status, the terminal, the progress lines.
 //!
-//! Everything goes to standard error; standard output is for results.
+//! A [`Reporter`] serves the process, a [`StreamReporter`] one stream. Log lines and the terminal are on standard error;
+//! standard output is for results, or for progress lines if it is asked for.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use serde_json::{Value, json};
-
+use super::event::{Event, EventLog};
+use super::metrics::Metrics;
 use super::progress::Progress;
-use crate::model::Kind;
-
-/// How often a terminal's line is renewed at most.
-const RENEWAL: Duration = Duration::from_millis(100);
+use super::status::{
+    HistoryPoint, LastError, PartitionLag, QueryStatus, StreamInfo, StreamState, StreamStatus, Totals,
+};
+use super::terminal::{self, Terminal};
+use crate::model::{Error, Result};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,195 +37,256 @@ impl Style {
     }
 }
 
-/// What a stream of this process does now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StreamState {
-    /// It has not committed since the process started.
-    #[default]
-    Starting,
-    /// Its last micro-batch was committed.
-    Running,
-    /// Its last attempt failed; it is started again after `pause`.
-    Retrying {
-        /// What the last error means.
-        kind: Kind,
-        /// Failed attempts since the last commit.
-        attempt: u32,
-        /// How long ago the first of them failed.
-        failing_for: Duration,
-        /// The wait before the next one.
-        pause: Duration,
-    },
-    /// It has failed and is not started again.
-    Failed {
-        /// What its error means.
-        kind: Kind,
-    },
-    /// It has ended as its trigger says, or was stopped.
-    Ended,
-}
-
-/// Collects progress of all streams and shows it.
+/// Collects what all streams of the process tell.
 #[derive(Debug, Clone)]
 pub struct Reporter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     style: Style,
-    state: Arc<Mutex<State>>,
-}
-
-#[derive(Debug)]
-struct State {
+    /// Where progress lines go instead of standard error.
+    output: Option<Mutex<Box<dyn Write + Send>>>,
     started: Instant,
-    shown: Option<Instant>,
-    totals: BTreeMap<String, Totals>,
+    metrics: Metrics,
+    terminal: Terminal,
+    /// In the order in which they were added.
+    streams: Mutex<Vec<Arc<StreamStatus>>>,
 }
 
-/// What a stream did since it started.
-#[derive(Debug, Clone, Default)]
-pub struct Totals {
-    /// Micro-batches committed.
-    pub batches: u64,
-    /// Records read.
-    pub input_rows: u64,
-    /// Their bytes.
-    pub input_bytes: u64,
-    /// Rows added to the table.
-    pub output_rows: u64,
-    /// Malformed records that became rows.
-    pub malformed_rows: u64,
-    /// Records that went to the dead letters.
-    pub dead_letters: u64,
-    /// Records left out.
-    pub dropped_rows: u64,
-    /// Offset ranges that were gone.
-    pub lost_ranges: u64,
-    /// The newest micro-batch.
-    pub last: Option<Progress>,
-    /// What the stream does now.
-    pub state: StreamState,
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reporter").field("style", &self.style).finish_non_exhaustive()
+    }
 }
 
 impl Reporter {
     /// A reporter in a style.
     pub fn new(style: Style) -> Reporter {
-        let state = State { started: Instant::now(), shown: None, totals: BTreeMap::new() };
-        Reporter { style, state: Arc::new(Mutex::new(state)) }
+        Reporter::with_output(style, None)
     }
 
-    /// Takes the progress of a micro-batch.
-    pub fn progress(&self, progress: Progress) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let totals = state.totals.entry(progress.name.clone()).or_default();
-        totals.batches += 1;
-        totals.state = StreamState::Running;
-        totals.input_rows += progress.num_input_rows;
-        totals.input_bytes += progress.alluvia.input_bytes;
-        totals.output_rows += progress.sink.num_output_rows;
-        totals.malformed_rows += progress.alluvia.malformed_rows;
-        totals.dead_letters += progress.alluvia.dead_letters;
-        totals.dropped_rows += progress.alluvia.dropped_rows;
-        totals.lost_ranges += progress.alluvia.lost_ranges.len() as u64;
-        match self.style {
-            Style::Quiet => {}
-            Style::Json => {
-                let line = serde_json::to_string(&progress).expect("progress is always JSON");
-                write_line(&line);
-            }
-            Style::Terminal => {
-                if state.shown.is_none_or(|shown| shown.elapsed() >= RENEWAL) {
-                    state.shown = Some(Instant::now());
-                    let mut error = std::io::stderr().lock();
-                    // A terminal that is gone is no reason to stop.
-                    let _ = write!(error, "\r\x1b[2K{}", terminal_line(&progress));
-                    let _ = error.flush();
-                }
-            }
-        }
-        if let Some(totals) = state.totals.get_mut(&progress.name) {
-            totals.last = Some(progress);
-        }
+    /// A reporter that writes a JSON line per micro-batch to `path`, at its end; `-` is standard output.
+    ///
+    /// # Errors
+    /// `Config` if the file can't be opened.
+    pub fn to_file(style: Style, path: &Path) -> Result<Reporter> {
+        let output: Box<dyn Write + Send> = if path.as_os_str() == "-" {
+            Box::new(std::io::stdout())
+        } else {
+            let file = File::options().create(true).append(true).open(path).map_err(|e| {
+                Error::config(format!("cannot write progress to {}", path.display()))
+                    .source(e)
+                    .hint("name another file with --progress-file")
+            })?;
+            Box::new(file)
+        };
+        Ok(Reporter::with_output(style, Some(Mutex::new(output))))
     }
 
-    /// Takes a change of what a stream does that no micro-batch shows. JSON lines carry it as `"event": "state"`.
-    pub fn state(&self, name: &str, now: StreamState) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.totals.entry(name.to_owned()).or_default().state = now;
-        match self.style {
-            Style::Quiet => {}
-            Style::Json => write_line(&state_line(name, now)),
-            Style::Terminal => {
-                if let StreamState::Retrying { attempt, failing_for, .. } = now {
-                    state.shown = Some(Instant::now());
-                    let seconds = failing_for.as_secs();
-                    let mut error = std::io::stderr().lock();
-                    // A terminal that is gone is no reason to stop.
-                    let _ = write!(
-                        error,
-                        "\r\x1b[2K{name}  waiting  attempt {attempt} failed, no commit for {seconds} s"
-                    );
-                    let _ = error.flush();
+    fn with_output(style: Style, output: Option<Mutex<Box<dyn Write + Send>>>) -> Reporter {
+        let inner = Inner {
+            style,
+            output,
+            started: Instant::now(),
+            metrics: Metrics::new(),
+            terminal: Terminal::default(),
+            streams: Mutex::default(),
+        };
+        Reporter { inner: Arc::new(inner) }
+    }
+
+    /// The reporter of a stream; one of that name that ended is forgotten.
+    pub fn stream(&self, name: &str) -> StreamReporter {
+        let status = {
+            let mut streams = self.streams();
+            match streams.iter().find(|stream| stream.name() == name) {
+                Some(known) => Arc::clone(known),
+                None => {
+                    let status = Arc::new(StreamStatus::new(name, now_ms()));
+                    streams.push(Arc::clone(&status));
+                    self.inner.metrics.add_stream(name);
+                    status
                 }
             }
-        }
+        };
+        // Where progress lines go elsewhere, the log has a line per micro-batch.
+        let batches = self.inner.style == Style::Json && self.inner.output.is_some();
+        let last_error_is_printed = self.inner.style == Style::Terminal;
+        let log = EventLog::new(batches, last_error_is_printed);
+        StreamReporter { hub: Arc::clone(&self.inner), status, log: Arc::new(Mutex::new(log)) }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Vec<Arc<StreamStatus>>> {
+        self.inner.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<StreamStatus>> {
+        self.streams().iter().find(|stream| stream.name() == name).cloned()
+    }
+
+    /// Every stream of the process, also those that have ended, in the order in which they were added.
+    pub fn list(&self) -> Vec<StreamInfo> {
+        let now = now_ms();
+        self.streams().iter().map(|stream| stream.info(now)).collect()
+    }
+
+    /// A stream, if the process has it.
+    pub fn info(&self, name: &str) -> Option<StreamInfo> {
+        Some(self.find(name)?.info(now_ms()))
+    }
+
+    /// The newest progresses of a stream, the oldest first.
+    pub fn recent_progress(&self, name: &str) -> Option<Vec<Arc<Progress>>> {
+        Some(self.find(name)?.recent_progress())
+    }
+
+    /// The newest micro-batches of a stream as points of charts, the oldest first.
+    pub fn history(&self, name: &str) -> Option<Vec<HistoryPoint>> {
+        Some(self.find(name)?.history())
+    }
+
+    /// The lag of every partition of a stream.
+    pub fn partitions(&self, name: &str) -> Option<Vec<PartitionLag>> {
+        Some(self.find(name)?.partitions())
+    }
+
+    /// The metrics of the process in Prometheus' text format 0.0.4.
+    pub fn metrics(&self) -> String {
+        let streams = self.streams().clone();
+        self.inner.metrics.scrape(&streams, now_ms())
+    }
+
+    /// Why the process is not ready, a sentence per stream; empty if it is.
+    pub fn not_ready(&self) -> Vec<String> {
+        let reason = |stream: &Arc<StreamStatus>| {
+            let error = || stream.last_error().map_or(String::new(), |error| format!(": {}", error.message));
+            match stream.state() {
+                StreamState::Running | StreamState::Stopped | StreamState::Finished => None,
+                StreamState::Starting => Some(format!("stream {} is starting", stream.name())),
+                StreamState::Restarting => {
+                    Some(format!("stream {} waits for a restart{}", stream.name(), error()))
+                }
+                StreamState::Failed => Some(format!("stream {} has failed{}", stream.name(), error())),
+            }
+        };
+        self.streams().iter().filter_map(reason).collect()
     }
 
     /// What the streams did so far, by name.
     pub fn totals(&self) -> BTreeMap<String, Totals> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).totals.clone()
+        self.streams().iter().map(|stream| (stream.name().to_owned(), stream.totals())).collect()
     }
 
     /// Shows what all streams did, on a terminal.
     pub fn summary(&self) {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.style != Style::Terminal {
+        if self.inner.style != Style::Terminal {
             return;
         }
-        let seconds = state.started.elapsed().as_secs_f64();
-        if state.shown.is_some() {
-            write_line("\r\x1b[2K");
-        }
-        for (name, totals) in &state.totals {
-            write_line(&summary_line(name, totals, seconds));
+        self.inner.terminal.clear();
+        let seconds = self.inner.started.elapsed().as_secs_f64();
+        for stream in self.streams().iter() {
+            let version = stream.last_progress().and_then(|last| last.alluvia.table_version);
+            let line = summary_line(stream.name(), &stream.totals(), version, seconds);
+            terminal::above_progress(format!("{line}\n").as_bytes());
         }
     }
 }
 
-fn write_line(line: &str) {
-    // A closed standard error is no reason to stop.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+/// What a stream tells, goes here.
+#[derive(Debug, Clone)]
+pub struct StreamReporter {
+    hub: Arc<Inner>,
+    status: Arc<StreamStatus>,
+    log: Arc<Mutex<EventLog>>,
 }
 
-fn state_line(name: &str, now: StreamState) -> String {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let more = match now {
-        StreamState::Starting => json!({ "state": "starting" }),
-        StreamState::Running => json!({ "state": "running" }),
-        StreamState::Ended => json!({ "state": "ended" }),
-        StreamState::Failed { kind } => json!({ "state": "failed", "kind": kind.name() }),
-        StreamState::Retrying { kind, attempt, failing_for, pause } => json!({
-            "state": "retrying", "kind": kind.name(), "attempt": attempt,
-            "failingMs": millis(failing_for), "pauseMs": millis(pause),
-        }),
-    };
-    let mut line = json!({ "event": "state", "name": name });
-    if let (Some(line), Value::Object(more)) = (line.as_object_mut(), more) {
-        line.extend(more);
+impl StreamReporter {
+    /// Takes an event: its log line, its metrics, its part of the status, what is shown of it.
+    pub fn emit(&self, event: Event) {
+        let stream = self.status.name();
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &event);
+        self.hub.metrics.count(stream, &event);
+        self.status.apply(&event, now_ms());
+        if let Event::BatchCommitted(progress) = &event {
+            self.hub.write_progress(progress);
+        }
+        if self.hub.style == Style::Terminal {
+            self.hub.terminal.show(stream, &event);
+        }
     }
-    line.to_string()
+
+    /// Says for which reasons records may be rejected: each has a counter from then on.
+    pub fn rejection_reasons(&self, reasons: &[&str]) {
+        self.hub.metrics.add_reasons(self.status.name(), reasons);
+    }
+
+    /// Counts records that were read, for the bar of a terminal.
+    pub fn rows_read(&self, count: u64) {
+        if self.hub.style == Style::Terminal {
+            self.hub.terminal.rows_read(self.status.name(), count);
+        }
+    }
+
+    /// Whether the ends of the partitions are older than `age_ms`.
+    pub fn lag_is_older_than(&self, age_ms: i64) -> bool {
+        self.status.lag_is_older_than(age_ms, now_ms())
+    }
+
+    /// Whether it is known where the stream is in its source.
+    pub fn has_position(&self) -> bool {
+        self.status.has_position()
+    }
+
+    /// The stream's state.
+    pub fn state(&self) -> StreamState {
+        self.status.state()
+    }
+
+    /// Spark's `StreamingQueryStatus`.
+    pub fn status(&self) -> QueryStatus {
+        self.status.status()
+    }
+
+    /// The stream as the API shows it.
+    pub fn info(&self) -> StreamInfo {
+        self.status.info(now_ms())
+    }
+
+    /// The last error, also one that has passed.
+    pub fn last_error(&self) -> Option<LastError> {
+        self.status.last_error()
+    }
+
+    /// The newest progresses, the oldest first.
+    pub fn recent_progress(&self) -> Vec<Arc<Progress>> {
+        self.status.recent_progress()
+    }
 }
 
-fn terminal_line(progress: &Progress) -> String {
-    let version = progress.alluvia.table_version.map_or(String::new(), |v| format!(", table version {v}"));
-    format!(
-        "{}  batch {}  {} rows/s  lag {}  last commit {}{version}",
-        progress.name,
-        progress.batch_id,
-        grouped(progress.processed_rows_per_second.round() as u64),
-        grouped(u64::try_from(progress.alluvia.lag).unwrap_or(0)),
-        progress.timestamp.get(11..19).unwrap_or_default(),
-    )
+impl Inner {
+    fn write_progress(&self, progress: &Progress) {
+        if self.output.is_none() && self.style != Style::Json {
+            return;
+        }
+        let mut line = serde_json::to_vec(progress).expect("progress is always JSON");
+        line.push(b'\n');
+        // An output that is gone or full is no reason to stop.
+        match &self.output {
+            None => drop(std::io::stderr().lock().write_all(&line)),
+            Some(output) => {
+                let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
+                let _ = output.write_all(&line).and_then(|()| output.flush());
+            }
+        }
+    }
 }
 
-fn summary_line(name: &str, totals: &Totals, seconds: f64) -> String {
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+fn summary_line(name: &str, totals: &Totals, table_version: Option<u64>, seconds: f64) -> String {
     let mut line = format!(
         "{name}: {} records read, {} rows written in {} micro-batches, {seconds:.1} s ({} records/s)",
         grouped(totals.input_rows),
@@ -239,7 +304,7 @@ fn summary_line(name: &str, totals: &Totals, seconds: f64) -> String {
             line.push_str(&format!(", {} {what}", grouped(count)));
         }
     }
-    if let Some(version) = totals.last.as_ref().and_then(|last| last.alluvia.table_version) {
+    if let Some(version) = table_version {
         line.push_str(&format!("; the table is at version {version}"));
     }
     line
@@ -260,29 +325,48 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::tests::example;
     use super::*;
+    use crate::model::Kind;
 
     #[test]
-    fn a_stream_that_waits_says_so_as_json() {
-        let state = StreamState::Retrying {
-            kind: Kind::Unavailable,
-            attempt: 12,
-            failing_for: Duration::from_secs(300),
-            pause: Duration::from_millis(59_500),
-        };
-        assert_eq!(
-            state_line("s", state),
-            r#"{"event":"state","name":"s","state":"retrying","kind":"unavailable","attempt":12,"failingMs":300000,"pauseMs":59500}"#
-        );
-        let reporter = Reporter::new(Style::Quiet);
-        reporter.state("s", state);
-        assert_eq!(reporter.totals()["s"].state, state);
-    }
-
-    #[test]
-    fn thousands_are_told_apart() {
+    fn thousands_are_separated_by_commas() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn progress_lines_are_appended_to_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("progress.jsonl");
+        for batch_id in 0..2 {
+            let reporter = Reporter::to_file(Style::Quiet, &path).unwrap();
+            reporter.stream("q").emit(Event::BatchCommitted(Arc::new(example("q", batch_id))));
+        }
+        let lines: Vec<i64> = std::fs::read_to_string(&path)
+            .unwrap()
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["batchId"].as_i64().unwrap())
+            .collect();
+        assert_eq!(lines, [0, 1]);
+        let error = Reporter::to_file(Style::Quiet, folder.path()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+    }
+
+    #[test]
+    fn a_process_is_ready_while_every_stream_runs_or_has_ended_well() {
+        let reporter = Reporter::new(Style::Quiet);
+        let (a, b) = (reporter.stream("a"), reporter.stream("b"));
+        assert_eq!(reporter.not_ready(), ["stream a is starting", "stream b is starting"]);
+        a.emit(Event::Ended { stopped: true });
+        b.emit(Event::Ended { stopped: false });
+        assert!(reporter.not_ready().is_empty());
+        b.emit(Event::Failed {
+            kind: Kind::Fenced,
+            error: "another process took over stream b".into(),
+            last: true,
+        });
+        assert_eq!(reporter.not_ready(), ["stream b has failed: another process took over stream b"]);
     }
 }

@@ -4,6 +4,7 @@
 //! Only a [`Planned`] batch can be run, only a [`Written`] one committed: the compiler keeps the order
 //! of the durable steps.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::stop::Stop;
 use crate::checkpoint::Planned;
 use crate::config::StreamConfig;
 use crate::model::{Error, Loss, Result};
+use crate::observe::{Rejected, StreamReporter};
 use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, Part};
 use crate::source::Split;
 use crate::storage::Store;
@@ -46,6 +48,8 @@ pub struct Attempt {
     pub gather: bool,
     /// Set when the attempt is given up.
     pub cancel: AtomicBool,
+    /// Where records read are counted while the batch runs.
+    pub reporter: StreamReporter,
 }
 
 /// A batch whose parts are whole and durable, and named by no commit yet.
@@ -56,6 +60,9 @@ pub struct Written {
     dead_letters: Vec<Part>,
     lost: Vec<Loss>,
     counts: Counts,
+    rejected: BTreeMap<&'static str, Rejected>,
+    file_count: u64,
+    file_bytes: u64,
 }
 
 impl Written {
@@ -77,6 +84,21 @@ impl Written {
     /// What was counted.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Rejected records by error code.
+    pub fn rejected(&self) -> &BTreeMap<&'static str, Rejected> {
+        &self.rejected
+    }
+
+    /// How many files of rows there are, taken out or not.
+    pub fn file_count(&self) -> u64 {
+        self.file_count
+    }
+
+    /// Their bytes.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
     }
 
     /// Takes the dead letters out, for the commit that comes first.
@@ -176,10 +198,19 @@ fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<Lan
         dead_letters: Vec::new(),
         lost,
         counts: Counts::default(),
+        rejected: BTreeMap::new(),
+        file_count: 0,
+        file_bytes: 0,
     };
     let (mut rows, mut letters) = (Vec::new(), Vec::new());
     for output in outputs {
         written.counts.add(&output.counts);
+        for (reason, rejected) in output.rejected {
+            match written.rejected.get_mut(reason) {
+                Some(known) => known.add(rejected),
+                None => drop(written.rejected.insert(reason, rejected)),
+            }
+        }
         written.parts.extend(output.parts);
         written.dead_letters.extend(output.dead_letter_parts);
         written.lost.extend(output.lost);
@@ -195,6 +226,12 @@ fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<Lan
         written.dead_letters.extend(write_gathered(table.as_ref(), &letters)?);
     }
     written.parts.extend(write_gathered(attempt.rows.as_ref(), &rows)?);
+    for part in &written.parts {
+        if let Part::File(file) = part {
+            written.file_count += 1;
+            written.file_bytes += file.size_bytes;
+        }
+    }
     Ok(written)
 }
 

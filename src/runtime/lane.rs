@@ -4,6 +4,7 @@
 //! so that what follows is being fetched while the batch before is committed. In a batch smaller
 //! than one file a lane hands its rows back instead, and one writer writes them all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -14,6 +15,7 @@ use super::attempt::Attempt;
 use super::lane_pipeline::{Emit, LanePipeline};
 use crate::decode::json::{Rejection, RejectionCode};
 use crate::model::{Error, Loss, Record, Result};
+use crate::observe::Rejected;
 use crate::sink::{DeadLetterRows, Part, SinkWriter};
 use crate::source::{Intake, Split, SplitReader};
 
@@ -46,6 +48,22 @@ pub struct LaneOutput {
     pub lost: Vec<Loss>,
     /// What was counted.
     pub counts: Counts,
+    /// Rejected records by error code.
+    pub rejected: BTreeMap<&'static str, Rejected>,
+}
+
+impl LaneOutput {
+    /// Counts a rejected record; the first of each reason is kept as its example.
+    fn count_rejected(&mut self, record: &Record<'_>, why: &Rejection) {
+        let example = || Rejected {
+            count: 0,
+            topic: record.topic.into(),
+            partition: record.partition,
+            offset: record.offset,
+            field: why.field.clone(),
+        };
+        self.rejected.entry(why.code.name()).or_insert_with(example).count += 1;
+    }
 }
 
 /// What was counted in a batch.
@@ -82,6 +100,8 @@ struct Job {
     lane: usize,
     splits: Vec<Split>,
     done: Sender<Result<LaneOutput>>,
+    /// The stream and micro-batch that log lines of the lane belong to.
+    span: tracing::Span,
 }
 
 /// A running lane.
@@ -121,7 +141,8 @@ impl Lane {
         splits: Vec<Split>,
         done: &Sender<Result<LaneOutput>>,
     ) -> Result<()> {
-        let job = Job { attempt: Arc::clone(attempt), lane, splits, done: done.clone() };
+        let span = tracing::Span::current();
+        let job = Job { attempt: Arc::clone(attempt), lane, splits, done: done.clone(), span };
         let jobs = self.jobs.as_ref().expect("jobs are closed only by drop");
         jobs.send(job).map_err(|_| Error::internal("a lane's thread has ended"))
     }
@@ -147,7 +168,7 @@ struct Worker {
 impl Worker {
     fn serve(&mut self, inbox: &Receiver<Job>) {
         for job in inbox {
-            let output = self.run(&job);
+            let output = job.span.in_scope(|| self.run(&job));
             if output.is_err() {
                 // Half a batch must not leak into the next one.
                 self.pipeline.clear();
@@ -205,6 +226,7 @@ impl Emit for Out<'_> {
     fn rows(&mut self, rows: RecordBatch) -> Result<()> {
         let rows = self.attempt.rows.align(rows)?;
         self.output.counts.output_rows += rows.num_rows() as u64;
+        self.attempt.reporter.rows_read(rows.num_rows() as u64);
         if !self.attempt.gather || self.rows.is_some() {
             return self.write(&rows);
         }
@@ -226,10 +248,12 @@ impl Emit for Out<'_> {
         match (&self.attempt.dead_letters, self.attempt.on_reject) {
             (Some((_, of)), OnReject::DeadLetter) => {
                 self.dead_letters.push(record, why, of);
+                self.output.count_rejected(record, why);
                 self.output.counts.dead_letters += 1;
                 if self.dead_letters.is_full() { self.flush_dead_letters() } else { Ok(()) }
             }
             _ if drop => {
+                self.output.count_rejected(record, why);
                 self.output.counts.dropped += 1;
                 Ok(())
             }

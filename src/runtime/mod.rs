@@ -9,6 +9,7 @@
 pub mod attempt;
 pub mod check;
 pub mod dead_letter_tables;
+mod lag;
 pub mod lane;
 pub mod lane_pipeline;
 pub mod open;
@@ -20,8 +21,10 @@ pub mod sql;
 pub mod start;
 pub mod stop;
 pub mod stream;
-pub mod supervise;
+mod streams;
+mod supervise;
 pub mod trigger;
 
+pub use start::ProcessContext;
 pub use stop::Stop;
-pub use supervise::{Ended, run_all};
+pub use streams::{Ended, StreamingQuery, Streams};

@@ -21,7 +21,7 @@ use crate::checkpoint::{CheckpointLog, Identity};
 use crate::config::{StreamConfig, Trigger};
 use crate::decode::json::Rejection;
 use crate::model::{Error, Record, Result};
-use crate::observe::Reporter;
+use crate::observe::{Busy, Event, Reporter, StreamReporter};
 use crate::sink::DeltaAppend;
 use crate::sink::dead_letter::{self, OFFSETS_LOST};
 use crate::source::Source;
@@ -129,6 +129,7 @@ pub fn replay(
         return select(&letters, &row_pipeline, &ledger.read_before(ledger.count()?)?)
             .map(|(_, outcome)| outcome);
     }
+    let reporter = reporter.stream(&own.name);
     let mut restart = RestartState::default();
     start::hold_lease(&own, &store, ctx, &mut restart.lease)?;
     handle.block_on(Identity::establish(&store, Identity { id: own_id }))?;
@@ -140,12 +141,15 @@ pub fn replay(
             // Selected and never planned: the schema may have changed since.
             ledger.remove(planned)?;
         }
+        let reading = Busy::with("reading the dead letters");
         let (selection, outcome) = select(&letters, &row_pipeline, &ledger.read_before(planned)?)?;
+        drop(reading);
         if !selection.is_empty() {
             ledger.put(planned, &selection, &Uuid::new_v4().to_string())?;
         }
         restart.bound = None;
-        run(&own, &row_pipeline, &letters, &ledger, ctx, reporter, &mut restart)?;
+        reporter.emit(Event::Bounded { records: selection.len() as u64 });
+        run(&own, &row_pipeline, &letters, &ledger, ctx, &reporter, &mut restart)?;
         if ctx.stop.requested() {
             return Err(Error::unavailable("stopped before the replay was through")
                 .hint("run it again: nothing is taken twice"));
@@ -171,7 +175,7 @@ fn run(
     letters: &Arc<TableLetters>,
     ledger: &Ledger,
     ctx: &ProcessContext,
-    reporter: &Reporter,
+    reporter: &StreamReporter,
     restart: &mut RestartState,
 ) -> Result<()> {
     let place = letters.table.store().url().to_string();

@@ -73,6 +73,11 @@ pub struct ProcessContext {
 }
 
 impl ProcessContext {
+    /// What streams need of a process: `handle` for storage calls, and the process's name as an owner (empty for none).
+    pub fn new(handle: Handle, owner: &str, stop: Stop) -> ProcessContext {
+        ProcessContext { handle, owner: Owner::here(owner), wait_for_lease: false, stop }
+    }
+
     /// How a stream uses storage: until the deadline of a stop.
     pub fn access(&self, config: &StreamConfig) -> Access {
         let deadline = Some(self.stop.deadline(config.shutdown_timeout));

@@ -4,7 +4,7 @@
 //! is safe: its plan is durable and the next start runs it again. Lanes look at the stop, and the
 //! stream's stores fail whatever they are waiting for (`storage::deadline`).
 
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -26,6 +26,8 @@ struct Inner {
     changed: Condvar,
     /// Of the first stream that failed.
     failure: OnceLock<Kind>,
+    /// Requests of single streams, which this one includes.
+    children: Mutex<Vec<Weak<Inner>>>,
 }
 
 impl Stop {
@@ -36,11 +38,29 @@ impl Stop {
 
     /// Asks to stop; the running micro-batch may finish.
     pub fn request(&self) {
-        let _changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = self.inner.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.inner.asked.send_modify(|asked| {
             asked.since.get_or_insert_with(Instant::now);
         });
         self.inner.changed.notify_all();
+        drop(changing);
+        let children = self.inner.children.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for inner in children.iter().filter_map(Weak::upgrade) {
+            Stop { inner }.request();
+        }
+    }
+
+    /// A request of its own for one stream: asking for it leaves the others alone, asking for `self` asks for it too.
+    pub fn child(&self) -> Stop {
+        let child = Stop::new();
+        let mut children = self.inner.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|child| child.strong_count() > 0);
+        children.push(Arc::downgrade(&child.inner));
+        drop(children);
+        if self.requested() {
+            child.request();
+        }
+        child
     }
 
     /// Notes that a stream has failed.
@@ -86,6 +106,17 @@ impl Stop {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_of_the_process_stops_every_stream_and_a_stop_of_a_stream_only_that_one() {
+        let process = Stop::new();
+        let (one, two) = (process.child(), process.child());
+        one.request();
+        assert!(one.requested() && !two.requested() && !process.requested());
+        process.request();
+        assert!(two.requested());
+        assert!(process.child().requested(), "a stream that starts after the stop");
+    }
 
     #[test]
     fn a_request_ends_a_wait_and_abandons_only_after_the_deadline() {

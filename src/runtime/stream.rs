@@ -28,7 +28,7 @@ use crate::config::{StreamConfig, Trigger};
 use crate::failpoint;
 use crate::model::error::Context;
 use crate::model::{Error, Loss, Offset, OffsetSeq, Result};
-use crate::observe::Reporter;
+use crate::observe::{Event, StreamReporter};
 use crate::sink::{BatchCommit, DeadLetters, Sink};
 use crate::source::{Admission, Available, SourceRange};
 
@@ -48,11 +48,14 @@ pub struct RestartState {
     pub row_pipeline: Option<RowPipeline>,
 }
 
+/// How old the ends of the partitions may be that an idle stream shows, in ms.
+const LAG_AGE_MS: i64 = 1000;
+
 /// A running stream.
 pub struct Stream<'a> {
     config: &'a StreamConfig,
     ctx: &'a ProcessContext,
-    reporter: &'a Reporter,
+    reporter: &'a StreamReporter,
     restart: &'a mut RestartState,
     open: OpenStream,
     run_id: String,
@@ -90,6 +93,16 @@ impl Clock {
         *self.steps.entry(step).or_default() += millis(before.elapsed());
         result
     }
+
+    /// Times a part of `addBatch`.
+    fn time_part<T>(&mut self, part: &'static str, work: impl FnOnce() -> T) -> T {
+        let before = Instant::now();
+        let result = work();
+        for step in [part, "addBatch"] {
+            *self.steps.entry(step).or_default() += millis(before.elapsed());
+        }
+        result
+    }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -105,7 +118,7 @@ impl<'a> Stream<'a> {
     pub fn new(
         config: &'a StreamConfig,
         ctx: &'a ProcessContext,
-        reporter: &'a Reporter,
+        reporter: &'a StreamReporter,
         restart: &'a mut RestartState,
         open: OpenStream,
     ) -> Stream<'a> {
@@ -119,6 +132,7 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// Whatever a step returned; what it means is decided by `supervise`.
     pub fn run(&mut self) -> Result<()> {
+        self.report_opened();
         let reran = self.resume()?;
         if reran && self.config.trigger == Trigger::Once {
             return Ok(());
@@ -137,7 +151,7 @@ impl<'a> Stream<'a> {
             } else {
                 if self.pace.lease_check_due() {
                     // A replaced owner that has nothing to do can do no harm, but no good either.
-                    self.open.lease.check(&self.config.name)?;
+                    self.check_lease()?;
                 }
                 trigger::pause(trigger, Duration::ZERO, started, now_ms()).max(POLLING_DELAY)
             };
@@ -162,12 +176,14 @@ impl<'a> Stream<'a> {
                     }
                 };
                 failpoint!("initial.written");
+                self.reporter.emit(Event::Positioned { position: initial.clone() });
                 self.position.begin(initial);
                 Ok(false)
             }
             Decision::PlanAfter(batch) => {
                 let planned = handle.block_on(log.planned(batch))?;
                 self.position.advance_to(planned.plan())?;
+                self.report_position()?;
                 Ok(false)
             }
             Decision::MendCommitLog(batch) => {
@@ -181,15 +197,17 @@ impl<'a> Stream<'a> {
                     "the table held the batch, the commit log now says so"
                 );
                 self.position.advance_to(planned.plan())?;
+                self.report_position()?;
                 Ok(false)
             }
             Decision::Rerun(batch_id) => {
                 let planned = handle.block_on(log.planned(batch_id))?;
                 // As after a plan of our own: one that a successor can't have seen must not be run.
-                self.open.lease.check(&self.config.name)?;
-                tracing::info!(stream = self.config.name, batch = batch_id, "running a planned batch again");
+                self.check_lease()?;
+                self.reporter.emit(Event::BatchPlanned { batch_id, rerun: true });
                 let mut clock = Clock::start();
                 let batch = self.replayed(planned)?;
+                self.reporter.emit(Event::Positioned { position: batch.range.start.clone() });
                 self.complete(batch, &mut clock)?;
                 Ok(true)
             }
@@ -206,6 +224,7 @@ impl<'a> Stream<'a> {
 
     /// One firing of the trigger. Returns whether there was a batch.
     fn trigger(&mut self, clock: &mut Clock) -> Result<bool> {
+        self.reporter.emit(Event::TriggerFired);
         let position = self.position.source()?;
         let trigger = self.config.trigger;
         let admission = Admission {
@@ -217,17 +236,28 @@ impl<'a> Stream<'a> {
         let Available { latest, range, lag, notes, losses } =
             clock.time("latestOffset", || source.latest_offset(position, &admission))?;
         if trigger == Trigger::AvailableNow && self.restart.bound.is_none() {
+            if let Some(event) = Event::bounded(&position.offset, &latest) {
+                self.reporter.emit(event);
+            }
             self.restart.bound = Some(latest.clone());
+        }
+        let start = range.as_ref().map_or(&position.offset, |range| &range.start);
+        if range.is_some() || self.reporter.lag_is_older_than(LAG_AGE_MS) {
+            self.reporter.emit(Event::LatestOffset { latest: latest.clone(), start: start.clone() });
         }
         for loss in self.position.news_of(&losses) {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
         }
         self.position.note(notes, losses.clone())?;
-        let Some(range) = range else { return Ok(false) };
+        let Some(range) = range else {
+            self.reporter.emit(Event::NoData);
+            return Ok(false);
+        };
         let batch = match clock.time("walCommit", || self.plan(&range, losses))? {
             Some(planned) => Batch { planned, range, gone: Vec::new(), latest, lag },
             None => self.adopt()?,
         };
+        self.reporter.emit(Event::BatchPlanned { batch_id: batch.planned.plan().batch_id, rerun: false });
         self.complete(batch, clock)?;
         Ok(true)
     }
@@ -248,7 +278,7 @@ impl<'a> Stream<'a> {
             writer: Uuid::new_v4().to_string(),
             conf: self.position.spark_conf.clone(),
         };
-        self.open.lease.check(&self.config.name)?;
+        self.check_lease()?;
         failpoint!("plan.before");
         let start = OffsetSeq::of(range.start.clone());
         let put = self.ctx.handle.block_on(self.open.log.put_plan(plan, start))?;
@@ -256,7 +286,7 @@ impl<'a> Stream<'a> {
         // Checked again, now that the plan is durable: whoever replaced us before this moment has perhaps
         // not seen it, and whoever does so later will. So a plan is run only if every later owner knows
         // it, and of one batch only one is ever run, even where retention made room for a second.
-        self.open.lease.check(&self.config.name)?;
+        self.check_lease()?;
         Ok(put)
     }
 
@@ -279,22 +309,24 @@ impl<'a> Stream<'a> {
         let batch_id = planned.plan().batch_id;
         let watermark_ms = planned.plan().watermark_ms;
         self.restart.unfinished = Some(batch_id);
-        let mut written = clock.time("addBatch", || self.write(planned, &range, &gone))?;
+        let _span = tracing::error_span!("batch", batch = batch_id).entered();
+        let mut written = self.write(planned, &range, &gone, clock)?;
         failpoint!("files.after");
+        self.report_written(&written, &range.end);
         let verified = self.open.source.verify(&range, &gone);
         verified.context(|| format!("check what micro-batch {batch_id} was read from"))?;
         // Safe without: this only spares a replaced owner the commits that it would lose.
-        self.open.lease.check(&self.config.name)?;
+        self.check_lease()?;
         let mut commit = self.batch_commit(&written);
         if !commit.dead_letters_pending {
-            self.commit_dead_letters(&mut written, &commit)?;
+            clock.time_part("commitDeadLetters", || self.commit_dead_letters(&mut written, &commit))?;
         }
         if let Some(dead_letters) = &mut self.open.dead_letters {
             commit.newest_dead_letter_batch = dead_letters.newest_batch(&commit.query_id)?;
         }
         let parts = written.take_parts();
         failpoint!("sink.before");
-        let outcome = clock.time("addBatch", || self.open.sink.commit(&commit, parts))?;
+        let outcome = clock.time_part("commitTable", || self.open.sink.commit(&commit, parts))?;
         failpoint!("sink.after");
         let version = self.resolve_commit(&outcome, &commit)?;
         if commit.dead_letters_pending && same_definition(&outcome, &commit) {
@@ -319,9 +351,29 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn write(&mut self, planned: Planned, range: &SourceRange, gone: &[Loss]) -> Result<Written> {
-        let id = Uuid::new_v4().to_string();
+    fn write(
+        &mut self,
+        planned: Planned,
+        range: &SourceRange,
+        gone: &[Loss],
+        clock: &mut Clock,
+    ) -> Result<Written> {
         let plan = planned.plan();
+        let attempt = clock.time("queryPlanning", || self.attempt(plan))?;
+        let lost: Vec<Loss> = plan.lost.iter().chain(gone).cloned().collect();
+        let (pinned, shares) = clock.time("getBatch", || -> Result<_> {
+            let pinned = start::pinned_lanes(self.config, &self.open, plan.batch_id, &range.notes)?;
+            let lanes = pinned.as_ref().unwrap_or(&self.open.lanes);
+            let shares = self.open.source.splits(range, &lost, lanes.len())?;
+            Ok((pinned, shares))
+        })?;
+        let lanes = pinned.as_ref().unwrap_or(&self.open.lanes);
+        let (stop, deadline) = (&self.ctx.stop, self.config.shutdown_timeout);
+        clock.time_part("writeFiles", || attempt::run(lanes, planned, shares, attempt, lost, stop, deadline))
+    }
+
+    fn attempt(&self, plan: &Plan) -> Result<Attempt> {
+        let id = Uuid::new_v4().to_string();
         let now_micros = plan.timestamp_ms.saturating_mul(1000);
         self.open.row_pipeline.begin(now_micros, &plan.table_versions)?;
         let budget = &self.open.budget;
@@ -337,7 +389,7 @@ impl<'a> Stream<'a> {
                 Some((table.begin(&id, budget)?, of))
             }
         };
-        let attempt = Attempt {
+        Ok(Attempt {
             rows: self.open.sink.begin(&id, budget)?,
             id,
             dead_letters,
@@ -346,12 +398,8 @@ impl<'a> Stream<'a> {
             now_micros,
             gather: false,
             cancel: AtomicBool::new(false),
-        };
-        let lost: Vec<Loss> = plan.lost.iter().chain(gone).cloned().collect();
-        let pinned = start::pinned_lanes(self.config, &self.open, plan.batch_id, &range.notes)?;
-        let lanes = pinned.as_ref().unwrap_or(&self.open.lanes);
-        let shares = self.open.source.splits(range, &lost, lanes.len())?;
-        attempt::run(lanes, planned, shares, attempt, lost, &self.ctx.stop, self.config.shutdown_timeout)
+            reporter: self.reporter.clone(),
+        })
     }
 
     fn batch_commit(&self, written: &Written) -> BatchCommit {

@@ -1,10 +1,6 @@
 //! What an error means for a stream: run again, or end. Streams do not take each other down.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
 use std::time::{Duration, Instant};
-
-use crossbeam_channel::{RecvTimeoutError, unbounded};
 
 use super::open;
 use super::row_pipeline::RowPipeline;
@@ -12,89 +8,28 @@ use super::start::{self, ProcessContext};
 use super::stream::{RestartState, Stream};
 use crate::config::{RestartPolicy, StreamConfig};
 use crate::model::{Error, Kind, Result};
-use crate::observe::{Reporter, StreamState};
+use crate::observe::{Event, Restart, StreamReporter};
 use crate::source::give_back_memory;
 
 /// The longest wait between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// How often a stream that has failed is reported again while others run.
-const REMINDER: Duration = Duration::from_secs(300);
-
-/// How a stream ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// The stream.
-    pub name: String,
-    /// Its last error, if it did not end by itself or by a stop.
-    pub result: Result<()>,
-}
-
-/// Runs all streams, each on a thread of its own, until every one has ended. One that has failed is told
-/// of again every few minutes while others go on.
-pub fn run_all(streams: &[StreamConfig], ctx: &ProcessContext, reporter: &Reporter) -> Vec<Ended> {
-    let (done, ends) = unbounded();
-    thread::scope(|scope| {
-        for (number, config) in streams.iter().enumerate() {
-            let end = done.clone();
-            let started = thread::Builder::new().name(format!("stream-{}", config.name)).spawn_scoped(
-                scope,
-                move || {
-                    let run = || supervise(config, ctx, reporter);
-                    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
-                        ctx.stop.note_failure(Kind::Internal);
-                        Err(Error::internal("the stream's thread panicked"))
-                    });
-                    // The receiver lives until every sender is gone.
-                    let _ = end.send((number, result));
-                },
-            );
-            if let Err(e) = started {
-                let _ = done.send((
-                    number,
-                    Err(Error::unavailable("cannot start a thread for the stream").source(e)),
-                ));
-            }
-        }
-        drop(done);
-        let mut results: Vec<Option<Result<()>>> = streams.iter().map(|_| None).collect();
-        loop {
-            match ends.recv_timeout(REMINDER) {
-                Ok((number, result)) => results[number] = Some(result),
-                Err(RecvTimeoutError::Timeout) => remind(streams, &results),
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        let lost = || Err(Error::internal("the stream's thread ended without a word"));
-        let ended = streams.iter().zip(results);
-        ended
-            .map(|(config, result)| Ended { name: config.name.clone(), result: result.unwrap_or_else(lost) })
-            .collect()
-    })
-}
-
-/// Says again which streams have failed: their errors are far up in the log by now.
-fn remind(streams: &[StreamConfig], results: &[Option<Result<()>>]) {
-    for (config, result) in streams.iter().zip(results) {
-        if let Some(Err(error)) = result {
-            tracing::warn!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed and does not run; other streams of this process do");
-        }
-    }
-}
-
 /// Runs one stream until it ends for good. An error that may pass is retried after a pause, without limit unless
 /// `restart.maxAttempts` sets one: an outage must not end a stream that nobody watches.
-fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -> Result<()> {
+pub(super) fn supervise(
+    config: &StreamConfig,
+    ctx: &ProcessContext,
+    reporter: &StreamReporter,
+) -> Result<()> {
     let mut restart = RestartState::default();
     let mut failures = 0;
     let mut failing_since = Instant::now();
     loop {
         let committed = restart.committed;
+        reporter.emit(Event::Starting);
         let ended = run_once(config, ctx, reporter, &mut restart);
         give_back_memory();
         let Err(error) = ended else {
-            tracing::info!(stream = config.name, "the stream has ended");
-            reporter.state(&config.name, StreamState::Ended);
             return Ok(());
         };
         let error = if error.kind().retries() { error } else { replaced(config, &restart).unwrap_or(error) };
@@ -115,25 +50,17 @@ fn supervise(config: &StreamConfig, ctx: &ProcessContext, reporter: &Reporter) -
         }
         let exhausted = config.restart.max_attempts.is_some_and(|max| failures > max);
         if !error.kind().retries() || exhausted {
-            ctx.stop.note_failure(error.kind());
-            tracing::error!(stream = config.name, kind = error.kind().name(), %error, "the stream has failed");
-            reporter.state(&config.name, StreamState::Failed { kind: error.kind() });
             return Err(error);
         }
         let pause = backoff(config.restart, failures);
-        let failing_for = failing_since.elapsed();
-        tracing::warn!(
-            stream = config.name,
-            kind = error.kind().name(),
-            %error,
-            attempt = failures,
-            of = config.restart.max_attempts,
-            failing_s = failing_for.as_secs(),
-            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            "the stream is started again after a pause"
-        );
-        let state = StreamState::Retrying { kind: error.kind(), attempt: failures, failing_for, pause };
-        reporter.state(&config.name, state);
+        reporter.emit(Event::Restarting(Restart {
+            kind: error.kind(),
+            error: error.to_string(),
+            attempt: failures,
+            of: config.restart.max_attempts,
+            failing_for: failing_since.elapsed(),
+            pause,
+        }));
         if ctx.stop.wait(pause) {
             return Ok(());
         }
@@ -150,7 +77,7 @@ fn replaced(config: &StreamConfig, restart: &RestartState) -> Option<Error> {
 fn run_once(
     config: &StreamConfig,
     ctx: &ProcessContext,
-    reporter: &Reporter,
+    reporter: &StreamReporter,
     restart: &mut RestartState,
 ) -> Result<()> {
     let row_pipeline = match &restart.row_pipeline {

@@ -91,6 +91,15 @@ pub trait Source: Send {
     /// What a start would meet, lost records that the read itself would find included.
     fn preview(&mut self, from: From<'_>) -> Result<String>;
 
+    /// How far the source reaches now, for display; judges nothing and changes nothing. `None` where that has no
+    /// meaning.
+    ///
+    /// # Errors
+    /// As for [`Source::initial_offset`].
+    fn ends(&mut self) -> Result<Option<Offset>> {
+        Ok(None)
+    }
+
     /// Everything before `until` is in the sink.
     ///
     /// # Errors

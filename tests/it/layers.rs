@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may use of the crate (every module may use itself).
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("failpoint", &[]),
     ("config", &["model", "decode"]),
@@ -33,6 +33,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "sink",
         ],
     ),
+    ("server", &["model", "observe", "runtime"]),
     (
         "cli",
         &[
@@ -48,6 +49,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
             "checkpoint",
             "sink",
             "runtime",
+            "server",
         ],
     ),
 ];
@@ -56,12 +58,16 @@ const MAY_USE: [(&str, &[&str]); 13] = [
 const KNOW_FORMATS: [&str; 3] = ["runtime/open.rs", "runtime/dead_letter_tables.rs", "runtime/replay.rs"];
 
 /// Each vendor's crate and the folders or files that may name it.
-const DOORS: [(&str, &[&str]); 5] = [
+const DOORS: [(&str, &[&str]); 9] = [
     ("datafusion", &["query"]),
     ("rdkafka", &["source/kafka", "cli/demo"]),
     ("delta_kernel", &["table"]),
     ("deltalake", &["table"]),
     ("object_store", &["storage", "table"]),
+    ("prometheus", &["observe/metrics"]),
+    ("indicatif", &["observe/terminal.rs"]),
+    ("axum", &["server"]),
+    ("reqwest", &["cli/client.rs"]),
 ];
 
 fn sources(folder: &Path, into: &mut Vec<PathBuf>) {

@@ -25,6 +25,7 @@ mod kafka_logins;
 mod kafka_source;
 mod layers;
 mod limits;
+mod monitoring;
 mod options;
 mod oracle_json;
 mod oracle_streaming;
@@ -40,11 +41,13 @@ mod schema_infer;
 mod signals;
 mod soak;
 mod sql;
+mod status_page;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod storage_faults;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod tables;
 mod takeover;
+mod terminal;
 mod upgrade;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod zombie;

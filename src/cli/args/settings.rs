@@ -2,8 +2,11 @@
 
 use uuid::Uuid;
 
-use super::{IngestArgs, KeyValue, LimitArgs, RunArgs, SchemaInferArgs};
+use super::{IngestArgs, KeyValue, LimitArgs, ObserveArgs, RunArgs, SchemaInferArgs};
+use crate::cli::client::control_token;
 use crate::config::Setting;
+use crate::model::Result;
+use crate::server::{CONTROL_ADDRESS, Listen, OBSERVE_ADDRESS, ServerSettings};
 
 /// `restart.maxAttempts` of a one-off run; an attempt to reach brokers that do not answer takes some ten
 /// seconds.
@@ -15,6 +18,25 @@ impl RunArgs {
         let mut settings = self.limits.settings();
         settings.extend(self.trigger.as_ref().map(|t| Setting::text("--trigger", &["trigger"], t)));
         settings
+    }
+}
+
+impl ObserveArgs {
+    /// Where the process listens. Without a flag a process that runs `for_long` has the default addresses, if they are
+    /// free, and a one-off run none.
+    ///
+    /// # Errors
+    /// `Config` if an address or the token's file can't be read.
+    pub fn server(&self, for_long: bool) -> Result<ServerSettings> {
+        let listen = |flag: &str, given: &Option<String>, default: &str| match given.as_deref() {
+            None | Some("") if !for_long => Ok(Listen::Off),
+            given => Listen::parse(flag, given.filter(|given| !given.is_empty()), default),
+        };
+        Ok(ServerSettings {
+            observe: listen("--listen", &self.listen, OBSERVE_ADDRESS)?,
+            control: listen("--control-listen", &self.control_listen, CONTROL_ADDRESS)?,
+            token: control_token(self.control_token_file.as_deref())?,
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::checkpoint::rebuild::{self, CommittedBatch, File};
 use crate::checkpoint::{CheckpointBinding, Identity, Lease, Owner, Plan};
 use crate::config::StreamConfig;
 use crate::model::{Error, Result};
+use crate::observe::Busy;
 use crate::runtime::open::Access;
 use crate::runtime::recovery::Targets;
 use crate::runtime::row_pipeline::RowPipeline;
@@ -34,7 +35,9 @@ pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
         return Err(run_by(&config, &owner));
     }
     let access = Access { handle: handle.clone(), deadline: None };
+    let reading = Busy::with("reading the logs of the tables");
     let found = read_targets(&config, &checkpoint, args.query_id.as_deref(), &access)?;
+    drop(reading);
     let identity = Identity { id: found.query_id.clone() };
     let files = rebuild::files(&identity, &found.serves, found.rows.as_ref(), found.letters.as_ref())?;
     let there = handle.block_on(rebuild::check_empty(&checkpoint, &files))?;

@@ -17,13 +17,11 @@ use url::Url;
 
 use super::args::{DemoArgs, GlobalArgs};
 use super::io_runtime;
-use crate::checkpoint::Owner;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::observe::report::grouped;
 use crate::observe::{Reporter, Style};
-use crate::runtime::start::ProcessContext;
-use crate::runtime::{Stop, run_all};
+use crate::runtime::{ProcessContext, Stop, Streams};
 
 const STREAM: &str = "device_events";
 const TOPIC: &str = "device-events";
@@ -72,12 +70,7 @@ fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) 
     let stop = Stop::new();
     let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
     super::run::stop_on_signals(runtime.handle(), &stop, deadline)?;
-    let ctx = ProcessContext {
-        handle: runtime.handle().clone(),
-        owner: Owner::here(""),
-        wait_for_lease: false,
-        stop: stop.clone(),
-    };
+    let ctx = ProcessContext::new(runtime.handle().clone(), "", stop.clone());
     let (read, stream_ended) = (AtomicU64::new(0), AtomicBool::new(false));
     let (generated, ended) = thread::scope(|scope| {
         let generator = scope.spawn(|| {
@@ -98,7 +91,7 @@ fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) 
                 thread::sleep(Duration::from_millis(20));
             }
         });
-        let ended = run_all(&config.streams, &ctx, reporter);
+        let ended = Streams::new(ctx.clone(), reporter.clone()).run(&config.streams);
         stream_ended.store(true, Ordering::Relaxed);
         // The watcher only sleeps and looks; it can't fail.
         let _ = watcher.join();

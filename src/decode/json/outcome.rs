@@ -46,6 +46,14 @@ pub enum RejectionCode {
 }
 
 impl RejectionCode {
+    /// Every kind of fault.
+    pub const ALL: [RejectionCode; 4] = [
+        RejectionCode::MalformedRecord,
+        RejectionCode::CannotParseField,
+        RejectionCode::NotNullViolation,
+        RejectionCode::RecordTooLarge,
+    ];
+
     /// The name in dead letters and metrics.
     pub fn name(self) -> &'static str {
         match self {

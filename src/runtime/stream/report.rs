@@ -1,16 +1,48 @@
-//! A finished batch as a report: Spark's `StreamingQueryProgress`.
+//! What a stream tells while it runs: that it is open, where it is, what its batches read, wrote and rejected.
 
-use std::time::Duration;
-
-use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{Clock, Stream, millis};
-use crate::model::{Offset, OffsetSeq};
-use crate::observe::progress::{AlluviaProgress, SinkProgress};
-use crate::observe::{Progress, SourceProgress};
+use crate::decode::json::RejectionCode;
+use crate::model::{Offset, OffsetSeq, Result};
+use crate::observe::progress::{ADD_BATCH_STEPS, AlluviaProgress, BatchTimes, SinkProgress};
+use crate::observe::{Event, Progress, SourceProgress, StreamOpened};
 use crate::runtime::attempt::Written;
 
 impl Stream<'_> {
+    pub(super) fn report_opened(&self) {
+        self.reporter.rejection_reasons(&RejectionCode::ALL.map(RejectionCode::name));
+        self.reporter.emit(Event::Opened(Box::new(StreamOpened {
+            query_id: self.open.query_id.clone(),
+            run_id: self.run_id.clone(),
+            source: self.open.source.description(),
+            sink: self.open.sink.describe().name,
+            memory_limit: self.config.memory_limit,
+        })));
+    }
+
+    pub(super) fn report_position(&self) -> Result<()> {
+        let position = self.position.source()?.offset.clone();
+        self.reporter.emit(Event::Positioned { position });
+        Ok(())
+    }
+
+    /// Checks that nobody else took the stream over.
+    pub(super) fn check_lease(&self) -> Result<()> {
+        self.open.lease.check(&self.config.name)?;
+        self.reporter.emit(Event::LeaseConfirmed);
+        Ok(())
+    }
+
+    pub(super) fn report_written(&self, written: &Written, end: &Offset) {
+        self.reporter.emit(Event::FilesWritten { end: end.clone() });
+        if !written.rejected().is_empty() {
+            self.reporter.emit(Event::RecordsRejected(written.rejected().clone()));
+        }
+    }
+
+    /// The finished batch as Spark's `StreamingQueryProgress`.
     pub(super) fn report(
         &mut self,
         written: &Written,
@@ -20,34 +52,47 @@ impl Stream<'_> {
         clock: &mut Clock,
     ) {
         let (planned, counts) = (written.planned(), written.counts());
-        let duration = clock.started.elapsed();
-        clock.steps.insert("triggerExecution", millis(duration));
-        let value = |offsets: &OffsetSeq| offsets.get(0).map_or(Value::Null, Offset::to_value);
-        let since_last = self.pace.last_trigger.replace(clock.started).map(|last| clock.started - last);
-        let per_second = |time: Duration| counts.input_rows as f64 / time.as_secs_f64().max(0.001);
-        self.reporter.progress(Progress {
+        let since_last_trigger =
+            self.pace.last_trigger.replace(clock.started).map(|last| clock.started - last);
+        let times = BatchTimes {
+            started_ms: clock.started_ms,
+            duration: clock.started.elapsed(),
+            since_last_trigger,
+        };
+        clock.steps.insert("triggerExecution", millis(times.duration));
+        let rows = counts.input_rows;
+        let json = |offsets: &OffsetSeq| offsets.get(0).map_or_else(|| "null".into(), Offset::to_string);
+        let source = SourceProgress::new(
+            self.open.source.description(),
+            &json(planned.start()),
+            &json(&planned.plan().end),
+            latest.as_json(),
+            rows,
+            &times,
+        );
+        let mut steps = std::mem::take(&mut clock.steps);
+        let parts = ADD_BATCH_STEPS.iter().filter_map(|step| Some((*step, steps.remove(step)?))).collect();
+        self.reporter.emit(Event::BatchCommitted(Arc::new(Progress {
             event: "progress",
             id: self.open.query_id.clone(),
             run_id: self.run_id.clone(),
             name: self.config.name.clone(),
-            timestamp: timestamp(clock.started_ms),
+            timestamp: times.timestamp(),
             batch_id: planned.plan().batch_id,
-            batch_duration: millis(duration),
-            num_input_rows: counts.input_rows,
-            input_rows_per_second: since_last.map_or(0.0, per_second),
-            processed_rows_per_second: per_second(duration),
-            duration_ms: std::mem::take(&mut clock.steps),
-            sources: vec![SourceProgress {
-                description: self.open.source.description(),
-                start_offset: value(planned.start()),
-                end_offset: value(&planned.plan().end),
-                latest_offset: latest.to_value(),
-                num_input_rows: counts.input_rows,
-            }],
+            batch_duration: millis(times.duration),
+            num_input_rows: rows,
+            input_rows_per_second: times.input_per_second(rows),
+            processed_rows_per_second: times.processed_per_second(rows),
+            duration_ms: steps,
+            event_time: BTreeMap::new(),
+            state_operators: Vec::new(),
+            sources: vec![source],
             sink: SinkProgress {
                 description: self.open.sink.describe().name,
                 num_output_rows: counts.output_rows,
+                metrics: BTreeMap::new(),
             },
+            observed_metrics: BTreeMap::new(),
             alluvia: AlluviaProgress {
                 table_version: sink_version,
                 input_bytes: counts.input_bytes,
@@ -55,14 +100,12 @@ impl Stream<'_> {
                 malformed_rows: counts.malformed_kept,
                 dead_letters: counts.dead_letters,
                 dropped_rows: counts.dropped,
+                rejected_rows: written.rejected().iter().map(|(code, r)| (*code, r.count)).collect(),
                 lost_ranges: written.lost().iter().map(ToString::to_string).collect(),
+                files: written.file_count(),
+                file_bytes: written.file_bytes(),
+                add_batch_ms: parts,
             },
-        });
+        })));
     }
-}
-
-fn timestamp(ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(ms)
-        .map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-        .unwrap_or_default()
 }

@@ -118,6 +118,16 @@ impl KafkaSource {
         Ok(Offsets(offsets))
     }
 
+    /// The end of every partition now, under the stream's isolation level.
+    ///
+    /// # Errors
+    /// `Unavailable` if the brokers do not answer; `Config` if they refuse.
+    pub(super) fn end_offsets(&self) -> Result<Offsets> {
+        self.topics.freshen(false)?;
+        let asked: Vec<_> = self.partitions().into_iter().map(|p| (p, OffsetSpec::Latest)).collect();
+        Ok(Offsets(self.cluster.ask(&asked)?.into_iter().map(|(p, listed)| (p, listed.offset)).collect()))
+    }
+
     /// The end of every partition now, under the stream's isolation level, and how the partitions differ
     /// from those of `known`, the next offsets to read.
     ///

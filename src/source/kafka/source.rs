@@ -60,6 +60,10 @@ impl Source for KafkaSource {
         })
     }
 
+    fn ends(&mut self) -> Result<Option<Offset>> {
+        Ok(Some(self.end_offsets()?.to_offset()))
+    }
+
     fn splits(&self, range: &SourceRange, lost: &[Loss], lanes: usize) -> Result<Vec<Vec<Split>>> {
         let mut ranges = ranges(range)?;
         ranges.retain(|range| !lost.iter().any(|loss| loss.range == *range));

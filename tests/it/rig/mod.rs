@@ -5,11 +5,14 @@
 //! fails the test and says what to install; only `ALLUVIA_SKIP_SERVICES=1` skips, loudly. Nothing here knows Alluvia's code.
 
 pub mod broker;
+pub mod browser;
 pub mod child;
 pub mod digest;
 pub mod disk;
+pub mod http;
 pub mod produce;
 pub mod program;
+pub mod prometheus;
 pub mod proxy;
 pub mod readers;
 pub mod tokens;

@@ -61,6 +61,8 @@ impl Alluvia {
         environment: &[(&str, &str)],
     ) -> Alluvia {
         let mut command = Command::new(env!("CARGO_BIN_EXE_alluvia"));
+        // Many run at once: the default addresses are for the one that asks for them.
+        command.env("ALLUVIA_LISTEN", "off").env("ALLUVIA_CONTROL_LISTEN", "off");
         command.args(arguments).current_dir(folder).envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = child::spawn(command).expect("the built binary starts");

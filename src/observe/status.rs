@@ -1,0 +1,565 @@
+//! What is known of a stream now: its state, its newest micro-batches, its lag, its last error.
+//!
+//! Kept for as long as the process lives, also after the stream has ended. Filled by events only ([`super::Event`]), so
+//! that the page, the API, the metrics and the log can't contradict each other. Words are Spark's where it has them
+//! (`StreamingQueryStatus`, `recentProgress`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::event::Event;
+use super::positions::{Lag, Positions};
+use super::progress::{Progress, timestamp};
+use crate::model::Kind;
+
+/// Micro-batches whose progress is kept, as Spark's `spark.sql.streaming.numRecentProgressUpdates`.
+pub const RECENT_MAX: usize = 100;
+
+/// The state of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamState {
+    /// Its checkpoint, table and source are being opened.
+    Starting,
+    /// It runs micro-batches, or waits for data.
+    Running,
+    /// An error that may pass has ended it; it starts again after a pause.
+    Restarting,
+    /// An error has ended it for good.
+    Failed,
+    /// It was stopped.
+    Stopped,
+    /// Its trigger has ended it (`once`, `availableNow`).
+    Finished,
+}
+
+impl StreamState {
+    /// Every state.
+    pub const ALL: [StreamState; 6] = [
+        StreamState::Starting,
+        StreamState::Running,
+        StreamState::Restarting,
+        StreamState::Failed,
+        StreamState::Stopped,
+        StreamState::Finished,
+    ];
+
+    /// The word used in JSON and in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            StreamState::Starting => "starting",
+            StreamState::Running => "running",
+            StreamState::Restarting => "restarting",
+            StreamState::Failed => "failed",
+            StreamState::Stopped => "stopped",
+            StreamState::Finished => "finished",
+        }
+    }
+
+    /// Whether the stream has not ended: Spark's `isActive`.
+    pub fn is_active(self) -> bool {
+        matches!(self, StreamState::Starting | StreamState::Running | StreamState::Restarting)
+    }
+}
+
+/// Spark's `StreamingQueryStatus`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueryStatus {
+    /// What the stream does now, in words.
+    pub message: String,
+    /// Whether there was new data when it was last asked for.
+    pub is_data_available: bool,
+    /// Whether a trigger is being worked on.
+    pub is_trigger_active: bool,
+}
+
+/// An error of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// Its kind, as in the log.
+    pub kind: &'static str,
+    /// The error in words, with its hint.
+    pub message: String,
+    /// When it happened, UTC.
+    pub timestamp: String,
+}
+
+/// What a stream did since the process started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Micro-batches committed.
+    pub batches: u64,
+    /// Records read.
+    pub input_rows: u64,
+    /// Their bytes.
+    pub input_bytes: u64,
+    /// Rows added to the table.
+    pub output_rows: u64,
+    /// Files added to the table.
+    pub files: u64,
+    /// Their bytes.
+    pub file_bytes: u64,
+    /// Malformed records that became rows.
+    pub malformed_rows: u64,
+    /// Records that went to the dead letters.
+    pub dead_letters: u64,
+    /// Records left out (DROPMALFORMED).
+    pub dropped_rows: u64,
+    /// Rejected records by error code.
+    pub rejected_rows: BTreeMap<&'static str, u64>,
+    /// Offset ranges that were gone.
+    pub lost_ranges: u64,
+    /// Restarts inside the process.
+    pub restarts: u64,
+    /// Planned micro-batches that were run again.
+    pub reruns: u64,
+    /// Commits that lost their version to another writer.
+    pub commit_conflicts: u64,
+}
+
+/// A stream as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamInfo {
+    /// The stream's name.
+    pub name: String,
+    /// The query's id; absent before the checkpoint was read.
+    pub id: Option<String>,
+    /// This start of the stream.
+    pub run_id: Option<String>,
+    /// Its state.
+    pub state: StreamState,
+    /// Since when, UTC.
+    pub since: String,
+    /// Whether it has not ended.
+    pub is_active: bool,
+    /// What it does now.
+    pub status: QueryStatus,
+    /// The source's description.
+    pub source: Option<String>,
+    /// The sink's description.
+    pub sink: Option<String>,
+    /// The last error of this process, also one that has passed.
+    pub last_error: Option<LastError>,
+    /// The newest micro-batch committed by this process.
+    pub batch_id: Option<i64>,
+    /// The table's version that holds it.
+    pub table_version: Option<u64>,
+    /// When it was committed, UTC.
+    pub last_commit: Option<String>,
+    /// Its watermark.
+    pub watermark: Option<String>,
+    /// Records per second that it read since the trigger before it.
+    pub input_rows_per_second: f64,
+    /// Records per second that it processed.
+    pub processed_rows_per_second: f64,
+    /// The sum of all partitions; absent before their ends were asked for, or for a source without partitions.
+    pub lag: Option<i64>,
+    /// When the ends were last asked for, UTC.
+    pub lag_measured: Option<String>,
+    /// Upper bound of the age of the oldest record that is not in the table; 0 if none waits.
+    pub oldest_uncommitted_age_seconds: Option<f64>,
+    /// What it did since the process started.
+    pub totals: Totals,
+}
+
+/// The lag of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionLag {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The first offset that is not in the table.
+    pub committed: i64,
+    /// The end of the partition.
+    pub latest: i64,
+    /// Offsets that are not in the table.
+    pub lag: i64,
+    /// Offsets that were not read.
+    pub read_lag: i64,
+}
+
+/// A micro-batch as a point of the page's charts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryPoint {
+    /// When its trigger fired, UTC.
+    pub timestamp: String,
+    /// The micro-batch.
+    pub batch_id: i64,
+    /// Its milliseconds.
+    pub batch_duration: u64,
+    /// Records read.
+    pub num_input_rows: u64,
+    /// Records per second since the trigger before.
+    pub input_rows_per_second: f64,
+    /// Records per second that were processed.
+    pub processed_rows_per_second: f64,
+    /// Offsets behind it when it was planned.
+    pub lag: i64,
+    /// Records rejected.
+    pub rejected_rows: u64,
+}
+
+/// A stream as it is kept.
+#[derive(Debug)]
+pub(crate) struct StreamStatus {
+    name: String,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: StreamState,
+    since_ms: i64,
+    id: Option<String>,
+    run_id: Option<String>,
+    source: Option<String>,
+    sink: Option<String>,
+    status: QueryStatus,
+    last_error: Option<LastError>,
+    lag: Lag,
+    recent: VecDeque<Arc<Progress>>,
+    last_commit_ms: Option<i64>,
+    last_trigger_ms: Option<i64>,
+    lease_confirmed: Option<Instant>,
+    memory_limit: Option<u64>,
+    totals: Totals,
+}
+
+/// What a scrape needs beside the counters.
+pub(crate) struct Gauges {
+    pub(crate) state: StreamState,
+    pub(crate) lag: Lag,
+    pub(crate) oldest_uncommitted_seconds: Option<f64>,
+    pub(crate) last: Option<Arc<Progress>>,
+    pub(crate) last_commit_ms: Option<i64>,
+    pub(crate) last_trigger_ms: Option<i64>,
+    pub(crate) lease_age_seconds: Option<f64>,
+    pub(crate) memory_limit: Option<u64>,
+}
+
+impl StreamStatus {
+    /// A stream that is about to start.
+    pub(crate) fn new(name: &str, now_ms: i64) -> StreamStatus {
+        StreamStatus {
+            name: name.to_owned(),
+            inner: Mutex::new(Inner {
+                state: StreamState::Starting,
+                since_ms: now_ms,
+                id: None,
+                run_id: None,
+                source: None,
+                sink: None,
+                status: QueryStatus {
+                    message: "Initializing sources".into(),
+                    is_data_available: false,
+                    is_trigger_active: false,
+                },
+                last_error: None,
+                lag: Lag::default(),
+                recent: VecDeque::new(),
+                last_commit_ms: None,
+                last_trigger_ms: None,
+                lease_confirmed: None,
+                memory_limit: None,
+                totals: Totals::default(),
+            }),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over what an event says.
+    pub(crate) fn apply(&self, event: &Event, now_ms: i64) {
+        self.inner().apply(event, now_ms);
+    }
+
+    pub(crate) fn state(&self) -> StreamState {
+        self.inner().state
+    }
+
+    pub(crate) fn status(&self) -> QueryStatus {
+        self.inner().status.clone()
+    }
+
+    pub(crate) fn last_error(&self) -> Option<LastError> {
+        self.inner().last_error.clone()
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.inner().totals.clone()
+    }
+
+    /// Whether the ends of the partitions are older than `age_ms`.
+    pub(crate) fn lag_is_older_than(&self, age_ms: i64, now_ms: i64) -> bool {
+        self.inner().lag.measured_ms.is_none_or(|measured| now_ms - measured >= age_ms)
+    }
+
+    pub(crate) fn has_position(&self) -> bool {
+        !self.inner().lag.places().is_empty()
+    }
+
+    /// The newest progresses, the oldest first.
+    pub(crate) fn recent_progress(&self) -> Vec<Arc<Progress>> {
+        self.inner().recent.iter().cloned().collect()
+    }
+
+    pub(crate) fn last_progress(&self) -> Option<Arc<Progress>> {
+        self.inner().recent.back().cloned()
+    }
+
+    /// The same as points of charts.
+    pub(crate) fn history(&self) -> Vec<HistoryPoint> {
+        self.recent_progress().iter().map(|progress| HistoryPoint::of(progress)).collect()
+    }
+
+    /// The lag of every partition, in order.
+    pub(crate) fn partitions(&self) -> Vec<PartitionLag> {
+        let inner = self.inner();
+        let places = inner.lag.places().iter();
+        places
+            .map(|((topic, partition), place)| PartitionLag {
+                topic: Arc::clone(topic),
+                partition: *partition,
+                committed: place.committed,
+                latest: place.latest,
+                lag: place.lag(),
+                read_lag: place.read_lag(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn gauges(&self, now_ms: i64) -> Gauges {
+        let inner = self.inner();
+        Gauges {
+            state: inner.state,
+            oldest_uncommitted_seconds: inner.lag.oldest_uncommitted_seconds(now_ms),
+            lag: inner.lag.clone(),
+            last: inner.recent.back().cloned(),
+            last_commit_ms: inner.last_commit_ms,
+            last_trigger_ms: inner.last_trigger_ms,
+            lease_age_seconds: inner.lease_confirmed.map(|at| at.elapsed().as_secs_f64()),
+            memory_limit: inner.memory_limit,
+        }
+    }
+
+    /// The stream as the API shows it.
+    pub(crate) fn info(&self, now_ms: i64) -> StreamInfo {
+        let inner = self.inner();
+        let last = inner.recent.back();
+        let measured = inner.lag.measured_ms.filter(|_| !inner.lag.places().is_empty());
+        StreamInfo {
+            name: self.name.clone(),
+            id: inner.id.clone(),
+            run_id: inner.run_id.clone(),
+            state: inner.state,
+            since: timestamp(inner.since_ms),
+            is_active: inner.state.is_active(),
+            status: inner.status.clone(),
+            source: inner.source.clone(),
+            sink: inner.sink.clone(),
+            last_error: inner.last_error.clone(),
+            batch_id: last.map(|last| last.batch_id),
+            table_version: last.and_then(|last| last.alluvia.table_version),
+            last_commit: inner.last_commit_ms.map(timestamp),
+            watermark: last.and_then(|last| last.event_time.get("watermark").cloned()),
+            input_rows_per_second: last.map_or(0.0, |last| last.input_rows_per_second),
+            processed_rows_per_second: last.map_or(0.0, |last| last.processed_rows_per_second),
+            lag: measured.map(|_| inner.lag.total()),
+            lag_measured: measured.map(timestamp),
+            oldest_uncommitted_age_seconds: inner.lag.oldest_uncommitted_seconds(now_ms),
+            totals: inner.totals.clone(),
+        }
+    }
+}
+
+impl HistoryPoint {
+    fn of(progress: &Progress) -> HistoryPoint {
+        HistoryPoint {
+            timestamp: progress.timestamp.clone(),
+            batch_id: progress.batch_id,
+            batch_duration: progress.batch_duration,
+            num_input_rows: progress.num_input_rows,
+            input_rows_per_second: progress.input_rows_per_second,
+            processed_rows_per_second: progress.processed_rows_per_second,
+            lag: progress.alluvia.lag,
+            rejected_rows: progress.alluvia.dead_letters + progress.alluvia.dropped_rows,
+        }
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, event: &Event, now_ms: i64) {
+        match event {
+            Event::Starting => {
+                self.enter(StreamState::Starting, now_ms);
+                self.set_status("Initializing sources", None, false);
+            }
+            Event::Opened(opened) => {
+                self.enter(StreamState::Running, now_ms);
+                self.id = Some(opened.query_id.clone());
+                self.run_id = Some(opened.run_id.clone());
+                self.source = Some(opened.source.clone());
+                self.sink = Some(opened.sink.clone());
+                self.memory_limit = opened.memory_limit;
+                self.lease_confirmed = Some(Instant::now());
+                self.set_status("Waiting for next trigger", None, false);
+            }
+            Event::Positioned { position } => self.lag.start(&Positions::of(position), now_ms),
+            Event::TriggerFired => {
+                self.last_trigger_ms = Some(now_ms);
+                self.status.is_trigger_active = true;
+            }
+            Event::LatestOffset { latest, start } => {
+                self.lag.measured(&Positions::of(latest), &Positions::of(start), now_ms);
+            }
+            Event::NoData => self.set_status("Waiting for data to arrive", Some(false), false),
+            Event::BatchPlanned { rerun, .. } => {
+                self.totals.reruns += u64::from(*rerun);
+                self.set_status("Processing new data", Some(true), true);
+            }
+            Event::FilesWritten { end } => self.lag.read_to(&Positions::of(end)),
+            Event::CommitConflicts { count } => self.totals.commit_conflicts += u64::from(*count),
+            Event::BatchCommitted(progress) => self.committed(progress, now_ms),
+            Event::LeaseConfirmed => self.lease_confirmed = Some(Instant::now()),
+            Event::Restarting(restart) => {
+                self.enter(StreamState::Restarting, now_ms);
+                self.lag.abandon();
+                self.totals.restarts += 1;
+                self.failed_with(restart.kind, &restart.error, now_ms);
+                let (pause, failing) = (restart.pause.as_secs_f64(), restart.failing_for.as_secs());
+                let message = format!(
+                    "Waiting {pause:.1} s before a restart; attempt {} failed, no commit for {failing} s",
+                    restart.attempt
+                );
+                self.set_status(&message, Some(false), false);
+            }
+            Event::Failed { kind, error, .. } => {
+                self.enter(StreamState::Failed, now_ms);
+                self.lag.abandon();
+                self.failed_with(*kind, error, now_ms);
+                self.set_status(&format!("Terminated with exception: {error}"), Some(false), false);
+            }
+            Event::Ended { stopped } => {
+                let state = if *stopped { StreamState::Stopped } else { StreamState::Finished };
+                self.enter(state, now_ms);
+                self.lag.abandon();
+                self.set_status("Stopped", Some(false), false);
+            }
+            Event::Bounded { .. } | Event::RecordsRejected(_) => {}
+        }
+    }
+
+    fn enter(&mut self, state: StreamState, now_ms: i64) {
+        if self.state != state {
+            self.state = state;
+            self.since_ms = now_ms;
+        }
+    }
+
+    fn set_status(&mut self, message: &str, data: Option<bool>, trigger_active: bool) {
+        self.status.message.clear();
+        self.status.message.push_str(message);
+        self.status.is_data_available = data.unwrap_or(self.status.is_data_available);
+        self.status.is_trigger_active = trigger_active;
+    }
+
+    fn failed_with(&mut self, kind: Kind, error: &str, now_ms: i64) {
+        self.last_error =
+            Some(LastError { kind: kind.name(), message: error.to_owned(), timestamp: timestamp(now_ms) });
+    }
+
+    fn committed(&mut self, progress: &Arc<Progress>, now_ms: i64) {
+        let (totals, ours) = (&mut self.totals, &progress.alluvia);
+        totals.batches += 1;
+        totals.input_rows += progress.num_input_rows;
+        totals.input_bytes += ours.input_bytes;
+        totals.output_rows += progress.sink.num_output_rows;
+        totals.files += ours.files;
+        totals.file_bytes += ours.file_bytes;
+        totals.malformed_rows += ours.malformed_rows;
+        totals.dead_letters += ours.dead_letters;
+        totals.dropped_rows += ours.dropped_rows;
+        totals.lost_ranges += ours.lost_ranges.len() as u64;
+        for (code, count) in &ours.rejected_rows {
+            *totals.rejected_rows.entry(code).or_default() += count;
+        }
+        for source in &progress.sources {
+            if let Some(end) = &source.end_offset {
+                self.lag.committed_to(&Positions::of_json(end.get()));
+            }
+        }
+        self.last_commit_ms = Some(now_ms);
+        self.recent.push_back(Arc::clone(progress));
+        if self.recent.len() > RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.set_status("Waiting for next trigger", None, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::progress::tests::example;
+    use super::*;
+    use crate::observe::event::Restart;
+
+    fn committed(batch_id: i64) -> Event {
+        Event::BatchCommitted(Arc::new(example("q", batch_id)))
+    }
+
+    #[test]
+    fn the_newest_hundred_progresses_are_kept() {
+        let status = StreamStatus::new("q", 0);
+        (0..250).for_each(|batch_id| status.apply(&committed(batch_id), 5_000));
+        let recent = status.recent_progress();
+        assert_eq!(recent.len(), RECENT_MAX);
+        assert_eq!((recent[0].batch_id, recent[99].batch_id), (150, 249));
+        assert_eq!(status.history()[0].batch_id, 150);
+        let info = status.info(5_000);
+        assert_eq!((info.totals.batches, info.totals.input_rows, info.batch_id), (250, 25_000, Some(249)));
+        assert_eq!(info.totals.rejected_rows["MALFORMED_RECORD"], 750);
+    }
+
+    #[test]
+    fn a_failed_stream_says_why_and_is_not_active() {
+        let status = StreamStatus::new("q", 0);
+        let restart = Restart {
+            kind: Kind::Unavailable,
+            error: "no broker answers".into(),
+            attempt: 1,
+            of: Some(3),
+            failing_for: std::time::Duration::ZERO,
+            pause: std::time::Duration::from_secs(2),
+        };
+        status.apply(&Event::Restarting(restart), 1_000);
+        assert_eq!(
+            status.info(1_000).status.message,
+            "Waiting 2.0 s before a restart; attempt 1 failed, no commit for 0 s"
+        );
+        assert!(status.state().is_active());
+        status
+            .apply(&Event::Failed { kind: Kind::Data, error: "offsets are gone".into(), last: true }, 2_000);
+        let info = status.info(3_000);
+        assert_eq!((info.state, info.is_active, info.totals.restarts), (StreamState::Failed, false, 1));
+        let error = info.last_error.unwrap();
+        assert_eq!((error.kind, error.message.as_str()), ("data", "offsets are gone"));
+        assert_eq!((error.timestamp, info.since), (timestamp(2_000), timestamp(2_000)));
+        assert_eq!(info.status.message, "Terminated with exception: offsets are gone");
+    }
+}

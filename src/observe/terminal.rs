@@ -1,0 +1,167 @@
+//! A terminal's live progress: a line per stream that renews itself, a bar with rate and time left where an end is known.
+//!
+//! There is one screen per process, on standard error; log lines pass above it ([`above_progress`]). Where standard
+//! error is no terminal nothing of this is drawn.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::event::Event;
+use super::positions::Positions;
+use super::progress::Progress;
+
+/// How often the screen is drawn at most, per second.
+const DRAWS_PER_SECOND: u8 = 10;
+/// How often rate and time left are drawn while nothing happens.
+const TICK: Duration = Duration::from_millis(500);
+
+static SCREEN: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND)));
+
+/// Writes `lines` to standard error; what is drawn there moves below them.
+pub(crate) fn above_progress(lines: &[u8]) {
+    // A standard error that is gone is no reason to stop.
+    SCREEN.suspend(|| drop(std::io::stderr().lock().write_all(lines)));
+}
+
+/// Work that takes a while and whose end is not known: its name and the time so far, on a terminal only.
+pub struct Busy(ProgressBar);
+
+impl Busy {
+    /// Shows `what` until the result is dropped.
+    pub fn with(what: &str) -> Busy {
+        let bar = SCREEN.add(ProgressBar::new_spinner());
+        bar.set_style(style("{spinner} {wide_msg} {elapsed}"));
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(TICK);
+        Busy(bar)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+        SCREEN.remove(&self.0);
+    }
+}
+
+/// The lines of all streams.
+#[derive(Debug, Default)]
+pub(super) struct Terminal {
+    streams: Mutex<BTreeMap<String, StreamLine>>,
+}
+
+#[derive(Debug)]
+struct StreamLine {
+    bar: ProgressBar,
+    /// Whether there is an end.
+    bounded: bool,
+    /// Records, or offsets, of them that are in the table.
+    committed: u64,
+}
+
+impl StreamLine {
+    fn new(stream: &str) -> StreamLine {
+        let bar = SCREEN.add(ProgressBar::new_spinner());
+        bar.set_style(style("{prefix}  {wide_msg}"));
+        bar.set_prefix(stream.to_owned());
+        bar.enable_steady_tick(TICK);
+        StreamLine { bar, bounded: false, committed: 0 }
+    }
+
+    fn bound(&mut self, records: u64) {
+        self.bounded = true;
+        self.committed = 0;
+        self.bar.set_style(style(
+            "{prefix} {wide_bar} {percent}%  {human_pos}/{human_len} records, {per_sec}, {eta} left",
+        ));
+        self.bar.set_length(records);
+        self.bar.set_position(0);
+        self.bar.reset_eta();
+    }
+
+    fn committed(&mut self, progress: &Progress) {
+        for source in &progress.sources {
+            let positions = |offset: &Option<Box<serde_json::value::RawValue>>| {
+                Positions::of_json(offset.as_ref().map_or("", |offset| offset.get()))
+            };
+            let read = positions(&source.start_offset).behind(&positions(&source.end_offset));
+            // Offsets where there are partitions: some of them may have no record.
+            let offsets = u64::try_from(read.iter().sum::<i64>()).unwrap_or(0);
+            self.committed += if read.is_empty() { progress.num_input_rows } else { offsets };
+        }
+        if self.bounded {
+            self.bar.set_position(self.committed);
+        } else {
+            self.bar.set_message(line_of(progress));
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the templates of this file are valid")
+        .progress_chars("=> ")
+}
+
+impl Terminal {
+    /// Shows an event of a stream.
+    pub(super) fn show(&self, stream: &str, event: &Event) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Event::Ended { .. } | Event::Failed { .. } = event {
+            if let Some(line) = streams.remove(stream) {
+                line.clear();
+            }
+            return;
+        }
+        let line = streams.entry(stream.to_owned()).or_insert_with(|| StreamLine::new(stream));
+        match event {
+            Event::Starting => line.bar.set_message("opening checkpoint, table and source"),
+            Event::Opened(_) => line.bar.set_message("waiting for data"),
+            Event::Bounded { records } => line.bound(*records),
+            Event::BatchCommitted(progress) => line.committed(progress),
+            Event::Restarting(restart) => {
+                line.bar.set_position(line.committed);
+                let (attempt, seconds) = (restart.attempt, restart.failing_for.as_secs());
+                line.bar.set_message(format!("waiting  attempt {attempt} failed, no commit for {seconds} s"));
+            }
+            _ => {}
+        }
+    }
+
+    /// Records of a stream were read; they count until their micro-batch is committed or given up.
+    pub(super) fn rows_read(&self, stream: &str, count: u64) {
+        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = streams.get(stream).filter(|line| line.bounded) {
+            line.bar.inc(count);
+        }
+    }
+
+    /// Takes all lines off the screen.
+    pub(super) fn clear(&self) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *streams).into_values().for_each(StreamLine::clear);
+    }
+}
+
+impl StreamLine {
+    fn clear(self) {
+        self.bar.finish_and_clear();
+        SCREEN.remove(&self.bar);
+    }
+}
+
+fn line_of(progress: &Progress) -> String {
+    let version = progress.alluvia.table_version.map_or(String::new(), |v| format!(", table version {v}"));
+    format!(
+        "batch {}  {} rows/s  lag {}  last commit {}{version}",
+        progress.batch_id,
+        super::report::grouped(progress.processed_rows_per_second.round() as u64),
+        super::report::grouped(u64::try_from(progress.alluvia.lag).unwrap_or(0)),
+        progress.timestamp.get(11..19).unwrap_or_default(),
+    )
+}

@@ -1,0 +1,338 @@
+//! The streams of a process: started, listed, stopped, restarted, waited for. What a program that uses Alluvia as a
+//! library works with; `alluvia run` does too.
+//!
+//! Named after Spark's `StreamingQueryManager` and `StreamingQuery`. Each stream has a thread of its own; streams do not
+//! take each other down. How a stream runs, and what an error means for it, is `supervise`'s business.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use alluvia::config::{Config, ProcessLookup};
+//! use alluvia::observe::{Reporter, Style};
+//! use alluvia::runtime::{ProcessContext, Stop, Streams};
+//!
+//! # fn main() -> alluvia::model::Result<()> {
+//! let config = Config::from_files(&["ingest.yaml".into()], &[], &ProcessLookup)?;
+//! let io = tokio::runtime::Runtime::new().expect("threads for storage calls");
+//! let process = ProcessContext::new(io.handle().clone(), "", Stop::new());
+//! let streams = Streams::new(process, Reporter::new(Style::Quiet));
+//! let query = streams.start(&config.streams[0])?;
+//! query.await_termination(Some(Duration::from_secs(60)))?;
+//! println!("{} batches, {}", query.recent_progress().len(), query.status().message);
+//! query.stop();
+//! query.await_termination(None)?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::lag;
+use super::start::ProcessContext;
+use super::stop::Stop;
+use super::supervise::supervise;
+use crate::config::StreamConfig;
+use crate::model::{Error, Kind, Result};
+use crate::observe::{Event, LastError, Progress, QueryStatus, Reporter, StreamInfo, StreamReporter};
+
+/// How often a stream that has failed is named again while others run.
+const REMINDER: Duration = Duration::from_secs(300);
+
+/// How a stream ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The stream.
+    pub name: String,
+    /// Its last error, if it did not end by itself or by a stop.
+    pub result: Result<()>,
+}
+
+/// The streams of a process.
+#[derive(Clone)]
+pub struct Streams {
+    shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    ctx: ProcessContext,
+    reporter: Reporter,
+    queries: Mutex<Vec<StreamingQuery>>,
+}
+
+impl Shared {
+    pub(super) fn process_stop(&self) -> Stop {
+        self.ctx.stop.clone()
+    }
+
+    pub(super) fn queries(&self) -> MutexGuard<'_, Vec<StreamingQuery>> {
+        self.queries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A stream that was started: Spark's `StreamingQuery`.
+#[derive(Clone)]
+pub struct StreamingQuery {
+    inner: Arc<Query>,
+}
+
+struct Query {
+    config: StreamConfig,
+    reporter: StreamReporter,
+    state: Mutex<QueryState>,
+    ended: Condvar,
+}
+
+struct QueryState {
+    /// Asks the running thread to stop.
+    stop: Stop,
+    /// Whether a thread runs the stream.
+    active: bool,
+    /// Whether that thread runs the stream again when it has stopped.
+    restart: bool,
+    /// What ended the last run, if an error did.
+    failure: Option<(Kind, String)>,
+}
+
+impl Streams {
+    /// No stream yet. `ctx` is what each of them is given; a stop of `ctx` stops them all.
+    pub fn new(ctx: ProcessContext, reporter: Reporter) -> Streams {
+        let shared = Arc::new(Shared { ctx, reporter, queries: Mutex::default() });
+        let watched = Arc::downgrade(&shared);
+        let watch = thread::Builder::new().name("lag".into()).spawn(move || lag::watch(&watched));
+        if let Err(error) = watch {
+            tracing::warn!(%error, "no thread keeps the lag of streams that do not run");
+        }
+        Streams { shared }
+    }
+
+    /// Starts a stream.
+    ///
+    /// # Errors
+    /// `Config` if a stream of that name is active; `Unavailable` if the system gives no thread.
+    pub fn start(&self, config: &StreamConfig) -> Result<StreamingQuery> {
+        let query = {
+            let mut queries = self.shared.queries();
+            if let Some(known) = queries.iter().position(|query| query.name() == config.name) {
+                if queries[known].is_active() {
+                    return Err(Error::config(format!("a stream named {} is active", config.name))
+                        .hint("stop it first, or give the other one another name"));
+                }
+                queries.remove(known);
+            }
+            let query =
+                StreamingQuery::new(config, self.shared.reporter.stream(&config.name), &self.shared.ctx);
+            queries.push(query.clone());
+            query
+        };
+        self.spawn(&query)?;
+        Ok(query)
+    }
+
+    /// Runs streams until every one has ended. One that has failed is named again every few minutes while others go on.
+    pub fn run(&self, configs: &[StreamConfig]) -> Vec<Ended> {
+        let started: Vec<Result<StreamingQuery>> = configs.iter().map(|config| self.start(config)).collect();
+        while let Some(query) = self.active().first() {
+            // An error is that stream's own, and was reported when it ended.
+            if matches!(query.await_termination(Some(REMINDER)), Ok(false)) {
+                self.remind();
+            }
+        }
+        let ended = |(config, started): (&StreamConfig, Result<StreamingQuery>)| Ended {
+            name: config.name.clone(),
+            result: started.and_then(|query| query.await_termination(None).map(drop)),
+        };
+        configs.iter().zip(started).map(ended).collect()
+    }
+
+    /// Names the streams that have failed again: their errors are far up in the log by now.
+    fn remind(&self) {
+        for query in self.shared.queries().iter() {
+            if let Some((kind, error)) = &query.state().failure {
+                tracing::warn!(
+                    stream = query.name(),
+                    kind = kind.name(),
+                    error,
+                    "the stream has failed and does not run; other streams of this process do"
+                );
+            }
+        }
+    }
+
+    /// The streams that are active, in the order of their start.
+    pub fn active(&self) -> Vec<StreamingQuery> {
+        self.shared.queries().iter().filter(|query| query.is_active()).cloned().collect()
+    }
+
+    /// A stream by name, also one that has ended.
+    pub fn get(&self, name: &str) -> Option<StreamingQuery> {
+        self.shared.queries().iter().find(|query| query.name() == name).cloned()
+    }
+
+    /// Stops a stream after its running micro-batch and starts it again; one that has ended is started. Does not wait.
+    /// Returns whether there is a stream of that name.
+    ///
+    /// # Errors
+    /// `Unavailable` if the system gives no thread.
+    pub fn restart(&self, name: &str) -> Result<bool> {
+        let Some(query) = self.get(name) else { return Ok(false) };
+        {
+            let mut state = query.state();
+            if state.active {
+                state.restart = true;
+                state.stop.request();
+                return Ok(true);
+            }
+            *state = QueryState::new(&self.shared.ctx);
+        }
+        self.spawn(&query)?;
+        Ok(true)
+    }
+
+    fn spawn(&self, query: &StreamingQuery) -> Result<()> {
+        let (streams, own) = (self.clone(), query.clone());
+        let thread = thread::Builder::new().name(format!("stream-{}", query.name()));
+        let spawned = thread.spawn(move || streams.serve(&own));
+        spawned.map(drop).map_err(|e| {
+            let error = Error::unavailable("cannot start a thread for the stream").source(e);
+            self.end(query, Err(&error));
+            error
+        })
+    }
+
+    /// A stream's thread: runs it until it has ended and nobody wants it again.
+    fn serve(&self, query: &StreamingQuery) {
+        let _span = tracing::error_span!("stream", stream = query.name()).entered();
+        loop {
+            let stop = query.state().stop.clone();
+            let ctx = ProcessContext { stop, ..self.shared.ctx.clone() };
+            let run = || supervise(&query.inner.config, &ctx, &query.inner.reporter);
+            let result = catch_unwind(AssertUnwindSafe(run))
+                .unwrap_or_else(|_| Err(Error::internal("the stream's thread panicked")));
+            {
+                let mut state = query.state();
+                if state.restart && !self.shared.ctx.stop.requested() {
+                    match result {
+                        Ok(()) => tracing::info!("the stream is restarted, as it was asked to"),
+                        Err(error) => tracing::warn!(%error, "the stream is restarted, as it was asked to"),
+                    }
+                    *state = QueryState::new(&self.shared.ctx);
+                    continue;
+                }
+            }
+            let stopped = ctx.stop.requested();
+            self.end(query, result.as_ref().map(|()| stopped));
+            return;
+        }
+    }
+
+    fn end(&self, query: &StreamingQuery, result: Result<bool, &Error>) {
+        let event = match result {
+            Ok(stopped) => Event::Ended { stopped },
+            Err(error) => {
+                self.shared.ctx.stop.note_failure(error.kind());
+                let last = self.active().iter().all(|other| other.name() == query.name());
+                Event::Failed { kind: error.kind(), error: error.to_string(), last }
+            }
+        };
+        query.inner.reporter.emit(event);
+        let mut state = query.state();
+        state.active = false;
+        state.failure = result.err().map(|error| (error.kind(), error.to_string()));
+        query.inner.ended.notify_all();
+    }
+}
+
+impl QueryState {
+    fn new(ctx: &ProcessContext) -> QueryState {
+        QueryState { stop: ctx.stop.child(), active: true, restart: false, failure: None }
+    }
+}
+
+impl StreamingQuery {
+    fn new(config: &StreamConfig, reporter: StreamReporter, ctx: &ProcessContext) -> StreamingQuery {
+        let state = Mutex::new(QueryState::new(ctx));
+        let query = Query { config: config.clone(), reporter, state, ended: Condvar::new() };
+        StreamingQuery { inner: Arc::new(query) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, QueryState> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn config(&self) -> &StreamConfig {
+        &self.inner.config
+    }
+
+    pub(super) fn reporter(&self) -> &StreamReporter {
+        &self.inner.reporter
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &str {
+        &self.inner.config.name
+    }
+
+    /// Asks the stream to stop after its running micro-batch; does not wait for it.
+    pub fn stop(&self) {
+        let mut state = self.state();
+        state.restart = false;
+        state.stop.request();
+    }
+
+    /// Waits until the stream has ended, at most for `timeout`. Returns whether it has.
+    ///
+    /// # Errors
+    /// The error that ended it.
+    pub fn await_termination(&self, timeout: Option<Duration>) -> Result<bool> {
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let mut state = self.state();
+        while state.active {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            state = match left {
+                None => self.inner.ended.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(left) => {
+                    self.inner.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        match &state.failure {
+            None => Ok(true),
+            Some((kind, error)) => Err(Error::new(*kind, error.clone())),
+        }
+    }
+
+    /// Whether the stream has not ended.
+    pub fn is_active(&self) -> bool {
+        self.state().active
+    }
+
+    /// What the stream does now.
+    pub fn status(&self) -> QueryStatus {
+        self.inner.reporter.status()
+    }
+
+    /// All that is known of the stream.
+    pub fn info(&self) -> StreamInfo {
+        self.inner.reporter.info()
+    }
+
+    /// The newest micro-batches, at most [`crate::observe::RECENT_MAX`], the oldest first.
+    pub fn recent_progress(&self) -> Vec<Arc<Progress>> {
+        self.inner.reporter.recent_progress()
+    }
+
+    /// The newest micro-batch.
+    pub fn last_progress(&self) -> Option<Arc<Progress>> {
+        self.inner.reporter.recent_progress().pop()
+    }
+
+    /// The stream's last error, also one after which it was started again.
+    pub fn last_error(&self) -> Option<LastError> {
+        self.inner.reporter.last_error()
+    }
+}

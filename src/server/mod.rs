@@ -1,0 +1,187 @@
+//! The process over HTTP: what anyone may see (*observe*), and what only an operator may do (*control*).
+//!
+//! Two listeners, so that Kubernetes, Prometheus and a browser reach the first while the second stays on the loopback
+//! address or behind a token. Everything shown comes from `observe`, everything done goes to `runtime::Streams`; nothing
+//! is decided here, and nothing here may stop a stream on its own.
+
+mod control;
+mod observe;
+mod page;
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+pub use control::Token;
+
+use crate::model::{Error, Result};
+use crate::observe::Reporter;
+use crate::runtime::Streams;
+
+/// The OpenAPI document of both listeners.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// Where the observe listener is, unless it is said otherwise.
+pub const OBSERVE_ADDRESS: &str = "127.0.0.1:9464";
+/// Where the control listener is, unless it is said otherwise.
+pub const CONTROL_ADDRESS: &str = "127.0.0.1:9465";
+
+/// Where a listener is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// There, and nowhere else: the process does not start without it.
+    At(SocketAddr),
+    /// There if it is free; another process of the machine may have it.
+    IfFree(SocketAddr),
+}
+
+impl Listen {
+    /// What `--listen` and its like say: `off`, `HOST:PORT`, `:PORT` for every address, or nothing for `default`.
+    ///
+    /// # Errors
+    /// `Config`, naming `flag`, if that can't be read.
+    pub fn parse(flag: &str, given: Option<&str>, default: &str) -> Result<Listen> {
+        let Some(given) = given else {
+            let address = default.parse().map_err(|e| Error::internal("a default address").source(e))?;
+            return Ok(Listen::IfFree(address));
+        };
+        if given.eq_ignore_ascii_case("off") {
+            return Ok(Listen::Off);
+        }
+        let written = if given.starts_with(':') { format!("0.0.0.0{given}") } else { given.to_owned() };
+        written.replace("localhost:", "127.0.0.1:").parse().map(Listen::At).map_err(|e| {
+            Error::config(format!("{flag} {given:?} is not an address"))
+                .source(e)
+                .hint("write an IP address and a port such as 0.0.0.0:9464, or off")
+        })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listen::Off => None,
+            Listen::At(address) | Listen::IfFree(address) => Some(*address),
+        }
+    }
+}
+
+/// What is served, and where.
+#[derive(Debug, Clone)]
+pub struct ServerSettings {
+    /// Metrics, health, status and page.
+    pub observe: Listen,
+    /// Stop and restart.
+    pub control: Listen,
+    /// What a control request must bear.
+    pub token: Option<Token>,
+}
+
+/// Starts both listeners on the current tokio runtime.
+///
+/// # Errors
+/// `Config` if the control listener is reachable from elsewhere and has no token; `Unavailable` if an address that was
+/// asked for can't be had.
+pub async fn start(settings: &ServerSettings, reporter: &Reporter, streams: &Streams) -> Result<()> {
+    if let Some(address) = settings.control.address()
+        && !is_loopback(address.ip())
+        && settings.token.is_none()
+    {
+        return Err(Error::config(format!(
+            "the control listener at {address} can be reached from other machines, and there is no token"
+        ))
+        .hint("set ALLUVIA_CONTROL_TOKEN, or give --control-listen a loopback address"));
+    }
+    let control = control::routes(reporter.clone(), streams.clone(), settings.token.clone());
+    serve("observe", "--listen", &settings.observe, observe::routes(reporter.clone())).await?;
+    serve("control", "--control-listen", &settings.control, control).await
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+async fn serve(what: &'static str, flag: &str, listen: &Listen, routes: Router) -> Result<()> {
+    let Some(address) = listen.address() else { return Ok(()) };
+    let listener = match (TcpListener::bind(address).await, listen) {
+        (Ok(listener), _) => listener,
+        (Err(error), Listen::IfFree(_)) => {
+            tracing::warn!(%address, %error, "no {what} listener: the default address can't be had; {flag} names another, or off");
+            return Ok(());
+        }
+        (Err(error), _) => {
+            return Err(Error::unavailable(format!("cannot listen at {address}"))
+                .source(error)
+                .hint(format!("name another address with {flag}")));
+        }
+    };
+    let address = listener.local_addr().unwrap_or(address);
+    tracing::info!(%address, "the {what} listener is ready");
+    tokio::spawn(async move {
+        // Errors of single connections are dealt with inside; this ends with the process.
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the {what} listener has ended");
+        }
+    });
+    Ok(())
+}
+
+/// The answer to a request that can't be served, as JSON.
+fn refusal(status: StatusCode, error: impl Into<String>, hint: &str) -> Response {
+    (status, Json(json!({"error": error.into(), "hint": hint}))).into_response()
+}
+
+fn no_stream(name: &str, reporter: &Reporter) -> Response {
+    let names: Vec<String> = reporter.list().into_iter().map(|stream| stream.name).collect();
+    let hint = format!("the streams are {}", names.join(", "));
+    refusal(StatusCode::NOT_FOUND, format!("there is no stream {name}"), &hint)
+}
+
+/// The answer about one stream: what `ask` says of it, as JSON.
+fn about<T: serde::Serialize>(
+    reporter: &Reporter,
+    Path(name): &Path<String>,
+    ask: impl FnOnce(&Reporter, &str) -> Option<T>,
+) -> Response {
+    match ask(reporter, name) {
+        Some(answer) => Json(answer).into_response(),
+        None => no_stream(name, reporter),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_read_in_the_forms_that_people_write() {
+        let at = |given: &str| Listen::parse("--listen", Some(given), OBSERVE_ADDRESS).unwrap();
+        assert_eq!(at("off"), Listen::Off);
+        assert_eq!(at(":9000"), Listen::At(([0, 0, 0, 0], 9000).into()));
+        assert_eq!(at("localhost:0"), Listen::At(([127, 0, 0, 1], 0).into()));
+        assert_eq!(at("[::1]:5"), Listen::At("[::1]:5".parse().unwrap()));
+        let default = Listen::parse("--listen", None, OBSERVE_ADDRESS).unwrap();
+        assert_eq!(default, Listen::IfFree(OBSERVE_ADDRESS.parse().unwrap()));
+        let error = Listen::parse("--listen", Some("9464"), OBSERVE_ADDRESS).unwrap_err().to_string();
+        assert!(error.starts_with("--listen \"9464\" is not an address"), "{error}");
+    }
+
+    #[test]
+    fn only_the_loopback_address_needs_no_token() {
+        for (address, loopback) in [
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("0.0.0.0", false),
+            ("::", false),
+        ] {
+            assert_eq!(is_loopback(address.parse().unwrap()), loopback, "{address}");
+        }
+    }
+}
