@@ -328,6 +328,10 @@ impl<'a> Stream<'a> {
         failpoint!("sink.before");
         let outcome = clock.time_part("commitTable", || self.open.sink.commit(&commit, parts))?;
         failpoint!("sink.after");
+        let conflicts = self.open.sink.take_conflicts();
+        if conflicts > 0 {
+            self.reporter.emit(Event::CommitConflicts { count: conflicts });
+        }
         let version = self.resolve_commit(&outcome, &commit)?;
         if commit.dead_letters_pending && same_definition(&outcome, &commit) {
             self.supersede_dead_letters(&mut written, &commit)?;

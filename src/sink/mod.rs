@@ -116,6 +116,11 @@ pub trait Sink: Send {
     /// target was replaced; `Unavailable` if it does not answer.
     fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome>;
 
+    /// How many commits lost to another writer and were tried again, since this was last asked; for reports.
+    fn take_conflicts(&mut self) -> u32 {
+        0
+    }
+
     /// Does what is due between two batches, off the commit path; never a reason to stop.
     fn maintain(&mut self);
 }

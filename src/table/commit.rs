@@ -99,7 +99,10 @@ impl DeltaTable {
             }
             match self.try_append(append) {
                 Ok(Some(outcome)) => return Ok(outcome),
-                Ok(None) => last_error = None,
+                Ok(None) => {
+                    self.conflicts += 1;
+                    last_error = None;
+                }
                 Err(e) if e.kind() == Kind::Config => return Err(e),
                 Err(e) => last_error = Some(e),
             }

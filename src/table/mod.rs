@@ -51,9 +51,16 @@ pub struct DeltaTable {
     transactions: BTreeMap<String, Option<i64>>,
     /// The commit of the snapshot's version; `None` if the log no longer holds it.
     head: Option<head::LogHead>,
+    /// Commits that lost their version to another writer, since this was last taken.
+    conflicts: u32,
 }
 
 impl DeltaTable {
+    /// How many commits lost their version to another writer, since this was last asked.
+    pub fn take_conflicts(&mut self) -> u32 {
+        std::mem::take(&mut self.conflicts)
+    }
+
     /// Opens the table in `store`; `None` if there is none.
     ///
     /// # Errors
@@ -69,6 +76,7 @@ impl DeltaTable {
             snapshot,
             transactions: BTreeMap::new(),
             head: None,
+            conflicts: 0,
         };
         table.refuse_what_cannot_be_written()?;
         // Whoever made the newest commit may have died before its flush, and a start rests on it.

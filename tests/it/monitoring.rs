@@ -131,6 +131,20 @@ fn page_api_metrics_and_log_agree_on_what_happened() {
     }
     assert!(!log.contains("not json") && !log.contains("no id"));
 
+    // Another writer's commit takes the version that the next batch wants: tried again on the one after it.
+    let version = stream["tableVersion"].as_u64().unwrap() + 1;
+    let log_file = folder.path().join(format!("orders/_delta_log/{version:020}.json"));
+    std::fs::write(log_file, "{\"commitInfo\":{\"timestamp\":0,\"operation\":\"MANUAL\"}}\n").unwrap();
+    broker.produce(&topic, [Message::new("{\"id\":900}").partition(0)]);
+    let stream = watched.until("the next batch", "orders", |s| s["totals"]["outputRows"] == 901);
+    assert_eq!(
+        (&stream["tableVersion"], &stream["totals"]["commitConflicts"]),
+        (&(version + 1).into(), &1.into())
+    );
+    let conflicts = sample(&get(&watched.observe, "/metrics").body, "alluvia_commit_conflicts_total", &[]);
+    assert_eq!(conflicts, Some(1.0));
+    assert!(watched.program.stderr().contains("another writer took the table's next version"));
+
     // A broker that is gone: a restart is waited for, everyone says so, and lag stays what it was.
     assert_eq!(get(&watched.observe, "/readyz").status, 200);
     let mut broker = broker;

@@ -212,6 +212,10 @@ impl Sink for DeltaAppend {
         self.commit_files(batch, super::files(parts)?)
     }
 
+    fn take_conflicts(&mut self) -> u32 {
+        self.table.as_mut().map_or(0, DeltaTable::take_conflicts)
+    }
+
     fn maintain(&mut self) {
         self.maintain_log();
     }
