@@ -146,6 +146,9 @@ pub const NO_EFFECT: &[(&str, &str)] = &[
 /// The charsets that Spark 4.0 takes for `encoding` (`CharsetProvider`).
 const CHARSETS: &[&str] = &["us-ascii", "iso-8859-1", "utf-8", "utf-16be", "utf-16le", "utf-16", "utf-32"];
 
+/// The codecs that Spark 4.0 takes for `compression` (`HadoopCompressionCodec`).
+const CODECS: &[&str] = &["none", "uncompressed", "bzip2", "deflate", "gzip", "lz4", "snappy"];
+
 impl JsonOptions {
     /// Reads options by Spark's names. Gives with them the names of those that have no effect, as
     /// they stand in [`NO_EFFECT`].
@@ -162,7 +165,7 @@ impl JsonOptions {
             if let Some(name) = known(HONOURED) {
                 read.set(name, value)?;
             } else if let Some(name) = known(NO_EFFECT) {
-                check_charset(name, value)?;
+                check_without_effect(name, value)?;
                 without_effect.push(name);
             } else {
                 return Err(unknown(name));
@@ -223,13 +226,23 @@ fn number(name: &str, value: &str) -> Result<usize> {
         .ok_or_else(|| Error::config(format!("JSON option {name} is {value:?}, expected a whole number")))
 }
 
-fn check_charset(name: &str, value: &str) -> Result<()> {
-    let names_charset = name == "charset" || name == "encoding";
-    if !names_charset || CHARSETS.contains(&value.to_ascii_lowercase().as_str()) {
-        return Ok(());
+/// Refuses what Spark refuses of an option that changes nothing: it reads the value all the same.
+fn check_without_effect(name: &'static str, value: &str) -> Result<()> {
+    let refused = |what: &str| Error::config(format!("JSON option {name} is {value:?}, {what}"));
+    match name {
+        "charset" | "encoding" if !CHARSETS.contains(&value.to_ascii_lowercase().as_str()) => {
+            Err(refused("which is no charset that Spark takes")
+                .hint(format!("one of {}", CHARSETS.join(", "))))
+        }
+        // Beside the short names Spark takes the name of a class.
+        "compression" if !CODECS.contains(&value.to_ascii_lowercase().as_str()) && !value.contains('.') => {
+            Err(refused("which is no codec that Spark takes").hint(format!("one of {}", CODECS.join(", "))))
+        }
+        "lineSep" if value.is_empty() => Err(refused("which Spark refuses").hint("leave it out")),
+        "samplingRatio" if value.trim().parse::<f64>().is_err() => Err(refused("expected a number")),
+        "charset" | "encoding" | "compression" | "lineSep" | "samplingRatio" | "preferDate" => Ok(()),
+        _ => boolean(name, value).map(|_| ()),
     }
-    Err(Error::config(format!("JSON option {name} is {value:?}, which is no charset that Spark takes"))
-        .hint(format!("one of {}", CHARSETS.join(", "))))
 }
 
 fn unknown(name: &str) -> Error {
@@ -276,13 +289,37 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_named_and_what_is_unknown_is_refused() {
-        let (options, without_effect) = read(&[("PRIMITIVESASSTRING", "x"), ("encoding", "UTF-8")]).unwrap();
+        let (options, without_effect) =
+            read(&[("PRIMITIVESASSTRING", "TRUE"), ("encoding", "UTF-8")]).unwrap();
         assert_eq!(options, JsonOptions::default());
         assert_eq!(without_effect, ["primitivesAsString", "encoding"]);
         let error = read(&[("allowComment", "true")]).unwrap_err().to_string();
         assert!(error.contains("did you mean allowComments?"), "{error}");
         for bad in [("allowComments", "yes"), ("maxNumLen", "x"), ("charset", "nonsense")] {
             assert!(read(&[bad]).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn values_without_effect_are_refused_where_spark_refuses_them() {
+        for bad in [
+            ("lineSep", ""),
+            ("samplingRatio", "true"),
+            ("compression", "zip"),
+            ("multiLine", "x"),
+            ("primitivesAsString", ""),
+            ("pretty", " true"),
+        ] {
+            assert!(read(&[bad]).is_err(), "{bad:?}");
+        }
+        for good in [
+            ("lineSep", "x"),
+            ("samplingRatio", "-1"),
+            ("compression", "GZIP"),
+            ("multiLine", "TRUE"),
+            ("preferDate", "x"),
+        ] {
+            assert!(read(&[good]).is_ok(), "{good:?}");
         }
     }
 

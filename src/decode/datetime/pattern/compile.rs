@@ -1,8 +1,10 @@
 //! A pattern's text to steps: Spark's checks (`DateTimeFormatterHelper.convertIncompatiblePattern`),
 //! then Java's reading of the letters (`DateTimeFormatterBuilder.parsePattern`).
 
+use std::sync::Arc;
+
 use super::Pattern;
-use super::names;
+use super::names::Names;
 use crate::model::error::{Error, Result};
 
 /// A field that a number or a name in the text gives; the index into the parsed values.
@@ -118,7 +120,6 @@ type Refusal = String;
 
 /// See [`Pattern::compile`].
 pub fn compile(pattern: &str, locale: &str) -> Result<Pattern> {
-    let known = names::of_locale(locale);
     let steps = match converted(pattern).and_then(|pattern| build(&pattern)) {
         Ok(steps) => steps,
         Err(fact) if is_old_format(pattern) => {
@@ -128,17 +129,10 @@ pub fn compile(pattern: &str, locale: &str) -> Result<Pattern> {
         }
         Err(fact) => {
             let never = format!("pattern {pattern:?} matches no text: {fact}");
-            return Ok(Pattern { steps: None, names: known.unwrap_or(names::ENGLISH), never: Some(never) });
+            return Ok(Pattern { steps: None, names: Arc::default(), never: Some(never) });
         }
     };
-    let names = match known {
-        Some(names) => names,
-        None if !uses_names(&steps) => names::ENGLISH,
-        None => {
-            let fact = format!("pattern {pattern:?} needs names of months or eras in locale {locale:?}");
-            return Err(Error::config(fact).hint(format!("locale is one of {}", names::LOCALES)));
-        }
-    };
+    let names = if uses_names(&steps) { Names::of_locale(locale) } else { Arc::default() };
     Ok(Pattern { steps: Some(steps), names, never: None })
 }
 

@@ -10,6 +10,8 @@ mod names;
 mod parse;
 mod resolve;
 
+use std::sync::Arc;
+
 use compile::Step;
 use names::Names;
 
@@ -22,7 +24,7 @@ use crate::model::error::Result;
 pub struct Pattern {
     /// `None` if the pattern matches no text.
     steps: Option<Vec<Step>>,
-    names: &'static Names,
+    names: Arc<Names>,
     never: Option<String>,
 }
 
@@ -36,8 +38,7 @@ impl Pattern {
     ///
     /// # Errors
     /// `Config` if Spark's query would fail: the pattern is one of Spark 2 that Spark 3 gave up
-    /// (`INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION`), or needs names in a
-    /// locale whose names are not known here.
+    /// (`INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION`).
     pub fn compile(pattern: &str, locale: &str) -> Result<Pattern> {
         compile::compile(pattern, locale)
     }
@@ -66,12 +67,12 @@ impl Pattern {
 
     /// Days since 1970-01-01; a time or a zone in the text is checked and dropped.
     pub fn parse_date(&self, text: &[u8]) -> Option<i32> {
-        let fields = parse::parse(self.steps.as_deref()?, self.names, text)?;
+        let fields = parse::parse(self.steps.as_deref()?, &self.names, text)?;
         i32::try_from(resolve::date(fields)?).ok()
     }
 
     fn resolved(&self, text: &[u8]) -> Option<resolve::Resolved> {
-        let fields = parse::parse(self.steps.as_deref()?, self.names, text)?;
+        let fields = parse::parse(self.steps.as_deref()?, &self.names, text)?;
         resolve::date_and_time(fields)
     }
 }

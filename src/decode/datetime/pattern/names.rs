@@ -1,139 +1,69 @@
 //! Names of months, eras, half days and zones, as Java 17's locale data has them.
 //!
-//! Java knows every locale of CLDR 39; here are the ones that messages with names are seen in. A
-//! pattern without names works in any locale.
+//! `names.tsv` is what Java's `DateTimeFormatter` writes for each of its locales, made by `tests/rig/JavaNames.java`
+//! and compared with it by a test. It is a table of Java's and not taken from a library of CLDR's present names, because
+//! Java 17 has those of CLDR 39 and names of its own beside them: half of its locales differ (decision 0004).
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use super::parse::prefix_length;
+use crate::decode::locale::known_part;
 
-/// The names of one locale.
-#[derive(Debug)]
+/// One locale a line: its tag in lower case, then the lists in the order of [`Names`]; see `JavaNames.java`.
+const TABLE: &str = include_str!("names.tsv");
+
+/// The names of one locale. A list in which a name occurs twice is empty: Java reads none of it.
+#[derive(Debug, Default)]
 pub struct Names {
-    pub months_short: [&'static str; 12],
-    pub months_full: [&'static str; 12],
-    pub months_short_alone: [&'static str; 12],
-    pub months_full_alone: [&'static str; 12],
-    pub eras_short: [&'static str; 2],
-    pub eras_full: [&'static str; 2],
-    pub am_pm: [&'static str; 2],
+    pub months_short: Vec<&'static str>,
+    pub months_full: Vec<&'static str>,
+    pub months_short_alone: Vec<&'static str>,
+    pub months_full_alone: Vec<&'static str>,
+    pub eras_short: Vec<&'static str>,
+    pub eras_full: Vec<&'static str>,
+    pub am_pm: Vec<&'static str>,
 }
 
-const ENGLISH_SHORT: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const ENGLISH_FULL: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const BRITISH_SHORT: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sept", "Oct", "Nov", "Dec"];
-const GERMAN_FULL: [&str; 12] = [
-    "Januar",
-    "Februar",
-    "März",
-    "April",
-    "Mai",
-    "Juni",
-    "Juli",
-    "August",
-    "September",
-    "Oktober",
-    "November",
-    "Dezember",
-];
-const FRENCH_SHORT: [&str; 12] =
-    ["janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc."];
-const FRENCH_FULL: [&str; 12] = [
-    "janvier",
-    "février",
-    "mars",
-    "avril",
-    "mai",
-    "juin",
-    "juillet",
-    "août",
-    "septembre",
-    "octobre",
-    "novembre",
-    "décembre",
-];
-const JAPANESE: [&str; 12] =
-    ["1月", "2月", "3月", "4月", "5月", "6月", "7月", "8月", "9月", "10月", "11月", "12月"];
+impl Names {
+    /// The names of the locale of a language tag, as `Locale.forLanguageTag` reads it: what is no tag is the root.
+    pub fn of_locale(tag: &str) -> Arc<Names> {
+        let mut tag = known_part(tag);
+        loop {
+            if let Some(line) = lines().get(tag.as_str()) {
+                return Arc::new(Names::of_line(line));
+            }
+            tag.truncate(tag.rfind('-').unwrap_or(0));
+            if tag.is_empty() {
+                tag.push_str("und");
+            }
+        }
+    }
 
-/// The names for `en-US`, and where names do not matter.
-pub const ENGLISH: &Names = &Names {
-    months_short: ENGLISH_SHORT,
-    months_full: ENGLISH_FULL,
-    months_short_alone: ENGLISH_SHORT,
-    months_full_alone: ENGLISH_FULL,
-    eras_short: ["BC", "AD"],
-    eras_full: ["Before Christ", "Anno Domini"],
-    am_pm: ["AM", "PM"],
-};
+    fn of_line(line: &'static str) -> Names {
+        let lists: Vec<&'static str> = line.split('\t').collect();
+        let list = |at: usize, otherwise: usize| {
+            let text = if lists[at].is_empty() { lists[otherwise] } else { lists[at] };
+            let names: Vec<&'static str> = text.split('|').collect();
+            let twice = (1..names.len()).any(|n| names[..n].contains(&names[n]));
+            if twice { Vec::new() } else { names }
+        };
+        Names {
+            months_short: list(0, 0),
+            months_full: list(1, 1),
+            months_short_alone: list(2, 0),
+            months_full_alone: list(3, 1),
+            eras_short: list(4, 4),
+            eras_full: list(5, 5),
+            am_pm: list(6, 6),
+        }
+    }
+}
 
-const BRITISH: &Names = &Names {
-    months_short: BRITISH_SHORT,
-    months_full: ENGLISH_FULL,
-    months_short_alone: BRITISH_SHORT,
-    months_full_alone: ENGLISH_FULL,
-    eras_short: ["BC", "AD"],
-    eras_full: ["Before Christ", "Anno Domini"],
-    am_pm: ["am", "pm"],
-};
-
-const GERMAN: &Names = &Names {
-    months_short: [
-        "Jan.", "Feb.", "März", "Apr.", "Mai", "Juni", "Juli", "Aug.", "Sept.", "Okt.", "Nov.", "Dez.",
-    ],
-    months_full: GERMAN_FULL,
-    months_short_alone: ["Jan", "Feb", "Mär", "Apr", "Mai", "Jun", "Jul", "Aug", "Sep", "Okt", "Nov", "Dez"],
-    months_full_alone: GERMAN_FULL,
-    eras_short: ["v. Chr.", "n. Chr."],
-    eras_full: ["v. Chr.", "n. Chr."],
-    am_pm: ["AM", "PM"],
-};
-
-const FRENCH: &Names = &Names {
-    months_short: FRENCH_SHORT,
-    months_full: FRENCH_FULL,
-    months_short_alone: FRENCH_SHORT,
-    months_full_alone: FRENCH_FULL,
-    eras_short: ["av. J.-C.", "ap. J.-C."],
-    eras_full: ["avant Jésus-Christ", "après Jésus-Christ"],
-    am_pm: ["AM", "PM"],
-};
-
-const JAPANESE_NAMES: &Names = &Names {
-    months_short: JAPANESE,
-    months_full: JAPANESE,
-    months_short_alone: JAPANESE,
-    months_full_alone: JAPANESE,
-    eras_short: ["紀元前", "西暦"],
-    eras_full: ["紀元前", "西暦"],
-    am_pm: ["午前", "午後"],
-};
-
-/// The locales whose names are known, for messages.
-pub const LOCALES: &str = "en, en-US, en-GB, de, de-DE, fr, fr-FR, ja, ja-JP";
-
-/// The names of a locale, by its language tag.
-pub fn of_locale(tag: &str) -> Option<&'static Names> {
-    Some(match tag.to_ascii_lowercase().replace('_', "-").as_str() {
-        "en" | "en-us" => ENGLISH,
-        "en-gb" => BRITISH,
-        "de" | "de-de" => GERMAN,
-        "fr" | "fr-fr" => FRENCH,
-        "ja" | "ja-jp" => JAPANESE_NAMES,
-        _ => return None,
-    })
+/// The lists of each locale, by its tag.
+fn lines() -> &'static BTreeMap<&'static str, &'static str> {
+    static LINES: OnceLock<BTreeMap<&'static str, &'static str>> = OnceLock::new();
+    LINES.get_or_init(|| TABLE.lines().filter_map(|line| line.split_once('\t')).collect())
 }
 
 /// Zones that have English names of their own: standard, summer and generic, short and long.
@@ -207,4 +137,51 @@ pub fn longest_zone_name_at(text: &str) -> Option<(&'static str, usize)> {
     let all = ZONE_NAMES.iter().flat_map(|(zone, names)| names.iter().map(move |name| (*zone, *name)));
     let matching = all.filter_map(|(zone, name)| Some((zone, prefix_length(text, name)?)));
     matching.max_by_key(|(_, length)| *length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locales_have_the_names_of_java_17() {
+        let january =
+            |tag: &str| (Names::of_locale(tag).months_full[0], Names::of_locale(tag).months_short[0]);
+        for (tag, full, short) in [
+            ("en-US", "January", "Jan"),
+            ("en-CA", "January", "Jan."),
+            ("es-ES", "enero", "ene"),
+            ("es-MX", "enero", "ene."),
+            ("it-IT", "gennaio", "gen"),
+            ("it-XX", "gennaio", "gen"),
+            ("pt-BR", "janeiro", "jan."),
+            ("nl-NL", "januari", "jan."),
+            ("pl-PL", "stycznia", "sty"),
+            ("de-AT", "Jänner", "Jän."),
+            ("zh-TW", "1月", "1月"),
+            ("IW", "ינואר", "ינו׳"),
+            ("en-u-nu-arab", "January", "Jan"),
+            // What is no tag, or none of Java's languages, is the root.
+            ("de_DE", "Jan", "Jan"),
+            ("tlh", "Jan", "Jan"),
+            ("", "Jan", "Jan"),
+        ] {
+            assert_eq!(january(tag), (full, short), "{tag}");
+        }
+        assert_eq!(Names::of_locale("pl").months_full_alone[0], "styczeń");
+        assert_eq!(Names::of_locale("en-GB").am_pm, ["am", "pm"]);
+    }
+
+    #[test]
+    fn every_line_of_the_table_has_all_lists() {
+        for (tag, line) in lines() {
+            let counts = line.split('\t').map(|list| list.split('|').count()).collect::<Vec<_>>();
+            let alone = |count: usize| count == 12 || count == 1;
+            assert!(
+                counts[..2] == [12, 12] && alone(counts[2]) && alone(counts[3]) && counts[4..] == [2, 2, 2],
+                "{tag}: {counts:?}"
+            );
+        }
+        assert!(lines().len() > 300);
+    }
 }
