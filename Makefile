@@ -5,10 +5,11 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/alluvia/target
 
 RIG := tests/rig
 MINUTES ?= 10
+RECORDS ?= 100000
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt audit broker services bench bench-peers soak oracle-json oracle-streaming
+.PHONY: help demo test check fmt audit broker services bench bench-peers soak fuzz-admission oracle-json oracle-streaming
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,9 @@ bench-peers: services ## the same with a hand-written Python loop and Spark 4.0
 
 soak: services ## random kills, stops, broker crashes and storage faults, optimised as a release is (MINUTES=10 SEED=…)
 	$(call one_test,soak,--release --features failpoints)
+
+fuzz-admission: ## random records into random tables: each is a row or a dead letter, and readers agree (RECORDS=100000 SEED=…)
+	ALLUVIA_FUZZ_RECORDS=$(RECORDS) ALLUVIA_SEED=$(SEED) cargo test --test it fuzz_admission -- --nocapture
 
 oracle-json: ## the JSON conformance cases; closes with `N passed, N failed` (ALLUVIA_ORACLE=folder for other cases)
 	$(call one_test,oracle_json,)

@@ -117,6 +117,14 @@ pub fn hit(name: &str) {
     }
 }
 
+/// A text, in `ALLUVIA_FAIL_WRITER_ON`: the writer of a table's files fails on a row that holds it.
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+pub fn fail_writer_on() -> Option<&'static str> {
+    static TEXT: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("ALLUVIA_FAIL_WRITER_ON").ok());
+    TEXT.as_deref()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,13 +29,13 @@ pub fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str, source
     let Ok(columns) = columns else { return };
     let given = reader.list(node, path);
     for text in &given {
-        if !columns.contains(&text.value) {
+        if !columns.iter().any(|column| same_name(column, &text.value)) {
             let why = format!("sink.partitionBy names {}, which is no column of the stream", text.shown());
             let hint = format!("the columns are {}", columns.join(", "));
             reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
         }
     }
-    if columns.iter().all(|column| given.iter().any(|text| text.value == *column)) {
+    if columns.iter().all(|column| given.iter().any(|text| same_name(column, &text.value))) {
         let why = "sink.partitionBy names every column; a table needs one that is not partitioned by";
         reader.problems.add(&node.origin, path, why);
     }
@@ -53,6 +53,11 @@ fn raw_columns(source: &SourceConfig) -> Vec<&'static str> {
         SourceFormat::Socket(SocketOptions { include_timestamp: true, .. }) => vec!["value", "timestamp"],
         SourceFormat::Socket(_) => vec!["value"],
     }
+}
+
+/// Column names are one if they differ in case alone, as in Spark.
+fn same_name(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
 }
 
 /// The names of the columns.

@@ -296,7 +296,7 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &P
     let mut partition_by: Vec<String> = Vec::new();
     if let Some(node) = fields.node("partitionBy") {
         for text in reader.list(node, &fields.path_of("partitionBy")) {
-            if partition_by.contains(&text.value) {
+            if partition_by.iter().any(|known| known.to_lowercase() == text.value.to_lowercase()) {
                 reader.refuse(&text, "the column is named twice");
             } else {
                 partition_by.push(text.value);

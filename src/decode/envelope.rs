@@ -25,19 +25,6 @@ pub fn field(column: KafkaColumn) -> Field {
     Field::new(column.name(), data_type, true)
 }
 
-/// Whether a record has no value for a Kafka column.
-pub fn is_null(column: KafkaColumn, record: &Record<'_>) -> bool {
-    match column {
-        KafkaColumn::Key => record.key.is_none(),
-        KafkaColumn::Value => record.value.is_none(),
-        KafkaColumn::Timestamp => record.timestamp_type == TimestampType::None,
-        KafkaColumn::Headers => record.headers.is_none(),
-        KafkaColumn::Topic | KafkaColumn::Partition | KafkaColumn::Offset | KafkaColumn::TimestampType => {
-            false
-        }
-    }
-}
-
 fn header_fields() -> Fields {
     vec![Field::new("key", DataType::Utf8, true), Field::new("value", DataType::Binary, true)].into()
 }

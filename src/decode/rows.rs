@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::envelope::{self, EnvelopeColumn};
-use super::json::{JsonDecoder, Outcome, Rejection, RejectionCode};
+use super::json::{JsonDecoder, Outcome};
 use crate::model::{Error, KafkaColumn, Record, Result};
 
 /// Rows that are handed on as one Arrow batch.
@@ -21,8 +21,6 @@ pub const BATCH_BYTES: usize = 16 * 1024 * 1024;
 pub struct RowDecoder {
     value: Option<JsonDecoder>,
     envelope: Vec<EnvelopeColumn>,
-    /// Kafka's columns that may not be null.
-    required: Vec<KafkaColumn>,
     schema: SchemaRef,
     rows: usize,
     bytes: usize,
@@ -38,20 +36,7 @@ impl RowDecoder {
         let decoded = value.as_ref().map(JsonDecoder::schema);
         let schema = schema(decoded.as_deref(), keep)?;
         let envelope = keep.iter().map(|column| EnvelopeColumn::new(*column)).collect();
-        Ok(RowDecoder {
-            value,
-            envelope,
-            required: Vec::new(),
-            schema,
-            rows: 0,
-            bytes: 0,
-            bytes_max: BATCH_BYTES,
-        })
-    }
-
-    /// Rejects records from now on in which one of these Kafka columns is null.
-    pub fn require(&mut self, columns: &[KafkaColumn]) {
-        self.required = columns.to_vec();
+        Ok(RowDecoder { value, envelope, schema, rows: 0, bytes: 0, bytes_max: BATCH_BYTES })
     }
 
     /// Hands rows on from `bytes` on, where memory is too short for [`BATCH_BYTES`].
@@ -84,13 +69,6 @@ impl RowDecoder {
 
     /// Adds a record; a rejected one leaves no trace in the rows.
     pub fn push(&mut self, record: &Record<'_>) -> Outcome {
-        if let Some(column) = self.required.iter().find(|column| envelope::is_null(**column, record)) {
-            return Outcome::Rejected(Rejection {
-                code: RejectionCode::NotNullViolation,
-                field: Some(column.name().to_owned()),
-                message: "the table's column is NOT NULL, the record has none".to_owned(),
-            });
-        }
         let outcome = match &mut self.value {
             None => Outcome::Row,
             Some(decoder) => decoder.push(record.value),

@@ -30,6 +30,9 @@ pub trait StageFactory: fmt::Debug + Send + Sync {
 
 /// A step of one lane.
 pub trait Stage: Send {
+    /// Fixes the clock of the micro-batch, in microseconds since the Unix epoch.
+    fn set_now(&mut self, _micros: i64) {}
+
     /// The rows that go on. Records whose rows do not are added to `rejected`; the stage takes all rows of
     /// such a record out.
     ///

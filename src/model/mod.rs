@@ -5,11 +5,14 @@
 pub mod error;
 pub mod kafka_column;
 pub mod offset;
+pub mod missing_field;
 pub mod offsets;
 pub mod record;
+pub mod spark_type;
 
 pub use error::{Error, Kind, Result};
 pub use kafka_column::KafkaColumn;
+pub use missing_field::MissingField;
 pub use offset::{Notes, Offset, OffsetSeq};
 pub use offsets::{Loss, OffsetRange, Offsets, TopicPartition};
 pub use record::{Header, Record, TimestampType};

@@ -55,7 +55,7 @@ enum NextBatch {
 fn schema(row_pipeline: &Result<RowPipeline>) -> Result<String> {
     let row_pipeline = row_pipeline.as_ref().map_err(Error::again)?;
     let columns = row_pipeline.arrow_schema()?;
-    row_pipeline.lane()?;
+    row_pipeline.lane(None)?;
     Ok(format!("{} columns", columns.fields().len()))
 }
 

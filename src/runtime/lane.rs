@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::attempt::Attempt;
 use super::lane_pipeline::{Emit, LanePipeline};
-use crate::decode::json::{Rejection, RejectionCode};
+use crate::decode::json::Rejection;
 use crate::model::{Error, Loss, Record, Result};
 use crate::observe::Rejected;
 use crate::sink::{DeadLetterRows, Part, SinkWriter};
@@ -243,8 +243,7 @@ impl Emit for Out<'_> {
 
     fn rejected(&mut self, record: &Record<'_>, why: &Rejection) -> Result<()> {
         // DROPMALFORMED is about what cannot be read; the rest stops the stream, as in Spark.
-        let kept = [RejectionCode::NotNullViolation, RejectionCode::ExpressionFailed];
-        let drop = self.attempt.on_reject == OnReject::Drop && !kept.contains(&why.code);
+        let drop = self.attempt.on_reject == OnReject::Drop && why.code.is_malformed();
         match (&self.attempt.dead_letters, self.attempt.on_reject) {
             (Some((_, of)), OnReject::DeadLetter) => {
                 self.dead_letters.push(record, why, of);
@@ -261,12 +260,7 @@ impl Emit for Out<'_> {
                 "record at offset {} of partition {}-{} is refused: {why}",
                 record.offset, record.topic, record.partition
             ))
-            .hint(match why.code {
-                RejectionCode::ExpressionFailed => {
-                    "set deadLetter to keep such records aside, or use a try_ function in sql"
-                }
-                _ => "set deadLetter to keep such records aside, or change source.value.mode",
-            })),
+            .hint(why.code.hint())),
         }
     }
 

@@ -29,6 +29,17 @@ pub trait Emit {
     fn kept_malformed(&mut self);
 }
 
+/// What is kept of the records of a batch until it has passed the stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing: no stage rejects a row.
+    Nothing,
+    /// Where they were read, for a message.
+    Places,
+    /// The records, for dead letters.
+    Records,
+}
+
 /// The decoder and stages of one lane.
 pub struct LanePipeline {
     /// `None` if the source has columns of its own.
@@ -44,9 +55,14 @@ struct Stages {
 }
 
 impl LanePipeline {
-    /// A pipeline; records are kept `whole` for the stages, or only their places.
-    pub fn new(decoder: Option<RowDecoder>, stages: Vec<Box<dyn Stage>>, whole: bool) -> LanePipeline {
-        let provenance = (decoder.is_some() && !stages.is_empty()).then(|| Provenance::new(whole));
+    /// A pipeline; `keep` says what is kept of records for stages that may reject them.
+    pub fn new(decoder: Option<RowDecoder>, stages: Vec<Box<dyn Stage>>, keep: Keep) -> LanePipeline {
+        let keep = if decoder.is_some() { keep } else { Keep::Nothing };
+        let provenance = match keep {
+            Keep::Nothing => None,
+            Keep::Places => Some(Provenance::new(false)),
+            Keep::Records => Some(Provenance::new(true)),
+        };
         LanePipeline { decoder, stages: Stages { stages, provenance, rejected: Vec::new() } }
     }
 
@@ -62,6 +78,7 @@ impl LanePipeline {
         if let Some(decoder) = &mut self.decoder {
             decoder.set_now(micros);
         }
+        self.stages.stages.iter_mut().for_each(|stage| stage.set_now(micros));
     }
 
     /// Whether a stage may still reject a record that was decoded.
@@ -210,16 +227,16 @@ mod tests {
         }
     }
 
-    fn pipeline(whole: bool, stages: usize) -> LanePipeline {
+    fn pipeline(keep: Keep, stages: usize) -> LanePipeline {
         let decoder = RowDecoder::new(None, &[KafkaColumn::Offset]).unwrap();
         let stages = (0..stages).map(|_| Box::new(EvenOnly) as Box<dyn Stage>).collect();
-        LanePipeline::new(Some(decoder), stages, whole)
+        LanePipeline::new(Some(decoder), stages, keep)
     }
 
     #[test]
     fn a_late_stage_rejects_single_records_whole_and_the_others_go_on() {
-        for (whole, value) in [(true, Some(b"bytes".to_vec())), (false, None)] {
-            let (mut pipeline, mut out) = (pipeline(whole, 2), Out::default());
+        for (keep, value) in [(Keep::Records, Some(b"bytes".to_vec())), (Keep::Places, None)] {
+            let (mut pipeline, mut out) = (pipeline(keep, 2), Out::default());
             pipeline.limit_bytes(60);
             assert!(pipeline.may_reject_later());
             for offset in 0..10 {
@@ -233,7 +250,7 @@ mod tests {
 
     #[test]
     fn without_stages_nothing_is_kept_and_rows_of_a_source_pass() {
-        let (mut plain, mut out) = (pipeline(true, 0), Out::default());
+        let (mut plain, mut out) = (pipeline(Keep::Nothing, 0), Out::default());
         assert!(!plain.may_reject_later());
         plain.push(&record(3), &mut out).unwrap();
         plain.clear();
@@ -242,10 +259,10 @@ mod tests {
         let mut decoder = RowDecoder::new(None, &[KafkaColumn::Offset]).unwrap();
         decoder.push(&record(4));
         let rows = decoder.finish().unwrap();
-        let mut columns = LanePipeline::new(None, Vec::new(), true);
+        let mut columns = LanePipeline::new(None, Vec::new(), Keep::Records);
         columns.push_rows(rows.clone(), &mut out).unwrap();
         assert_eq!(out.rows, [4]);
-        let mut picky = LanePipeline::new(None, vec![Box::new(EvenOnly)], true);
+        let mut picky = LanePipeline::new(None, vec![Box::new(EvenOnly)], Keep::Records);
         picky.push_rows(rows, &mut out).unwrap();
         assert!(picky.push(&record(1), &mut out).is_err(), "it takes no records");
     }

@@ -8,6 +8,7 @@ use url::Url;
 use arrow::datatypes::SchemaRef;
 
 use crate::config::{KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
+use crate::decode::datetime::Zone;
 use crate::model::Result;
 use crate::sink::{ConsoleSink, DeltaAppend, MemorySink, Sink};
 use crate::source::Source;
@@ -93,7 +94,9 @@ pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
     Ok(match &config.sink {
         SinkConfig::Delta(target) => {
             let store = access.store(config, &target.url)?;
-            Box::new(DeltaAppend::open(target, store, &access.handle)?)
+            let zone =
+                config.conf.get("spark.sql.session.timeZone").map_or(Ok(Zone::UTC), |id| Zone::parse(id))?;
+            Box::new(DeltaAppend::open(target, store, &access.handle, zone)?)
         }
         SinkConfig::Console(options) => Box::new(ConsoleSink::new(options)),
         SinkConfig::Memory => Box::new(MemorySink::new(&config.name)),

@@ -79,8 +79,9 @@ impl Targets {
 /// `Config`, naming the column or key.
 pub fn check_sink(sink: &dyn Sink, pipeline: &mut RowPipeline) -> Result<()> {
     let columns = pipeline.arrow_schema()?;
-    let required = sink.check(&columns)?;
-    pipeline.demand(&required)
+    let admission = sink.check(&columns)?;
+    pipeline.admit(admission);
+    Ok(())
 }
 
 /// Checks that a table takes dead letters.

@@ -236,7 +236,7 @@ fn select(
 ) -> Result<(Selection, Replayed)> {
     // The clock of the trial; a replay's own batch has its own.
     row_pipeline.begin(chrono::Utc::now().timestamp_micros(), &BTreeMap::new())?;
-    let mut pipeline = row_pipeline.lane()?;
+    let mut pipeline = row_pipeline.lane(None)?;
     let mut outcome = Replayed::default();
     let mut selection = Selection::default();
     dead_letter::read(letters.table()?, &mut |letter| {

@@ -7,20 +7,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 use uuid::Uuid;
 
 use super::lane::OnReject;
-use super::lane_pipeline::LanePipeline;
+use super::lane_pipeline::{Keep, LanePipeline};
 use super::open::{self, Access, RawColumns};
 use super::sql::{self, StreamSql};
 use crate::config::{JsonValue, KafkaColumn, ParseMode, StreamConfig, ValueConfig};
-use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
+use crate::decode::admission::Admission;
+use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy, Rejection, RejectionCode};
 use crate::decode::rows::{self, RowDecoder};
 use crate::decode::schema::StructType;
-use crate::decode::stage::StageFactory;
+use crate::decode::stage::{RejectedRecord, Stage, StageFactory, StageRows};
 use crate::model::Result;
 use crate::model::error::Context;
+use crate::sink::AttemptWriter;
 
 /// How values become rows: parsed once, made into one pipeline per lane.
 #[derive(Debug, Clone)]
@@ -31,12 +34,14 @@ pub struct RowPipeline {
     options: JsonOptions,
     policy: Policy,
     keep: Vec<KafkaColumn>,
-    /// Kafka's columns that the table declares NOT NULL.
-    required: Vec<KafkaColumn>,
     /// What follows the decoder.
     stages: Vec<Arc<dyn StageFactory>>,
     /// The stream's query, which is one of the stages.
     sql: Option<StreamSql>,
+    /// What decides which rows the sink takes; it follows the stages. `None` while there is nothing to write to.
+    admission: Option<Admission>,
+    /// The hash of all that decides results but the sink's demands.
+    own_hash: String,
     /// What becomes of a rejected record.
     pub on_reject: OnReject,
     /// Hash of all that decides results.
@@ -126,17 +131,19 @@ impl RowPipeline {
             RawColumns::OfRecords(columns) => (None, columns),
             RawColumns::OfRows(columns) => (Some(columns), Vec::new()),
         };
+        let definition_hash = definition_hash(config, &raw_definition(config));
         RowPipeline {
             rows,
             schema: None,
             options: JsonOptions::default(),
             policy: Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false },
-            definition_hash: definition_hash(config, &raw_definition(config)),
             keep,
-            required: Vec::new(),
             stages: Vec::new(),
             sql: None,
+            admission: None,
             on_reject: if dead_letters { OnReject::DeadLetter } else { OnReject::Fail },
+            own_hash: definition_hash.clone(),
+            definition_hash,
         }
     }
 
@@ -184,10 +191,11 @@ impl RowPipeline {
                 enforce_not_null: true,
             },
             keep: json.keep.clone(),
-            required: Vec::new(),
             stages: Vec::new(),
             sql: None,
+            admission: None,
             on_reject,
+            own_hash: definition_hash.clone(),
             definition_hash,
         })
     }
@@ -202,8 +210,10 @@ impl RowPipeline {
 
     /// The same with another stage behind those there are.
     pub fn with_stage(mut self, stage: Arc<dyn StageFactory>) -> RowPipeline {
-        self.definition_hash = hash(&format!("{}\n{}", self.definition_hash, stage.definition()));
+        self.own_hash = hash(&format!("{}\n{}", self.own_hash, stage.definition()));
         self.stages.push(stage);
+        let admission = self.admission.take();
+        self.admit(admission);
         self
     }
 
@@ -222,53 +232,71 @@ impl RowPipeline {
         rows::schema(decoded.as_ref(), &self.keep)
     }
 
-    /// Declares the columns at these positions NOT NULL, which the sink demands, so that each record is judged by
-    /// itself. What the sink demands beyond the schema is part of the definition. Behind a stage the sink judges rows.
-    ///
-    /// # Errors
-    /// As for [`RowPipeline::arrow_schema`].
-    pub fn demand(&mut self, required: &[usize]) -> Result<()> {
-        if !self.stages.is_empty() {
-            return Ok(());
-        }
-        let columns = self.arrow_schema()?;
-        for position in required {
-            let name = columns.field(*position).name();
-            let fields = self.schema.iter_mut().flat_map(|schema| &mut schema.fields);
-            let mut added = false;
-            if let Some(field) = fields.into_iter().find(|field| field.name == *name) {
-                added = field.nullable;
-                field.nullable = false;
-            } else if let Some(column) = self.keep.iter().find(|column| column.name() == name)
-                && !self.required.contains(column)
-            {
-                added = true;
-                self.required.push(*column);
-            }
-            if added {
-                self.definition_hash = hash(&format!("{}\n{name} NOT NULL", self.definition_hash));
-            }
-        }
-        Ok(())
+    /// Takes over what decides which rows the sink takes. What the sink demands is part of the definition.
+    pub fn admit(&mut self, admission: Option<Admission>) {
+        let demands = admission.as_ref().map(Admission::demands).unwrap_or_default();
+        self.definition_hash = if demands.is_empty() {
+            self.own_hash.clone()
+        } else {
+            hash(&format!("{}\n{demands}", self.own_hash))
+        };
+        self.admission = admission;
     }
 
-    /// A pipeline for one lane.
+    /// A pipeline for one lane. With `trial` each row is also tried on that writer, and one that it fails on is
+    /// rejected.
     ///
     /// # Errors
     /// `Config` if the schema can't be decoded into.
-    pub fn lane(&self) -> Result<LanePipeline> {
-        let stages = self.stages.iter().map(|stage| stage.stage()).collect::<Result<_>>()?;
-        let whole = self.on_reject == OnReject::DeadLetter;
+    pub fn lane(&self, trial: Option<&Arc<dyn AttemptWriter>>) -> Result<LanePipeline> {
+        let mut stages = self.stages.iter().map(|stage| stage.stage()).collect::<Result<Vec<_>>>()?;
+        let mut may_reject = !stages.is_empty() || trial.is_some();
+        if let Some(admission) = &self.admission {
+            may_reject |= admission.may_reject();
+            stages.push(admission.stage()?);
+        }
+        if let Some(writer) = trial {
+            stages.push(Box::new(TrialStage { writer: Arc::clone(writer) }));
+        }
+        let keep = match (may_reject, self.on_reject) {
+            (false, _) => Keep::Nothing,
+            (true, OnReject::DeadLetter) => Keep::Records,
+            (true, OnReject::Drop | OnReject::Fail) => Keep::Places,
+        };
         if self.rows.is_some() {
-            return Ok(LanePipeline::new(None, stages, whole));
+            return Ok(LanePipeline::new(None, stages, keep));
         }
         let value = match &self.schema {
             None => None,
             Some(schema) => Some(JsonDecoder::new(schema, &self.options, self.policy)?),
         };
-        let mut decoder = RowDecoder::new(value, &self.keep)?;
-        decoder.require(&self.required);
-        Ok(LanePipeline::new(Some(decoder), stages, whole))
+        let decoder = RowDecoder::new(value, &self.keep)?;
+        Ok(LanePipeline::new(Some(decoder), stages, keep))
+    }
+}
+
+/// Tries rows on the writer of a run that has failed, and rejects those that it fails on.
+struct TrialStage {
+    writer: Arc<dyn AttemptWriter>,
+}
+
+impl Stage for TrialStage {
+    fn apply(&mut self, rows: StageRows, rejected: &mut Vec<RejectedRecord>) -> Result<StageRows> {
+        let refused = self.writer.refused(rows.batch());
+        if refused.is_empty() {
+            return Ok(rows);
+        }
+        let mut keep = vec![true; rows.batch().num_rows()];
+        for row in refused {
+            keep[row] = false;
+            let why = Rejection {
+                code: RejectionCode::WriteFailed,
+                field: None,
+                message: "the writer of the table's files fails on the row".to_owned(),
+            };
+            rejected.push((rows.record_of(row), why));
+        }
+        rows.retain(&BooleanArray::from(keep))
     }
 }
 

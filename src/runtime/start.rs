@@ -19,7 +19,7 @@ use crate::config::StreamConfig;
 use crate::failpoint;
 use crate::model::error::Context;
 use crate::model::{Error, Notes, Result};
-use crate::sink::{DeadLetterTable, Sink, dead_letter};
+use crate::sink::{AttemptWriter, DeadLetterTable, Sink, dead_letter};
 use crate::source::Source;
 use crate::storage::Store;
 use crate::table::WriterBudget;
@@ -102,7 +102,7 @@ pub fn open(
         lease.check(&config.name)?;
     }
     row_pipeline.arrow_schema()?;
-    row_pipeline.lane()?;
+    row_pipeline.lane(None)?;
     let access = ctx.access(config);
     let checkpoint = access.checkpoint(config)?;
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
@@ -145,13 +145,13 @@ fn make(
             tracing::warn!(stream = config.name, %error, "old checkpoint files could not be deleted");
         }
     }
-    let required = sink.prepare(&row_pipeline.arrow_schema()?)?;
+    let admission = sink.prepare(&row_pipeline.arrow_schema()?)?;
     failpoint!("table.created");
     if let Some(letters) = &mut dead_letters {
         letters.prepare(&dead_letter::schema()).context(|| "open deadLetter".into())?;
     }
     failpoint!("letters.created");
-    row_pipeline.demand(&required)?;
+    row_pipeline.admit(admission);
     let identity = match identity {
         Some(identity) => identity,
         None => handle.block_on(Identity::create(log.store()))?,
@@ -187,7 +187,7 @@ fn make(
         access,
         decision: recovery.decision,
     };
-    opened.lanes = start_lanes(config, &opened, None)?;
+    opened.lanes = start_lanes(config, &opened, None, None)?;
     Ok(opened)
 }
 
@@ -244,8 +244,8 @@ fn take_lease(config: &StreamConfig, checkpoint: &Store, ctx: &ProcessContext) -
     }
 }
 
-/// Lanes for one run alone if its plan was made under other options of the source than are configured now: its
-/// offsets were, and an earlier run of it may have been read so.
+/// Lanes for one run alone if its plan was made under other options of the source than are configured now (its
+/// offsets were, and an earlier run of it may have been read so), or if its rows are tried on the writer `trial`.
 ///
 /// # Errors
 /// `Config` if this version does not know what the plan asks for, or a reader can't be made.
@@ -254,19 +254,27 @@ pub(super) fn pinned_lanes(
     opened: &OpenStream,
     batch_id: i64,
     notes: &Notes,
+    trial: Option<&Arc<dyn AttemptWriter>>,
 ) -> Result<Option<Vec<Lane>>> {
     let what = || format!("run micro-batch {batch_id} as it was planned");
-    let Some(differs) = opened.source.differs(notes).context(what)? else { return Ok(None) };
+    let Some(differs) = opened.source.differs(notes).context(what)? else {
+        return trial.map(|_| start_lanes(config, opened, None, trial)).transpose();
+    };
     tracing::info!(
         stream = config.name,
         batch = batch_id,
         planned_with = differs,
         "the batch is read as it was planned"
     );
-    start_lanes(config, opened, Some(notes)).map(Some)
+    start_lanes(config, opened, Some(notes), trial).map(Some)
 }
 
-fn start_lanes(config: &StreamConfig, opened: &OpenStream, pinned: Option<&Notes>) -> Result<Vec<Lane>> {
+fn start_lanes(
+    config: &StreamConfig,
+    opened: &OpenStream,
+    pinned: Option<&Notes>,
+    trial: Option<&Arc<dyn AttemptWriter>>,
+) -> Result<Vec<Lane>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = config.lanes.unwrap_or(cores).clamp(1, LANES_MAX);
     let fetch = config
@@ -275,7 +283,7 @@ fn start_lanes(config: &StreamConfig, opened: &OpenStream, pinned: Option<&Notes
     (0..count)
         .map(|number| {
             let reader = opened.source.reader(fetch, pinned)?;
-            let mut pipeline = opened.row_pipeline.lane()?;
+            let mut pipeline = opened.row_pipeline.lane(trial)?;
             if let Some(limit) = config.memory_limit {
                 pipeline.limit_bytes(limit as usize / 32 / count);
             }

@@ -27,7 +27,7 @@ use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
 use crate::failpoint;
 use crate::model::error::Context;
-use crate::model::{Error, Loss, Offset, OffsetSeq, Result};
+use crate::model::{Error, Kind, Loss, Offset, OffsetSeq, Result};
 use crate::observe::{Event, StreamReporter};
 use crate::sink::{BatchCommit, DeadLetters, Sink};
 use crate::source::{Admission, Available, SourceRange};
@@ -355,6 +355,8 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
+    /// Runs the batch. If its writers fail, it is run once more with each row tried first, so that a record that
+    /// admission let through and no file can hold is rejected by itself.
     fn write(
         &mut self,
         planned: Planned,
@@ -362,11 +364,30 @@ impl<'a> Stream<'a> {
         gone: &[Loss],
         clock: &mut Clock,
     ) -> Result<Written> {
+        let failed = match self.write_once(planned.clone(), range, gone, false, clock) {
+            Err(error) if matches!(error.kind(), Kind::Internal | Kind::Config) => error,
+            done => return done,
+        };
+        let (stream, batch) = (&self.config.name, planned.plan().batch_id);
+        tracing::warn!(stream, batch, error = %failed, "the batch could not be written and is run again, each row tried first");
+        self.write_once(planned, range, gone, true, clock)
+    }
+
+    /// One run of the batch; `tried` says whether its rows are tried first.
+    fn write_once(
+        &mut self,
+        planned: Planned,
+        range: &SourceRange,
+        gone: &[Loss],
+        tried: bool,
+        clock: &mut Clock,
+    ) -> Result<Written> {
         let plan = planned.plan();
         let attempt = clock.time("queryPlanning", || self.attempt(plan))?;
         let lost: Vec<Loss> = plan.lost.iter().chain(gone).cloned().collect();
         let (pinned, shares) = clock.time("getBatch", || -> Result<_> {
-            let pinned = start::pinned_lanes(self.config, &self.open, plan.batch_id, &range.notes)?;
+            let trial = tried.then_some(&attempt.rows);
+            let pinned = start::pinned_lanes(self.config, &self.open, plan.batch_id, &range.notes, trial)?;
             let lanes = pinned.as_ref().unwrap_or(&self.open.lanes);
             let shares = self.open.source.splits(range, &lost, lanes.len())?;
             Ok((pinned, shares))

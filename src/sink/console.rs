@@ -18,6 +18,7 @@ use super::{
     Target,
 };
 use crate::config::ConsoleSink as Options;
+use crate::decode::admission::Admission;
 use crate::model::{Error, Result};
 use crate::table::WriterBudget;
 
@@ -52,8 +53,8 @@ impl Sink for ConsoleSink {
         Target { location: "console".to_owned(), id: Some("console".to_owned()), version: None }
     }
 
-    fn check(&self, _: &SchemaRef) -> Result<Vec<usize>> {
-        Ok(Vec::new())
+    fn check(&self, _: &SchemaRef) -> Result<Option<Admission>> {
+        Ok(None)
     }
 
     /// The commit log alone decides: what was printed is not known.
@@ -69,9 +70,9 @@ impl Sink for ConsoleSink {
         Ok(())
     }
 
-    fn prepare(&mut self, columns: &SchemaRef) -> Result<Vec<usize>> {
+    fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>> {
         self.columns = Some(Arc::clone(columns));
-        Ok(Vec::new())
+        Ok(None)
     }
 
     fn begin(&self, _: &str, _: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {

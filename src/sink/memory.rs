@@ -13,6 +13,7 @@ use super::{
     AttemptWriter, BatchCommit, CommitOutcome, Delivery, Description, Part, Sink, SinkCommit, SinkState,
     SinkWriter, Target,
 };
+use crate::decode::admission::Admission;
 use crate::model::{Error, Result};
 use crate::table::WriterBudget;
 
@@ -52,8 +53,8 @@ impl Sink for MemorySink {
         Target { location: "memory".to_owned(), id: Some(self.stream.clone()), version: None }
     }
 
-    fn check(&self, _: &SchemaRef) -> Result<Vec<usize>> {
-        Ok(Vec::new())
+    fn check(&self, _: &SchemaRef) -> Result<Option<Admission>> {
+        Ok(None)
     }
 
     /// The commit log alone decides: what another process wrote is gone.
@@ -69,8 +70,8 @@ impl Sink for MemorySink {
         Ok(())
     }
 
-    fn prepare(&mut self, _: &SchemaRef) -> Result<Vec<usize>> {
-        Ok(Vec::new())
+    fn prepare(&mut self, _: &SchemaRef) -> Result<Option<Admission>> {
+        Ok(None)
     }
 
     fn begin(&self, _: &str, _: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {

@@ -25,6 +25,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use uuid::Uuid;
 
+use crate::decode::admission::Admission;
 use crate::model::{Error, OffsetRange, OffsetSeq, Result};
 use crate::table::{AddedFile, WriterBudget};
 
@@ -65,12 +66,12 @@ pub trait Sink: Send {
     /// What the checkpoint is bound to: a location, and the id of what is there.
     fn target(&self) -> Target;
 
-    /// Whether the rows with these columns can be written; returns the positions of the columns that must
-    /// not be null. Changes nothing.
+    /// Whether rows with these columns can be written, and how they become the target's rows; `None` if the target is
+    /// not there yet. Changes nothing.
     ///
     /// # Errors
     /// `Config`, naming the column or key.
-    fn check(&self, columns: &SchemaRef) -> Result<Vec<usize>>;
+    fn check(&self, columns: &SchemaRef) -> Result<Option<Admission>>;
 
     /// What it holds of query `query_id`, whose newest commit is at version `since` or later, as far as the
     /// checkpoint knows. Changes nothing.
@@ -100,7 +101,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// As for [`Sink::check`], and as for a write.
-    fn prepare(&mut self, columns: &SchemaRef) -> Result<Vec<usize>>;
+    fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>>;
 
     /// Begins a run of a batch; `attempt` is unique to it, `budget` bounds what all of its writers hold in memory.
     ///
@@ -149,11 +150,16 @@ pub struct SinkState {
 
 /// One run of a micro-batch, shared by its lanes.
 pub trait AttemptWriter: Send + Sync {
-    /// The rows of the stream in the target's columns and types.
+    /// The rows in the target's columns and types; rows that were admitted have them.
     ///
     /// # Errors
     /// `Data` if a value does not fit.
     fn align(&self, rows: RecordBatch) -> Result<RecordBatch>;
+
+    /// The positions of aligned rows that a writer fails on, each tried apart; nothing is stored.
+    fn refused(&self, _rows: &RecordBatch) -> Vec<usize> {
+        Vec::new()
+    }
 
     /// The writer of lane `lane`. Its number is part of what it writes.
     ///

@@ -16,6 +16,7 @@ use delta_kernel::transaction::CommitResult;
 use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredEngineData, Snapshot};
 use serde_json::{Map, Value, json};
 
+use super::add_columns::InnerFields;
 use super::files::AddedFile;
 use super::head::LogHead;
 use super::{DeltaTable, history, kernel_error};
@@ -177,6 +178,7 @@ impl DeltaTable {
             metrics: metrics(append, replaced.len()),
             extra: extra(self.version(), append),
             lowest_protocol: false,
+            inner_fields: InnerFields::default(),
             written: Arc::default(),
         };
         let written = Arc::clone(&writer.written);
@@ -328,6 +330,8 @@ pub(super) struct CommitWriter {
     pub(super) extra: Map<String, Value>,
     /// Write protocol (1, 2) where the kernel's (3, 7) names no feature beyond what (1, 2) implies.
     pub(super) lowest_protocol: bool,
+    /// Fields to add inside columns of the schema, which the kernel can't.
+    pub(super) inner_fields: InnerFields,
     /// The commit as it was written.
     pub(super) written: Arc<OnceLock<LogHead>>,
 }
@@ -339,6 +343,9 @@ impl CommitWriter {
             info.insert("operationParameters".into(), self.parameters.clone());
             info.insert("operationMetrics".into(), self.metrics.clone().into());
             info.extend(self.extra.clone());
+        }
+        if let Some(metadata) = action.get_mut("metaData") {
+            self.inner_fields.add_to(metadata)?;
         }
         if self.lowest_protocol && action.get("protocol").is_some_and(needs_no_feature) {
             action = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
@@ -367,7 +374,8 @@ impl Committer for CommitWriter {
         let mut bytes = Vec::with_capacity(raw.len() + 1024);
         for line in raw.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             // Only the head of a commit is patched; its files' actions pass as they are.
-            if line.starts_with(b"{\"commitInfo\"") || line.starts_with(b"{\"protocol\"") {
+            let heads: [&[u8]; 3] = [b"{\"commitInfo\"", b"{\"protocol\"", b"{\"metaData\""];
+            if heads.iter().any(|head| line.starts_with(head)) {
                 bytes.extend(self.patch(line)?);
             } else {
                 bytes.extend(line);

@@ -9,7 +9,7 @@ use delta_kernel::engine::arrow_conversion::TryFromArrow;
 use delta_kernel::schema::StructType;
 use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::data_layout::DataLayout;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Handle;
 
 use super::commit::{CommitWriter, ENGINE_INFO};
@@ -78,41 +78,6 @@ impl DeltaTable {
             ))
             .hint("empty the folder, or choose another path"),
         })
-    }
-
-    /// Adds nullable columns at the end of the schema: `ALTER TABLE ADD COLUMNS`, a commit of its own.
-    /// Columns that another writer added meanwhile are left as they are.
-    ///
-    /// # Errors
-    /// As for a commit.
-    pub fn add_columns(&mut self, columns: &[arrow::datatypes::Field]) -> Result<()> {
-        for _ in 0..super::commit::TRIES {
-            let schema = self.snapshot.schema();
-            let there = |name: &str| schema.fields().any(|f| f.name().eq_ignore_ascii_case(name));
-            let missing: Vec<_> = columns.iter().filter(|c| !there(c.name())).collect();
-            let Some((first, rest)) = missing.split_first() else { return Ok(()) };
-            let field = |column: &arrow::datatypes::Field| {
-                delta_kernel::schema::StructField::try_from_arrow(&column.clone().with_nullable(true))
-                    .map_err(|e| Error::config(format!("column {} cannot be added", column.name())).source(e))
-            };
-            let mut change = Arc::clone(&self.snapshot).alter_table().add_column(field(first)?);
-            for column in rest {
-                change = change.add_column(field(column)?);
-            }
-            let names: Vec<Value> = missing.iter().map(|c| json!({"column": {"name": c.name()}})).collect();
-            let writer = CommitWriter {
-                parameters: json!({"columns": Value::Array(names).to_string()}),
-                ..CommitWriter::default()
-            };
-            let outcome = change
-                .build(self.engine.as_ref(), Box::new(writer))
-                .and_then(|transaction| transaction.commit(self.engine.as_ref()));
-            self.refresh()?;
-            if let Err(e) = outcome {
-                return Err(kernel_error(e, "add columns to the schema", &self.store));
-            }
-        }
-        Err(Error::conflict(format!("other writers keep changing the schema of {}", self.store.url())))
     }
 }
 

@@ -37,6 +37,7 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use super::bounds::for_bounds;
+use crate::model::spark_type::name_of;
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
 
@@ -558,7 +559,7 @@ fn scalar(array: &ArrayRef, row: usize) -> Result<Scalar> {
         other => {
             return Err(Error::config(format!(
                 "a table cannot be partitioned by a column of type {}",
-                super::schema::name_of(other)
+                name_of(other)
             )));
         }
     })

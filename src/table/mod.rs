@@ -7,6 +7,7 @@
 //!
 //! Everything here blocks; call it from a blocking thread, never from an async worker.
 
+mod add_columns;
 mod bounds;
 pub mod commit;
 pub mod create;
@@ -18,8 +19,8 @@ mod live_files;
 pub mod maintenance;
 pub mod read;
 pub mod reader;
-pub mod schema;
 mod head;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use delta_kernel::actions::{Metadata, Protocol};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
+use delta_kernel::table_features::ColumnMappingMode;
 use delta_kernel::transaction::WriteState;
 use delta_kernel::{Engine, Snapshot, SnapshotRef};
 use delta_kernel_engine::DefaultEngineBuilder;
@@ -39,6 +41,7 @@ use crate::storage::Store;
 pub use commit::{Append, Appended, OwnCommit};
 pub(crate) use error::{kernel_error, log_error};
 pub use files::{AddedFile, FileWriter, WriterBudget};
+pub use trial::{refused_rows, write_into_memory};
 
 /// A Delta table as one stream sees it.
 pub struct DeltaTable {
@@ -103,6 +106,26 @@ impl DeltaTable {
     /// The columns the table is partitioned by, in order.
     pub fn partition_columns(&self) -> &[String] {
         self.metadata().partition_columns()
+    }
+
+    /// Whether the table has column mapping, which allows any name for a column.
+    pub fn has_column_mapping(&self) -> bool {
+        self.snapshot.table_configuration().column_mapping_mode() != ColumnMappingMode::None
+    }
+
+    /// Bytes that the names of a file's partition folders may take together; `None` if partition values are in no
+    /// path.
+    pub fn partition_path_bytes_max(&self) -> Option<usize> {
+        /// Bytes of a data file's name and of the separators around it, and some more.
+        const FILE_NAME_BYTES: usize = 96;
+        let configuration = self.metadata().configuration();
+        let prefixes = configuration.get("delta.randomizeFilePrefixes");
+        if self.has_column_mapping() || prefixes.is_some_and(|set| set.eq_ignore_ascii_case("true")) {
+            return None;
+        }
+        // PATH_MAX of Linux; the longest name of an Azure blob. Other stores allow as many or more.
+        let whole = if self.store.url().scheme() == "file" { 4096 } else { 1024 };
+        Some(usize::saturating_sub(whole, self.store.url().path().len() + FILE_NAME_BYTES))
     }
 
     /// The table's columns, logical names, partition columns included.

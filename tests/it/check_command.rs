@@ -148,7 +148,7 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
         let wrong = wrong(&said);
         assert!(wrong.iter().any(|(at, what)| at == step && what.contains(says)), "no {says} in {said}");
     };
-    step(&good.replace("a INT", "a STRING"), 2, "table", "column a is STRING in the stream but INT");
+    step(&good.replace("a INT", "a BOOLEAN"), 2, "table", "column a is BOOLEAN in the stream but INT");
     step(&good.replace("a INT", "a INT, b INT"), 2, "table", "sink.options.mergeSchema");
     step(
         &good

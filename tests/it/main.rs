@@ -7,6 +7,7 @@
     reason = "a test that fails says where; its steps are read from top to bottom"
 )]
 
+mod admission;
 mod check_command;
 mod checkpoint_commands;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
@@ -15,9 +16,11 @@ mod dead_letters;
 mod demo;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod durable;
+mod fuzz_admission;
 mod guarantees;
 mod guests;
 mod ingest;
+mod java_names;
 mod json_options;
 mod kafka_answers;
 mod kafka_faults;

@@ -130,8 +130,8 @@ fn a_table_with_another_schema_and_a_checkpoint_of_another_stream() {
     let log = || std::fs::read_dir(folder.path().join("table/_delta_log")).unwrap().count();
     let before = log();
 
-    let other_type = yaml(broker.bootstrap(), &topic, "a STRING").replace("./checkpoint", "./checkpoint2");
-    refused(&other_type, folder.path(), 2, &["column a is STRING in the stream but INT in table"]);
+    let other_type = yaml(broker.bootstrap(), &topic, "a BOOLEAN").replace("./checkpoint", "./checkpoint2");
+    refused(&other_type, folder.path(), 2, &["column a is BOOLEAN in the stream but INT in table"]);
     let other_column =
         yaml(broker.bootstrap(), &topic, "a INT, b INT").replace("./checkpoint", "./checkpoint2");
     refused(&other_column, folder.path(), 2, &["has no column b", "sink.options.mergeSchema"]);

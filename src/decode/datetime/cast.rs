@@ -41,6 +41,15 @@ pub fn timestamp_ntz_micros(text: &[u8]) -> Option<i64> {
     any_timestamp_ntz(text)
 }
 
+/// As [`timestamp_ntz_micros`], but a zone in the text is passed over, as `CAST(… AS TIMESTAMP_NTZ)` does.
+pub fn local_micros(text: &[u8]) -> Option<i64> {
+    let parts = Parts::of(text)?;
+    if parts.time_only {
+        return None;
+    }
+    micros_of(parts.day()? * SECONDS_PER_DAY + parts.second_of_day()?, parts.micros())
+}
+
 /// Days since 1970-01-01 of the date that `text` begins with, or `None` if it is no date.
 #[inline]
 pub fn date_days(text: &[u8]) -> Option<i32> {

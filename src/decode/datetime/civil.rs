@@ -56,6 +56,18 @@ pub fn year_of(days: i64) -> i64 {
     era * 400 + year_of_era + i64::from(day_of_year >= 306)
 }
 
+/// Year, month and day of day `days` since 1970-01-01.
+pub fn date_of(days: i64) -> (i64, u32, u32) {
+    let year = year_of(days);
+    let mut day = (days - days_of(year, 1, 1)) as u32;
+    let mut month = 1;
+    while day >= month_length(year, month) {
+        day -= month_length(year, month);
+        month += 1;
+    }
+    (year, month, day + 1)
+}
+
 /// Microseconds since the epoch of `seconds` and `micros` (0 to 999 999) of the second; `None`
 /// beyond 64 bits (`DateTimeUtils.instantToMicros` throws).
 pub fn micros_of(seconds: i64, micros: u32) -> Option<i64> {
@@ -76,6 +88,9 @@ mod tests {
             assert_eq!(year_of(days_of(year, 1, 1)), year);
             assert_eq!(year_of(days_of(year, 12, 31)), year);
             assert_eq!(days_of(year + 1, 1, 1), days_of(year, 12, 31) + 1);
+            for (month, day) in [(1, 1), (2, 28), (3, 1), (12, 31)] {
+                assert_eq!(date_of(days_of(year, month, day)), (year, month, day));
+            }
         }
     }
 

@@ -11,7 +11,7 @@ mod column;
 mod decoder;
 mod fields;
 mod jackson;
-mod number;
+pub(super) mod number;
 mod options;
 mod outcome;
 mod required;

@@ -43,6 +43,16 @@ pub enum RejectionCode {
     RecordTooLarge,
     /// An expression of the stream's query has no value for the row.
     ExpressionFailed,
+    /// A text can't be read as the type of the table's column.
+    CastInvalidInput,
+    /// A value is out of range for the type of the table's column.
+    CastOverflow,
+    /// A text is longer than the table's VARCHAR or CHAR.
+    ExceedsLength,
+    /// The value of a partition column can't be written into the log or into a path.
+    InvalidPartitionValue,
+    /// The writer of the table's files failed on the row.
+    WriteFailed,
 }
 
 impl RejectionCode {
@@ -62,12 +72,46 @@ impl RejectionCode {
             RejectionCode::NotNullViolation => "NOT_NULL_VIOLATION",
             RejectionCode::RecordTooLarge => "RECORD_TOO_LARGE",
             RejectionCode::ExpressionFailed => "EXPRESSION_FAILED",
+            RejectionCode::CastInvalidInput => "CAST_INVALID_INPUT",
+            RejectionCode::CastOverflow => "CAST_OVERFLOW",
+            RejectionCode::ExceedsLength => "EXCEED_CHAR_VARCHAR_LIMIT",
+            RejectionCode::InvalidPartitionValue => "INVALID_PARTITION_VALUE",
+            RejectionCode::WriteFailed => "WRITE_FAILED",
         }
     }
 
-    /// Whether Spark's parser, too, calls such a record malformed; a broken NOT NULL is our own rule.
+    /// Whether the record itself is at fault and DROPMALFORMED leaves it out; one that the table can't take is not
+    /// malformed.
     pub fn is_malformed(self) -> bool {
-        matches!(self, RejectionCode::MalformedRecord | RejectionCode::CannotParseField)
+        use RejectionCode::{CannotParseField, MalformedRecord, RecordTooLarge};
+        matches!(self, MalformedRecord | CannotParseField | RecordTooLarge)
+    }
+
+    /// What helps against records with this fault, naming the keys to change.
+    pub fn hint(self) -> &'static str {
+        match self {
+            RejectionCode::MalformedRecord
+            | RejectionCode::CannotParseField
+            | RejectionCode::RecordTooLarge => {
+                "set deadLetter to keep such records aside, or change source.value.mode"
+            }
+            RejectionCode::NotNullViolation => {
+                "set deadLetter to keep such records aside, or make the column nullable: in source.value.schema and, if it is there already, in the table"
+            }
+            RejectionCode::CastInvalidInput | RejectionCode::CastOverflow => {
+                "set deadLetter to keep such records aside, or write to a column of the type that source.value.schema names"
+            }
+            RejectionCode::ExceedsLength => {
+                "set deadLetter to keep such records aside, or give the table's column a greater length"
+            }
+            RejectionCode::InvalidPartitionValue => {
+                "set deadLetter to keep such records aside, or leave the column out of sink.partitionBy"
+            }
+            RejectionCode::ExpressionFailed => {
+                "set deadLetter to keep such records aside, or use a try_ function in sql"
+            }
+            RejectionCode::WriteFailed => "set deadLetter to keep such records aside, and report the fault",
+        }
     }
 }
 

@@ -11,7 +11,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -20,9 +20,11 @@ use super::{
     SinkCommit, SinkState, Target,
 };
 use crate::config::{DeltaSink, DeltaTarget};
-use crate::model::{Error, Result};
+use crate::decode::admission::{self, Admission, Fit, check_column_names, with_fields};
+use crate::decode::datetime::Zone;
+use crate::model::spark_type::name_of;
+use crate::model::{Error, MissingField, Result};
 use crate::storage::Store;
-use crate::table::schema::{Alignment, Fit};
 use crate::table::{DeltaTable, WriterBudget, history};
 
 /// A Delta table that rows are appended to.
@@ -32,8 +34,10 @@ pub struct DeltaAppend {
     handle: Handle,
     /// The table; `None` until it is made.
     table: Option<DeltaTable>,
-    /// How the stream's columns become the table's; `None` until the sink is prepared.
-    alignment: Option<Alignment>,
+    /// The session's zone, for casts.
+    zone: Zone,
+    /// How the stream's rows become the table's; `None` until the sink is prepared.
+    admission: Option<Admission>,
     /// A query and the version of its newest commit, as far as they are known.
     newest: Option<(String, u64)>,
     /// The checkpoint of the table's log that is being written, if one is.
@@ -43,18 +47,19 @@ pub struct DeltaAppend {
 }
 
 impl DeltaAppend {
-    /// Reads the table in `store`, if there is one. Changes nothing.
+    /// Reads the table in `store`, if there is one; `zone` is the session's. Changes nothing.
     ///
     /// # Errors
     /// As for [`DeltaTable::open`].
-    pub fn open(config: &DeltaSink, store: Store, handle: &Handle) -> Result<DeltaAppend> {
+    pub fn open(config: &DeltaSink, store: Store, handle: &Handle, zone: Zone) -> Result<DeltaAppend> {
         let table = DeltaTable::open(&store, handle)?;
         Ok(DeltaAppend {
             config: config.clone(),
             store,
             handle: handle.clone(),
             table,
-            alignment: None,
+            zone,
+            admission: None,
             newest: None,
             maintenance: None,
             maintenance_checked_to: 0,
@@ -72,7 +77,7 @@ impl DeltaAppend {
             merge_schema: false,
             table_properties: target.table_properties.clone(),
         };
-        DeltaAppend::open(&config, store, handle)
+        DeltaAppend::open(&config, store, handle, Zone::UTC)
     }
 
     /// The table, if it is there.
@@ -85,10 +90,10 @@ impl DeltaAppend {
         &self.store
     }
 
-    /// The table and the alignment of a prepared sink.
-    fn prepared(&self) -> Result<(&DeltaTable, &Alignment)> {
-        match (&self.table, &self.alignment) {
-            (Some(table), Some(alignment)) => Ok((table, alignment)),
+    /// The table and the admission of a prepared sink.
+    fn prepared(&self) -> Result<(&DeltaTable, &Admission)> {
+        match (&self.table, &self.admission) {
+            (Some(table), Some(admission)) => Ok((table, admission)),
             _ => Err(not_prepared()),
         }
     }
@@ -109,26 +114,45 @@ impl DeltaAppend {
         Ok(newest.map(|batch_id| DeadLetterBatch { table_id: table.id().to_owned(), batch_id, version }))
     }
 
-    /// How the stream's columns fit the table as it will be: with the columns that `mergeSchema` adds.
-    fn fit(&self, columns: &SchemaRef) -> Result<Option<Alignment>> {
+    /// How the stream's rows fit the table as it will be: with the fields that `mergeSchema` adds. `None` if there is
+    /// no table.
+    fn fit(&self, columns: &SchemaRef) -> Result<Option<Admission>> {
         check_partitions(&self.config, self.table.as_ref(), columns)?;
-        let Some(table) = &self.table else { return Ok(None) };
-        let name = table.store().url().to_string();
+        let Some(table) = &self.table else {
+            let mode = self.config.table_properties.get("delta.columnMapping.mode");
+            check_column_names(
+                columns.fields(),
+                mode.is_some_and(|mode| !mode.eq_ignore_ascii_case("none")),
+            )?;
+            return Ok(None);
+        };
         let there = table.arrow_schema()?;
-        match Alignment::of(columns, &there, &name)? {
-            Fit::Fits(alignment) => Ok(Some(alignment)),
-            Fit::Lacks(lacking) if self.config.merge_schema => {
-                let added = lacking.into_iter().map(|column| Arc::new(column.with_nullable(true)));
-                let merged: Vec<Arc<Field>> = there.fields().iter().cloned().chain(added).collect();
-                match Alignment::of(columns, &Arc::new(Schema::new(merged)), &name)? {
-                    Fit::Fits(alignment) => Ok(Some(alignment)),
-                    Fit::Lacks(_) => {
-                        Err(Error::internal("a table with all columns of the stream lacks some"))
-                    }
-                }
-            }
-            Fit::Lacks(lacking) => Err(lacks(&name, &lacking, &there)),
+        let missing = match self.admission_to(table, &there, columns)? {
+            Fit::Fits(admission) => return Ok(Some(admission)),
+            Fit::Lacks(missing) => missing,
+        };
+        if !self.config.merge_schema {
+            return Err(lacks(table.store().url().as_str(), &missing, &there));
         }
+        for missing in &missing {
+            let field = [missing.field.clone()].into_iter().collect();
+            check_column_names(&field, table.has_column_mapping())?;
+        }
+        match self.admission_to(table, &Arc::new(with_fields(&there, &missing)), columns)? {
+            Fit::Fits(admission) => Ok(Some(admission)),
+            Fit::Lacks(_) => Err(Error::internal("a table with all columns of the stream lacks some")),
+        }
+    }
+
+    /// How rows of `columns` fit the table with the columns `schema`.
+    fn admission_to(&self, table: &DeltaTable, schema: &SchemaRef, columns: &SchemaRef) -> Result<Fit> {
+        let target = admission::Target {
+            schema,
+            partition_columns: table.partition_columns(),
+            path_bytes_max: table.partition_path_bytes_max(),
+            name: table.store().url().as_str(),
+        };
+        Admission::of(columns, &target, self.zone.clone())
     }
 }
 
@@ -145,8 +169,8 @@ impl Sink for DeltaAppend {
         }
     }
 
-    fn check(&self, columns: &SchemaRef) -> Result<Vec<usize>> {
-        Ok(self.fit(columns)?.map(|alignment| alignment.required()).unwrap_or_default())
+    fn check(&self, columns: &SchemaRef) -> Result<Option<Admission>> {
+        self.fit(columns)
     }
 
     fn state(&mut self, query_id: &str, since: Option<u64>) -> Result<SinkState> {
@@ -186,22 +210,27 @@ impl Sink for DeltaAppend {
         Ok(())
     }
 
-    fn prepare(&mut self, columns: &SchemaRef) -> Result<Vec<usize>> {
-        check_partitions(&self.config, self.table.as_ref(), columns)?;
+    fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>> {
+        self.fit(columns)?;
         if self.table.is_none() {
             let DeltaSink { partition_by, table_properties, .. } = &self.config;
+            let partition_by = spelled_as_columns(partition_by, columns);
             let table =
-                DeltaTable::create(&self.store, &self.handle, columns, partition_by, table_properties)?;
+                DeltaTable::create(&self.store, &self.handle, columns, &partition_by, table_properties)?;
             self.table = Some(table);
         }
         // Of another writer's table, if that one was faster, no less.
         self.fit(columns)?;
-        let merge_schema = self.config.merge_schema;
-        let alignment = align(self.table_mut()?, columns, merge_schema)?;
-        let required = alignment.required();
-        self.alignment = Some(alignment);
+        let table = self.table.as_mut().ok_or_else(not_prepared)?;
+        let there = table.arrow_schema()?;
+        let missing = admission::missing(columns, &there, table.store().url().as_str())?;
+        if !missing.is_empty() {
+            table.add_columns(&missing)?;
+            crate::failpoint!("columns.added");
+        }
         self.maintenance_checked_to = self.table_mut()?.version();
-        Ok(required)
+        self.admission = self.fit(columns)?;
+        Ok(self.admission.clone())
     }
 
     fn begin(&self, attempt: &str, budget: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {
@@ -227,12 +256,18 @@ fn not_prepared() -> Error {
 
 /// Checks `partitionBy` against the stream's columns and, if it is there, the table.
 fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &SchemaRef) -> Result<()> {
-    for column in &sink.partition_by {
-        if stream.index_of(column).is_err() {
+    for name in &sink.partition_by {
+        let Some(column) = stream.fields().iter().find(|field| same_name(field.name(), name)) else {
             return Err(Error::config(format!(
-                "sink.partitionBy names {column}, which is no column of the stream"
+                "sink.partitionBy names {name}, which is no column of the stream"
             ))
             .hint(format!("the columns are {}", names(stream))));
+        };
+        if matches!(column.data_type(), DataType::Struct(_) | DataType::List(_) | DataType::Map(_, _)) {
+            return Err(Error::config(format!(
+                "sink.partitionBy names {name}, which is {}; a table can't be partitioned by such a column",
+                name_of(column.data_type())
+            )));
         }
     }
     if sink.partition_by.len() >= stream.fields().len() {
@@ -241,39 +276,40 @@ fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &Schem
         ));
     }
     let Some(table) = table else { return Ok(()) };
-    if sink.partition_by.is_empty() || table.partition_columns() == sink.partition_by {
+    let there = table.partition_columns();
+    let same = there.len() == sink.partition_by.len()
+        && there.iter().zip(&sink.partition_by).all(|(there, wanted)| same_name(there, wanted));
+    if sink.partition_by.is_empty() || same {
         return Ok(());
     }
     Err(Error::config(format!(
         "table {} is partitioned by [{}], sink.partitionBy says [{}]",
         table.store().url(),
-        table.partition_columns().join(", "),
+        there.join(", "),
         sink.partition_by.join(", ")
     ))
     .hint("leave sink.partitionBy out to write to the table as it is"))
 }
 
-fn align(table: &mut DeltaTable, stream: &SchemaRef, merge_schema: bool) -> Result<Alignment> {
-    let name = table.store().url().to_string();
-    match Alignment::of(stream, &table.arrow_schema()?, &name)? {
-        Fit::Fits(alignment) => Ok(alignment),
-        Fit::Lacks(columns) if merge_schema => {
-            table.add_columns(&columns)?;
-            crate::failpoint!("columns.added");
-            match Alignment::of(stream, &table.arrow_schema()?, &name)? {
-                Fit::Fits(alignment) => Ok(alignment),
-                Fit::Lacks(_) => Err(Error::internal("the columns were added and are not there")),
-            }
-        }
-        Fit::Lacks(columns) => Err(lacks(&name, &columns, &table.arrow_schema()?)),
-    }
-}
-
 /// The error of table `name`, which has the columns `there`, that lacks some of the stream's.
-fn lacks(name: &str, lacking: &[Field], there: &SchemaRef) -> Error {
-    let lacking: Vec<&str> = lacking.iter().map(|column| column.name().as_str()).collect();
+fn lacks(name: &str, lacking: &[MissingField], there: &SchemaRef) -> Error {
+    let lacking: Vec<String> = lacking.iter().map(MissingField::full_name).collect();
     Error::config(format!("table {name} has no column {}; it has {}", lacking.join(", "), names(there)))
         .hint("set sink.options.mergeSchema: true to add them, or change source.value.schema")
+}
+
+/// Column names are one if they differ in case alone.
+fn same_name(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
+}
+
+/// Names of columns as the columns spell them.
+fn spelled_as_columns(given: &[String], columns: &SchemaRef) -> Vec<String> {
+    let spelled = |name: &String| columns.fields().iter().find(|field| same_name(field.name(), name));
+    given
+        .iter()
+        .map(|name| spelled(name).map_or_else(|| name.clone(), |field| field.name().clone()))
+        .collect()
 }
 
 fn names(schema: &SchemaRef) -> String {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+use arrow::array::{ArrayRef, AsArray};
 
 use super::DeltaAppend;
-use crate::model::Result;
+use crate::decode::admission::Admission;
+use crate::model::{Error, Result};
 use crate::sink::{AttemptWriter, Part, SinkWriter};
 use crate::table::files::WriterSettings;
-use crate::table::schema::Alignment;
-use crate::table::{FileWriter, WriterBudget};
+use crate::table::{self, FileWriter, WriterBudget};
 
 /// A data file is closed at this size.
 const TARGET_FILE_BYTES: usize = 128 * 1024 * 1024;
@@ -17,30 +19,44 @@ const TARGET_FILE_BYTES: usize = 128 * 1024 * 1024;
 /// What the lanes of one run need to write files.
 pub(super) struct FilesOfAttempt {
     settings: WriterSettings,
-    alignment: Alignment,
+    admission: Admission,
 }
 
 impl DeltaAppend {
     pub(super) fn begin_files(&self, attempt: &str, budget: &Arc<WriterBudget>) -> Result<FilesOfAttempt> {
-        let (table, alignment) = self.prepared()?;
+        let (table, admission) = self.prepared()?;
         let settings = WriterSettings {
             store: table.store().clone(),
             handle: self.handle.clone(),
             engine: Arc::clone(table.engine()),
             state: table.write_state()?,
-            schema: Arc::clone(alignment.target()),
+            schema: Arc::clone(admission.target()),
             partition_columns: table.partition_columns().to_vec(),
             attempt: attempt.to_owned(),
             budget: Arc::clone(budget),
             target_file_bytes: TARGET_FILE_BYTES,
         };
-        Ok(FilesOfAttempt { settings, alignment: alignment.clone() })
+        Ok(FilesOfAttempt { settings, admission: admission.clone() })
     }
 }
 
 impl AttemptWriter for FilesOfAttempt {
     fn align(&self, rows: RecordBatch) -> Result<RecordBatch> {
-        self.alignment.apply(&rows)
+        if rows.schema_ref() == self.admission.target() {
+            return Ok(rows);
+        }
+        let admitted = self.admission.admit(&rows, 0)?;
+        match admitted.rejected.into_iter().next() {
+            None => Ok(admitted.rows),
+            Some((_, why)) => Err(Error::data(format!("a row does not fit the table: {why}"))),
+        }
+    }
+
+    fn refused(&self, rows: &RecordBatch) -> Vec<usize> {
+        table::refused_rows(rows, &|rows| {
+            fail_on_demand(rows)?;
+            table::write_into_memory(&self.settings, rows)
+        })
     }
 
     fn writer(&self, lane: usize) -> Result<Box<dyn SinkWriter>> {
@@ -54,10 +70,27 @@ struct LaneFiles {
 
 impl SinkWriter for LaneFiles {
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
+        fail_on_demand(rows)?;
         self.files.write(rows)
     }
 
     fn finish(self: Box<Self>) -> Result<Vec<Part>> {
         Ok(self.files.finish()?.into_iter().map(Part::File).collect())
     }
+}
+
+/// Fails where a test wants the writer to fail on a row.
+fn fail_on_demand(rows: &RecordBatch) -> Result<()> {
+    #[cfg(any(debug_assertions, feature = "failpoints"))]
+    if let Some(text) = crate::failpoint::fail_writer_on() {
+        let holds = |column: &ArrayRef| {
+            column.as_string_opt::<i32>().is_some_and(|texts| texts.iter().any(|held| held == Some(text)))
+        };
+        if rows.columns().iter().any(holds) {
+            return Err(Error::internal("the writer fails on a row, as a test wants it"));
+        }
+    }
+    // A release holds no test's text.
+    let _ = rows;
+    Ok(())
 }

@@ -17,8 +17,8 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 
 use super::fingerprint::{Fingerprint, KeyHasher};
+use crate::model::spark_type::name_of;
 use crate::model::{Error, Result};
-use crate::table::schema::name_of;
 
 /// The key columns of a table, in the order of `merge.keys`.
 #[derive(Debug, Clone)]

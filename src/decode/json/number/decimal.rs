@@ -6,6 +6,7 @@
 
 use super::locales::LOCALES;
 use crate::decode::json::options::JsonOptions;
+use crate::decode::locale::known_part;
 
 /// Ten to the power of `n`, up to 38.
 const POWERS: [i128; 39] = {
@@ -18,12 +19,17 @@ const POWERS: [i128; 39] = {
     powers
 };
 
+/// Ten to the power of `n`, which is at most 38.
+pub(in crate::decode) fn power_of_ten(n: u8) -> i128 {
+    POWERS[usize::from(n)]
+}
+
 /// From so many digits to round away, Java's `BigInteger` has no power of ten to divide by.
 const DROPPED_DIGITS_MAX: i64 = 536_870_920;
 
 /// Reads a text in the grammar of `new BigDecimal(String)`: sign, digits of any script, point and
 /// exponent. `None` if it is of another form or does not fit.
-pub(in crate::decode::json) fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
+pub(in crate::decode) fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
     let (negative, rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -126,7 +132,7 @@ pub(in crate::decode::json) struct Symbols {
 impl Symbols {
     /// The symbols of the options' locale; `None` for en-US, where Spark only drops commas.
     pub(in crate::decode::json) fn of(options: &JsonOptions) -> Option<Symbols> {
-        let tag = options.locale.replace('_', "-").to_ascii_lowercase();
+        let tag = known_part(&options.locale);
         if tag == "en-us" {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Doubles as text, as Java 17 writes them (`Double.toString`).
+//! Doubles and floats as text, as Java 17 writes them (`Double.toString`, `Float.toString`).
 //!
 //! Spark writes a number that stands in a STRING column anew through Jackson, which asks Java. Until
 //! Java 19 that was not the shortest text: `2e23` became `1.9999999999999998E23`. So the digits are
@@ -8,7 +8,16 @@
 use std::cmp::Ordering;
 
 /// Writes `value` as `Double.toString` of Java 17 does: `1.0`, `1.0E10`, `NaN`, `-Infinity`.
-pub(in crate::decode::json) fn write_double(value: f64, out: &mut Vec<u8>) {
+pub(in crate::decode) fn write_double(value: f64, out: &mut Vec<u8>) {
+    write_number(value, || digits_of(value), out);
+}
+
+/// Writes `value` as `Float.toString` of Java 17 does.
+pub(in crate::decode) fn write_float(value: f32, out: &mut Vec<u8>) {
+    write_number(f64::from(value), || digits_of_float(value), out);
+}
+
+fn write_number(value: f64, digits: impl Fn() -> Digits, out: &mut Vec<u8>) {
     if value.is_nan() {
         out.extend_from_slice(b"NaN");
         return;
@@ -21,7 +30,7 @@ pub(in crate::decode::json) fn write_double(value: f64, out: &mut Vec<u8>) {
     } else if value == 0.0 {
         out.extend_from_slice(b"0.0");
     } else {
-        digits_of(value.abs()).write(out);
+        digits().write(out);
     }
 }
 
@@ -100,10 +109,12 @@ impl Digits {
     }
 }
 
-/// The digits of a positive number.
+/// Bits of a double's fraction.
+const FRACTION_BITS: u32 = 52;
+
+/// The digits of a number that is not zero, without its sign.
 fn digits_of(value: f64) -> Digits {
-    const FRACTION_BITS: u32 = 52;
-    let bits = value.to_bits();
+    let bits = value.abs().to_bits();
     let stored = bits & ((1 << FRACTION_BITS) - 1);
     let (fraction, exponent, significant) = match (bits >> FRACTION_BITS) as i32 {
         0 => {
@@ -112,6 +123,26 @@ fn digits_of(value: f64) -> Digits {
         }
         biased => (stored | 1 << FRACTION_BITS, biased - 1023, FRACTION_BITS + 1),
     };
+    digits_of_parts(fraction, exponent, significant)
+}
+
+/// The same for a FLOAT, whose fraction is 29 bits shorter.
+fn digits_of_float(value: f32) -> Digits {
+    const FLOAT_BITS: u32 = 23;
+    let bits = value.abs().to_bits();
+    let stored = bits & ((1 << FLOAT_BITS) - 1);
+    let (fraction, exponent, significant) = match (bits >> FLOAT_BITS) as i32 {
+        0 => {
+            let shift = stored.leading_zeros() - (31 - FLOAT_BITS);
+            (stored << shift, 1 - shift as i32 - 127, 32 - stored.leading_zeros())
+        }
+        biased => (stored | 1 << FLOAT_BITS, biased - 127, FLOAT_BITS + 1),
+    };
+    digits_of_parts(u64::from(fraction) << (FRACTION_BITS - FLOAT_BITS), exponent, significant)
+}
+
+/// The digits of `fraction` (with its leading bit at [`FRACTION_BITS`]) times two to the power of `exponent`.
+fn digits_of_parts(fraction: u64, exponent: i32, significant: u32) -> Digits {
     let tail_zeros = fraction.trailing_zeros();
     let used = (FRACTION_BITS + 1 - tail_zeros) as i32;
     // Bits behind the binary point.
@@ -344,6 +375,25 @@ mod tests {
         let mut out = Vec::new();
         write_double(value, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn floats_read_as_in_java_17() {
+        for (value, expected) in [
+            (1.5_f32, "1.5"),
+            (f32::MAX, "3.4028235E38"),
+            (f32::MIN_POSITIVE, "1.17549435E-38"),
+            (f32::from_bits(1), "1.4E-45"),
+            (2_147_483_648.0, "2.14748365E9"),
+            (123_456.79, "123456.79"),
+            (-1.0e10, "-1.0E10"),
+            (0.001, "0.001"),
+            (9.999999e-4, "9.999999E-4"),
+        ] {
+            let mut out = Vec::new();
+            write_float(value, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod decimal;
 mod java_double;
 mod locales;
 
-pub(super) use decimal::{Symbols, decimal, localized_decimal};
-pub(super) use java_double::write_double;
+pub(super) use decimal::{Symbols, localized_decimal};
+pub(in crate::decode) use decimal::{decimal, power_of_ten};
+pub(in crate::decode) use java_double::{write_double, write_float};
 
 use super::scan::eight_digits;
 

@@ -1,0 +1,346 @@
+//! Any record against any table: random messages into random tables. Each record is a row or a dead letter, the stream
+//! never stops, and every reader counts the same rows.
+//!
+//! A round makes a table with Spark (types that must be cast, NOT NULL, VARCHAR and CHAR, structs, table features,
+//! partition columns), fills a topic with values that suit its columns and values that do not, and runs the stream
+//! twice. `ALLUVIA_FUZZ_RECORDS` says how many records in all (default 6,000), `ALLUVIA_SEED` where the draws begin.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::rig::{Alluvia, Broker, Message, spark_count, spark_sql};
+use crate::scene::{draw, seed};
+
+const BOUND: Duration = Duration::from_secs(570);
+/// Records of one round at most.
+const ROUND: u64 = 100_000;
+
+/// A type of the stream, and types of a table that it is written into.
+const TYPES: &[(&str, &[&str])] = &[
+    ("BOOLEAN", &["BOOLEAN", "STRING", "VARCHAR(4)"]),
+    ("TINYINT", &["TINYINT", "INT", "DECIMAL(3,1)", "STRING", "DOUBLE"]),
+    ("INT", &["INT", "BIGINT", "SMALLINT", "TINYINT", "DECIMAL(10,2)", "FLOAT", "VARCHAR(4)"]),
+    ("BIGINT", &["BIGINT", "INT", "DOUBLE", "DECIMAL(20,0)", "CHAR(12)"]),
+    ("DOUBLE", &["DOUBLE", "FLOAT", "INT", "BIGINT", "DECIMAL(10,2)", "STRING"]),
+    ("DECIMAL(10,2)", &["DECIMAL(10,2)", "DECIMAL(38,18)", "DECIMAL(4,1)", "SMALLINT", "DOUBLE", "STRING"]),
+    ("STRING", &["STRING", "VARCHAR(5)", "CHAR(5)", "INT", "BIGINT", "DOUBLE", "DECIMAL(10,2)"]),
+    ("STRING", &["STRING", "DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "BINARY"]),
+    ("BINARY", &["BINARY", "STRING"]),
+    ("DATE", &["DATE", "TIMESTAMP", "TIMESTAMP_NTZ", "STRING"]),
+    ("TIMESTAMP", &["TIMESTAMP", "DATE", "TIMESTAMP_NTZ", "STRING"]),
+    (
+        "STRUCT<x: INT, y: STRING>",
+        &["STRUCT<y: STRING, x: INT>", "STRUCT<x: TINYINT NOT NULL, y: VARCHAR(3)>"],
+    ),
+    ("STRUCT<x: STRUCT<z: INT>>", &["STRUCT<x: STRUCT<z: INT NOT NULL, w: DATE>>"]),
+    ("ARRAY<INT>", &["ARRAY<INT>", "ARRAY<TINYINT>", "ARRAY<STRING>"]),
+    ("ARRAY<STRUCT<x: INT>>", &["ARRAY<STRUCT<w: STRING, x: BIGINT NOT NULL>>"]),
+    ("MAP<STRING, INT>", &["MAP<STRING, INT>", "MAP<STRING, TINYINT>", "MAP<VARCHAR(3), STRING>"]),
+];
+
+/// Properties of a table, and whether Python `deltalake` reads such a table.
+const PROPERTIES: &[(&str, bool)] = &[
+    ("", true),
+    ("", true),
+    ("'delta.appendOnly' = 'true'", true),
+    ("'delta.checkpointInterval' = '2'", true),
+    ("'delta.columnMapping.mode' = 'name'", false),
+    ("'delta.enableDeletionVectors' = 'true'", false),
+];
+
+/// Texts that have been trouble: for paths, logs, numbers, dates and lengths.
+const TEXTS: &[&str] = &[
+    "",
+    " ",
+    "a",
+    "b",
+    "ab",
+    "abc",
+    "abcd",
+    "abcde",
+    "abcdef",
+    "abcde  ",
+    "5",
+    " 5 ",
+    "-5",
+    "127",
+    "128",
+    "300",
+    "1e3",
+    "5.7",
+    "NaN",
+    "-Infinity",
+    "1e400",
+    "99999999999",
+    "9223372036854775807",
+    "9223372036854775808",
+    "true",
+    "yes",
+    "x/y",
+    "x%2Fy",
+    "a=b:c",
+    ".",
+    "..",
+    "\u{0}",
+    "a\u{0}b",
+    "\u{1}\u{1f}\u{7f}",
+    "\"'\\*?[]{}^#",
+    "ä",
+    "äöüß",
+    "\u{1f3b5}\u{1f3b6}",
+    "日本語",
+    "\u{fffd}",
+    "\n",
+    "trailing.",
+    "__HIVE_DEFAULT_PARTITION__",
+    "2026-02-03",
+    "2026-02-30",
+    "0000-01-01",
+    "-0044-03-15",
+    "+12026-01-01",
+    "+999999-01-01",
+    "0001-01-01",
+    "9999-12-31",
+    "2026-02-03T04:05:06.123456Z",
+    "+294247-01-10T04:00:54.775Z",
+    "-290308-01-01T00:00:00Z",
+    "04:05",
+    "now",
+    "null",
+    "AQID",
+    "//79",
+];
+
+/// JSON values that are no texts.
+const VALUES: &[&str] = &[
+    "null",
+    "true",
+    "false",
+    "0",
+    "-0",
+    "1",
+    "-1",
+    "5",
+    "12.345",
+    "127",
+    "128",
+    "-129",
+    "32768",
+    "2147483647",
+    "2147483648",
+    "-2147483649",
+    "99999999.99",
+    "100000000",
+    "9223372036854775807",
+    "1e10",
+    "1e300",
+    "1e-320",
+    "NaN",
+    "Infinity",
+    "1767322845",
+    "253402300800",
+    "[]",
+    "{}",
+];
+
+struct Draws {
+    seed: u64,
+    position: u64,
+}
+
+impl Draws {
+    fn below(&mut self, below: usize) -> usize {
+        self.position += 1;
+        draw(self.seed, self.position, below as u64) as usize
+    }
+
+    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
+        &of[self.below(of.len())]
+    }
+}
+
+struct Round {
+    stream: String,
+    table: String,
+    partition_by: Vec<String>,
+    properties: &'static str,
+    deltalake_reads: bool,
+    names: Vec<String>,
+}
+
+impl Round {
+    fn new(draws: &mut Draws) -> Round {
+        let (properties, deltalake_reads) = *draws.one(PROPERTIES);
+        let (mut stream, mut table) = (Vec::new(), Vec::new());
+        let (mut partition_by, mut names) = (Vec::new(), Vec::new());
+        for at in 0..3 + draws.below(4) {
+            let (from, targets) = draws.one(TYPES);
+            let name = format!("c{at}");
+            let to = draws.one(targets);
+            stream.push(format!("{name} {from}"));
+            let not_null = if draws.below(4) == 0 { " NOT NULL" } else { "" };
+            table.push(format!("C{at} {to}{not_null}"));
+            if partition_by.len() < 2 && !to.contains('<') && draws.below(3) == 0 {
+                partition_by.push(name.clone());
+            }
+            names.push(name);
+        }
+        table.push("partition INT, offset BIGINT".to_owned());
+        Round {
+            stream: stream.join(", "),
+            table: table.join(", "),
+            partition_by,
+            properties,
+            deltalake_reads,
+            names,
+        }
+    }
+
+    fn create(&self, table: &Path) {
+        let partitioned = match self.partition_by.as_slice() {
+            [] => String::new(),
+            columns => format!(" PARTITIONED BY ({})", columns.join(", ")),
+        };
+        let properties = match self.properties {
+            "" => String::new(),
+            properties => format!(" TBLPROPERTIES ({properties})"),
+        };
+        let columns = &self.table;
+        spark_sql(&format!(
+            "CREATE TABLE delta.`{}` ({columns}) USING delta{partitioned}{properties}",
+            table.display()
+        ));
+    }
+
+    /// A message: mostly an object of the stream's columns, with values that suit and values that do not.
+    fn message(&self, draws: &mut Draws) -> Vec<u8> {
+        match draws.below(40) {
+            0 => return Vec::new(),
+            1 => return b"{\"c0\": \xff\xfe".to_vec(),
+            2 => return b"[1]".to_vec(),
+            _ => {}
+        }
+        let mut text = String::from("{");
+        for name in &self.names {
+            if draws.below(8) == 0 {
+                continue;
+            }
+            let comma = if text.len() > 1 { "," } else { "" };
+            write!(text, "{comma}\"{name}\":{}", value(draws, 0)).unwrap();
+        }
+        text.push('}');
+        text.into_bytes()
+    }
+}
+
+fn value(draws: &mut Draws, depth: usize) -> String {
+    match draws.below(if depth < 2 { 12 } else { 9 }) {
+        0..=4 => json!(draws.one(TEXTS)).to_string(),
+        5 => json!(draws.one(TEXTS).repeat(1 + draws.below(80))).to_string(),
+        6..=8 => (*draws.one(VALUES)).to_owned(),
+        9 => format!("[{}]", value(draws, depth + 1)),
+        10 => format!("{{\"x\":{},\"y\":{}}}", value(draws, depth + 1), value(draws, depth + 1)),
+        _ => format!("{{\"x\":{{\"z\":{}}},\"k\":{}}}", value(draws, depth + 1), value(draws, depth + 1)),
+    }
+}
+
+/// What other readers count in a table.
+fn counts(table: &Path, deltalake: bool) -> Value {
+    let rig = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig");
+    let mut command = Command::new(format!("{rig}/readers"));
+    command.args(["python", &format!("{rig}/read_counts.py")]).arg(table).stdin(Stdio::null());
+    if !deltalake {
+        command.arg("--but=deltalake");
+    }
+    let read = command.output().expect("tests/rig/readers starts; it needs python3");
+    assert!(read.status.success(), "read_counts.py: {}", String::from_utf8_lossy(&read.stderr));
+    serde_json::from_slice(&read.stdout).expect("counts are JSON")
+}
+
+#[test]
+fn every_record_is_a_row_or_a_dead_letter_and_readers_agree() {
+    let Some(broker) = Broker::shared() else { return };
+    let records: u64 =
+        std::env::var("ALLUVIA_FUZZ_RECORDS").ok().and_then(|text| text.parse().ok()).unwrap_or(6_000);
+    let seed = seed("fuzz of admission");
+    let (mut done, mut rejected, mut codes) = (0, 0, BTreeSet::new());
+    let mut number = 0;
+    while done < records {
+        number += 1;
+        let in_round = ROUND.min(records - done).min((records / 3).max(1));
+        let mut draws = Draws { seed, position: number << 40 };
+        let round = Round::new(&mut draws);
+        rejected += one_round(broker, &round, &mut draws, in_round, &mut codes);
+        done += in_round;
+        eprintln!("{done} records in {number} tables, {rejected} of them dead letters");
+    }
+    eprintln!("codes: {codes:?}");
+}
+
+/// Returns how many dead letters there were.
+fn one_round(
+    broker: &Broker,
+    round: &Round,
+    draws: &mut Draws,
+    records: u64,
+    codes: &mut BTreeSet<String>,
+) -> u64 {
+    let what = format!(
+        "{} INTO {} BY {:?} WITH {}",
+        round.stream, round.table, round.partition_by, round.properties
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let (table, dead) = (folder.path().join("table"), folder.path().join("dead"));
+    round.create(&table);
+    let topic = broker.topic("fuzz", 2);
+    let yaml = format!(
+        "streams:
+  - name: fuzz
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
+      value: {{ format: json, schema: '{}', keep: [partition, offset] }}
+    sink: {{ format: delta, path: ./table }}
+    deadLetter: {{ format: delta, path: ./dead }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+",
+        broker.bootstrap(),
+        round.stream
+    );
+    let halves = [records / 2, records - records / 2];
+    for half in halves {
+        let messages: Vec<Message> =
+            (0..half).map(|at| Message::new(round.message(draws)).partition((at % 2) as i32)).collect();
+        broker.produce(&topic, messages);
+        let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 0, "{what}:\n{}", ended.stderr);
+    }
+    let rows = spark_count(&table);
+    let letters = if dead.join("_delta_log").exists() { spark_count(&dead) } else { 0 };
+    assert_eq!(rows + letters, records, "{what}");
+    let places = spark_sql(&format!(
+        "SELECT count(DISTINCT partition, offset) AS n FROM (SELECT partition, offset FROM delta.`{0}`{1})",
+        table.display(),
+        if letters > 0 {
+            format!(" UNION ALL SELECT partition, offset FROM delta.`{}`", dead.display())
+        } else {
+            String::new()
+        }
+    ));
+    assert_eq!(places[0]["n"].as_u64(), Some(records), "{what}");
+    let counted = counts(&table, round.deltalake_reads);
+    for (reader, count) in counted.as_object().unwrap() {
+        assert_eq!(count.as_u64(), Some(rows), "{reader}: {what}");
+    }
+    if letters > 0 {
+        let found = spark_sql(&format!("SELECT DISTINCT errorCode AS code FROM delta.`{}`", dead.display()));
+        codes.extend(found.iter().map(|row| row["code"].as_str().unwrap_or_default().to_owned()));
+    }
+    letters
+}
