@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Pattern;
-use super::names::Names;
+use super::names::{Names, ZoneLength};
 use crate::model::error::{Error, Result};
 
 /// A field that a number or a name in the text gives; the index into the parsed values.
@@ -107,9 +107,9 @@ pub enum Step {
     LocalizedOffset {
         full: bool,
     },
-    /// A region or an offset; with names such as `PST` too if `names`.
+    /// A region or an offset; with names such as `PST` of that length too.
     Zone {
-        names: bool,
+        names: Option<ZoneLength>,
     },
     /// `[…]`: all of these steps or none.
     Optional(Vec<Step>),
@@ -294,8 +294,9 @@ fn push_letters(section: &mut Section, letter: char, count: usize) -> Result<(),
         ('L', 3) => Step::Name(NameList::MonthShortAlone),
         ('L', 4) => Step::Name(NameList::MonthFullAlone),
         ('a', 1) => Step::Name(NameList::AmPm),
-        ('V', 2) => Step::Zone { names: false },
-        ('z', 1..=4) | ('v', 1 | 4) => Step::Zone { names: true },
+        ('V', 2) => Step::Zone { names: None },
+        ('z', 1..=3) | ('v', 1) => Step::Zone { names: Some(ZoneLength::Short) },
+        ('z' | 'v', 4) => Step::Zone { names: Some(ZoneLength::Full) },
         ('O', 1) => Step::LocalizedOffset { full: false },
         ('O' | 'Z', 4) => Step::LocalizedOffset { full: true },
         ('Z', 1..=3) => Step::Offset(offset_form(2, "+0000")),

@@ -66,76 +66,37 @@ fn lines() -> &'static BTreeMap<&'static str, &'static str> {
     LINES.get_or_init(|| TABLE.lines().filter_map(|line| line.split_once('\t')).collect())
 }
 
-/// Zones that have English names of their own: standard, summer and generic, short and long.
-/// Where a short name is used by several zones, Java's preferred one for `en-US`.
-const ZONE_NAMES: &[(&str, &[&str])] = &[
-    (
-        "America/Los_Angeles",
-        &["PST", "PDT", "PT", "Pacific Standard Time", "Pacific Daylight Time", "Pacific Time"],
-    ),
-    (
-        "America/Denver",
-        &["MST", "MDT", "MT", "Mountain Standard Time", "Mountain Daylight Time", "Mountain Time"],
-    ),
-    (
-        "America/Chicago",
-        &["CST", "CDT", "CT", "Central Standard Time", "Central Daylight Time", "Central Time"],
-    ),
-    (
-        "America/New_York",
-        &["EST", "EDT", "ET", "Eastern Standard Time", "Eastern Daylight Time", "Eastern Time"],
-    ),
-    (
-        "America/Anchorage",
-        &["AKST", "AKDT", "AKT", "Alaska Standard Time", "Alaska Daylight Time", "Alaska Time"],
-    ),
-    ("Pacific/Honolulu", &["HST", "Hawaii-Aleutian Standard Time"]),
-    ("UTC", &["Coordinated Universal Time"]),
-    ("Europe/London", &["BST", "British Summer Time", "Greenwich Mean Time"]),
-    (
-        "Europe/Paris",
-        &[
-            "CET",
-            "CEST",
-            "Central European Standard Time",
-            "Central European Summer Time",
-            "Central European Time",
-        ],
-    ),
-    (
-        "Europe/Bucharest",
-        &[
-            "EET",
-            "EEST",
-            "Eastern European Standard Time",
-            "Eastern European Summer Time",
-            "Eastern European Time",
-        ],
-    ),
-    (
-        "Europe/Lisbon",
-        &[
-            "WET",
-            "WEST",
-            "Western European Standard Time",
-            "Western European Summer Time",
-            "Western European Time",
-        ],
-    ),
-    ("Europe/Moscow", &["MSK", "Moscow Standard Time", "Moscow Time"]),
-    ("Asia/Kolkata", &["IST", "India Standard Time"]),
-    ("Asia/Tokyo", &["JST", "Japan Standard Time", "Japan Time"]),
-    ("Asia/Seoul", &["KST", "Korean Standard Time", "Korean Time"]),
-    (
-        "Australia/Sydney",
-        &["AEST", "AEDT", "Australian Eastern Standard Time", "Australian Eastern Daylight Time"],
-    ),
-];
+/// How long the names of zones are that a pattern reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ZoneLength {
+    /// `PST`.
+    Short,
+    /// `Pacific Standard Time`.
+    Full,
+}
+
+/// One name of a zone in en-US a line: its length, the name, the zone that Java takes it for; made by
+/// `tests/rig/JavaZoneNames.java`. Java has such names in other languages too; here they are read in English.
+const ZONE_TABLE: &str = include_str!("zone_names.tsv");
+
+/// The names of one length, each with its zone.
+fn zone_names(length: ZoneLength) -> &'static [(&'static str, &'static str)] {
+    static SHORT: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    static FULL: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    let (names, word) = match length {
+        ZoneLength::Short => (&SHORT, "short"),
+        ZoneLength::Full => (&FULL, "full"),
+    };
+    names.get_or_init(|| {
+        let of_length = ZONE_TABLE.lines().filter_map(|line| line.split_once('\t'));
+        of_length.filter(|(said, _)| *said == word).filter_map(|(_, rest)| rest.split_once('\t')).collect()
+    })
+}
 
 /// The zone whose name `text` begins with, in any case, and the name's length in bytes.
-pub fn longest_zone_name_at(text: &str) -> Option<(&'static str, usize)> {
-    let all = ZONE_NAMES.iter().flat_map(|(zone, names)| names.iter().map(move |name| (*zone, *name)));
-    let matching = all.filter_map(|(zone, name)| Some((zone, prefix_length(text, name)?)));
+pub fn longest_zone_name_at(text: &str, length: ZoneLength) -> Option<(&'static str, usize)> {
+    let matching =
+        zone_names(length).iter().filter_map(|(name, zone)| Some((*zone, prefix_length(text, name)?)));
     matching.max_by_key(|(_, length)| *length)
 }
 
@@ -170,6 +131,19 @@ mod tests {
         }
         assert_eq!(Names::of_locale("pl").months_full_alone[0], "styczeń");
         assert_eq!(Names::of_locale("en-GB").am_pm, ["am", "pm"]);
+    }
+
+    #[test]
+    fn every_name_of_a_zone_stands_for_a_zone_that_is_known() {
+        for length in [ZoneLength::Short, ZoneLength::Full] {
+            assert!(zone_names(length).len() > 300);
+            for (name, zone) in zone_names(length) {
+                assert!(crate::decode::datetime::Zone::of_id(zone).is_some(), "{name}: {zone}");
+            }
+        }
+        assert_eq!(longest_zone_name_at("PST]", ZoneLength::Short), Some(("America/Los_Angeles", 3)));
+        assert_eq!(longest_zone_name_at("india standard time", ZoneLength::Full), Some(("Asia/Kolkata", 19)));
+        assert_eq!(longest_zone_name_at("India Standard Time", ZoneLength::Short), None);
     }
 
     #[test]

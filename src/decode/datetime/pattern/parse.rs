@@ -2,7 +2,7 @@
 //! without regard to case. Gives fields; whether they make sense together is `resolve`'s question.
 
 use super::compile::{Digits, FIELDS, Field, NameList, Number, NumberKind, OffsetForm, Sign, Step};
-use super::names::{self, Names};
+use super::names::{self, Names, ZoneLength};
 use crate::decode::datetime::region;
 use crate::decode::datetime::zone::Zone;
 
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A zone id as `ZoneIdPrinterParser` takes it, or a zone's name.
-    fn zone(&mut self, with_names: bool) -> Option<()> {
+    fn zone(&mut self, length: Option<ZoneLength>) -> Option<()> {
         let rest = self.rest();
         if rest.starts_with(['+', '-']) {
             let (seconds, length) = offset_at(rest, &ISO_OFFSET)?;
@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
             };
         }
         let id = region::longest_id_at(rest);
-        let name = if with_names { names::longest_zone_name_at(rest) } else { None };
+        let name = length.and_then(|length| names::longest_zone_name_at(rest, length));
         let longest = [id, name].into_iter().flatten().max_by_key(|(_, length)| *length);
         match longest {
             Some((id, length)) => self.set_zone(Zone::of_id(id)?, length),
