@@ -28,6 +28,7 @@ mod secrets;
 mod stream;
 mod sql_parser;
 mod stream_parser;
+mod table_properties;
 #[cfg(test)]
 mod tests;
 

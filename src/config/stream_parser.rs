@@ -21,6 +21,7 @@ use super::stream::{
     DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StorageOptions, StreamConfig,
     Trigger, ValueConfig,
 };
+use super::table_properties;
 use crate::model::KafkaColumn;
 
 /// The program itself and one lane's smallest buffers.
@@ -87,7 +88,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     });
     let min_batches_to_retain = retained(reader, &fields, &mut conf);
     let restart = restart(reader, &fields);
-    let storage = StorageOptions(strings(reader, &fields, "storageOptions"));
+    let storage = StorageOptions(strings(reader, &fields, "storageOptions", |_, _| Ok(())));
     Some(StreamConfig {
         name: name?,
         source: source?,
@@ -327,18 +328,24 @@ fn target(reader: &mut Reader<'_>, fields: &Fields<'_>, base: &Path) -> Option<D
         reader.problems.add(&fields.origin, &fields.path, "the key path (or table) is missing");
     }
     let url = fields.parsed(reader, "path", |text| location::parse(text, base));
-    let table_properties = strings(reader, fields, "tableProperties");
+    let table_properties = strings(reader, fields, "tableProperties", table_properties::check);
     Some(DeltaTarget { url: url?, table_properties })
 }
 
-/// A mapping of texts.
-fn strings(reader: &mut Reader<'_>, fields: &Fields<'_>, key: &str) -> BTreeMap<String, String> {
+/// A mapping of texts, each of which `check` accepts.
+fn strings(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    key: &str,
+    check: impl Fn(&str, &str) -> Result<(), String>,
+) -> BTreeMap<String, String> {
     let Some(node) = fields.node(key) else { return BTreeMap::new() };
     let path = fields.path_of(key);
     let entries = reader.entries(node, &path).unwrap_or_default();
     let mut strings = BTreeMap::new();
     for entry in entries {
         if let Some(text) = reader.text(&entry.node, &join(&path, &entry.key), &entry.key) {
+            reader.parse(&text, |value| check(&entry.key, value));
             strings.insert(entry.key.clone(), text.value);
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod error;
 pub mod kafka_column;
+pub mod memory;
 pub mod offset;
 pub mod missing_field;
 pub mod offsets;
@@ -12,6 +13,7 @@ pub mod spark_type;
 
 pub use error::{Error, Kind, Result};
 pub use kafka_column::KafkaColumn;
+pub use memory::{MemoryAccount, MemoryClaim};
 pub use missing_field::MissingField;
 pub use offset::{Notes, Offset, OffsetSeq};
 pub use offsets::{Loss, OffsetRange, Offsets, TopicPartition};

@@ -16,12 +16,11 @@ use super::lane::{Counts, Lane, LaneOutput, OnReject};
 use super::stop::Stop;
 use crate::checkpoint::Planned;
 use crate::config::StreamConfig;
-use crate::model::{Error, Loss, Result};
+use crate::model::{Error, Loss, MemoryAccount, Result};
 use crate::observe::{Rejected, StreamReporter};
 use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, Part};
 use crate::source::Split;
 use crate::storage::Store;
-use crate::table::WriterBudget;
 
 /// Batches of fewer offsets than this use one writer: they make one file, not one per lane.
 const ONE_WRITER_OFFSETS: i64 = 128 * 1024;
@@ -39,7 +38,7 @@ pub struct Attempt {
     /// Where dead letters go, and what they have in common.
     pub dead_letters: Option<(Arc<dyn AttemptWriter>, DeadLetters)>,
     /// What all writers of the stream may hold in memory.
-    pub budget: Arc<WriterBudget>,
+    pub budget: Arc<MemoryAccount>,
     /// What becomes of rejected records.
     pub on_reject: OnReject,
     /// When the batch was planned, in microseconds: the batch's clock.

@@ -58,10 +58,14 @@ impl Targets {
     }
 
     /// The query that `stream` ran from the checkpoint at `location`, if a target holds commits of one.
-    fn query_of(&self, stream: &str, location: &str) -> Result<Option<LostQuery>> {
+    fn query_of(&mut self, stream: &str, location: &str) -> Result<Option<LostQuery>> {
         let mut newest: Option<LostQuery> = None;
-        let letters = self.dead_letters.as_ref().map(|letters| letters as &dyn Sink);
-        for target in std::iter::once(self.sink.as_ref()).chain(letters) {
+        let letters = self.dead_letters.as_mut().map(|letters| letters as &mut dyn Sink);
+        for target in std::iter::once(self.sink.as_mut() as &mut dyn Sink).chain(letters) {
+            // Only where there are some are the commits read, one by one.
+            if !target.has_served(stream, location)? {
+                continue;
+            }
             for (query_id, commit) in target.newest_commits()? {
                 let of_it = commit.is_of(Some(stream), Some(location));
                 if of_it && newest.as_ref().is_none_or(|known| known.batch_id < commit.batch_id) {

@@ -18,11 +18,10 @@ use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Le
 use crate::config::StreamConfig;
 use crate::failpoint;
 use crate::model::error::Context;
-use crate::model::{Error, Notes, Result};
+use crate::model::{Error, MemoryAccount, Notes, Result};
 use crate::sink::{AttemptWriter, DeadLetterTable, Sink, dead_letter};
 use crate::source::Source;
 use crate::storage::Store;
-use crate::table::WriterBudget;
 
 /// Bytes that a lane's reader may hold fetched, where no memory limit says otherwise.
 const LANE_FETCH_BYTES: usize = 32 * 1024 * 1024;
@@ -52,7 +51,7 @@ pub struct OpenStream {
     /// How values become rows.
     pub row_pipeline: RowPipeline,
     /// Shared by all writers.
-    pub budget: Arc<WriterBudget>,
+    pub budget: Arc<MemoryAccount>,
     /// How storage is used.
     pub access: Access,
     /// What to do first.
@@ -183,7 +182,7 @@ fn make(
         dead_letters,
         lease,
         row_pipeline,
-        budget: WriterBudget::new(writer_bytes(config)),
+        budget: MemoryAccount::new(writer_bytes(config)),
         access,
         decision: recovery.decision,
     };

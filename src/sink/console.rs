@@ -19,8 +19,7 @@ use super::{
 };
 use crate::config::ConsoleSink as Options;
 use crate::decode::admission::Admission;
-use crate::model::{Error, Result};
-use crate::table::WriterBudget;
+use crate::model::{Error, MemoryAccount, Result};
 
 /// Characters of a cell that `truncate: true` shows.
 const CELL_CHARACTERS: usize = 20;
@@ -75,7 +74,7 @@ impl Sink for ConsoleSink {
         Ok(None)
     }
 
-    fn begin(&self, _: &str, _: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {
+    fn begin(&self, _: &str, _: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
         // One more than is shown says that there are more.
         Ok(Arc::new(KeepRows { rows_max: Some(self.options.rows.saturating_add(1)) }))
     }

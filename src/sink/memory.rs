@@ -14,8 +14,7 @@ use super::{
     SinkWriter, Target,
 };
 use crate::decode::admission::Admission;
-use crate::model::{Error, Result};
-use crate::table::WriterBudget;
+use crate::model::{Error, MemoryAccount, Result};
 
 /// Rows by stream and micro-batch.
 type Tables = BTreeMap<String, BTreeMap<i64, Vec<RecordBatch>>>;
@@ -74,7 +73,7 @@ impl Sink for MemorySink {
         Ok(None)
     }
 
-    fn begin(&self, _: &str, _: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {
+    fn begin(&self, _: &str, _: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
         Ok(Arc::new(KeepRows { rows_max: None }))
     }
 
@@ -163,7 +162,7 @@ mod tests {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let mut sink = MemorySink::new("a batch that is written again");
         let mut write = |batch_id: i64, value: i64| {
-            let attempt = sink.begin("x", &WriterBudget::new(1)).unwrap();
+            let attempt = sink.begin("x", &MemoryAccount::new(1)).unwrap();
             let mut writer = attempt.writer(0).unwrap();
             let column = Int64Array::from(vec![value]);
             writer

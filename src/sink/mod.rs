@@ -26,8 +26,8 @@ use arrow::datatypes::SchemaRef;
 use uuid::Uuid;
 
 use crate::decode::admission::Admission;
-use crate::model::{Error, OffsetRange, OffsetSeq, Result};
-use crate::table::{AddedFile, WriterBudget};
+use crate::model::{Error, MemoryAccount, OffsetRange, OffsetSeq, Result};
+use crate::table::AddedFile;
 
 pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
 pub use console::ConsoleSink;
@@ -86,6 +86,16 @@ pub trait Sink: Send {
     /// As for [`Sink::state`].
     fn newest_commits(&self) -> Result<BTreeMap<String, SinkCommit>>;
 
+    /// Returns whether it holds commits that `stream` made from the checkpoint at `checkpoint_location`, under
+    /// whatever query id. Changes nothing; asked at the start of each new query, so it should read little.
+    ///
+    /// # Errors
+    /// As for [`Sink::state`].
+    fn has_served(&mut self, stream: &str, checkpoint_location: &str) -> Result<bool> {
+        let commits = self.newest_commits()?;
+        Ok(commits.values().any(|commit| commit.is_of(Some(stream), Some(checkpoint_location))))
+    }
+
     /// What an operator should know of the target as it is, once per start.
     fn warnings(&self) -> Vec<&'static str> {
         Vec::new()
@@ -103,11 +113,11 @@ pub trait Sink: Send {
     /// As for [`Sink::check`], and as for a write.
     fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>>;
 
-    /// Begins a run of a batch; `attempt` is unique to it, `budget` bounds what all of its writers hold in memory.
+    /// Begins a run of a batch; `attempt` is unique to it, `account` counts what all of its writers hold in memory.
     ///
     /// # Errors
     /// `Config` if the target cannot be written.
-    fn begin(&self, attempt: &str, budget: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>>;
+    fn begin(&self, attempt: &str, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>>;
 
     /// Makes the parts of one run the micro-batch. A sink that has read its target for it (a merge) checks
     /// that what it read still holds; an append has read nothing.

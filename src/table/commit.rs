@@ -6,6 +6,7 @@
 //! answer was lost, or another writer may have taken the version. A lost race with a stranger is run
 //! again on the newer snapshot with the same files; `commitInfo` says what the checkpoint needs.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -19,11 +20,8 @@ use serde_json::{Map, Value, json};
 use super::add_columns::InnerFields;
 use super::files::AddedFile;
 use super::head::LogHead;
-use super::{DeltaTable, history, kernel_error};
+use super::{DeltaTable, ENGINE_INFO, actions, history, kernel_error};
 use crate::model::{Error, Kind, Result};
-
-/// What `commitInfo.engineInfo` says.
-pub const ENGINE_INFO: &str = concat!("Alluvia/", env!("CARGO_PKG_VERSION"));
 
 /// How often a commit is tried against newer and newer snapshots before the batch fails.
 pub(super) const TRIES: u32 = 30;
@@ -37,6 +35,9 @@ pub struct Append {
     pub batch_id: i64,
     /// The run of the batch that wrote the files; tells our own commit from another owner's.
     pub attempt: String,
+    /// An application id that the stream has at its checkpoint's location, whatever its query id: whether a checkpoint
+    /// that is made now was lost is known from the table's transactions then, without a search through its commits.
+    pub binding: Option<String>,
     /// The files, all of this attempt.
     pub files: Vec<AddedFile>,
     /// The attempt whose commit of the same batch this one replaces: its files leave the table in the
@@ -179,6 +180,7 @@ impl DeltaTable {
             extra: extra(self.version(), append),
             lowest_protocol: false,
             inner_fields: InnerFields::default(),
+            statistics: actions::statistics(&append.files),
             written: Arc::default(),
         };
         let written = Arc::clone(&writer.written);
@@ -188,6 +190,9 @@ impl DeltaTable {
             .with_operation("STREAMING UPDATE".to_owned())
             .with_engine_info(ENGINE_INFO)
             .with_transaction_id(append.query_id.clone(), append.batch_id);
+        if let Some(binding) = &append.binding {
+            transaction = transaction.with_transaction_id(binding.clone(), append.batch_id);
+        }
         if append.replaces.is_none() && !append.files.is_empty() {
             transaction = transaction.with_blind_append();
         }
@@ -198,8 +203,9 @@ impl DeltaTable {
         for files in leaving {
             transaction.remove_files(files);
         }
-        for file in &append.files {
-            transaction.add_files(Box::new(ArrowEngineData::new(file.action.clone())));
+        if !append.files.is_empty() {
+            let statistics = transaction.stats_schema().map_err(|e| failed(e, self))?;
+            transaction.add_files(actions::added(&append.files, statistics).map_err(|e| failed(e, self))?);
         }
         match transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))? {
             CommitResult::CommittedTransaction(done) => {
@@ -332,6 +338,8 @@ pub(super) struct CommitWriter {
     pub(super) lowest_protocol: bool,
     /// Fields to add inside columns of the schema, which the kernel can't.
     pub(super) inner_fields: InnerFields,
+    /// The statistics of the files it adds, by their paths: the kernel can't write all of them.
+    pub(super) statistics: HashMap<String, Box<str>>,
     /// The commit as it was written.
     pub(super) written: Arc<OnceLock<LogHead>>,
 }
@@ -350,6 +358,16 @@ impl CommitWriter {
         if self.lowest_protocol && action.get("protocol").is_some_and(needs_no_feature) {
             action = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
         }
+        serde_json::to_vec(&action).map_err(delta_kernel::Error::generic_err)
+    }
+
+    /// An `add` with its statistics as they were collected.
+    fn with_statistics(&self, line: &[u8]) -> DeltaResult<Vec<u8>> {
+        let mut action: Value = serde_json::from_slice(line).map_err(delta_kernel::Error::generic_err)?;
+        let file = &mut action["add"];
+        let statistics = file["path"].as_str().and_then(|path| self.statistics.get(path));
+        let missing = || delta_kernel::Error::generic("the kernel changed the name of a data file");
+        file["stats"] = statistics.ok_or_else(missing)?.as_ref().into();
         serde_json::to_vec(&action).map_err(delta_kernel::Error::generic_err)
     }
 }
@@ -373,9 +391,11 @@ impl Committer for CommitWriter {
         let raw = delta_kernel::engine::arrow_utils::to_json_bytes(actions)?;
         let mut bytes = Vec::with_capacity(raw.len() + 1024);
         for line in raw.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            // Only the head of a commit is patched; its files' actions pass as they are.
+            // Only the head of a commit and the files it adds are patched.
             let heads: [&[u8]; 3] = [b"{\"commitInfo\"", b"{\"protocol\"", b"{\"metaData\""];
-            if heads.iter().any(|head| line.starts_with(head)) {
+            if line.starts_with(history::ADD) {
+                bytes.extend(self.with_statistics(line)?);
+            } else if heads.iter().any(|head| line.starts_with(head)) {
                 bytes.extend(self.patch(line)?);
             } else {
                 bytes.extend(line);

@@ -12,8 +12,8 @@ use delta_kernel::transaction::data_layout::DataLayout;
 use serde_json::json;
 use tokio::runtime::Handle;
 
-use super::commit::{CommitWriter, ENGINE_INFO};
-use super::{DeltaTable, engine, kernel_error};
+use super::commit::CommitWriter;
+use super::{DeltaTable, ENGINE_INFO, engine, kernel_error};
 use crate::model::{Error, Kind, Result};
 use crate::storage::Store;
 

@@ -29,6 +29,10 @@ pub(crate) fn kernel_error(error: delta_kernel::Error, doing: &str, store: &Stor
         Kernel::ObjectStore(source) => storage::error(source, "reach", store.url(), "").context(text),
         Kernel::IOError(source) => Error::unavailable(text).source(source),
         Kernel::Unsupported(_) => Error::config(text).source(in_short(&error)),
+        Kernel::MaxCatalogVersion(_) => {
+            Error::config(format!("{text}: it has catalogManaged, its commits go through a catalog"))
+                .hint("choose another sink.path; docs/reference/tables.md lists every table feature")
+        }
         Kernel::InvalidProtocol(_)
         | Kernel::InvalidCheckpoint(_)
         | Kernel::MissingMetadata

@@ -152,7 +152,7 @@ struct Commit {
 
 /// How the lines of files begin, as every writer puts them.
 const FILES: [&[u8]; 3] = [ADD, br#"{"remove":"#, br#"{"cdc":"#];
-const ADD: &[u8] = br#"{"add":"#;
+pub(super) const ADD: &[u8] = br#"{"add":"#;
 
 /// The actions that are `wanted` by their line, and how many lines add a file.
 async fn parsed(

@@ -21,7 +21,8 @@ use url::Url;
 
 use super::commit::TableGuard;
 use super::history::{commit_file, own_transactions};
-use super::{DeltaTable, engine, is_log_file, kernel_error, read_snapshot};
+use super::log_engine::LogEngine;
+use super::{DeltaTable, engine, features, is_log_file, kernel_error, read_snapshot, sidecars};
 use crate::model::error::Context;
 use crate::model::{Error, Kind, Result};
 use crate::storage::{self, Store};
@@ -138,17 +139,18 @@ impl Maintenance {
 
     fn checkpoint_and_clean(&self, handle: &Handle) -> Result<()> {
         crate::failpoint!("maintenance.before");
-        let engine = engine(&self.store, handle);
+        let engine = LogEngine::new(engine(&self.store, handle), &self.store, handle);
         self.snapshot
-            .checkpoint(engine.as_ref(), None)
+            .checkpoint(&engine, None)
             .map_err(|e| kernel_error(e, "write a checkpoint", &self.store))?;
         crate::failpoint!("maintenance.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
         let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
-        if !enabled {
+        let protocol = self.snapshot.table_configuration().protocol();
+        if !enabled || !features::allow_cleanup(protocol) {
             return Ok(());
         }
-        let deleted = self.delete_expired(retention, engine.as_ref(), handle);
+        let deleted = self.delete_expired(retention, &engine, handle);
         deleted.context(|| format!("delete old files from the log of {}", self.store.url()))
     }
 
@@ -183,10 +185,17 @@ impl Maintenance {
         };
         let needed = newest.into_iter().filter(|(app_id, (_, transaction))| needed(app_id, *transaction));
         kept.extend(needed.map(|(_, (version, _))| version));
+        let mut goes = BTreeSet::new();
         for (version, name) in &expired {
             if !(kept.contains(version) && name.ends_with(".json")) {
                 handle.block_on(self.store.delete(&format!("_delta_log/{name}")))?;
+                goes.insert(name.as_str());
             }
+        }
+        if goes.iter().any(|name| name.contains(".checkpoint")) {
+            let left = files.iter().filter_map(|file| file.location.filename());
+            let checkpoints = left.filter(|name| name.contains(".checkpoint") && !goes.contains(name));
+            handle.block_on(sidecars::delete_unused(&self.store, checkpoints, cutoff))?;
         }
         Ok(())
     }
@@ -221,7 +230,8 @@ fn expired(files: &[ObjectMeta], cutoff: chrono::DateTime<chrono::Utc>) -> Vec<(
         .filter_map(|file| {
             let name = file.location.filename()?;
             let version = name.get(..20)?.parse().ok()?;
-            is_log_file(name).then(|| (version, name.to_owned(), file.last_modified < cutoff))
+            let of_it = is_log_file(name) || name.ends_with(".crc");
+            of_it.then(|| (version, name.to_owned(), file.last_modified < cutoff))
         })
         .collect();
     log.sort();
@@ -288,5 +298,9 @@ mod tests {
         files.push(file(&format!("{:020}.checkpoint.parquet", 5), 1));
         let gone: Vec<u64> = expired(&files, cutoff).into_iter().map(|(v, _)| v).collect();
         assert_eq!(gone, [0, 1, 2]);
+        files.push(file(&format!("{:020}.crc", 1), 39));
+        files.push(file(&format!("{:020}.crc", 4), 36));
+        let gone: Vec<String> = expired(&files, cutoff).into_iter().map(|(_, name)| name).collect();
+        assert_eq!(gone.len(), 4, "the checksum of version 1 goes with it: {gone:?}");
     }
 }

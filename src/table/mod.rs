@@ -7,20 +7,29 @@
 //!
 //! Everything here blocks; call it from a blocking thread, never from an async worker.
 
+mod actions;
 mod add_columns;
-mod bounds;
 pub mod commit;
 pub mod create;
+mod data_file;
+mod encoder;
 mod error;
+mod features;
 pub mod files;
+mod head;
 pub mod history;
 pub mod key_index;
 mod live_files;
+mod log_engine;
 pub mod maintenance;
+mod partition;
 pub mod read;
 pub mod reader;
-mod head;
+mod sidecars;
+mod sorted_runs;
+mod statistics;
 mod trial;
+mod upload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,8 +49,11 @@ use crate::storage::Store;
 
 pub use commit::{Append, Appended, OwnCommit};
 pub(crate) use error::{kernel_error, log_error};
-pub use files::{AddedFile, FileWriter, WriterBudget};
+pub use files::{AddedFile, FileWriter};
 pub use trial::{refused_rows, write_into_memory};
+
+/// What `commitInfo.engineInfo` and a data file's `created_by` say.
+pub const ENGINE_INFO: &str = concat!("Alluvia/", env!("CARGO_PKG_VERSION"));
 
 /// A Delta table as one stream sees it.
 pub struct DeltaTable {
@@ -177,9 +189,10 @@ impl DeltaTable {
 
     /// The newest snapshot, made from the current one: what this has seen is not read again.
     fn newest(&self) -> Result<SnapshotRef> {
-        Snapshot::builder_from(Arc::clone(&self.snapshot))
+        let newest = Snapshot::builder_from(Arc::clone(&self.snapshot))
             .build(self.engine.as_ref())
-            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))
+            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
+        features::for_writing(newest, &self.store)
     }
 
     /// Goes on from `fresh`, which others have made; nothing is changed if its head can't be read.
@@ -195,9 +208,11 @@ impl DeltaTable {
     /// # Errors
     /// `Config` if the kernel can't write the table.
     pub fn write_state(&self) -> Result<Arc<WriteState>> {
-        let transaction = Arc::clone(&self.snapshot)
+        let mut transaction = Arc::clone(&self.snapshot)
             .transaction(Box::new(delta_kernel::committer::FileSystemCommitter::new()), self.engine.as_ref())
             .map_err(|e| kernel_error(e, "prepare a write", &self.store))?;
+        // Who appends sees to it that the stream has the columns with defaults.
+        transaction.ack_column_defaults();
         transaction.write_state().map_err(|e| kernel_error(e, "prepare a write", &self.store))
     }
 
@@ -218,17 +233,13 @@ impl DeltaTable {
     /// refused at the start and with its features named.
     fn refuse_what_cannot_be_written(&self) -> Result<()> {
         let Err(refusal) = self.write_state() else { return Ok(()) };
-        let protocol = self.protocol();
-        let features: Vec<String> =
-            protocol.writer_features().unwrap_or_default().iter().map(ToString::to_string).collect();
-        Err(Error::config(format!(
-            "table {} (writer version {}, features [{}]) cannot be written",
-            self.store.url(),
-            protocol.min_writer_version(),
-            features.join(", ")
-        ))
-        .source(refusal)
-        .hint("Alluvia writes tables of writer version 1, 2, or 7 with features that the Delta kernel supports; CHECK constraints, generated and identity columns need Spark"))
+        Err(features::refusal(self.protocol(), self.metadata(), &self.store, refusal))
+    }
+
+    /// The columns that have a default, nested ones by their path. Defaults are SQL, which is not evaluated: a stream
+    /// must have these columns itself.
+    pub fn columns_with_default(&self) -> Vec<String> {
+        features::columns_with(self.metadata(), "CURRENT_DEFAULT")
     }
 }
 
@@ -254,7 +265,7 @@ fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Re
         let what = format!("cannot read the Delta log of table {}", store.url());
         return Err(error::missing_below(0, snapshot.version()).context(what));
     }
-    Ok(snapshot)
+    features::for_writing(snapshot, store)
 }
 
 /// The kernel's engine over a store.

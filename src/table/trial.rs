@@ -10,9 +10,9 @@ use arrow::array::RecordBatch;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 
+use super::FileWriter;
 use super::files::WriterSettings;
-use super::{FileWriter, WriterBudget};
-use crate::model::{Kind, Result};
+use crate::model::{Kind, MemoryAccount, Result};
 use crate::storage::Store;
 
 /// The number that stands in for a lane's.
@@ -50,9 +50,9 @@ fn search(
 /// As for the writer.
 pub fn write_into_memory(settings: &WriterSettings, rows: &RecordBatch) -> Result<()> {
     let memory = Store::new(Arc::new(InMemory::new()), settings.store.url().clone(), Path::default());
-    let budget = WriterBudget::new(settings.budget.limit_bytes());
+    let account = MemoryAccount::new(settings.account.limit_bytes());
     let mut writer =
-        FileWriter::new(WriterSettings { store: memory, budget, ..settings.clone() }, TRIAL_LANE)?;
+        FileWriter::new(WriterSettings { store: memory, account, ..settings.clone() }, TRIAL_LANE)?;
     writer.write(rows)?;
     writer.finish().map(|_| ())
 }

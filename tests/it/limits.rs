@@ -215,6 +215,31 @@ fn five_hundred_partition_values_stay_within_the_memory_limit_and_make_few_files
 }
 
 #[test]
+fn ten_thousand_partition_values_stay_within_one_and_a_half_times_the_memory_limit() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("many-values", 4);
+    let pad = "x".repeat(150);
+    let text =
+        |n: u64| format!("{{\"n\":{n},\"p\":\"v{:05}\",\"pad\":\"{pad}{}\"}}", n * 7919 % 10_000, n * 31);
+    broker.produce(&topic, (0..300_000).map(|n| Message::new(text(n)).partition((n % 4) as i32)));
+    let folder = tempfile::tempdir().unwrap();
+    let schema = "n INT, p STRING, pad STRING";
+    let limit = "    memoryLimit: 64m\n    lanes: 2\n";
+    let yaml = json_yaml(broker, &topic, schema, ", partitionBy: [p]", limit);
+    let (memory, ended) = Memory::watch(Alluvia::run(&yaml, folder.path()));
+    ended.success();
+    let files = delta_log(&folder.path().join("table"))["files"].as_array().unwrap().len();
+    eprintln!(
+        "10,000 values: peak {} MiB, {files} files, {:?}",
+        memory.peak() / MIB,
+        memory.samples.last().unwrap().0
+    );
+    assert_eq!(delta_digest(&folder.path().join("table"), &["offset", "n", "p"]).distinct, 300_000);
+    assert!(memory.peak() <= 96 * MIB, "{} MiB", memory.peak() / MIB);
+    assert!(files <= 20_100, "{files} files for 10,000 values and two lanes");
+}
+
+#[test]
 fn large_messages_stay_within_the_memory_limit() {
     let Some(broker) = Broker::shared() else { return };
     let topic = "limits-large";

@@ -45,6 +45,7 @@ mod signals;
 mod soak;
 mod sql;
 mod status_page;
+mod statistics;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod storage_faults;
 #[cfg(any(debug_assertions, feature = "failpoints"))]

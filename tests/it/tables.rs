@@ -218,6 +218,29 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
 }
 
 #[test]
+fn a_new_stream_on_an_existing_table_opens_no_commit_that_the_tables_checkpoint_covers() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "new-on-old", 2, 40_000, 5_000);
+    let folder = tempfile::tempdir().unwrap();
+    finished(&scene.yaml(), folder.path());
+    for table in ["table", "letters"] {
+        let table = folder.path().join(table);
+        delta_checkpoint(&table);
+        let mut covered = commits(&table);
+        covered.pop();
+        assert!(covered.len() > 2);
+        covered.iter().for_each(|commit| fs::write(commit, "no commit any more").unwrap());
+    }
+    let other = scene.yaml().replace("name: proof", "name: other").replace("./checkpoint", "./other");
+    finished(&other, folder.path());
+    let rows = delta_digest(&folder.path().join("table"), &["offset"]).rows;
+    let once =
+        scene.yaml().replace("./table", "./once").replace("./letters", "./no").replace("./checkpoint", "./c");
+    finished(&once, folder.path());
+    assert_eq!(rows, 2 * delta_digest(&folder.path().join("once"), &["offset"]).rows, "both streams' rows");
+}
+
+#[test]
 fn a_transaction_that_the_table_forgot_is_found_in_its_log() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "forgets", 2, 10_000, 100_000);

@@ -89,6 +89,7 @@ impl DeltaAppend {
             query_id: batch.query_id.clone(),
             batch_id: batch.batch_id,
             attempt: batch.attempt.clone(),
+            binding: Some(super::binding_id(&batch.stream, &batch.checkpoint_location)),
             files,
             replaces,
             files_may_be_gone: false,

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::{
     AttemptWriter, BatchCommit, CommitOutcome, DeadLetterBatch, Delivery, Description, Part, Sink,
@@ -23,9 +24,9 @@ use crate::config::{DeltaSink, DeltaTarget};
 use crate::decode::admission::{self, Admission, Fit, check_column_names, with_fields};
 use crate::decode::datetime::Zone;
 use crate::model::spark_type::name_of;
-use crate::model::{Error, MissingField, Result};
+use crate::model::{Error, MemoryAccount, MissingField, Result};
 use crate::storage::Store;
-use crate::table::{DeltaTable, WriterBudget, history};
+use crate::table::{DeltaTable, history};
 
 /// A Delta table that rows are appended to.
 pub struct DeltaAppend {
@@ -126,6 +127,7 @@ impl DeltaAppend {
             )?;
             return Ok(None);
         };
+        check_defaults(columns, table)?;
         let there = table.arrow_schema()?;
         let missing = match self.admission_to(table, &there, columns)? {
             Fit::Fits(admission) => return Ok(Some(admission)),
@@ -192,6 +194,11 @@ impl Sink for DeltaAppend {
         commits.into_iter().map(|(query, commit)| Ok((query, SinkCommit::of(commit)?))).collect()
     }
 
+    fn has_served(&mut self, stream: &str, checkpoint_location: &str) -> Result<bool> {
+        let Some(table) = &mut self.table else { return Ok(false) };
+        Ok(table.transaction(&binding_id(stream, checkpoint_location))?.is_some())
+    }
+
     fn warnings(&self) -> Vec<&'static str> {
         let forgets = self.table.as_ref().is_some_and(DeltaTable::forgets_transactions);
         forgets
@@ -233,8 +240,8 @@ impl Sink for DeltaAppend {
         Ok(self.admission.clone())
     }
 
-    fn begin(&self, attempt: &str, budget: &Arc<WriterBudget>) -> Result<Arc<dyn AttemptWriter>> {
-        Ok(Arc::new(self.begin_files(attempt, budget)?))
+    fn begin(&self, attempt: &str, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
+        Ok(Arc::new(self.begin_files(attempt, account)?))
     }
 
     fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
@@ -248,6 +255,31 @@ impl Sink for DeltaAppend {
     fn maintain(&mut self) {
         self.maintain_log();
     }
+}
+
+/// The application id of a stream at the location of its checkpoint, beside its query's: the table's transactions
+/// say by it whether the stream has written to the table before, and no commit has to be read for that.
+fn binding_id(stream: &str, checkpoint_location: &str) -> String {
+    let name = format!("{stream}\n{checkpoint_location}");
+    format!("alluvia-{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()))
+}
+
+/// Refuses a stream that lacks a column of the table that has a default: Spark would fill it in.
+fn check_defaults(columns: &SchemaRef, table: &DeltaTable) -> Result<()> {
+    let lacks = |column: &String| {
+        let top = column.split('.').next().unwrap_or_default();
+        !columns.fields().iter().any(|field| field.name().eq_ignore_ascii_case(top))
+    };
+    let lacking: Vec<String> = table.columns_with_default().into_iter().filter(lacks).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "column {} of table {} has a default, and the stream has no such column",
+        lacking.join(", "),
+        table.store().url()
+    ))
+    .hint("defaults are SQL, which is not evaluated: add the column to source.value.schema, or ALTER TABLE … ALTER COLUMN … DROP DEFAULT"))
 }
 
 fn not_prepared() -> Error {

@@ -8,10 +8,10 @@ use arrow::array::{ArrayRef, AsArray};
 
 use super::DeltaAppend;
 use crate::decode::admission::Admission;
-use crate::model::{Error, Result};
+use crate::model::{Error, MemoryAccount, Result};
 use crate::sink::{AttemptWriter, Part, SinkWriter};
 use crate::table::files::WriterSettings;
-use crate::table::{self, FileWriter, WriterBudget};
+use crate::table::{self, FileWriter};
 
 /// A data file is closed at this size.
 const TARGET_FILE_BYTES: usize = 128 * 1024 * 1024;
@@ -23,7 +23,7 @@ pub(super) struct FilesOfAttempt {
 }
 
 impl DeltaAppend {
-    pub(super) fn begin_files(&self, attempt: &str, budget: &Arc<WriterBudget>) -> Result<FilesOfAttempt> {
+    pub(super) fn begin_files(&self, attempt: &str, account: &Arc<MemoryAccount>) -> Result<FilesOfAttempt> {
         let (table, admission) = self.prepared()?;
         let settings = WriterSettings {
             store: table.store().clone(),
@@ -33,7 +33,7 @@ impl DeltaAppend {
             schema: Arc::clone(admission.target()),
             partition_columns: table.partition_columns().to_vec(),
             attempt: attempt.to_owned(),
-            budget: Arc::clone(budget),
+            account: Arc::clone(account),
             target_file_bytes: TARGET_FILE_BYTES,
         };
         Ok(FilesOfAttempt { settings, admission: admission.clone() })

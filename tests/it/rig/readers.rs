@@ -62,6 +62,50 @@ pub fn spark_history(table: &Path) -> Vec<Value> {
     spark_sql(&format!("DESCRIBE HISTORY delta.`{}`", table.display()))
 }
 
+/// Compares every column of a table with the values it holds and the ends of its type, in pyarrow through `deltalake`,
+/// in `deltalake`'s SQL and in DuckDB: each finds the rows that it finds in a full scan. `but` are left out.
+pub fn readers_agree(table: &Path, but: &[&str]) {
+    let mut command = python("read_filters.py");
+    command.arg(table).args(but.iter().map(|reader| format!("--but={reader}"))).stdin(Stdio::null());
+    let read = command.output().expect("tests/rig/readers starts; it needs python3");
+    let said = String::from_utf8_lossy(&read.stderr);
+    assert!(read.status.success(), "read_filters.py {}: {said}", table.display());
+    let lines = String::from_utf8(read.stdout).expect("JSON is UTF-8");
+    let mut lines: Vec<&str> = lines.lines().collect();
+    let checked = lines.pop().unwrap_or_default();
+    assert!(lines.is_empty(), "{}: {checked}, and of these:\n{}", table.display(), lines.join("\n"));
+    assert!(!checked.contains(": 0}"), "{checked}");
+}
+
+/// The same in Spark, for columns of the names and literals given.
+pub fn spark_filters_agree(table: &Path, columns: &[(&str, &[&str])]) {
+    for (column, literals) in columns {
+        let of_literal = |literal: &&str| ["=", "<", ">="].map(|sign| format!("{column} {sign} {literal}"));
+        let conditions: Vec<String> = literals.iter().flat_map(of_literal).collect();
+        let source = format!("delta.`{}`", table.display());
+        let counts: Vec<String> = conditions
+            .iter()
+            .enumerate()
+            .map(|(at, condition)| {
+                format!("SELECT {at} AS at, count(*) AS n FROM {source} WHERE {condition}")
+            })
+            .collect();
+        let mut filtered: Vec<(u64, u64)> = spark_sql(&counts.join(" UNION ALL "))
+            .iter()
+            .map(|row| (row["at"].as_u64().expect("a number"), row["n"].as_u64().expect("a count")))
+            .collect();
+        filtered.sort_unstable();
+        let all: Vec<String> = (conditions.iter().enumerate())
+            .map(|(at, condition)| format!("count_if({condition}) AS c{at}"))
+            .collect();
+        let scanned = &spark_sql(&format!("SELECT {} FROM {source}", all.join(", ")))[0];
+        for (at, condition) in conditions.iter().enumerate() {
+            let expected = scanned[format!("c{at}")].as_u64();
+            assert_eq!(Some(filtered[at].1), expected, "Spark, {}: {condition}", table.display());
+        }
+    }
+}
+
 fn python(script: &str) -> Command {
     let mut command = Command::new(super::home().join("readers"));
     command.arg("python").arg(super::home().join(script));

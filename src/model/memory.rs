@@ -1,0 +1,109 @@
+//! What the buffers of a process hold, against a limit.
+//!
+//! Every buffer that grows with its input claims its bytes here: what is fetched, rows that wait for their file,
+//! statistics, row groups being encoded, parts on their way to storage. A stream has an account of its own within the
+//! process's, so that it keeps to its limit, and all of them together to the process's. Counts only: whoever finds the
+//! account exceeded writes something out; nobody waits for memory here.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that buffers hold, and how many they may.
+#[derive(Debug)]
+pub struct MemoryAccount {
+    limit_bytes: usize,
+    used_bytes: AtomicUsize,
+    within: Option<Arc<MemoryAccount>>,
+}
+
+impl MemoryAccount {
+    /// An account of `limit_bytes` of its own.
+    pub fn new(limit_bytes: usize) -> Arc<MemoryAccount> {
+        Arc::new(MemoryAccount { limit_bytes, used_bytes: AtomicUsize::new(0), within: None })
+    }
+
+    /// An account of `limit_bytes` that counts against this one too.
+    pub fn part(self: &Arc<Self>, limit_bytes: usize) -> Arc<MemoryAccount> {
+        let within = Some(Arc::clone(self));
+        Arc::new(MemoryAccount { limit_bytes, used_bytes: AtomicUsize::new(0), within })
+    }
+
+    /// What may be held.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
+    /// What is held.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether more is held than may be, here or in the account that this is a part of.
+    pub fn is_exceeded(&self) -> bool {
+        self.used_bytes() > self.limit_bytes || self.within.as_ref().is_some_and(|whole| whole.is_exceeded())
+    }
+
+    /// A claim of nothing yet.
+    pub fn claim(self: &Arc<Self>) -> MemoryClaim {
+        MemoryClaim { account: Arc::clone(self), bytes: 0 }
+    }
+
+    fn change(&self, before: usize, after: usize) {
+        if after >= before {
+            self.used_bytes.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.used_bytes.fetch_sub(before - after, Ordering::Relaxed);
+        }
+        if let Some(whole) = &self.within {
+            whole.change(before, after);
+        }
+    }
+}
+
+/// What one buffer holds of an account; given back when it is dropped.
+#[derive(Debug)]
+pub struct MemoryClaim {
+    account: Arc<MemoryAccount>,
+    bytes: usize,
+}
+
+impl MemoryClaim {
+    /// What the buffer holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The buffer holds `bytes` now.
+    pub fn set(&mut self, bytes: usize) {
+        self.account.change(self.bytes, bytes);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for MemoryClaim {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stream_holds_counts_for_the_process_until_it_is_dropped() {
+        let process = MemoryAccount::new(100);
+        let (one, other) = (process.part(80), process.part(80));
+        let (mut first, mut second) = (one.claim(), other.claim());
+        first.set(60);
+        assert!(!one.is_exceeded());
+        second.set(70);
+        assert!(one.is_exceeded() && other.is_exceeded(), "130 of the process's 100");
+        second.set(90);
+        assert_eq!((process.used_bytes(), other.used_bytes(), second.bytes()), (150, 90, 90));
+        drop(second);
+        assert!(!one.is_exceeded());
+        drop(first);
+        assert_eq!(process.used_bytes(), 0);
+    }
+}
