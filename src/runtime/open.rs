@@ -7,9 +7,10 @@ use url::Url;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::config::{KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
+use crate::config::{self, KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
 use crate::decode::datetime::Zone;
 use crate::model::Result;
+use crate::query::tables::TableFormat;
 use crate::sink::{ConsoleSink, DeltaAppend, MemorySink, Sink};
 use crate::source::Source;
 use crate::source::kafka::{KafkaSource, with_headers};
@@ -101,4 +102,14 @@ pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
         SinkConfig::Console(options) => Box::new(ConsoleSink::new(options)),
         SinkConfig::Memory => Box::new(MemorySink::new(&config.name)),
     })
+}
+
+/// The format of a static table that a query reads.
+pub fn static_table_format(format: config::TableFormat) -> TableFormat {
+    match format {
+        config::TableFormat::Delta => TableFormat::Delta,
+        config::TableFormat::Parquet => TableFormat::Parquet,
+        config::TableFormat::Csv => TableFormat::Csv,
+        config::TableFormat::Json => TableFormat::Json,
+    }
 }

@@ -39,9 +39,14 @@ impl Targets {
     /// # Errors
     /// As for [`open::sink`].
     pub fn read(config: &StreamConfig, access: &Access) -> Result<Targets> {
+        Targets::read_with(config, access, || {})
+    }
+
+    /// The same; `between` is called when the sink was read and the dead letters were not.
+    fn read_with(config: &StreamConfig, access: &Access, between: impl FnOnce()) -> Result<Targets> {
         let sink = open::sink(config, access)?;
         if config.dead_letter.is_some() {
-            crate::failpoint!("table.looked");
+            between();
         }
         let dead_letters = dead_letter_tables::open(config, access)?;
         Ok(Targets { sink, dead_letters })
@@ -351,7 +356,10 @@ fn read(
     if let Some(binding) = &checkpoint.binding {
         binding.check_stream(&config.name, log.store())?;
     }
-    Ok((checkpoint, Targets::read(config, access)?))
+    let targets = Targets::read_with(config, access, || {
+        crate::failpoint!("table.looked");
+    })?;
+    Ok((checkpoint, targets))
 }
 
 /// What follows from a checkpoint and targets that were read.

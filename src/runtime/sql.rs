@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 
-use super::open::Access;
-use crate::config::{StreamConfig, TableConfig, TableFormat as Format};
+use super::open::{self, Access};
+use crate::config::{StreamConfig, TableConfig};
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
 use crate::model::{Error, Result};
-use crate::query::tables::{StaticTable, TableFormat, TableSource};
+use crate::query::tables::{StaticTable, TableSource};
 use crate::query::{Conf, Definition, Query, Relation, Runner, SqlStage, TableRows, View};
 
 /// What the rows of all static tables of a stream may take in memory, where no memory limit says otherwise.
@@ -71,7 +71,7 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
         |name: &str| name.is_empty() || name.contains([' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']);
     if let Some(field) = query.output().fields.iter().find(|field| unfit(&field.name)) {
         return Err(Error::config(format!(
-            "sql gives a column named {}, which a Delta table cannot hold",
+            "sql gives a column named {}, which a table cannot hold",
             field.name
         ))
         .hint("give it a name with AS"));
@@ -83,12 +83,7 @@ fn source(config: &StreamConfig, table: &TableConfig, access: &Access) -> Result
     let schema = table.schema.as_ref().map(|ddl| StructType::from_ddl(ddl)).transpose();
     Ok(TableSource {
         name: table.name.clone(),
-        format: match table.format {
-            Format::Delta => TableFormat::Delta,
-            Format::Parquet => TableFormat::Parquet,
-            Format::Csv => TableFormat::Csv,
-            Format::Json => TableFormat::Json,
-        },
+        format: open::static_table_format(table.format),
         store: access.store(config, &table.url)?,
         schema: schema.context(|| format!("read tables.{}.schema", table.name))?,
         header: table.header,
