@@ -8,8 +8,11 @@
 //! A query is a DataFusion `LogicalPlan` and nothing else; what YAML says is one way to one. Between decode
 //! and table: knows no topic, no file format and no batch id. Results are Spark 4.0's (`tests/oracle/streaming`).
 
+mod arithmetic;
+mod cast;
 mod check;
 mod clock;
+mod coerce;
 pub mod conf;
 mod dialect;
 pub mod error;

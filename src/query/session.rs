@@ -17,11 +17,16 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
 
 use super::clock::{BatchClock, Now, Part};
+use super::coerce::Coercion;
+use super::coerce::planner::Operators;
 use super::conf::Conf;
 use super::fields::GetField;
 use super::functions::{self, Function};
@@ -58,10 +63,13 @@ impl Session {
         }
         Session {
             conf: conf.clone(),
-            state: SessionStateBuilder::new().with_config(settings(conf)).build(),
+            state: SessionStateBuilder::new()
+                .with_config(settings(conf))
+                .with_analyzer_rules(rules(conf))
+                .build(),
             tables: HashMap::new(),
             functions,
-            planners: vec![Arc::new(Literals { zone: conf.zone.clone() })],
+            planners: vec![Arc::new(Literals { zone: conf.zone.clone() }), Arc::new(Operators::new(conf))],
             relations: vec![Arc::new(Generators)],
         }
     }
@@ -117,6 +125,15 @@ impl Session {
     pub(crate) fn state(&self) -> &SessionState {
         &self.state
     }
+}
+
+/// The analyzer's rules: Spark's casts before DataFusion's own, which then finds nothing to do.
+fn rules(conf: &Conf) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![
+        Arc::new(Coercion::new(conf)),
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(TypeCoercion::new()),
+    ]
 }
 
 /// Functions that belong to the planner itself.

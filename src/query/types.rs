@@ -41,6 +41,9 @@ fn of(data_type: &ArrowType) -> Result<DataType> {
         ArrowType::Date32 => DataType::Date,
         ArrowType::Timestamp(TimeUnit::Microsecond, Some(_)) => DataType::Timestamp,
         ArrowType::Timestamp(TimeUnit::Microsecond, None) => DataType::TimestampNtz,
+        ArrowType::Duration(TimeUnit::Second) => {
+            DataType::DayTimeInterval { start: DayTimeUnit::Day, end: DayTimeUnit::Day }
+        }
         ArrowType::Duration(TimeUnit::Microsecond) => {
             DataType::DayTimeInterval { start: DayTimeUnit::Day, end: DayTimeUnit::Second }
         }

@@ -14,6 +14,7 @@ mod jackson;
 pub(super) mod number;
 mod options;
 mod outcome;
+mod path;
 mod required;
 mod scan;
 mod spark;
@@ -21,8 +22,10 @@ mod straight;
 mod utf8;
 
 pub use decoder::{JsonDecoder, OnMalformed, Policy};
+pub(crate) use number::{write_double, write_float};
 pub use options::{HONOURED, JsonOptions, Lexing, NO_EFFECT, ParseMode};
 pub use outcome::{Outcome, Rejection, RejectionCode};
+pub(crate) use path::{JsonPath, write_json_text};
 
 use super::datetime::Formats;
 use number::Symbols;

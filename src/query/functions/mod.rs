@@ -12,6 +12,28 @@
 //! `query::session`. A literal has Spark's type before a function sees it; a failing row is
 //! `query::error::ExpressionError`.
 
+pub(crate) mod array;
+mod bitwise;
+pub(crate) mod compare;
+pub(crate) mod conditional;
+mod format;
+mod hash;
+pub(crate) mod interval;
+mod json;
+mod lambda;
+mod map;
+mod math;
+#[cfg(test)]
+mod proof;
+#[cfg(test)]
+mod reference;
+mod regexp;
+pub(crate) mod scalar;
+mod search;
+mod text;
+mod time;
+mod url;
+
 use std::sync::Arc;
 
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF};
@@ -42,7 +64,27 @@ pub enum Function {
 }
 
 /// The families; one file each.
-const FAMILIES: &[&[Entry]] = &[];
+const FAMILIES: &[&[Entry]] = &[
+    super::arithmetic::ENTRIES,
+    compare::ENTRIES,
+    conditional::ENTRIES,
+    math::ENTRIES,
+    bitwise::ENTRIES,
+    text::ENTRIES,
+    search::ENTRIES,
+    format::ENTRIES,
+    regexp::ENTRIES,
+    time::PARTS,
+    time::SHIFT,
+    time::EPOCH,
+    time::TEXT,
+    array::ENTRIES,
+    map::ENTRIES,
+    lambda::ENTRIES,
+    json::ENTRIES,
+    hash::ENTRIES,
+    url::ENTRIES,
+];
 
 /// Every function.
 pub fn all() -> impl Iterator<Item = &'static Entry> {

@@ -3,8 +3,8 @@
 use alluvia::decode::schema::{DataType, StructType};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{
-    Date32Type, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, TimestampMicrosecondType,
+    Date32Type, Decimal128Type, DurationMicrosecondType, DurationSecondType, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
 };
 use base64::Engine as _;
 use serde_json::{Map, Value, json};
@@ -89,7 +89,11 @@ fn value(data_type: &DataType, array: &dyn Array, row: usize) -> Value {
             json!(timestamp(array.as_primitive::<TimestampMicrosecondType>().value(row)))
         }
         DataType::DayTimeInterval { .. } => {
-            json!(day_time(array.as_primitive::<DurationMicrosecondType>().value(row)))
+            let micros = match array.as_primitive_opt::<DurationSecondType>() {
+                Some(days) => days.value(row) * 1_000_000,
+                None => array.as_primitive::<DurationMicrosecondType>().value(row),
+            };
+            json!(day_time(micros))
         }
         DataType::Struct(fields) => self::row(fields, array.as_struct().columns(), row),
         DataType::Array { element, .. } => {

@@ -8,12 +8,12 @@
 use std::cmp::Ordering;
 
 /// Writes `value` as `Double.toString` of Java 17 does: `1.0`, `1.0E10`, `NaN`, `-Infinity`.
-pub(in crate::decode) fn write_double(value: f64, out: &mut Vec<u8>) {
+pub(crate) fn write_double(value: f64, out: &mut Vec<u8>) {
     write_number(value, || digits_of(value), out);
 }
 
 /// Writes `value` as `Float.toString` of Java 17 does.
-pub(in crate::decode) fn write_float(value: f32, out: &mut Vec<u8>) {
+pub(crate) fn write_float(value: f32, out: &mut Vec<u8>) {
     write_number(f64::from(value), || digits_of_float(value), out);
 }
 

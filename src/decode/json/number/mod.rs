@@ -8,7 +8,7 @@ mod locales;
 
 pub(super) use decimal::{Symbols, localized_decimal};
 pub(in crate::decode) use decimal::{decimal, power_of_ten};
-pub(in crate::decode) use java_double::{write_double, write_float};
+pub(crate) use java_double::{write_double, write_float};
 
 use super::scan::eight_digits;
 

@@ -1,0 +1,258 @@
+//! CAST, `try_cast` and the casts that Spark puts in by itself: every pair of types, with ANSI and without.
+//!
+//! `Cast` of Spark 4.0. [`Cast`] is the function the analyzer's rule puts in place of DataFusion's own casts;
+//! [`cast`] is the kernel, for other functions too. Errors name types, never the value.
+
+pub(crate) mod from_text;
+pub(crate) mod number;
+pub(crate) mod time;
+pub(crate) mod to_text;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, ListArray, MapArray, StringArray, StructArray, new_null_array,
+};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::query::coerce::types::{
+    entry_of, is_integral, is_interval, is_number, is_timestamp, name_of, refused,
+};
+use crate::query::conf::Conf;
+use crate::query::error::ExpressionError;
+
+/// What becomes of a value that has no counterpart in the target type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// CAST under ANSI: an error.
+    Ansi,
+    /// `try_cast`: NULL, for what is an error under ANSI.
+    Try,
+    /// CAST without ANSI: NULL, or the low bits.
+    Lenient,
+}
+
+impl Mode {
+    /// The mode of CAST under `conf`.
+    pub(crate) fn of(conf: &Conf) -> Mode {
+        if conf.ansi { Mode::Ansi } else { Mode::Lenient }
+    }
+
+    /// NULL, or the error.
+    fn fault<T>(self, error: impl FnOnce() -> DataFusionError) -> Result<Option<T>> {
+        if self == Mode::Ansi { Err(error()) } else { Ok(None) }
+    }
+}
+
+/// What a cast needs to know of the query.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub(crate) mode: Mode,
+    pub(crate) conf: &'a Conf,
+}
+
+fn invalid(to: &DataType) -> DataFusionError {
+    ExpressionError::raise("CAST_INVALID_INPUT", format!("the text is no {}", name_of(to)))
+}
+
+fn overflow(from: &DataType, to: &DataType) -> DataFusionError {
+    ExpressionError::raise(
+        "CAST_OVERFLOW",
+        format!("a value of {} is out of the range of {}", name_of(from), name_of(to)),
+    )
+}
+
+/// Whether Spark has the cast (`Cast.canAnsiCast`, `Cast.canCast`).
+pub(crate) fn allowed(mode: Mode, from: &DataType, to: &DataType) -> bool {
+    let lenient = mode == Mode::Lenient;
+    match (from, to) {
+        (DataType::Null, _) | (_, DataType::Utf8) => true,
+        (from, to) if from == to => true,
+        (DataType::Utf8, to) => {
+            is_number(to)
+                || is_timestamp(to)
+                || matches!(to, DataType::Boolean | DataType::Date32 | DataType::Binary)
+        }
+        (from, DataType::Binary) => lenient && is_integral(from),
+        (DataType::Boolean, to) => {
+            is_number(to) || (lenient && matches!(to, DataType::Timestamp(_, Some(_))))
+        }
+        (from, to) if is_number(from) => {
+            is_number(to) || *to == DataType::Boolean || matches!(to, DataType::Timestamp(_, Some(_)))
+        }
+        (DataType::Date32, to) => {
+            is_timestamp(to) || (lenient && (is_number(to) || *to == DataType::Boolean))
+        }
+        (DataType::Timestamp(_, Some(_)), to) => {
+            is_number(to)
+                || is_timestamp(to)
+                || *to == DataType::Date32
+                || (lenient && *to == DataType::Boolean)
+        }
+        (DataType::Timestamp(_, None), to) => is_timestamp(to) || *to == DataType::Date32,
+        (DataType::List(a), DataType::List(b)) => allowed(mode, a.data_type(), b.data_type()),
+        (DataType::Map(..), DataType::Map(..)) => match (entry_of(from), entry_of(to)) {
+            (Some((k1, v1)), Some((k2, v2))) => allowed(mode, k1, k2) && allowed(mode, v1, v2),
+            _ => false,
+        },
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| allowed(mode, a.data_type(), b.data_type()))
+        }
+        (from, to) => is_interval(from) && is_interval(to),
+    }
+}
+
+/// The values of `array` in the type `to`.
+///
+/// # Errors
+/// Under ANSI the error of the first value that has no counterpart.
+pub(crate) fn cast(array: &ArrayRef, to: &DataType, way: Way) -> Result<ArrayRef> {
+    let from = array.data_type();
+    if from == to {
+        return Ok(Arc::clone(array));
+    }
+    if *from == DataType::Null || array.null_count() == array.len() && !is_nested(to) {
+        return Ok(new_null_array(to, array.len()));
+    }
+    match (from, to) {
+        (DataType::Utf8, to) => from_text::cast(array.as_string::<i32>(), to, way),
+        (DataType::Binary, DataType::Utf8) => Ok(Arc::new(text_of(array.as_binary::<i32>()))),
+        (_, DataType::Utf8) => to_text::cast(array, way),
+        (from, to) if is_timestamp(from) || *from == DataType::Date32 || is_timestamp(to) => {
+            time::cast(array, to, way)
+        }
+        (from, to) if is_number(from) || *from == DataType::Boolean => number::cast(array, to, way),
+        (DataType::List(_), DataType::List(field)) => {
+            let list = array.as_list::<i32>();
+            let values = cast(list.values(), field.data_type(), way)?;
+            let nullable = field.as_ref().clone().with_nullable(true);
+            Ok(Arc::new(ListArray::try_new(
+                Arc::new(nullable),
+                list.offsets().clone(),
+                values,
+                list.nulls().cloned(),
+            )?))
+        }
+        (DataType::Map(..), DataType::Map(entry, sorted)) => {
+            let map = array.as_map();
+            let entries = cast(&(Arc::new(map.entries().clone()) as ArrayRef), entry.data_type(), way)?;
+            let entries = entries.as_struct().clone();
+            Ok(Arc::new(MapArray::try_new(
+                Arc::clone(entry),
+                map.offsets().clone(),
+                entries,
+                map.nulls().cloned(),
+                *sorted,
+            )?))
+        }
+        (DataType::Struct(_), DataType::Struct(fields)) => {
+            let record = array.as_struct();
+            let columns = record.columns().iter().zip(fields);
+            let columns = columns.map(|(column, field)| cast(column, field.data_type(), way));
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, record.nulls().cloned())?))
+        }
+        (from, to) => exec_err!("no cast from {from} to {to}"),
+    }
+}
+
+fn is_nested(kind: &DataType) -> bool {
+    matches!(kind, DataType::List(_) | DataType::Map(..) | DataType::Struct(_))
+}
+
+/// Bytes as text. Bytes that are no UTF-8 become U+FFFD: Spark keeps them, but an Arrow text cannot.
+fn text_of(bytes: &BinaryArray) -> StringArray {
+    bytes.iter().map(|value| value.map(String::from_utf8_lossy)).collect()
+}
+
+/// The cast to one type as a function of DataFusion.
+#[derive(Debug)]
+pub(crate) struct Cast {
+    to: FieldRef,
+    mode: Mode,
+    conf: Conf,
+    signature: Signature,
+}
+
+impl Cast {
+    pub(crate) fn new(to: DataType, mode: Mode, conf: &Conf) -> Cast {
+        let to = Arc::new(Field::new("cast", to, true));
+        Cast { to, mode, conf: conf.clone(), signature: Signature::any(1, Volatility::Immutable) }
+    }
+
+    /// Checks that Spark has the cast from `from`.
+    ///
+    /// # Errors
+    /// `DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION` if it has not.
+    pub(crate) fn check(&self, from: &DataType) -> Result<()> {
+        let to = self.to.data_type();
+        if allowed(self.mode, from, to) {
+            return Ok(());
+        }
+        let message = format!("{} cannot be cast to {}", name_of(from), name_of(to));
+        Err(refused("DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION", message))
+    }
+}
+
+impl PartialEq for Cast {
+    fn eq(&self, other: &Self) -> bool {
+        self.to == other.to && self.mode == other.mode && self.conf == other.conf
+    }
+}
+
+impl Eq for Cast {}
+
+impl Hash for Cast {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.to, self.mode, &self.conf.zone_id).hash(state);
+    }
+}
+
+impl ScalarUDFImpl for Cast {
+    fn name(&self) -> &str {
+        "cast"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        if let [from] = types {
+            self.check(from)?;
+        }
+        Ok(self.to.data_type().clone())
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        if let [from] = args.arg_fields {
+            self.check(from.data_type())?;
+        }
+        Ok(Arc::clone(&self.to))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let way = Way { mode: self.mode, conf: &self.conf };
+        match &args.args[..] {
+            [ColumnarValue::Scalar(value)] => {
+                let result = cast(&value.to_array()?, self.to.data_type(), way)?;
+                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
+            }
+            [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(cast(array, self.to.data_type(), way)?)),
+            _ => exec_err!("a cast has one argument"),
+        }
+    }
+}
+
+/// The same values under the field names of `to`, a type that differs in nothing else.
+///
+/// # Errors
+/// If the types differ in more.
+pub(crate) fn relabel(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    cast(array, to, Way { mode: Mode::Try, conf: &Conf::default() })
+}

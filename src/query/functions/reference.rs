@@ -1,0 +1,86 @@
+//! The page `docs/reference/functions.md`: Spark's functions and the state of each here.
+//!
+//! Spark's list is that of `SHOW SYSTEM FUNCTIONS` of Spark 4.0 (`tests/rig/expressions.py --functions`). A test
+//! compares the page with the file; `ALLUVIA_BLESS=1 cargo test` writes it.
+
+/// The names of Spark 4.0's built-in functions, one a line.
+const SPARK: &str = include_str!("spark_functions.txt");
+
+const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n";
+
+/// Names that are a syntax or a part of the planner, with the form they have in a query.
+const PLANNED: &[(&str, &str)] = &[
+    ("!", "`! x`"),
+    ("!=", "`a != b`"),
+    ("||", "texts or arrays joined, as by `concat`"),
+    ("==", "`a == b`"),
+    ("<<", "`a << n`"),
+    (">>", "`a >> n`"),
+    ("and", "`a AND b`"),
+    ("or", "`a OR b`"),
+    ("not", "`NOT a`"),
+    ("in", "`a IN (b, c)`"),
+    ("between", "`a BETWEEN b AND c`"),
+    ("case", "`CASE WHEN … END`"),
+    ("when", "`CASE WHEN … END`"),
+    ("~", "`~ a`"),
+    ("struct", "a STRUCT of its arguments, named as in Spark"),
+    ("current_timestamp", "the time of the batch's plan"),
+    ("now", "the time of the batch's plan"),
+    ("localtimestamp", "the time of the batch's plan"),
+    ("current_date", "the day of the batch's plan"),
+    ("explode", "in SELECT or LATERAL VIEW"),
+    ("explode_outer", "in SELECT or LATERAL VIEW"),
+    ("posexplode", "in SELECT or LATERAL VIEW"),
+    ("posexplode_outer", "in SELECT or LATERAL VIEW"),
+    ("inline", "in SELECT or LATERAL VIEW"),
+    ("inline_outer", "in SELECT or LATERAL VIEW"),
+    ("json_tuple", "in SELECT or LATERAL VIEW"),
+    ("window", "a STRUCT of start and end"),
+];
+
+/// The page.
+fn page() -> String {
+    let known = |name: &str| super::all().find(|entry| entry.name == name || entry.aliases.contains(&name));
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for name in SPARK.lines() {
+        let planned = PLANNED.iter().find(|(known, _)| *known == name);
+        match (known(name), planned) {
+            (Some(entry), _) => {
+                let same = if entry.name == name { String::new() } else { format!(" (as `{}`)", entry.name) };
+                let cases = entry.proved_by.join(", ");
+                there.push(format!("| `{}` | supported{same} | {cases} |", name.replace('|', "\\|")));
+            }
+            (None, Some((_, form))) => {
+                there.push(format!("| `{}` | {form} | stateless |", name.replace('|', "\\|")));
+            }
+            (None, None) => missing.push(format!("`{name}`")),
+        }
+    }
+    let total = there.len() + missing.len();
+    format!(
+        "# Functions\n\n{GENERATED}\
+         The functions that `sql` may call, out of the {total} names of Spark 4.0. A function is here only with the cases that\n\
+         prove its results: `tests/oracle/streaming` (themes and cases) and `tests/oracle/expressions` (generated\n\
+         expressions, by family), whose answers are Spark's. What differs from Spark is named in the `deviations.txt` of\n\
+         each. Under ANSI (the default, as in Spark 4.0) what has no value is an error of Spark's class.\n\n\
+         Regular expressions have Java's classes of ASCII; look-around and back-references are refused.\n\n\
+         ## Supported: {}\n\n| name | | proved by |\n|---|---|---|\n{}\n\n\
+         ## Not in this version: {}\n\nRefused at start, with the nearest name. Aggregates and window functions keep state, which `sql` refuses.\n\n{}\n",
+        there.len(),
+        there.join("\n"),
+        missing.len(),
+        missing.join(", "),
+    )
+}
+
+#[test]
+fn the_page_of_functions_is_that_of_the_code() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/functions.md");
+    let text = page();
+    if std::env::var_os("ALLUVIA_BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == text, "docs/reference/functions.md is not current; run ALLUVIA_BLESS=1 cargo test");
+}
