@@ -57,11 +57,17 @@ pub enum RejectionCode {
 
 impl RejectionCode {
     /// Every kind of fault.
-    pub const ALL: [RejectionCode; 4] = [
+    pub const ALL: [RejectionCode; 10] = [
         RejectionCode::MalformedRecord,
         RejectionCode::CannotParseField,
         RejectionCode::NotNullViolation,
         RejectionCode::RecordTooLarge,
+        RejectionCode::ExpressionFailed,
+        RejectionCode::CastInvalidInput,
+        RejectionCode::CastOverflow,
+        RejectionCode::ExceedsLength,
+        RejectionCode::InvalidPartitionValue,
+        RejectionCode::WriteFailed,
     ];
 
     /// The name in dead letters and metrics.
@@ -122,5 +128,31 @@ impl fmt::Display for Rejection {
             write!(f, " in field {field}")?;
         }
         write!(f, ": {}", self.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_fault_is_listed_so_that_it_has_a_counter() {
+        for (place, code) in RejectionCode::ALL.into_iter().enumerate() {
+            assert_eq!(code as usize, place, "{} is not in its place", code.name());
+        }
+        let last = match RejectionCode::WriteFailed {
+            // A new kind comes before the last one, or is named here.
+            RejectionCode::MalformedRecord
+            | RejectionCode::CannotParseField
+            | RejectionCode::NotNullViolation
+            | RejectionCode::RecordTooLarge
+            | RejectionCode::ExpressionFailed
+            | RejectionCode::CastInvalidInput
+            | RejectionCode::CastOverflow
+            | RejectionCode::ExceedsLength
+            | RejectionCode::InvalidPartitionValue
+            | RejectionCode::WriteFailed => RejectionCode::WriteFailed,
+        };
+        assert_eq!(RejectionCode::ALL.len(), last as usize + 1);
     }
 }
