@@ -8,6 +8,7 @@
 )]
 
 mod admission;
+mod chart;
 mod check_command;
 mod checkpoint_commands;
 #[cfg(any(debug_assertions, feature = "failpoints"))]

@@ -55,12 +55,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the buffers are sized for: a part of the container's limit, not less than Alluvia's least. */}}
+{{/* What the buffers of one stream are sized for: its share of a part of the container's limit, not less than Alluvia's least. */}}
 {{- define "alluvia.memoryLimit" -}}
 {{- $limit := include "alluvia.mebibytes" .Values.resources.limits.memory | int -}}
-{{- $share := div (mul $limit (int .Values.memoryLimitPercent)) 100 -}}
+{{- $streams := max 1 (len .Values.config.streams) -}}
+{{- $share := div (div (mul $limit (int .Values.memoryLimitPercent)) 100) $streams -}}
 {{- if lt (int $share) 32 -}}
-{{- fail (printf "resources.limits.memory %s leaves %d MiB for buffers (memoryLimitPercent %d); Alluvia needs at least 32 MiB: raise one of them" (toString .Values.resources.limits.memory) (int $share) (int .Values.memoryLimitPercent)) -}}
+{{- fail (printf "resources.limits.memory %s leaves %d MiB for the buffers of each of %d streams (memoryLimitPercent %d); Alluvia needs at least 32 MiB: raise one of them" (toString .Values.resources.limits.memory) (int $share) (int $streams) (int .Values.memoryLimitPercent)) -}}
 {{- end -}}
 {{- $share -}}MiB
 {{- end -}}
@@ -72,12 +73,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- if and .Values.workloadIdentity.enabled (not .Values.workloadIdentity.clientId) -}}
 {{- fail "workloadIdentity.enabled needs workloadIdentity.clientId, the client id of the managed identity" -}}
-{{- end -}}
-{{- if .Values.keda.enabled -}}
-{{- range $key := list "bootstrapServers" "consumerGroup" "topic" -}}
-{{- if not (index $.Values.keda $key) -}}
-{{- fail (printf "keda.enabled needs keda.%s" $key) -}}
-{{- end -}}
-{{- end -}}
 {{- end -}}
 {{- end -}}

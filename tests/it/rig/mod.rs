@@ -6,6 +6,7 @@
 
 pub mod broker;
 pub mod browser;
+pub mod chart;
 pub mod child;
 pub mod digest;
 pub mod disk;
