@@ -37,6 +37,7 @@ services: ## fetch Kafka and the readers into the cache (the tests do it too; qu
 ifneq ($(ALLUVIA_SKIP_SERVICES),1)
 	@$(RIG)/kafka prepare
 	@$(RIG)/readers prepare
+	@$(RIG)/chart prepare
 endif
 
 broker: ## a real Kafka broker by hand: prints its addresses and how to stop it
