@@ -29,7 +29,8 @@ fn the_chart_passes_lint_and_its_unit_tests() {
         chart.run("helm", &["lint", "--strict", ".", "-f", values]);
     }
     let said = chart.run("helm-unittest", &["."]);
-    assert!(said.contains(" passed, ") && !said.contains(" 0 passed"), "{said}");
+    let some = Regex::new(r"Tests: +[1-9]\d* passed, [1-9]\d* total").unwrap();
+    assert!(some.is_match(&said), "{said}");
 }
 
 #[test]
@@ -46,7 +47,8 @@ fn what_the_chart_makes_is_valid_in_the_oldest_and_the_newest_kubernetes() {
 fn the_page_of_the_chart_is_made_from_its_values() {
     let Some(chart) = Chart::tools() else { return };
     let page = chart.run("helm-docs", &["--dry-run", "--skip-version-footer"]);
-    let undescribed: Vec<&str> = page.lines().filter(|line| line.starts_with('|') && line.ends_with("|  |")).collect();
+    let undescribed: Vec<&str> =
+        page.lines().filter(|line| line.starts_with('|') && line.ends_with("|  |")).collect();
     assert!(undescribed.is_empty(), "{undescribed:?}");
     assert_eq!(
         page.trim(),
@@ -87,7 +89,8 @@ fn the_rendered_pod_starts_the_program() {
     std::fs::write(&values, config).unwrap();
     let map = chart.render(KUBERNETES[1], &values, Some("templates/config.yaml"));
     let (_, text) = map.split_once("streams.yaml: |\n").unwrap();
-    let file: String = text.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let file: String =
+        text.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
     std::fs::write(folder.path().join("streams.yaml"), file).unwrap();
 
     let pod = chart.render(KUBERNETES[1], &values, Some("templates/statefulset.yaml"));
@@ -155,7 +158,9 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 fn alerts_and_dashboard_name_metrics_that_exist() {
     let known = metrics_in(&read("docs/reference/metrics.md"));
     assert!(known.len() > 20, "{known:?}");
-    for file in ["helm/alluvia/files/alerts.yaml", "helm/alluvia/files/dashboard.json", "docs/operating/runbook.md"] {
+    for file in
+        ["helm/alluvia/files/alerts.yaml", "helm/alluvia/files/dashboard.json", "docs/operating/runbook.md"]
+    {
         let unknown: Vec<String> = metrics_in(&read(file)).difference(&known).cloned().collect();
         assert!(unknown.is_empty(), "{file}: {unknown:?}");
     }
