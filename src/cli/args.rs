@@ -70,6 +70,20 @@ Examples:
 Checks the file, then broker, login, topics, the table's schema and whether the storage can be
 written; says what is wrong and which key mends it. Exit code 0: a run would start.";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  alluvia explain config/ingest.yaml
+
+No broker is asked; static tables and the target are opened, for their columns and promises.";
+
+const SQL_EXAMPLES: &str = "\
+Examples:
+  alluvia sql config/ingest.yaml --sample 20
+  alluvia sql config/ingest.yaml --stream device_events \\
+      --query \"SELECT device, temperature FROM input WHERE temperature > 30\"
+
+Nothing is written: no checkpoint, no table, no dead letters.";
+
 const DEMO_EXAMPLES: &str = "\
 Examples:
   alluvia demo
@@ -174,6 +188,12 @@ pub enum Command {
     /// Stop a stream of a running process, or restart it
     #[command(after_help = STREAMS_EXAMPLES)]
     Stop(StopArgs),
+    /// Show what a stream does: what is read, decoded, computed and written; nothing is run
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
+    /// Try a query out: run it over the oldest records of a stream and print the rows
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql(SqlArgs),
     /// Work with schemas
     #[command(subcommand)]
     Schema(SchemaCommand),
@@ -395,6 +415,31 @@ pub struct CheckArgs {
     /// Stream files (YAML)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `alluvia explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// Stream files (YAML)
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `alluvia sql`.
+#[derive(Debug, Clone, Args)]
+pub struct SqlArgs {
+    #[command(flatten)]
+    pub stream: StreamArgs,
+    /// How many records are read, about
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub sample: u64,
+    /// Instead of the stream's sql
+    #[arg(long, value_name = "SQL")]
+    pub query: Option<String>,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -8,12 +8,14 @@ mod completions;
 mod dead_letters;
 mod demo;
 mod progress;
+mod explain;
 #[cfg(test)]
 mod reference;
 mod run;
 mod schema_infer;
 mod stop;
 mod streams;
+mod sql;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Demo(args) => demo::run(&args, &cli.global),
         Command::Check(args) => check::check(&args),
         Command::Checkpoint(command) => checkpoint::run(&command),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Sql(args) => sql::sql(&args),
         Command::Completions(args) => completions::print(&args),
         Command::DeadLetters(DeadLettersCommand::Show(args)) => dead_letters::show(&args),
         Command::DeadLetters(DeadLettersCommand::Replay(args)) => dead_letters::replay(&args, &cli.global),

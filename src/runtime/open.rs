@@ -7,6 +7,7 @@ use url::Url;
 
 use arrow::datatypes::SchemaRef;
 
+use crate::config::kafka::{StartingOffsets, Subscription};
 use crate::config::{self, KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
 use crate::decode::datetime::Zone;
 use crate::model::Result;
@@ -63,6 +64,35 @@ pub fn source(config: &StreamConfig) -> Result<Box<dyn Source>> {
         SourceFormat::Rate(options) => Box::new(RateSource::new(options)),
         SourceFormat::Socket(options) => Box::new(SocketSource::open(options)?),
     })
+}
+
+/// The stream, reading its oldest records and at most about `records` of them in a micro-batch.
+pub fn for_sample(config: &StreamConfig, records: u64) -> StreamConfig {
+    let mut config = config.clone();
+    if let SourceFormat::Kafka(kafka) = &mut config.source.format {
+        kafka.starting = StartingOffsets::Earliest;
+        kafka.max_offsets_per_trigger = Some(records);
+        kafka.min_offsets_per_trigger = None;
+    }
+    config
+}
+
+/// What is read, in words; no service is asked.
+pub fn source_words(config: &StreamConfig) -> String {
+    match &config.source.format {
+        SourceFormat::Kafka(kafka) => {
+            let what = match &kafka.subscription {
+                Subscription::Topics(topics) => format!("topics {}", topics.join(", ")),
+                Subscription::Pattern(pattern) => format!("topics that match {pattern}"),
+                Subscription::Assign(partitions) => format!("{} partitions that are named", partitions.len()),
+            };
+            match kafka.max_offsets_per_trigger {
+                Some(limit) => format!("kafka {what}, at most {limit} offsets in a micro-batch"),
+                None => format!("kafka {what}"),
+            }
+        }
+        other => other.name().to_owned(),
+    }
 }
 
 /// What a source delivers where values are not decoded.

@@ -34,6 +34,8 @@ pub struct RowPipeline {
     options: JsonOptions,
     policy: Policy,
     keep: Vec<KafkaColumn>,
+    /// How many columns the stream file declares; a query may need fewer.
+    declared: usize,
     /// What follows the decoder.
     stages: Vec<Arc<dyn StageFactory>>,
     /// The stream's query, which is one of the stages.
@@ -108,6 +110,25 @@ impl RowPipeline {
         }
     }
 
+    /// The stream's query, if it has one.
+    pub fn sql(&self) -> Option<&StreamSql> {
+        self.sql.as_ref()
+    }
+
+    /// What is decoded, in words.
+    pub fn decode_words(&self) -> String {
+        let kept: Vec<&str> = self.keep.iter().map(|column| column.name()).collect();
+        match (&self.rows, &self.schema) {
+            (Some(rows), _) => format!("nothing: the source has {} columns of its own", rows.fields().len()),
+            (None, None) => format!("nothing but the columns {}", kept.join(", ")),
+            (None, Some(schema)) => {
+                let names: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
+                let names = names.into_iter().chain(kept).collect::<Vec<_>>();
+                format!("json, {} of {} columns: {}", schema.fields.len(), self.declared, names.join(", "))
+            }
+        }
+    }
+
     /// The versions that the query's static tables have now.
     ///
     /// # Errors
@@ -137,6 +158,7 @@ impl RowPipeline {
             schema: None,
             options: JsonOptions::default(),
             policy: Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false },
+            declared: 0,
             keep,
             stages: Vec::new(),
             sql: None,
@@ -184,6 +206,7 @@ impl RowPipeline {
         }
         Ok(RowPipeline {
             rows: None,
+            declared: schema.fields.len(),
             schema: Some(schema),
             options,
             policy: Policy {

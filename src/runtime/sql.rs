@@ -35,6 +35,8 @@ pub struct StreamSql {
     tables: Arc<Mutex<Vec<StaticTable>>>,
     /// Of each table the columns that are read; `None`: it is not read.
     columns: Arc<[Option<Vec<usize>>]>,
+    /// The plan as people read it.
+    plan: Arc<str>,
 }
 
 /// A planned query that is no stage yet: which columns its rows will have is still to be said.
@@ -111,16 +113,12 @@ impl Planned {
         self.query.input_columns()
     }
 
-    /// The plan as people read it.
-    pub fn explain(&self) -> String {
-        self.query.explain()
-    }
-
     /// The stage, for rows that have the columns which the query reads at these positions.
     pub fn stage(self, positions: Vec<usize>) -> StreamSql {
         let columns = (0..self.tables.len()).map(|n| self.query.table_columns(n).map(<[usize]>::to_vec));
         StreamSql {
             columns: columns.collect(),
+            plan: self.query.explain().into(),
             stage: SqlStage::new(Runner::new(self.query), positions, self.definition),
             tables: Arc::new(Mutex::new(self.tables)),
         }
@@ -128,6 +126,27 @@ impl Planned {
 }
 
 impl StreamSql {
+    /// The query's operators, from the sink to the source, one a line.
+    pub fn plan_lines(&self) -> Vec<String> {
+        self.plan.lines().map(str::to_owned).collect()
+    }
+
+    /// A line for each table: its name, its format and the columns that are read.
+    pub fn table_lines(&self) -> Vec<String> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = |(table, columns): (&StaticTable, &Option<Vec<usize>>)| {
+            let name = |column: &usize| table.schema().field(*column).name().as_str();
+            match columns {
+                None => format!("{} is not read", table.name()),
+                Some(columns) => {
+                    let names: Vec<&str> = columns.iter().map(name).collect();
+                    format!("{} [{}], read again when it changes", table.name(), names.join(", "))
+                }
+            }
+        };
+        tables.iter().zip(self.columns.iter()).map(line).collect()
+    }
+
     /// The versions that the tables have now, by name, of those that the query reads.
     ///
     /// # Errors

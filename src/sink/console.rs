@@ -94,6 +94,14 @@ impl Sink for ConsoleSink {
     fn maintain(&mut self) {}
 }
 
+/// All rows as Spark's `Dataset.show` prints them, cells cut to 20 characters.
+///
+/// # Errors
+/// `Internal` if a value has no text.
+pub fn show_rows(columns: &SchemaRef, batches: &[RecordBatch]) -> Result<String> {
+    show(columns, batches, &Options { rows: usize::MAX, truncate: true })
+}
+
 /// Rows as Spark's `Dataset.show` prints them.
 fn show(columns: &SchemaRef, batches: &[RecordBatch], options: &Options) -> Result<String> {
     let truncate = |text: String| match options.truncate {

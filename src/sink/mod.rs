@@ -31,6 +31,7 @@ use crate::table::AddedFile;
 
 pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
 pub use console::ConsoleSink;
+pub use console::show_rows;
 pub use dead_letter::{DeadLetterRows, DeadLetters};
 pub use delta::DeltaAppend;
 pub use memory::MemorySink;

@@ -207,3 +207,42 @@ fn files_are_static_tables_too_and_one_that_is_too_large_is_refused_with_its_siz
     assert_eq!(ended.code(), 2, "{}", ended.stderr);
     assert!(ended.stderr.contains("at most 32 MiB are kept for a static table"), "{}", ended.stderr);
 }
+
+#[test]
+fn explain_shows_what_is_decoded_and_computed_and_sql_runs_the_query_over_a_sample() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("tried", 1);
+    fs::write(folder.path().join("d.json"), "{\"k\":\"d1\",\"site\":\"north\",\"unread\":1}\n").unwrap();
+    broker.produce(&topic, (0..30).map(|n| Message::new(format!(r#"{{"device":"d{}","t":{n}}}"#, n % 2))));
+    let more =
+        "    tables: { d: { format: json, path: d.json, schema: 'k STRING, site STRING, unread INT' } }
+    sql: SELECT t, site FROM input JOIN d ON device = k WHERE t < 8
+";
+    let file = yaml(broker, &topic, "device STRING, a INT, t INT, b DOUBLE", more);
+    fs::write(folder.path().join("stream.yaml"), &file).unwrap();
+    let command = |args: &[&str]| {
+        let ended = Alluvia::start(args, folder.path(), &[]).wait(BOUND);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        ended.stdout
+    };
+    let plan = command(&["explain", "stream.yaml"]);
+    for line in [
+        "json, 2 of 4 columns: device, t",
+        "HashJoinExec",
+        "d [k, site], read again when it changes",
+        "exactly once",
+        "none: every micro-batch is computed by itself",
+    ] {
+        assert!(plan.contains(line), "{line} is not in\n{plan}");
+    }
+    let rows = command(&["sql", "stream.yaml", "--sample", "10", "--output", "json"]);
+    let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected: Vec<Value> = [1, 3, 5, 7].iter().map(|t| json!({"t": t, "site": "north"})).collect();
+    assert_eq!(rows, expected);
+    let shown =
+        command(&["sql", "stream.yaml", "--sample", "4", "--query", "SELECT device AS Device FROM input"]);
+    assert_eq!(shown.matches("d0").count(), 2, "{shown}");
+    assert!(shown.contains("|Device|"), "{shown}");
+    assert!(!folder.path().join("checkpoint").exists() && !folder.path().join("table").exists());
+}

@@ -1,0 +1,37 @@
+//! `alluvia sql`: a stream's query over its oldest records, to see what comes of it.
+
+use arrow::json::LineDelimitedWriter;
+
+use super::args::{OutputFormat, SqlArgs};
+use super::{io_runtime, one_stream};
+use crate::model::{Error, Result};
+use crate::runtime::open::Access;
+use crate::runtime::sample::{self, Sample};
+use crate::sink::show_rows;
+
+/// Prints the rows.
+///
+/// # Errors
+/// As for the start of the stream; `Data` if nothing could be read because a record stops it.
+pub fn sql(args: &SqlArgs) -> Result<()> {
+    let mut config = one_stream(&args.stream)?;
+    if let Some(query) = &args.query {
+        config = sample::with_query(config, query)?;
+    }
+    let runtime = io_runtime()?;
+    let access = Access { handle: runtime.handle().clone(), deadline: None };
+    let Sample { schema, rows, records, rejected } = sample::sample(&config, args.sample, &access)?;
+    match args.output.output {
+        OutputFormat::Text => print!("{}", show_rows(&schema, &rows)?),
+        OutputFormat::Json => {
+            let mut writer = LineDelimitedWriter::new(std::io::stdout().lock());
+            let failed = |error| Error::internal("print rows as JSON").source(error);
+            writer.write_batches(&rows.iter().collect::<Vec<_>>()).map_err(failed)?;
+            writer.finish().map_err(failed)?;
+        }
+    }
+    rejected.iter().for_each(|why| eprintln!("rejected: {why}"));
+    let made: usize = rows.iter().map(|rows| rows.num_rows()).sum();
+    eprintln!("{records} records, {made} rows, {} rejected", rejected.len());
+    Ok(())
+}

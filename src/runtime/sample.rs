@@ -1,0 +1,106 @@
+//! A stream's first rows, for trying a query out: read, decoded, computed and handed over; nothing is written.
+//!
+//! No checkpoint is read or made, no lease taken: the records are the oldest that the source has.
+
+use std::sync::atomic::AtomicBool;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::lane_pipeline::{Emit, LanePipeline};
+use super::open::{self, Access};
+use super::row_pipeline::RowPipeline;
+use crate::config::StreamConfig;
+use crate::decode::json::Rejection;
+use crate::model::{Error, Notes, Record, Result};
+use crate::source::{Admission, Intake, Position};
+
+/// Bytes that the reader may hold fetched.
+const FETCH_BYTES: usize = 4 << 20;
+
+/// What became of a sample.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// The rows, in the order in which they were made.
+    pub rows: Vec<RecordBatch>,
+    /// Records that were read.
+    pub records: u64,
+    /// Records that are no rows: where they are, and why.
+    pub rejected: Vec<String>,
+}
+
+/// Reads at most about `records` records of the stream's source and runs them through its query.
+///
+/// # Errors
+/// As for the start of the stream and for a micro-batch.
+pub fn sample(config: &StreamConfig, records: u64, access: &Access) -> Result<Sample> {
+    let config = open::for_sample(config, records);
+    let pipeline = RowPipeline::of(&config, access)?;
+    let now = chrono::Utc::now().timestamp_micros();
+    pipeline.begin(now, &pipeline.table_versions()?)?;
+    let mut lane = pipeline.lane()?;
+    lane.set_now(now);
+    let mut taken = Taken::default();
+    let mut source = open::source(&config)?;
+    let from = Position { offset: source.initial_offset()?, notes: Notes::new() };
+    let admission = Admission { unlimited: false, default_max: Some(records), bound: None };
+    let mut read = 0;
+    if let Some(range) = source.latest_offset(&from, &admission)?.range {
+        let splits = source.splits(&range, &[], 1)?.into_iter().flatten().collect::<Vec<_>>();
+        let mut reader = source.reader(FETCH_BYTES, None)?;
+        let mut intake = Through { lane: &mut lane, taken: &mut taken };
+        read = reader.read(&splits, &AtomicBool::new(false), &mut intake)?.records;
+    }
+    lane.flush(&mut taken)?;
+    Ok(Sample { schema: pipeline.arrow_schema()?, rows: taken.rows, records: read, rejected: taken.rejected })
+}
+
+struct Through<'a> {
+    lane: &'a mut LanePipeline,
+    taken: &'a mut Taken,
+}
+
+impl Intake for Through<'_> {
+    fn record(&mut self, record: &Record<'_>) -> Result<()> {
+        self.lane.push(record, self.taken)
+    }
+
+    fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+        self.lane.push_rows(rows, self.taken)
+    }
+}
+
+#[derive(Default)]
+struct Taken {
+    rows: Vec<RecordBatch>,
+    rejected: Vec<String>,
+}
+
+impl Emit for Taken {
+    fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+        self.rows.push(rows);
+        Ok(())
+    }
+
+    fn rejected(&mut self, record: &Record<'_>, why: &Rejection) -> Result<()> {
+        let place = format!("offset {} of {}-{}", record.offset, record.topic, record.partition);
+        self.rejected.push(format!("{place}: {why}"));
+        Ok(())
+    }
+
+    fn kept_malformed(&mut self) {}
+}
+
+/// The stream with another query.
+///
+/// # Errors
+/// `Config` if the query is empty.
+pub fn with_query(mut config: StreamConfig, sql: &str) -> Result<StreamConfig> {
+    if sql.trim().is_empty() {
+        return Err(Error::config("the query is empty").hint("--query takes one SELECT"));
+    }
+    config.sql = Some(sql.to_owned());
+    Ok(config)
+}
