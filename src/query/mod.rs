@@ -26,6 +26,8 @@ mod session;
 mod slot;
 mod stage;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 mod types;
 
 pub use conf::Conf;

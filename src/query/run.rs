@@ -172,6 +172,16 @@ impl BatchRun {
         made.into_iter().filter(|rows| rows.num_rows() > 0).map(|rows| self.conform(&rows)).collect()
     }
 
+    /// How many metrics the plan holds: they grow with its executions.
+    #[cfg(test)]
+    pub(super) fn plan_metrics(&self) -> usize {
+        fn count(plan: &Arc<dyn ExecutionPlan>) -> usize {
+            let own = plan.metrics().map_or(0, |metrics| metrics.iter().count());
+            own + plan.children().into_iter().map(count).sum::<usize>()
+        }
+        count(&self.plan)
+    }
+
     /// The same row by row where it must be: rows for which an expression fails are left out and named. The good
     /// rows' results keep their order.
     ///

@@ -40,7 +40,7 @@ pub fn sample(config: &StreamConfig, records: u64, access: &Access) -> Result<Sa
     let pipeline = RowPipeline::of(&config, access)?;
     let now = chrono::Utc::now().timestamp_micros();
     pipeline.begin(now, &pipeline.table_versions()?)?;
-    let mut lane = pipeline.lane()?;
+    let mut lane = pipeline.lane(None)?;
     lane.set_now(now);
     let mut taken = Taken::default();
     let mut source = open::source(&config)?;

@@ -18,8 +18,17 @@ const MALFORMED_EVERY: u64 = 9_973;
 /// The time of the first event: 2026-01-01T00:00:00Z.
 const FIRST_EVENT_MS: i64 = 1_767_225_600_000;
 
+/// What was sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Generated {
+    /// Events that are malformed.
+    pub malformed: u64,
+    /// Others whose status is `offline`: those that the demo's query leaves out.
+    pub offline: u64,
+}
+
 /// Sends `events` events; `may_send(sent)` says `Some(true)` to go on, `Some(false)` to wait a moment and
-/// `None` to stop. Returns how many of those sent were malformed.
+/// `None` to stop.
 ///
 /// # Errors
 /// `Unavailable` if the embedded broker does not take them.
@@ -30,7 +39,7 @@ pub fn generate(
     events: u64,
     rate: Option<u64>,
     may_send: impl Fn(u64) -> Option<bool>,
-) -> Result<u64> {
+) -> Result<Generated> {
     let failed = |e: KafkaError| Error::unavailable("the embedded broker takes no events").source(e);
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -39,7 +48,7 @@ pub fn generate(
         .create()
         .map_err(failed)?;
     let started = Instant::now();
-    let (mut malformed, mut sent) = (0, 0);
+    let (mut generated, mut sent) = (Generated::default(), 0);
     while sent < events {
         let too_fast = rate.is_some_and(|rate| sent as f64 >= started.elapsed().as_secs_f64() * rate as f64);
         match may_send(sent) {
@@ -50,7 +59,7 @@ pub fn generate(
                 continue;
             }
         }
-        let (event, bad) = event(sent);
+        let (event, kind) = event(sent);
         let partition = i32::try_from(sent % u64::from(partitions.unsigned_abs())).unwrap_or(0);
         let mut record: BaseRecord<'_, str, String> =
             BaseRecord::to(topic).payload(&event).partition(partition);
@@ -61,15 +70,27 @@ pub fn generate(
             thread::sleep(Duration::from_millis(5));
             record = same;
         }
-        malformed += u64::from(bad);
+        generated.malformed += u64::from(kind == Kind::Malformed);
+        generated.offline += u64::from(kind == Kind::Offline);
         sent += 1;
     }
     producer.flush(Duration::from_secs(30)).map_err(failed)?;
-    Ok(malformed)
+    Ok(generated)
 }
 
-/// Event `number` as JSON, and whether it is malformed on purpose.
-fn event(number: u64) -> (String, bool) {
+/// What becomes of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// It is a row.
+    Row,
+    /// It is malformed on purpose.
+    Malformed,
+    /// The query leaves it out.
+    Offline,
+}
+
+/// Event `number` as JSON, and what becomes of it.
+fn event(number: u64) -> (String, Kind) {
     let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ number;
     let device = mixed % 500;
     let status = ["ok", "ok", "ok", "warning", "offline"][(mixed >> 20) as usize % 5];
@@ -83,10 +104,10 @@ fn event(number: u64) -> (String, bool) {
             1 => format!(r#"{{"event_id":"e-{number}","device":"device-{device:03}","#),
             _ => format!(r#"{{"device":"device-{device:03}","status":"{status}"}}"#),
         };
-        return (text, true);
+        return (text, Kind::Malformed);
     }
     let event = format!(
         r#"{{"event_id":"e-{number}","device":"device-{device:03}","status":"{status}","temperature":{whole}.{part:02},"event_time":"{time}"}}"#
     );
-    (event, false)
+    (event, if status == "offline" { Kind::Offline } else { Kind::Row })
 }

@@ -50,22 +50,22 @@ pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
         "Alluvia demo: an embedded Kafka broker, {} device events (a few of them malformed),",
         grouped(args.events)
     );
-    println!("one Delta table. The stream file is {}\n", file.display());
+    println!("a query over them, one Delta table. The stream file is {}\n", file.display());
 
     let reporter = Reporter::new(match Style::detect() {
         Style::Terminal => Style::Terminal,
         Style::Json | Style::Quiet => Style::Quiet,
     });
-    let malformed = ingest(args, &config, &cluster.bootstrap_servers(), &reporter)?;
+    let generated = ingest(args, &config, &cluster.bootstrap_servers(), &reporter)?;
     reporter.summary();
     let runtime = io_runtime()?;
-    preview::show(&folder, args.events, malformed, runtime.handle())?;
+    preview::show(&folder, args.events, generated, runtime.handle())?;
     next_steps(&folder);
     Ok(())
 }
 
-/// Runs generator and stream side by side until every event is in the table; how many were malformed.
-fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) -> Result<u64> {
+/// Runs generator and stream side by side until every event was read; what was generated.
+fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) -> Result<events::Generated> {
     let runtime = io_runtime()?;
     let stop = Stop::new();
     let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
@@ -137,6 +137,10 @@ streams:
         format: json
         schema: '{}'
         keep: [partition, offset]
+    # Spark's SQL over every micro-batch: a derived column, and a filter.
+    sql: |
+      SELECT event_id, device, status, temperature, temperature * 1.8D + 32 AS fahrenheit, event_time, partition, offset
+      FROM input WHERE status <> 'offline'
     sink: {{ format: delta, path: '{folder}/table' }}
     deadLetter: {{ format: delta, path: '{folder}/dead_letters' }}
     trigger: {{ processingTime: 200 milliseconds }}
@@ -149,6 +153,7 @@ streams:
 fn next_steps(folder: &Path) {
     let table = Url::from_directory_path(folder.join("table")).map_or(String::new(), |url| url.to_string());
     println!("\nTry next:");
+    println!("  alluvia explain {}", folder.join("ingest.yaml").display());
     println!("  alluvia checkpoint show {}", folder.join("checkpoint").display());
     println!("  alluvia dead-letters show {}", folder.join("ingest.yaml").display());
     println!("  python -c \"import deltalake; print(deltalake.DeltaTable('{table}').history())\"");

@@ -9,6 +9,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use tokio::runtime::Handle;
 use url::Url;
 
+use super::events::Generated;
 use crate::model::{Error, Result};
 use crate::observe::report::grouped;
 use crate::storage::Store;
@@ -24,13 +25,14 @@ const WIDTH: usize = 34;
 ///
 /// # Errors
 /// `Data` if an event is missing or twice there.
-pub fn show(folder: &Path, events: u64, malformed: u64, handle: &Handle) -> Result<()> {
+pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -> Result<()> {
+    let Generated { malformed, offline } = generated;
     let table = open(&folder.join("table"), handle)?;
     let letters = open(&folder.join("dead_letters"), handle)?;
     let (rows, distinct) = count(&table)?;
     let (rejected, distinct_rejected) = count(&letters)?;
     println!("\nDelta table {} (version {}):", table.store().url(), table.version());
-    print_rows(&table, &["event_id", "device", "status", "temperature", "event_time", "offset"])?;
+    print_rows(&table, &["event_id", "device", "status", "temperature", "fahrenheit", "offset"])?;
     if rejected > 0 {
         println!("\nDead letters {}:", letters.store().url());
         print_rows(&letters, &["partition", "offset", "errorCode", "errorField", "value"])?;
@@ -39,19 +41,20 @@ pub fn show(folder: &Path, events: u64, malformed: u64, handle: &Handle) -> Resu
     let exact = rows == distinct
         && rejected == distinct_rejected
         && rejected == malformed
-        && rows + rejected == events;
+        && rows + rejected + offline == events;
     println!(
-        "\n{} events generated = {} rows + {} dead letters; every (partition, offset) is there once{}",
+        "\n{} events generated = {} rows + {} dead letters + {} that the query leaves out; every (partition, offset) is there once{}",
         grouped(events),
         grouped(rows),
         grouped(rejected),
+        grouped(offline),
         if exact { "." } else { ": NO." }
     );
     if exact {
         return Ok(());
     }
     Err(Error::data(format!(
-        "the tables do not hold the {events} events once each: {rows} rows ({distinct} distinct), {rejected} dead letters ({distinct_rejected} distinct), {malformed} were malformed"
+        "the tables do not hold the {events} events once each: {rows} rows ({distinct} distinct), {rejected} dead letters ({distinct_rejected} distinct), {malformed} were malformed and {offline} offline"
     ))
     .hint("if the demo was not interrupted this is a defect: please report it"))
 }

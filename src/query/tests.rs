@@ -1,0 +1,127 @@
+//! A planned query, run again and again: each batch gets its own rows, and nothing grows.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::util::pretty::pretty_format_batches;
+
+use super::*;
+
+fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
+    let field = |(name, data_type): &(&str, DataType)| Field::new(*name, data_type.clone(), true);
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+fn stream() -> SchemaRef {
+    schema(&[("k", DataType::Utf8), ("v", DataType::Int32), ("unread", DataType::Int32)])
+}
+
+fn table() -> SchemaRef {
+    schema(&[("K", DataType::Utf8), ("x", DataType::Int32)])
+}
+
+fn rows(schema: &SchemaRef, keys: &[&str], first: i32) -> RecordBatch {
+    let numbers = || Arc::new(Int32Array::from_iter_values((0..keys.len() as i32).map(|n| first + n)));
+    let keys: ArrayRef = Arc::new(StringArray::from(keys.to_vec()));
+    let columns = (0..schema.fields().len()).map(|n| if n == 0 { Arc::clone(&keys) } else { numbers() });
+    RecordBatch::try_new(Arc::clone(schema), columns.collect()).unwrap()
+}
+
+fn runner(sql: &str) -> Runner {
+    let relation = |name: &str, schema| Relation { name: name.into(), schema };
+    let definition = Definition {
+        input: relation("input", stream()),
+        tables: vec![relation("d", table()), relation("e", table())],
+        views: Vec::new(),
+        sql: sql.into(),
+        conf: Conf::default(),
+    };
+    Runner::new(Query::plan(&definition).unwrap_or_else(|error| panic!("{sql}: {error}")))
+}
+
+/// The contents of both tables, in the columns that the query reads.
+fn tables(runner: &Runner, version: i32) -> Vec<TableRows> {
+    let contents = |place: usize| {
+        let keys = if version == 0 { vec!["a", "b", "b"] } else { vec!["a", "c"] };
+        let all = rows(&table(), &keys, 10 * (version + 1));
+        let columns = runner.query().table_columns(place).unwrap_or_default();
+        let batches = Arc::new(vec![all.project(columns).unwrap()]);
+        TableRows { version: version.to_string(), batches }
+    };
+    vec![contents(0), contents(1)]
+}
+
+fn answer(runner: &mut Runner, version: i32, batch: &RecordBatch) -> String {
+    let tables = tables(runner, version);
+    let run = runner.begin(0, &tables).unwrap();
+    let input = batch.project(runner.query().input_columns()).unwrap();
+    let made = run.rows(input).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let text = pretty_format_batches(&made).unwrap().to_string();
+    let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('+')).collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+const JOINS: [&str; 12] = [
+    "SELECT i.k, v, x FROM input i JOIN d ON i.k = d.k",
+    "SELECT i.k, v, x FROM d JOIN input i ON i.k = d.k",
+    "SELECT i.k, v, x FROM input i LEFT JOIN d ON i.k = d.k",
+    "SELECT i.k, v, x FROM d RIGHT JOIN input i ON i.k = d.k",
+    "SELECT k, v FROM input LEFT SEMI JOIN d USING (k)",
+    "SELECT k, v FROM input LEFT ANTI JOIN d USING (k)",
+    "SELECT i.k, v, x FROM input i JOIN d ON v < x",
+    "SELECT i.k, v, x FROM input i CROSS JOIN d",
+    "SELECT i.k, v, d.x, e.x AS y FROM input i JOIN d ON i.k = d.k LEFT JOIN e ON d.k = e.k",
+    "SELECT k, v FROM input WHERE k NOT IN (SELECT k FROM d)",
+    "SELECT k, v FROM input i WHERE EXISTS (SELECT 1 FROM d WHERE d.k = i.k)",
+    "SELECT k, v FROM input UNION ALL SELECT d.k, x FROM input i JOIN d ON i.k = d.k",
+];
+
+#[test]
+fn each_batch_is_joined_with_its_own_rows_and_the_version_at_hand_whatever_the_join() {
+    let batches = [&["a", "b"][..], &["b", "c", "d", "a"], &[], &["c"]]
+        .map(|keys| rows(&stream(), keys, keys.len() as i32));
+    for sql in JOINS {
+        let mut kept = runner(sql);
+        for (number, batch) in batches.iter().chain(&batches).enumerate() {
+            let version = i32::from(number >= 3);
+            let expected = answer(&mut runner(sql), version, batch);
+            assert_eq!(answer(&mut kept, version, batch), expected, "{sql}, batch {number}");
+        }
+    }
+}
+
+#[test]
+fn a_plan_that_is_run_often_keeps_no_metrics_and_hashes_a_table_once() {
+    let metrics = |run: &BatchRun| run.plan_metrics();
+    let batch = rows(&stream(), &["a", "b"], 1);
+    for sql in [JOINS[0], "SELECT k, v FROM input WHERE v > 1"] {
+        let mut runner = runner(sql);
+        let tables = tables(&runner, 0);
+        let input = batch.project(runner.query().input_columns()).unwrap();
+        let mut most = 0;
+        for _ in 0..5_000 {
+            let run = runner.begin(0, &tables).unwrap();
+            run.rows(input.clone()).unwrap();
+            most = most.max(metrics(&run));
+        }
+        assert!(most < 40_000, "{sql}: {most} metrics are kept");
+    }
+}
+
+#[test]
+fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for() {
+    let mut runner = runner("SELECT v, current_timestamp() AS now FROM input WHERE k = 'a'");
+    assert_eq!(runner.query().input_columns(), [0, 1]);
+    assert_eq!(runner.query().table_columns(0), None);
+    let batch = rows(&stream(), &["a", "b"], 1).project(&[0, 1]).unwrap();
+    for micros in [1_700_000_000_000_000, 1_700_000_001_000_000] {
+        let run = runner.begin(micros, &[]).unwrap();
+        let made = run.rows(batch.clone()).unwrap();
+        let now = made[0].column(1);
+        let now = arrow::compute::cast(now, &DataType::Int64).unwrap();
+        let now = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&now).value(0);
+        assert_eq!((made[0].num_rows(), now), (1, micros));
+    }
+}
