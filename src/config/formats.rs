@@ -1,6 +1,7 @@
 //! What a stream reads and writes, by format, and the options of the small formats.
 
 use super::document::{Entry, Node};
+use super::event_hubs;
 use super::kafka::KafkaOptions;
 use super::kafka::options::{self as kafka_options, positive};
 use super::option_lists::{self, OptionRow};
@@ -89,8 +90,9 @@ struct Format {
     keys: &'static [&'static str],
 }
 
-const SOURCES: [Format; 3] = [
+const SOURCES: [Format; 4] = [
     Format { name: "kafka", keys: &["value"] },
+    Format { name: "eventhubs", keys: &["value"] },
     Format { name: "rate", keys: &[] },
     Format { name: "socket", keys: &[] },
 ];
@@ -129,12 +131,16 @@ pub fn source(
     stream: &str,
 ) -> Option<SourceFormat> {
     let path = fields.path_of("options");
-    if format == "kafka" {
+    if format == "kafka" || format == "eventhubs" {
         let Some(node) = fields.node("options") else {
             reader.problems.add(&fields.origin, &fields.path, "the key options is missing");
             return None;
         };
-        return kafka_options::read(reader, node, &path, stream)
+        let as_kafka = match format {
+            "eventhubs" => Some(event_hubs::as_kafka(reader, node, &path, stream)?),
+            _ => None,
+        };
+        return kafka_options::read(reader, as_kafka.as_ref().unwrap_or(node), &path, stream)
             .map(|kafka| SourceFormat::Kafka(Box::new(kafka)));
     }
     let table = if format == "rate" { option_lists::RATE } else { option_lists::SOCKET };

@@ -108,7 +108,13 @@ fn is_known(name: &str) -> bool {
         return option_lists::find(option_lists::KAFKA, property).is_some()
             || CONSUMER_PROPERTIES.contains(&property);
     }
-    let tables = [option_lists::SOURCE, option_lists::JSON, option_lists::DELTA, option_lists::CONF];
+    let tables = [
+        option_lists::SOURCE,
+        option_lists::EVENT_HUBS,
+        option_lists::JSON,
+        option_lists::DELTA,
+        option_lists::CONF,
+    ];
     name.starts_with("delta.")
         || tables.into_iter().any(|table| option_lists::find(table, name).is_some())
         || SECTIONS.iter().any(|section| section.keys.iter().any(|key| key.name.eq_ignore_ascii_case(name)))

@@ -116,7 +116,7 @@ pub static STREAM: Section = Section {
 pub static SOURCE: Section = Section {
     path: "streams[].source",
     keys: &[
-        required("format", "`kafka`, `rate` or `socket`."),
+        required("format", "`kafka`, `eventhubs`, `rate` or `socket`."),
         optional(
             "options",
             "Spark's options of the source: see the page on Kafka options; of `rate` and `socket`, the page on Spark options.",
@@ -260,10 +260,6 @@ pub static SECTIONS: [&Section; 10] =
 pub fn later_format(section: &str, format: &str) -> Option<&'static str> {
     let formats: &[(&str, &str)] = match section {
         "source" => &[
-            (
-                "eventhubs",
-                "read the Kafka endpoint with format kafka: kafka.bootstrap.servers NAMESPACE.servicebus.windows.net:9093, kafka.security.protocol SASL_SSL, kafka.sasl.mechanism PLAIN, user $ConnectionString",
-            ),
             ("json", "only kafka is there; send the files through a topic"),
             ("csv", "only kafka is there; send the files through a topic"),
             ("parquet", "only kafka is there; send the files through a topic"),

@@ -10,6 +10,7 @@
 mod columns;
 mod document;
 mod environment;
+mod event_hubs;
 mod formats;
 pub mod kafka;
 mod harmless;

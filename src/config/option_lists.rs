@@ -113,6 +113,68 @@ pub static SOURCE: &[OptionRow] = &[
     refused("topic", "it is for writing to Kafka; use subscribe"),
 ];
 
+/// Options of `format: eventhubs` beside those of the Kafka source, those of azure-event-hubs-spark included.
+pub static EVENT_HUBS: &[OptionRow] = &[
+    honoured(
+        "connectionString",
+        "Endpoint=sb://NAMESPACE.servicebus.windows.net/;SharedAccessKeyName=…;SharedAccessKey=…, with ;EntityPath=HUB if you like. Logs in with SASL/PLAIN. eventhubs.connectionString is the same.",
+    ),
+    honoured(
+        "namespace",
+        "Instead of connectionString: my-namespace, or its host name in a sovereign cloud. Logs in with tokens of Entra ID.",
+    ),
+    honoured(
+        "eventHub",
+        "The event hub; default: EntityPath. subscribe and its relatives may be given instead. eventhubs.name is the same.",
+    ),
+    honoured(
+        "consumerGroup",
+        "The group that clients name; no group is joined. eventhubs.consumerGroup is the same.",
+    ),
+    honoured("tenantId", "With namespace: the tenant of the application that reads."),
+    honoured("clientId", "With namespace: the application's id."),
+    honoured("clientSecret", "With namespace: its secret."),
+    honoured("eventhubs.maxEventsPerTrigger", "As maxOffsetsPerTrigger."),
+    no_effect("eventhubs.receiverTimeout", "it is of AMQP; kafka.request.timeout.ms bounds a request here"),
+    no_effect("eventhubs.operationTimeout", "it is of AMQP; kafka.request.timeout.ms bounds a request here"),
+    no_effect("eventhubs.prefetchCount", "it is of AMQP; memoryLimit bounds what is fetched ahead"),
+    no_effect("eventhubs.threadPoolSize", "it is of AMQP; lanes decides"),
+    no_effect("eventhubs.maxSilentTime", "it is of AMQP; idle connections are kept alive"),
+    no_effect(
+        "eventhubs.useExclusiveReceiver",
+        "the Kafka endpoint has no exclusive receivers; the checkpoint has one owner",
+    ),
+    no_effect("eventhubs.partitionPreferredLocationStrategy", "a partition stays on its lane"),
+    no_effect("eventhubs.slowPartitionAdjustment", "lanes do not wait for each other's partitions"),
+    no_effect("eventhubs.maxAcceptableBatchReceiveTime", "lanes do not wait for each other's partitions"),
+    no_effect("eventhubs.dynamicPartitionDiscovery", "new partitions are always found"),
+    no_effect("eventhubs.metricPlugin", "Java classes cannot run here; progress is always reported"),
+    no_effect(
+        "eventhubs.throttlingStatusPlugin",
+        "Java classes cannot run here; throttle times are in the progress",
+    ),
+    refused(
+        "eventhubs.startingPosition",
+        "use startingOffsets (an offset of the Kafka endpoint is the sequence number of AMQP) or startingTimestamp for enqueuedTime",
+    ),
+    refused(
+        "eventhubs.startingPositions",
+        "use startingOffsets as JSON, {\"HUB\":{\"0\":23}} (an offset of the Kafka endpoint is the sequence number of AMQP), or startingOffsetsByTimestamp",
+    ),
+    refused("eventhubs.endingPosition", "it is for batch queries; use trigger availableNow"),
+    refused("eventhubs.endingPositions", "it is for batch queries; use trigger availableNow"),
+    refused("eventhubs.useAadAuth", "give namespace with tenantId, clientId and clientSecret"),
+    refused(
+        "eventhubs.AadAuthCallback",
+        "Java classes cannot run here; give namespace with tenantId, clientId and clientSecret",
+    ),
+    refused(
+        "eventhubs.AadAuthCallbackParams",
+        "Java classes cannot run here; give namespace with tenantId, clientId and clientSecret",
+    ),
+    refused("eventhubs.useSimulatedClient", "point kafka.bootstrap.servers at a broker that stands in"),
+];
+
 /// Properties of Kafka's Java consumer, named without `kafka.`, as far as they differ from
 /// librdkafka's or need a word. What is neither here nor in [`super::librdkafka`] is refused.
 pub static KAFKA: &[OptionRow] = &[

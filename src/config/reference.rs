@@ -55,6 +55,7 @@ fn kafka_options() -> String {
          What may stand under `source.options`. Names are compared without case, as in Spark.\n"
     );
     lists(&mut page, "Spark's options", "", option_lists::SOURCE);
+    lists(&mut page, "Options of `format: eventhubs`", "", option_lists::EVENT_HUBS);
     lists(&mut page, "Properties of Kafka's Java consumer", "kafka.", option_lists::KAFKA);
     page.push_str(
         "\n## librdkafka's own properties\n\nHonoured under `kafka.` too; librdkafka's documentation says what they mean.\n\n",
@@ -148,6 +149,7 @@ mod tests {
             option_lists::KAFKA,
             option_lists::JSON,
             option_lists::DELTA,
+            option_lists::EVENT_HUBS,
             option_lists::RATE,
             option_lists::SOCKET,
             option_lists::CONSOLE,

@@ -185,6 +185,104 @@ fn the_databricks_block_for_entra_id_names_the_application_and_shows_no_secret()
     assert!(!load(&literal).unwrap().to_yaml().contains("hunter2"));
 }
 
+fn event_hubs(options: &str) -> String {
+    file_with("", "", "").replace("format: kafka", "format: eventhubs").replace(
+        "        kafka.bootstrap.servers: b:9092\n",
+        &options.lines().map(|line| format!("        {line}\n")).collect::<String>(),
+    )
+}
+
+#[test]
+fn an_event_hub_needs_its_connection_string_and_no_more() {
+    let mut world = world();
+    world.env.insert("EH", "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=k;SharedAccessKey=hunter2=;EntityPath=hub-1");
+    let config = load_in(
+        &world,
+        &event_hubs(
+            "connectionString: ${env:EH}\nconsumerGroup: $Default\neventhubs.maxEventsPerTrigger: 500",
+        ),
+        &[],
+    );
+    let config = config.unwrap();
+    let kafka = config.streams[0].source.kafka().unwrap();
+    let expected = [
+        ("bootstrap.servers", "ns.servicebus.windows.net:9093"),
+        ("security.protocol", "SASL_SSL"),
+        ("sasl.mechanism", "PLAIN"),
+        ("sasl.username", "$ConnectionString"),
+        ("socket.keepalive.enable", "true"),
+        ("metadata.max.age.ms", "180000"),
+        ("topic.metadata.refresh.interval.ms", "180000"),
+        ("connections.max.idle.ms", "180000"),
+        ("socket.timeout.ms", "60000"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(kafka.client.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    assert_eq!(kafka.client["sasl.password"], world.env["EH"]);
+    assert_eq!(kafka.subscription, Subscription::Topics(vec!["hub-1".into()]));
+    assert_eq!(
+        (&kafka.group_id, kafka.max_offsets_per_trigger),
+        (&GroupId::Fixed("$Default".into()), Some(500))
+    );
+    let printed = config.to_yaml();
+    assert!(!printed.contains("hunter2") && printed.contains("connectionString: ${env:EH}"), "{printed}");
+    assert_eq!(load_in(&world, &printed, &[]).unwrap().streams, config.streams);
+    // What is given for Kafka wins, and the names of azure-event-hubs-spark are known.
+    let literal = event_hubs(&format!(
+        "eventhubs.connectionString: '{}'\neventhubs.name: other\nkafka.connections.max.idle.ms: 5",
+        world.env["EH"]
+    ));
+    let config = load_in(&world, &literal, &[]).unwrap();
+    let kafka = config.streams[0].source.kafka().unwrap();
+    assert_eq!(kafka.client["connections.max.idle.ms"], "5");
+    assert_eq!(kafka.subscription, Subscription::Topics(vec!["other".into()]));
+    assert!(!config.to_yaml().contains("hunter2"), "{}", config.to_yaml());
+}
+
+#[test]
+fn an_event_hub_logs_in_with_entra_id_in_every_cloud() {
+    let options = "namespace: NS\neventHub: hub\ntenantId: t\nclientId: c\nclientSecret: ${env:PASSWORD}";
+    let clouds = [
+        ("ns", "ns.servicebus.windows.net", "https://login.microsoftonline.com"),
+        (
+            "ns.servicebus.usgovcloudapi.net",
+            "ns.servicebus.usgovcloudapi.net",
+            "https://login.microsoftonline.us",
+        ),
+        (
+            "ns.servicebus.chinacloudapi.cn",
+            "ns.servicebus.chinacloudapi.cn",
+            "https://login.chinacloudapi.cn",
+        ),
+    ];
+    for (namespace, host, authority) in clouds {
+        let stream = one(&event_hubs(&options.replace("NS", namespace)));
+        let kafka = stream.source.kafka().unwrap();
+        assert_eq!(kafka.client["bootstrap.servers"], format!("{host}:9093"));
+        let Some(TokenLogin::EntraApplication(application)) = &kafka.security.tokens else {
+            panic!("{stream:?}")
+        };
+        assert_eq!((application.authority.as_str(), application.tenant_id.as_str()), (authority, "t"));
+        assert_eq!(application.scope, format!("https://{host}/.default"));
+        assert_eq!(application.client_secret, "hunter2");
+    }
+    let cases = [
+        ("eventHub: h", "the option connectionString is missing"),
+        ("connectionString: hunter2", "expected Endpoint=sb://"),
+        ("namespace: n\neventHub: h\nclientId: c", "the option clientSecret is missing"),
+        ("namespace: n\nconnectionString: x\neventHub: h", "exclude each other"),
+        (
+            "eventhubs.startingPosition: '{}'\nconnectionString: x",
+            "eventhubs.startingPosition is refused (use startingOffsets",
+        ),
+    ];
+    for (options, says) in cases {
+        let message = message(&event_hubs(options));
+        assert!(message.contains(says) && !message.contains("hunter2"), "no `{says}` in {message}");
+    }
+}
+
 #[test]
 fn credentials_that_refer_to_a_file_are_read_again() {
     let mut world = world();
@@ -488,7 +586,7 @@ fn problems_of_the_file_itself_are_told() {
 
 #[test]
 fn many_problems_come_at_once_and_none_shows_a_secret() {
-    let yaml = "streams:\n  - name: a/b\n    source:\n      format: eventhubs\n      options:\n        kafka.sasl.password: hunter2 ${env:PASSWORD}\n        kafka.security.protocol: TLS\n      watermark: {}\n    sink: {format: postgres, path: 's3://u:hunter2@x/y'}\n";
+    let yaml = "streams:\n  - name: a/b\n    source:\n      format: parquet\n      options:\n        kafka.sasl.password: hunter2 ${env:PASSWORD}\n        kafka.security.protocol: TLS\n      watermark: {}\n    sink: {format: postgres, path: 's3://u:hunter2@x/y'}\n";
     let message = message(yaml);
     assert_eq!(
         message.lines().map(|l| l.trim().split(" (").next().unwrap()).collect::<Vec<_>>(),
@@ -497,7 +595,7 @@ fn many_problems_come_at_once_and_none_shows_a_secret() {
             "s.yaml:2:5: streams[0]: the key checkpointLocation is missing",
             "s.yaml:2:11: streams[0].name: \"a/b\": a stream's name has 1 to 128 characters, no slash, and does not begin with a dot",
             "s.yaml:8:7: streams[0].source.watermark: watermark is not available in this version",
-            "s.yaml:4:15: streams[0].source.format: format \"eventhubs\" is not available in this version",
+            "s.yaml:4:15: streams[0].source.format: format \"parquet\" is not available in this version",
             "s.yaml:6:9: streams[0].source.options: the option kafka.bootstrap.servers is missing",
             "s.yaml:7:34: streams[0].source.options.kafka.security.protocol: \"TLS\": expected PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL",
             "s.yaml:6:9: streams[0].source.options: no topics are named",
