@@ -4,8 +4,9 @@
 //! every option of the Kafka source may be given too, and wins. Nothing else in Alluvia knows the format. What users of
 //! azure-event-hubs-spark bring is mapped, or refused with the alternative ([`option_lists::EVENT_HUBS`]).
 
-use super::document::{Entry, Node, Origin, Value};
+use super::document::{Entry, Node, Value};
 use super::option_lists;
+use super::origin::Origin;
 use super::reader::{Reader, Text, join};
 
 /// Settings for the endpoint: connections that are idle for 240 s are dropped without a word on the way, and a throttled
@@ -36,33 +37,13 @@ struct Address {
     entity_path: Option<String>,
 }
 
+/// The options of this format itself among those given, with their values.
+type Own<'e> = Vec<(&'static str, &'e Entry, Text)>;
+
 /// The options of the Kafka source that stand for those of an Event Hubs source.
 pub fn as_kafka(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> Option<Node> {
     let entries = reader.entries(node, path)?;
-    let mut kafka: Vec<Entry> = Vec::with_capacity(entries.len() + PRESETS.len());
-    let mut own: Vec<(&'static str, &Entry, Text)> = Vec::new();
-    let mut wrong = false;
-    for entry in entries {
-        let bare = entry.key.strip_prefix("eventhubs.").unwrap_or(&entry.key);
-        let place = join(path, &entry.key);
-        if let Some(name) = OWN.iter().find(|name| name.eq_ignore_ascii_case(bare)) {
-            match reader.text(&entry.node, &place, name) {
-                Some(text) => own.push((name, entry, text)),
-                None => wrong = true,
-            }
-            continue;
-        }
-        match option_lists::find(option_lists::EVENT_HUBS, &entry.key) {
-            Some(row) if row.name.eq_ignore_ascii_case("eventhubs.maxEventsPerTrigger") => {
-                kafka.push(Entry { key: "maxOffsetsPerTrigger".into(), ..entry.clone() });
-            }
-            Some(row) => drop(reader.usable(row, row.name, entry, &place, stream)),
-            None => kafka.push(entry.clone()),
-        }
-    }
-    if wrong {
-        return None;
-    }
+    let (mut kafka, own) = sorted(reader, entries, path, stream)?;
     let mut put = |key: &str, origin: &Origin, text: &str| {
         if kafka.iter().all(|entry| !entry.key.eq_ignore_ascii_case(key)) {
             let node = Node::text(origin.clone(), text);
@@ -125,6 +106,43 @@ pub fn as_kafka(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) 
         put(key, &node.origin, value);
     }
     Some(Node { origin: node.origin.clone(), value: Value::Map(kafka) })
+}
+
+/// The options that are Kafka's, and those of this format; `None` if a value of the latter cannot be had.
+fn sorted<'e>(
+    reader: &mut Reader<'_>,
+    entries: &'e [Entry],
+    path: &str,
+    stream: &str,
+) -> Option<(Vec<Entry>, Own<'e>)> {
+    let (mut kafka, mut own) = (Vec::with_capacity(entries.len() + PRESETS.len()), Vec::new());
+    let mut complete = true;
+    for entry in entries {
+        let bare = entry.key.strip_prefix("eventhubs.").unwrap_or(&entry.key);
+        let place = join(path, &entry.key);
+        if let Some(name) = OWN.iter().find(|name| name.eq_ignore_ascii_case(bare)) {
+            match reader.text(&entry.node, &place, name) {
+                Some(text) => own.push((*name, entry, text)),
+                None => complete = false,
+            }
+            continue;
+        }
+        // As azure-event-hubs-spark has it.
+        let bare =
+            if bare.eq_ignore_ascii_case("name") && bare != entry.key { Some("eventHub") } else { None };
+        if let Some(name) = bare {
+            own.extend(reader.text(&entry.node, &place, name).map(|text| (name, entry, text)));
+            continue;
+        }
+        match option_lists::find(option_lists::EVENT_HUBS, &entry.key) {
+            Some(row) if row.name == "eventhubs.maxEventsPerTrigger" => {
+                kafka.push(Entry { key: "maxOffsetsPerTrigger".into(), ..entry.clone() });
+            }
+            Some(row) => drop(reader.usable(row, row.name, entry, &place, stream)),
+            None => kafka.push(entry.clone()),
+        }
+    }
+    complete.then_some((kafka, own))
 }
 
 /// The text of a scalar as it was written.

@@ -86,7 +86,9 @@ pub struct SourceProgress {
     pub input_rows_per_second: f64,
     /// As of the whole batch.
     pub processed_rows_per_second: f64,
-    /// `minOffsetsBehindLatest`, `maxOffsetsBehindLatest`, `avgOffsetsBehindLatest` of a partitioned source.
+    /// `minOffsetsBehindLatest`, `maxOffsetsBehindLatest`, `avgOffsetsBehindLatest` of a partitioned source, and what the
+    /// service says of itself. Kafka: `throttleTimeMs`, the longest time since the batch before for which the brokers held an
+    /// answer back because of a quota (Event Hubs: throughput units), where `kafka.statistics.interval.ms` is set.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<&'static str, String>,
 }

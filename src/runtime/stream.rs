@@ -22,7 +22,7 @@ use self::reconcile::same_definition;
 use super::attempt::{self, Attempt, Written, commit_of};
 use super::row_pipeline::RowPipeline;
 use super::start::{self, OpenStream, ProcessContext};
-use super::trigger::{self, POLLING_DELAY};
+use super::trigger;
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
 use crate::failpoint;
@@ -153,7 +153,8 @@ impl<'a> Stream<'a> {
                     // A replaced owner that has nothing to do can do no harm, but no good either.
                     self.check_lease()?;
                 }
-                trigger::pause(trigger, Duration::ZERO, started, now_ms()).max(POLLING_DELAY)
+                let pause = trigger::pause(trigger, Duration::ZERO, started, now_ms());
+                pause.max(trigger::polling_delay(clock.started.elapsed()))
             };
             if !pause.is_zero() {
                 self.ctx.stop.wait(pause);

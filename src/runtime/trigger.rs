@@ -12,7 +12,18 @@ use crate::config::Trigger;
 pub const DEFAULT_BATCH_OFFSETS: u64 = 5_000_000;
 
 /// How long a stream that found nothing waits before it looks again.
-pub const POLLING_DELAY: Duration = Duration::from_millis(20);
+const POLLING_DELAY: Duration = Duration::from_millis(20);
+
+/// The longest of such waits.
+const POLLING_DELAY_MAX: Duration = Duration::from_secs(1);
+/// Of the time of a stream that finds nothing, the part that it may spend on looking is one in this many.
+const IDLE_SHARE: u32 = 25;
+
+/// How long a stream that found nothing in `took` waits before it looks again: a subscription of thousands of partitions
+/// takes long to look at, and must not keep a core busy with it.
+pub fn polling_delay(took: Duration) -> Duration {
+    (took * IDLE_SHARE).clamp(POLLING_DELAY, POLLING_DELAY_MAX)
+}
 
 /// The wait between a micro-batch that started at `started_ms` and the next one, seen at `now_ms`
 /// (both milliseconds since the Unix epoch).
@@ -41,6 +52,13 @@ mod tests {
 
     fn wait_ms(trigger: Trigger, started_ms: i64, now_ms: i64) -> u128 {
         pause(trigger, Duration::from_secs(1), started_ms, now_ms).as_millis()
+    }
+
+    #[test]
+    fn an_idle_stream_spends_little_of_its_time_on_looking() {
+        assert_eq!(polling_delay(Duration::from_micros(300)), POLLING_DELAY);
+        assert_eq!(polling_delay(Duration::from_millis(20)), Duration::from_millis(500));
+        assert_eq!(polling_delay(Duration::from_secs(9)), POLLING_DELAY_MAX);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod kafka;
 pub mod rate;
 pub mod socket;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
@@ -98,6 +99,11 @@ pub trait Source: Send {
     /// As for [`Source::initial_offset`].
     fn ends(&mut self) -> Result<Option<Offset>> {
         Ok(None)
+    }
+
+    /// Numbers about the service since they were last asked for, for the progress: Spark's `metrics` of a source.
+    fn metrics(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::new()
     }
 
     /// Everything before `until` is in the sink.

@@ -14,7 +14,7 @@ use alluvia::source::kafka::{KafkaSource, LANE_MEMORY_BYTES, LaneReader};
 use alluvia::storage::credentials::{AccessToken, TokenProvider};
 
 use crate::kafka_faults::{numbered, table_rows};
-use crate::rig::{Alluvia, Broker, child, tokens, until};
+use crate::rig::{Alluvia, Broker, Message, child, tokens, until};
 
 const BOUND: Duration = Duration::from_secs(60);
 /// A start that cannot succeed says so within this time.
@@ -174,6 +174,43 @@ fn a_wrong_password_ca_or_certificate_stops_the_start_and_names_the_cause() {
         assert!(error.to_string().contains(cause), "{listener}: no `{cause}` in {error}");
         assert!(!error.to_string().contains(secret), "{listener}: {error}");
     }
+}
+
+fn event_hub(broker: &Broker, topic: &str, more: &[&str]) -> String {
+    let lines = [
+        format!("connectionString: '{}'", broker.fact("/eventhubs/password")),
+        format!("eventHub: '{topic}'"),
+        format!("kafka.ssl.ca.location: '{}'", broker.fact("/ca")),
+    ];
+    let lines = [lines.to_vec(), more.iter().map(|line| (*line).to_owned()).collect()].concat();
+    yaml(broker.fact("/bootstrap/eventhubs"), topic, &lines, "{ processingTime: 100 ms }")
+        .replace("format: kafka", "format: eventhubs")
+        .replace(&format!("        subscribe: '{topic}'\n"), "")
+}
+
+#[test]
+fn an_event_hub_is_read_by_its_connection_string_and_throttling_is_in_the_progress() {
+    let Some(broker) = Broker::private() else { return };
+    let topic = broker.topic("hub", 1);
+    broker.produce(&topic, (0..60).map(|_| Message::new(vec![b'x'; 10_000]).partition(0)));
+    let mut quota = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/kafka"));
+    quota.args(["tool", "--dir"]).arg(broker.home()).args(["configs", "--alter", "--entity-type", "clients"]);
+    quota.args(["--entity-name", "throttled", "--add-config", "consumer_byte_rate=100000"]);
+    assert!(quota.stdout(Stdio::null()).status().unwrap().success(), "the quota could not be set");
+    let folder = tempfile::tempdir().unwrap();
+    let more =
+        ["kafka.client.id: throttled", "kafka.statistics.interval.ms: 100", "maxOffsetsPerTrigger: 10"];
+    let program = Alluvia::run(&event_hub(&broker, &topic, &more), folder.path());
+    rows_reach(folder.path(), 60);
+    until("a throttle time in the progress", BOUND, || {
+        broker.produce(&topic, (0..10).map(|_| Message::new(vec![b'x'; 10_000]).partition(0)));
+        let said = program.stderr();
+        let times = said.split("\"throttleTimeMs\":\"").skip(1);
+        times.filter_map(|rest| rest.split('"').next()?.parse::<u64>().ok()).any(|ms| ms > 0).then_some(())
+    });
+    program.terminate();
+    let ended = program.wait(BOUND).success();
+    assert!(!ended.stderr.contains("cmlnLXNlY3JldA"), "{}", ended.stderr);
 }
 
 /// A provider of tokens that the rig signs.

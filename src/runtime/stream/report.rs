@@ -62,7 +62,7 @@ impl Stream<'_> {
         clock.steps.insert("triggerExecution", millis(times.duration));
         let rows = counts.input_rows;
         let json = |offsets: &OffsetSeq| offsets.get(0).map_or_else(|| "null".into(), Offset::to_string);
-        let source = SourceProgress::new(
+        let mut source = SourceProgress::new(
             self.open.source.description(),
             &json(planned.start()),
             &json(&planned.plan().end),
@@ -70,6 +70,7 @@ impl Stream<'_> {
             rows,
             &times,
         );
+        source.metrics.extend(self.open.source.metrics());
         let mut steps = std::mem::take(&mut clock.steps);
         let parts = ADD_BATCH_STEPS.iter().filter_map(|step| Some((*step, steps.remove(step)?))).collect();
         self.reporter.emit(Event::BatchCommitted(Arc::new(Progress {

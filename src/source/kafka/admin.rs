@@ -131,8 +131,9 @@ impl KafkaSource {
     /// The end of every partition now, under the stream's isolation level, and how the partitions differ
     /// from those of `known`, the next offsets to read.
     ///
-    /// A partition that vanished or whose end went backwards is asked for again `fetchOffset.numRetries`
-    /// times before it is believed, because a broker that has just taken over may answer so for a moment.
+    /// A partition that vanished or whose end went backwards is asked for again `fetchOffset.numRetries` times, because a
+    /// broker that has just taken over may answer so for a moment. Whether an end that stays back is believed is decided
+    /// in `admission`.
     ///
     /// # Errors
     /// `Unavailable` if the brokers do not answer; `Config` if they refuse.
@@ -144,22 +145,30 @@ impl KafkaSource {
             self.topics.freshen(attempt > 1)?;
             let view = self.topics.view();
             let asked: Vec<_> = view.partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
-            let mut end = BTreeMap::new();
+            let (mut end, mut epochs) = (BTreeMap::new(), BTreeMap::new());
             let mut doubt: Option<(TopicPartition, RDKafkaErrorCode)> = None;
             for (partition, answer) in self.cluster.list(&asked)? {
                 match answer {
                     Ok(listed) => {
+                        if let Some(epoch) = listed.leader_epoch {
+                            epochs.insert(partition.clone(), i64::from(epoch));
+                        }
                         end.insert(partition, listed.offset);
                     }
                     Err(code) => doubt = Some((partition, code)),
                 }
             }
             let there: BTreeSet<&TopicPartition> = view.partitions.iter().collect();
-            let vanished: Vec<_> = known.0.keys().filter(|p| !there.contains(p)).cloned().collect();
+            let absent = known.0.keys().filter(|p| !there.contains(p)).cloned();
+            let (vanished, not_subscribed): (Vec<_>, Vec<_>) =
+                absent.partition(|partition| self.topics.subscribes(partition));
             let backwards = end.iter().any(|(p, &end)| known.get(p).is_some_and(|next| end < next));
             let sure = doubt.is_none() && end.len() == view.partitions.len();
             if sure && ((vanished.is_empty() && !backwards) || attempt >= attempts) {
-                return self.with_added(Offsets(end), vanished, known);
+                let epochs = Offsets(epochs);
+                let latest =
+                    Latest { end: Offsets(end), vanished, not_subscribed, epochs, ..Latest::default() };
+                return self.with_added(latest, known);
             }
             if attempt >= attempts {
                 return Err(unanswered(doubt));
@@ -170,10 +179,10 @@ impl KafkaSource {
     }
 
     /// Adds where the partitions start that are not known yet: one whose leader does not say so is not lost.
-    fn with_added(&self, end: Offsets, vanished: Vec<TopicPartition>, known: &Offsets) -> Result<Latest> {
-        let new = end.0.keys().filter(|p| known.get(p).is_none());
+    fn with_added(&self, latest: Latest, known: &Offsets) -> Result<Latest> {
+        let new = latest.end.0.keys().filter(|p| known.get(p).is_none());
         let asked: Vec<_> = new.map(|p| (p.clone(), OffsetSpec::Earliest)).collect();
         let added = self.cluster.ask(&asked)?.into_iter().map(|(p, listed)| (p, listed.offset)).collect();
-        Ok(Latest { end, added: Offsets(added), vanished })
+        Ok(Latest { added: Offsets(added), ..latest })
     }
 }

@@ -3,10 +3,20 @@
 //! Reads only. Whether a loss stops the stream is decided here (`failOnDataLoss`); what is recorded of it, by the plan.
 
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::debug;
 
 use super::KafkaSource;
+use super::epochs::{doubts, first_offsets};
 use super::loss::{Latest, LossReason, LostRange, check_data_loss, losses, reconcile_positions, recreated};
-use crate::model::{OffsetRange, Offsets, Result};
+use super::native::{EpochPosition, OffsetSpec};
+use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
+
+/// How long an end before the position must stay, where no epoch proves it: longer than a broker that was replaced takes to
+/// notice (`replica.lag.time.max.ms`, 30 s by default, bounds how far behind a new leader may be).
+const BACKWARDS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is there behind a position.
 pub(super) struct Seen {
@@ -20,7 +30,7 @@ pub(super) struct Seen {
     pub(super) topic_ids: BTreeMap<String, String>,
 }
 
-/// Finds what there is behind `position`, read from the topics with `known_ids`.
+/// Finds what there is behind `position`, read from the topics with `known_ids` and from leaders with `known_epochs`.
 ///
 /// # Errors
 /// `Data` if something is lost and that is to stop the stream; `Unavailable` if the brokers do not answer.
@@ -28,19 +38,77 @@ pub(super) fn available(
     source: &KafkaSource,
     position: &Offsets,
     known_ids: &BTreeMap<String, String>,
+    known_epochs: &Offsets,
 ) -> Result<Seen> {
     let fail_on_data_loss = source.options().fail_on_data_loss;
-    let mut latest = source.latest(position)?;
-    let topic_ids = source.topic_ids(known_ids)?;
+    let (mut latest, topic_ids) = compared(source, position, known_ids, known_epochs)?;
     let (position, mut lost) = reconcile_positions(position, known_ids, &topic_ids, &latest);
     if !lost.is_empty() {
         check_data_loss(&lost, fail_on_data_loss)?;
+        let ends = std::mem::take(&mut latest.end);
         latest = source.latest(&position)?;
+        // What was held back before is so still.
+        for partition in ends.0.keys() {
+            raise(&mut latest.end, partition, &position);
+        }
     }
     lost.extend(losses(&position, &latest));
     check_data_loss(&lost, fail_on_data_loss)?;
     let start = latest.start(&position);
     Ok(Seen { latest, start, lost, topic_ids })
+}
+
+/// What the leaders answer, compared with a position: partitions whose logs differ from what was read are named, and an end
+/// before the position is believed only with proof, or when it has stayed so for [`BACKWARDS_TIMEOUT`].
+fn compared(
+    source: &KafkaSource,
+    position: &Offsets,
+    known_ids: &BTreeMap<String, String>,
+    known_epochs: &Offsets,
+) -> Result<(Latest, BTreeMap<String, String>)> {
+    let started = Instant::now();
+    loop {
+        let mut latest = source.latest(position)?;
+        let topic_ids = source.topic_ids(known_ids)?;
+        let recreated = recreated(known_ids, &topic_ids);
+        let doubts = doubts(position, known_epochs, &latest, |p| recreated.contains(&&*p.topic));
+        let over = started.elapsed() >= BACKWARDS_TIMEOUT;
+        let same_topic = |p: &TopicPartition| {
+            known_ids.get(&*p.topic).is_some_and(|id| topic_ids.get(&*p.topic) == Some(id))
+        };
+        if let (true, Some(partition)) =
+            (over, doubts.outdated.iter().find(|partition| same_topic(partition)))
+        {
+            return Err(Error::unavailable(format!(
+                "the broker that answers for partition {partition} says that it leads it with an older epoch than one before it"
+            ))
+            .hint("it does not know yet that it was replaced; check that all brokers reach the cluster's controller"));
+        }
+        if over || (doubts.outdated.is_empty() && doubts.unproven.is_empty()) {
+            // Of another topic, whose epochs began anew; where brokers give no ids nothing else tells it.
+            latest.truncated.extend(doubts.outdated.into_iter().map(|partition| (partition, None)));
+            let first = first_offsets(&source.cluster, &doubts.changed)?;
+            let truncated =
+                first.into_iter().filter(|(p, first)| position.get(p).is_some_and(|next| *first < next));
+            latest.truncated.extend(truncated.map(|(partition, first)| (partition, Some(first))));
+            for partition in doubts.changed.iter().map(|changed| &changed.partition).chain(&doubts.held_back)
+            {
+                if !latest.truncated.contains_key(partition) {
+                    raise(&mut latest.end, partition, position);
+                }
+            }
+            return Ok((latest, topic_ids));
+        }
+        debug!(?doubts, "an end before the position is not believed yet");
+        thread::sleep(source.options().fetch_offset_retry_interval.min(BACKWARDS_TIMEOUT / 30));
+    }
+}
+
+/// An end before the position of a log that is the one that was read: there is nothing to read yet.
+fn raise(end: &mut Offsets, partition: &TopicPartition, position: &Offsets) {
+    if let (Some(end), Some(next)) = (end.0.get_mut(partition), position.get(partition)) {
+        *end = (*end).max(next);
+    }
 }
 
 /// Gives every partition of a plan up to `end` a start. A plan of Spark does not say where the partitions start that
@@ -60,7 +128,7 @@ pub(super) fn start_added(
     }
     let earliest = source.latest(&start)?.added;
     let first = end.0.iter().filter_map(|(p, until)| Some((p.clone(), earliest.get(p)?.min(*until))));
-    let seen = Latest { added: Offsets(first.collect()), end, vanished: Vec::new() };
+    let seen = Latest { added: Offsets(first.collect()), end, ..Latest::default() };
     let lost = losses(&start, &seen);
     check_data_loss(&lost, source.options().fail_on_data_loss)?;
     // A partition that is gone has nothing left to read: it starts at its end.
@@ -89,6 +157,40 @@ pub(super) fn gone(
         .collect();
     check_data_loss(&lost, source.options().fail_on_data_loss)?;
     Ok(lost)
+}
+
+/// The ranges of a plan, or their ends, that hold other records than when they were planned with `known_epochs`: their logs
+/// were truncated since. Partitions whose leader does not answer are left out; the position behind them is compared again.
+///
+/// # Errors
+/// `Unavailable` if a leader that answers does not say where its epochs end.
+pub(super) fn truncated(
+    source: &KafkaSource,
+    ranges: &[OffsetRange],
+    known_epochs: &Offsets,
+) -> Result<Vec<LostRange>> {
+    let planned: BTreeMap<&TopicPartition, &OffsetRange> = ranges
+        .iter()
+        .filter(|range| !range.is_empty() && known_epochs.get(&range.partition).is_some())
+        .map(|range| (&range.partition, range))
+        .collect();
+    let asked: Vec<_> = planned.keys().map(|p| ((*p).clone(), OffsetSpec::Latest)).collect();
+    let answers = source.cluster.list(&asked)?.into_iter();
+    let changed: Vec<EpochPosition> = answers
+        .filter_map(|(partition, answer)| {
+            let (now, before) = (i64::from(answer.ok()?.leader_epoch?), known_epochs.get(&partition)?);
+            let offset = planned.get(&partition)?.until;
+            let leader_epoch = i32::try_from(before).ok()?;
+            (now > before).then_some(EpochPosition { partition, offset, leader_epoch })
+        })
+        .collect();
+    let first = first_offsets(&source.cluster, &changed)?;
+    let cut = planned.into_iter().filter_map(|(partition, range)| {
+        let cut = first.get(partition).copied().filter(|first| *first < range.until)?;
+        let range = OffsetRange { from: cut.max(range.from), ..range.clone() };
+        Some(LostRange { range, reason: LossReason::LogTruncated, found: Some(cut) })
+    });
+    Ok(cut.collect())
 }
 
 /// Stops, as the read would, where retention has removed what comes next.

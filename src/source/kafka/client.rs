@@ -17,6 +17,7 @@ use tracing::{Level, debug, enabled, warn};
 use uuid::Uuid;
 
 use super::native::{Client, RequestError};
+use super::throttle::Throttle;
 use crate::config::kafka::{GroupId, KafkaOptions};
 use crate::model::{Error, Result};
 
@@ -40,6 +41,8 @@ pub(super) enum Role {
     Admin,
     /// Messages: the bytes that its queue may hold, and those that one partition may bring at once.
     Lane { queue_bytes: usize, fetch_bytes: usize },
+    /// The first message of each partition, to see where its log goes on.
+    Probe,
 }
 
 /// The addresses, for messages.
@@ -56,6 +59,9 @@ pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
             config.set("topic.metadata.refresh.interval.ms", "60000");
         }
         Role::Lane { queue_bytes, fetch_bytes } => lane_defaults(&mut config, queue_bytes, fetch_bytes),
+        Role::Probe => {
+            config.set("fetch.wait.max.ms", "100").set("queued.max.messages.kbytes", "1024");
+        }
     }
     if options.client.get("security.protocol").is_some_and(|protocol| protocol.ends_with("SSL"))
         && !options.client.contains_key("ssl.ca.location")
@@ -75,6 +81,13 @@ pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
     config.set("group.id", group).set("isolation.level", options.isolation.as_str());
     for (key, value) in FORCED {
         config.set(key, value);
+    }
+    if role == Role::Probe {
+        // A position that is not in the log any more is where the log begins; little is fetched to see it.
+        config
+            .set("auto.offset.reset", "earliest")
+            .set("max.partition.fetch.bytes", "1024")
+            .set("fetch.min.bytes", "1");
     }
     config.set_log_level(if enabled!(target: "librdkafka", Level::DEBUG) {
         RDKafkaLogLevel::Debug
@@ -101,13 +114,13 @@ fn lane_defaults(config: &mut ClientConfig, queue_bytes: usize, fetch_bytes: usi
         .set("reconnect.backoff.max.ms", "1000");
 }
 
-/// Opens a client; no broker is asked yet.
+/// Opens a client that reports throttle times to `throttle`; no broker is asked yet.
 ///
 /// # Errors
 /// `Config` if librdkafka refuses a property; the message names it, not its value.
-pub(super) fn open(options: &KafkaOptions, role: Role) -> Result<Arc<Client>> {
+pub(super) fn open(options: &KafkaOptions, role: Role, throttle: Arc<Throttle>) -> Result<Arc<Client>> {
     let config = properties(options, role);
-    let events = ClientEvents::default();
+    let events = ClientEvents { throttle, ..ClientEvents::default() };
     config.create_with_context::<_, Client>(events).map(Arc::new).map_err(|error| match error {
         KafkaError::ClientConfig(_, why, key, _) => {
             Error::config(format!("the Kafka client refuses property {key}: {}", without_value(&why)))
@@ -138,6 +151,7 @@ pub(super) struct ClientEvents {
     latest: Mutex<Option<Trouble>>,
     worked: AtomicBool,
     stray: AtomicBool,
+    throttle: Arc<Throttle>,
 }
 
 impl ClientEvents {
@@ -186,6 +200,10 @@ impl ClientContext for ClientEvents {
                 debug!(target: "librdkafka", facility, "{message}");
             }
         }
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.throttle.note(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -313,7 +331,7 @@ mod tests {
         let mut options = options("127.0.0.1:1");
         options.client = BTreeMap::from([("sasl.mechanism".into(), "hunter2".into())]);
         options.client.insert("socket.timeout.ms".into(), "hunter2".into());
-        let error = open(&options, Role::Admin).err().unwrap();
+        let error = open(&options, Role::Admin, Arc::default()).err().unwrap();
         assert_eq!(error.kind(), crate::model::Kind::Config);
         assert!(error.to_string().contains("kafka.socket.timeout.ms"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");

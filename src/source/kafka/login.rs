@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::client::{self, Role};
 use super::native::Client;
+use super::throttle::Throttle;
 use super::tokens::Tokens;
 use crate::config::ProcessLookup;
 use crate::config::kafka::{KafkaOptions, TokenLogin};
@@ -28,6 +29,7 @@ pub(super) struct Login {
     /// The options as the stream file has them.
     given: KafkaOptions,
     current: Mutex<Current>,
+    throttle: Arc<Throttle>,
 }
 
 struct Current {
@@ -70,7 +72,7 @@ impl Login {
             version: 0,
             read_at: Instant::now(),
         };
-        Ok(Arc::new(Login { given: given.clone(), current: Mutex::new(current) }))
+        Ok(Arc::new(Login { given: given.clone(), current: Mutex::new(current), throttle: Arc::default() }))
     }
 
     /// Opens a client with the credentials of now; no broker is asked yet. Returns their version too.
@@ -80,11 +82,16 @@ impl Login {
     pub(super) fn client(&self, options: &KafkaOptions, role: Role) -> Result<(Arc<Client>, u64)> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let options = KafkaOptions { client: current.client.clone(), ..options.clone() };
-        let client = client::open(&options, role)?;
+        let client = client::open(&options, role, Arc::clone(&self.throttle))?;
         if let Some(tokens) = &current.tokens {
             tokens.give(&client)?;
         }
         Ok((client, current.version))
+    }
+
+    /// The longest time since this was last asked for which a broker held an answer back; `None` if no client reports it.
+    pub(super) fn take_throttle_ms(&self) -> Option<u64> {
+        self.throttle.take_ms()
     }
 
     /// The number of the credentials of now: it changes when a client made before has old ones. Reads the files again if

@@ -22,12 +22,17 @@ pub enum LossReason {
     PartitionOffsetChanged,
     /// The topic was deleted and made anew: it has another id.
     TopicRecreated,
+    /// The topic is not in the subscription any more; nothing is known to be gone.
+    NotSubscribed,
+    /// The log was cut before the next offset to read, under another leader (an unclean election, a lost disk).
+    LogTruncated,
     /// Retention removed the offsets before they were read.
     AgedOut,
 }
 
 impl LossReason {
-    /// Spark's sub-condition of `KAFKA_DATA_LOSS`; `TOPIC_RECREATED`, which Spark can't see, is ours.
+    /// Spark's sub-condition of `KAFKA_DATA_LOSS`. What Spark cannot see (`TOPIC_RECREATED`, `LOG_TRUNCATED`) or takes for
+    /// deleted partitions (`TOPIC_NOT_SUBSCRIBED`) is ours.
     pub fn code(self) -> &'static str {
         match self {
             LossReason::PartitionDeleted => "PARTITIONS_DELETED",
@@ -37,6 +42,8 @@ impl LossReason {
             }
             LossReason::PartitionOffsetChanged => "PARTITION_OFFSET_CHANGED",
             LossReason::TopicRecreated => "TOPIC_RECREATED",
+            LossReason::NotSubscribed => "TOPIC_NOT_SUBSCRIBED",
+            LossReason::LogTruncated => "LOG_TRUNCATED",
             LossReason::AgedOut => "COULD_NOT_READ_OFFSET_RANGE",
         }
     }
@@ -85,6 +92,19 @@ impl fmt::Display for LostRange {
                 "topic {} was deleted and made anew; offset {from} of partition {partition} was next",
                 partition.topic
             ),
+            LossReason::NotSubscribed => write!(
+                f,
+                "the subscription no longer has partition {partition}, of which offset {from} was next"
+            ),
+            LossReason::LogTruncated if from == until => write!(
+                f,
+                "partition {partition} was truncated to offset {found}, before offset {from} that was next: what was behind \
+                 {found} is gone, and what is there now was never read"
+            ),
+            LossReason::LogTruncated => write!(
+                f,
+                "partition {partition} was truncated to offset {found}; [{from}, {until}) cannot be read"
+            ),
             LossReason::AgedOut => write!(
                 f,
                 "offset {from} of partition {partition} is below retention start {found}; \
@@ -109,6 +129,12 @@ pub struct Latest {
     pub added: Offsets,
     /// Partitions the stream knows that are gone.
     pub vanished: Vec<TopicPartition>,
+    /// Partitions the stream knows that the subscription no longer has.
+    pub not_subscribed: Vec<TopicPartition>,
+    /// The epochs of the leaders that answered, as far as they say them.
+    pub epochs: Offsets,
+    /// Partitions whose log is not the one that was read, with the first offset at which it differs, if that is known.
+    pub truncated: BTreeMap<TopicPartition, Option<i64>>,
 }
 
 impl Latest {
@@ -132,6 +158,10 @@ pub fn losses(known: &Offsets, latest: &Latest) -> Vec<LostRange> {
     for partition in &latest.vanished {
         let from = known.get(partition).unwrap_or(0);
         all.push(lost(partition, from, from, LossReason::PartitionDeleted, None));
+    }
+    for partition in &latest.not_subscribed {
+        let from = known.get(partition).unwrap_or(0);
+        all.push(lost(partition, from, from, LossReason::NotSubscribed, None));
     }
     for (partition, &end) in &latest.end.0 {
         match (known.get(partition), latest.added.get(partition)) {
@@ -158,7 +188,7 @@ pub fn recreated<'a>(known: &'a BTreeMap<String, String>, now: &BTreeMap<String,
 /// Where to go on if what is there is not what was read: the next offsets without the partitions that begin
 /// anew, and what was lost by it.
 ///
-/// A topic with another id begins anew. A partition that ends before the next offset does so too, unless
+/// A topic with another id begins anew. A log that was truncated is read on from where it differs. A partition that ends before the next offset does so too, unless
 /// the ids say that it is the same topic: then its tail was cut off, and it goes on from its end, for
 /// everything before that was read, or was told to be lost when the log was found shorter than a planned batch.
 pub fn reconcile_positions(
@@ -173,7 +203,13 @@ pub fn reconcile_positions(
         let Some(end) = latest.end.get(partition) else { continue };
         let reason = if recreated.contains(&&*partition.topic) {
             LossReason::TopicRecreated
-        } else if end < from {
+        } else if let Some(&Some(cut)) = latest.truncated.get(partition) {
+            // What is in the log from there on was never read, whatever was there before.
+            next.0.insert(partition.clone(), cut);
+            let range = OffsetRange { partition: partition.clone(), from, until: from };
+            lost.push(LostRange { range, reason: LossReason::LogTruncated, found: Some(cut) });
+            continue;
+        } else if end < from || latest.truncated.contains_key(partition) {
             LossReason::PartitionOffsetChanged
         } else {
             continue;
@@ -202,9 +238,18 @@ pub fn check_data_loss(lost: &[LostRange], fail_on_data_loss: bool) -> Result<()
                 1 => "; 1 more partition too".to_owned(),
                 more => format!("; {more} more partitions too"),
             };
-            Err(Error::data(format!("{}: {first}{rest}", first.reason.code())).hint(
-                "set failOnDataLoss: false to record the loss and go on, or keep the topic's data longer",
-            ))
+            let hint = match first.reason {
+                LossReason::NotSubscribed => {
+                    "put the topic back into the subscription, or set failOnDataLoss: false to go on without it"
+                }
+                LossReason::LogTruncated => {
+                    "set failOnDataLoss: false to record the loss and read on from there, and look for unclean leader elections and lost disks"
+                }
+                _ => {
+                    "set failOnDataLoss: false to record the loss and go on, or keep the topic's data longer"
+                }
+            };
+            Err(Error::data(format!("{}: {first}{rest}", first.reason.code())).hint(hint))
         }
         _ => Ok(()),
     }
@@ -221,7 +266,7 @@ mod tests {
 
     fn latest(end: &[(i32, i64)], added: &[(i32, i64)], vanished: &[i32]) -> Latest {
         let vanished = vanished.iter().map(|&p| TopicPartition::new("t", p)).collect();
-        Latest { end: offsets(end), added: offsets(added), vanished }
+        Latest { end: offsets(end), added: offsets(added), vanished, ..Latest::default() }
     }
 
     fn reasons(known: &[(i32, i64)], latest: &Latest) -> Vec<(i32, LossReason)> {
@@ -273,6 +318,35 @@ mod tests {
         let (next, lost) =
             reconcile_positions(&known, &ids("a"), &ids("a"), &latest(&[(0, 5), (1, 9)], &[], &[]));
         assert_eq!((next, lost), (known, vec![]));
+    }
+
+    #[test]
+    fn a_truncated_log_is_read_on_from_where_it_differs() {
+        let none = BTreeMap::new();
+        let partition = TopicPartition::new("t", 0);
+        let mut there = latest(&[(0, 25)], &[], &[]);
+        there.truncated.insert(partition.clone(), Some(4));
+        let (next, lost) = reconcile_positions(&offsets(&[(0, 10)]), &none, &none, &there);
+        assert_eq!((next, lost[0].reason), (offsets(&[(0, 4)]), LossReason::LogTruncated));
+        for part in ["t-0", "offset 4", "offset 10", "never read"] {
+            assert!(lost[0].to_string().contains(part), "{part} is missing in: {}", lost[0]);
+        }
+        there.truncated.insert(partition, None);
+        let (next, lost) = reconcile_positions(&offsets(&[(0, 10)]), &none, &none, &there);
+        assert_eq!((next, lost[0].reason), (Offsets::default(), LossReason::PartitionOffsetChanged));
+    }
+
+    #[test]
+    fn a_topic_taken_out_of_the_subscription_is_not_called_deleted() {
+        let mut there = latest(&[], &[], &[]);
+        there.not_subscribed.push(TopicPartition::new("t", 0));
+        let lost = losses(&offsets(&[(0, 1)]), &there);
+        let error = check_data_loss(&lost, true).unwrap_err().to_string();
+        for part in ["TOPIC_NOT_SUBSCRIBED", "no longer has partition t-0", "offset 1", "put the topic back"]
+        {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+        assert!(!error.contains("deleted"), "{error}");
     }
 
     #[test]

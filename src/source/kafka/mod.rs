@@ -16,6 +16,7 @@ mod admission;
 mod assignment;
 mod client;
 mod cluster;
+mod epochs;
 mod topic_ids;
 mod splits;
 mod limit;
@@ -27,6 +28,7 @@ mod cursor;
 mod source;
 mod stall;
 mod start;
+mod throttle;
 mod tokens;
 mod view;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::admission::{self, Seen};
+use super::loss::check_data_loss;
 use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
 use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
 use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Offsets, Result};
@@ -22,6 +23,9 @@ const STARTS: &str = "startOffsets";
 const ISOLATION: &str = "isolationLevel";
 /// The note of the ids of the topics that are read, as far as the brokers gave them (KIP-516).
 const TOPIC_IDS: &str = "topicIds";
+/// The note of the leader epochs under which the offsets were known, in the form of offsets, as far as the brokers gave
+/// them (KIP-320).
+const LEADER_EPOCHS: &str = "leaderEpochs";
 
 impl Source for KafkaSource {
     fn description(&self) -> String {
@@ -42,7 +46,7 @@ impl Source for KafkaSource {
 
     fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
         let (position, known_ids) = (offsets(&from.offset)?, topic_ids(&from.notes)?);
-        let seen = admission::available(self, &position, &known_ids)?;
+        let seen = admission::available(self, &position, &known_ids, &leader_epochs(&from.notes)?)?;
         let mut notes = from.notes.clone();
         let mut pinned = known_ids.clone();
         for (name, id) in &seen.topic_ids {
@@ -50,6 +54,9 @@ impl Source for KafkaSource {
             pinned.entry(name.clone()).or_insert_with(|| id.clone());
         }
         note_topic_ids(&mut notes, &pinned);
+        if seen.lost.is_empty() {
+            note_leader_epochs(&mut notes, &seen.latest.epochs);
+        }
         let end = self.end_of_batch(&position, &seen, admission)?;
         Ok(Available {
             latest: seen.latest.end.to_offset(),
@@ -66,7 +73,9 @@ impl Source for KafkaSource {
 
     fn splits(&self, range: &SourceRange, lost: &[Loss], lanes: usize) -> Result<Vec<Vec<Split>>> {
         let mut ranges = ranges(range)?;
-        ranges.retain(|range| !lost.iter().any(|loss| loss.range == *range));
+        let lost: Vec<OffsetRange> = lost.iter().map(|loss| loss.range.clone()).collect();
+        // What is lost of a range is all of it, or its tail: one piece is left at most.
+        ranges = ranges.iter().flat_map(|range| range.minus(&lost)).collect();
         let shares = assign_splits(&ranges, lanes, self.options().min_partitions);
         let split = |range| Split { range, detail: String::new() };
         Ok(shares.into_iter().map(|share| share.into_iter().map(split).collect()).collect())
@@ -89,14 +98,16 @@ impl Source for KafkaSource {
     fn verify(&self, range: &SourceRange, lost: &[Loss]) -> Result<()> {
         let mut known = topic_ids(&range.notes)?;
         known.retain(|name, _| !lost.iter().any(|loss| *loss.range.partition.topic == **name));
-        if known.is_empty() {
-            return Ok(());
-        }
-        match loss::recreated(&known, &self.topic_ids_now(&known)?).first() {
-            None => Ok(()),
-            Some(name) => Err(Error::conflict(format!(
+        if let Some(name) = loss::recreated(&known, &self.topic_ids_now(&known)?).first() {
+            return Err(Error::conflict(format!(
                 "topic {name} was deleted and recreated while the micro-batch was read"
-            ))),
+            )));
+        }
+        let mut read = ranges(range)?;
+        read.retain(|range| !lost.iter().any(|loss| loss.range.partition == range.partition));
+        match admission::truncated(self, &read, &leader_epochs(&range.notes)?)?.first() {
+            None => Ok(()),
+            Some(cut) => Err(Error::conflict(format!("{cut}: while the micro-batch was read"))),
         }
     }
 
@@ -106,7 +117,17 @@ impl Source for KafkaSource {
         start.0.extend(starts(&range.notes)?.0);
         let (start, mut lost) = admission::start_added(self, start, &end)?;
         lost.extend(admission::gone(self, &start, &end, &topic_ids(&range.notes)?)?);
+        let mut planned = start.ranges_to(&end)?;
+        planned.retain(|range| !lost.iter().any(|gone| gone.range.partition == range.partition));
+        let truncated = admission::truncated(self, &planned, &leader_epochs(&range.notes)?)?;
+        check_data_loss(&truncated, self.options().fail_on_data_loss)?;
+        lost.extend(truncated);
         Ok((SourceRange { start: start.to_offset(), ..range }, lost.iter().map(Loss::from).collect()))
+    }
+
+    fn metrics(&self) -> BTreeMap<&'static str, String> {
+        let throttled = self.cluster.login.take_throttle_ms();
+        throttled.map(|ms| ("throttleTimeMs", ms.to_string())).into_iter().collect()
     }
 
     fn preview(&mut self, from: From<'_>) -> Result<String> {
@@ -118,7 +139,7 @@ impl Source for KafkaSource {
             }
             From::Position(position) => {
                 let (offset, ids) = (offsets(&position.offset)?, topic_ids(&position.notes)?);
-                let seen = admission::available(self, &offset, &ids)?;
+                let seen = admission::available(self, &offset, &ids, &leader_epochs(&position.notes)?)?;
                 (seen.start, seen.latest.end.clone(), seen.latest.end)
             }
             From::Planned(range) => {
@@ -187,6 +208,9 @@ impl KafkaSource {
         ids.extend(seen.topic_ids.clone());
         ids.retain(|name, _| end.0.keys().any(|partition| *partition.topic == **name));
         note_topic_ids(&mut notes, &ids);
+        let mut epochs = seen.latest.epochs.clone();
+        epochs.0.retain(|partition, _| end.get(partition).is_some());
+        note_leader_epochs(&mut notes, &epochs);
         SourceRange { start: seen.start.to_offset(), end: end.to_offset(), notes }
     }
 }
@@ -226,6 +250,22 @@ fn note_topic_ids(notes: &mut Notes, ids: &BTreeMap<String, String>) {
     if !ids.is_empty() {
         let text = serde_json::to_string(ids).expect("strings are always JSON");
         notes.insert(TOPIC_IDS.to_owned(), text);
+    }
+}
+
+/// The leader epochs of partitions; empty where the brokers gave none, and in a plan of Spark.
+fn leader_epochs(notes: &Notes) -> Result<Offsets> {
+    match notes.get(LEADER_EPOCHS) {
+        Some(text) => Offsets::from_json(text).map_err(|e| damaged(LEADER_EPOCHS, e)),
+        None => Ok(Offsets::default()),
+    }
+}
+
+fn note_leader_epochs(notes: &mut Notes, epochs: &Offsets) {
+    if epochs.0.is_empty() {
+        notes.remove(LEADER_EPOCHS);
+    } else {
+        notes.insert(LEADER_EPOCHS.to_owned(), epochs.to_json());
     }
 }
 
@@ -277,7 +317,7 @@ pub fn with_headers(options: &KafkaOptions) -> KafkaOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Kind;
+    use crate::model::{Kind, TopicPartition};
 
     #[test]
     fn notes_read_back_and_damaged_ones_are_named() {
@@ -290,6 +330,9 @@ mod tests {
         assert_eq!(isolation(&notes).unwrap(), Some(Isolation::ReadCommitted));
         notes.insert(ISOLATION.into(), "read_tomorrow".into());
         assert_eq!(isolation(&notes).unwrap_err().kind(), Kind::Config);
+        let epochs = Offsets([(TopicPartition::new("t", 0), 7)].into());
+        note_leader_epochs(&mut notes, &epochs);
+        assert_eq!(leader_epochs(&notes).unwrap(), epochs);
         for key in [STARTS, TOPIC_IDS] {
             notes.insert(key.into(), "{".into());
         }

@@ -170,7 +170,7 @@ mod tests {
         let mut options = options("127.0.0.1:1");
         options.client.insert("security.protocol".into(), "SASL_PLAINTEXT".into());
         options.client.insert("sasl.mechanism".into(), "OAUTHBEARER".into());
-        client::open(&options, Role::Admin).unwrap()
+        client::open(&options, Role::Admin, Arc::default()).unwrap()
     }
 
     #[test]

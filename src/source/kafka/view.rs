@@ -94,6 +94,17 @@ impl Topics {
         self.shared.view()
     }
 
+    /// Whether the subscription has this partition, there or not.
+    pub(super) fn subscribes(&self, partition: &TopicPartition) -> bool {
+        match &self.shared.cluster.options.subscription {
+            Subscription::Topics(topics) => topics.iter().any(|topic| **topic == *partition.topic),
+            Subscription::Assign(partitions) => partitions.contains(partition),
+            Subscription::Pattern(_) => {
+                self.shared.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&partition.topic))
+            }
+        }
+    }
+
     /// Renews the view if asked to, or if it is stale.
     ///
     /// # Errors

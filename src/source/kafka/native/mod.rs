@@ -7,6 +7,7 @@
 
 mod heap;
 mod message;
+mod position;
 mod request;
 
 use std::ffi::{CStr, CString, c_char, c_int};
@@ -19,6 +20,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 pub use heap::give_back;
 pub(super) use message::{Batch, Message};
+pub(super) use position::{EpochPosition, assign_at};
 pub(super) use request::{
     ListedOffset, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
 };
