@@ -12,7 +12,7 @@ SEED ?= $(shell date +%s)
 .PHONY: help demo test check fmt audit broker services bench bench-peers soak fuzz-admission oracle-json oracle-streaming
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the quickstart: an embedded broker, generated events, a local Delta table
 	@echo "make demo: a first build takes some 15 minutes on two cores, later ones seconds"
