@@ -125,3 +125,14 @@ fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for
         assert_eq!((made[0].num_rows(), now), (1, micros));
     }
 }
+
+/// As in Spark, a call names the characters first; `TRIM(… FROM …)` and `btrim` say which is which themselves.
+#[test]
+fn trims_take_the_characters_where_spark_takes_them() {
+    let one = rows(&stream(), &["xxkx"], 1);
+    let calls = "ltrim('x', k), rtrim('x', k), btrim(k, 'x'), trim(LEADING 'x' FROM k)";
+    let text = answer(&mut runner(&format!("SELECT {calls} FROM input")), 0, &one);
+    let row = text.lines().find(|line| line.contains("kx")).unwrap_or_else(|| panic!("{text}"));
+    let cells: Vec<&str> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells, ["kx", "xxk", "k", "kx"]);
+}

@@ -486,8 +486,20 @@ fn signs(call: &Call, all: bool) -> Result<ArrayRef> {
         DataType::Float64 => float!(Float64Type),
         DataType::Decimal128(precision, scale) => {
             let array = call.args[0].as_primitive::<Decimal128Type>();
-            let result: Decimal128Array =
-                arity::unary(array, |value| if all || value < 0 { -to_34_digits(value) } else { value });
+            let result: Decimal128Array = arity::try_unary(array, |value| {
+                if !all && value >= 0 {
+                    return Ok(value);
+                }
+                let negated = -to_34_digits(value);
+                if negated.unsigned_abs() < 10_u128.pow(38) {
+                    return Ok(negated);
+                }
+                // Spark raises this with ANSI off, too.
+                Err(external(ExpressionError::raise(
+                    "NUMERIC_VALUE_OUT_OF_RANGE.WITHOUT_SUGGESTION",
+                    "the rounded value has 39 digits",
+                )))
+            })?;
             Arc::new(result.with_precision_and_scale(*precision, *scale)?)
         }
         _ => interval::negate(&call.args[0], all)?,

@@ -222,8 +222,8 @@ fn every_function_names_a_case_that_calls_it() {
         let called = |text: &str| {
             let text = text.to_lowercase();
             let named = |name: &&str| {
-                let word = name.chars().all(|c| c.is_alphanumeric() || c == '_');
-                if word { text.contains(&format!("{name}(")) } else { text.contains(&format!(" {name} ")) }
+                // Called, or written between its operands (`%`, `DIV`).
+                text.contains(&format!("{name}(")) || text.contains(&format!(" {name} "))
             };
             [entry.name].iter().chain(entry.aliases).any(named)
         };

@@ -300,6 +300,10 @@ impl Rewriter<'_> {
                 };
             }
         }
+        // Spark's calls name the characters first; our functions are those of `TRIM(… FROM …)`, which name them last.
+        if matches!(name.as_str(), "trim" | "ltrim" | "rtrim") && list.args.len() == 2 {
+            list.args.swap(0, 1);
+        }
         self.require_function(&name)?;
         function.args = FunctionArguments::List(list);
         function.name = build::object_name(self.session.canonical(&name));
