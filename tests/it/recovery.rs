@@ -164,10 +164,10 @@ const CATALOGUE: [(&str, Break, i32, bool); 21] = [
     ("the checkpoint is of another stream", |_, yaml| yaml.replace("name: sound", "name: other"), 2, false),
     ("the table is another", |_, yaml| yaml.replace("./table", "./elsewhere"), 7, false),
     ("the dead letters' table is not one", |_, yaml| yaml.replace("./dead", "./rows"), 2, true),
-    ("a column has another type", |_, yaml| yaml.replace("'a INT'", "'a STRING'"), 2, true),
+    ("a column has another type", |_, yaml| yaml.replace("'a INT'", "'a ARRAY<INT>'"), 2, true),
     (
         "a column has another type and one is new",
-        |_, yaml| yaml.replace("'a INT'", "'a STRING, b INT'"),
+        |_, yaml| yaml.replace("'a INT'", "'a ARRAY<INT>, b INT'"),
         2,
         true,
     ),
