@@ -12,6 +12,7 @@ mod arithmetic;
 mod cast;
 mod check;
 mod clock;
+mod concat;
 mod coerce;
 pub mod conf;
 mod dialect;

@@ -21,7 +21,7 @@ use super::conf::Conf;
 use super::rewrite::{Rewriter, twins};
 use super::session::{Session, refused};
 use super::slot::{Of, Slot, SlotExec};
-use super::{check, dialect, types};
+use super::{check, concat, dialect, types};
 use crate::decode::schema::StructType;
 use crate::model::Result;
 use crate::model::error::Context;
@@ -106,6 +106,7 @@ impl Query {
         let physical =
             block_on(session.state().query_planner().create_physical_plan(&optimized, session.state()))
                 .map_err(|error| refused(&error))?;
+        let physical = concat::one_partition(physical).map_err(|error| refused(&error))?;
         let physical = turn_joins(physical).map_err(|error| refused(&error))?;
         let places = 1 + definition.tables.len();
         let (used, reads) = used_columns(&physical, places);
@@ -219,7 +220,7 @@ fn has_table(plan: &Arc<dyn ExecutionPlan>) -> bool {
 /// Whether a node that collects its first child reads the stream through it.
 fn keeps_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let children = plan.children();
-    let collects = children.len() > 1 && plan.name() != "UnionExec" && plan.name() != "InterleaveExec";
+    let collects = children.len() > 1 && plan.name() != "ConcatExec";
     let kept = collects && children.first().is_some_and(|first| reads_stream(first));
     // Only the operators of the stateless plans are known to keep nothing.
     kept || children.into_iter().any(keeps_stream)

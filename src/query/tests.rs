@@ -93,6 +93,27 @@ fn each_batch_is_joined_with_its_own_rows_and_the_version_at_hand_whatever_the_j
 }
 
 #[test]
+fn every_branch_of_a_union_comes_out_also_below_a_join() {
+    let batch = rows(&stream(), &["a", "b"], 1);
+    for (sql, expected) in [
+        ("SELECT k, v FROM input WHERE v > 1 UNION ALL SELECT k AS other, v + 10 FROM input", 3),
+        ("SELECT k FROM input UNION ALL SELECT k FROM input UNION ALL SELECT k FROM input", 6),
+        ("SELECT u.k, x FROM (SELECT k FROM input UNION ALL SELECT k FROM input) u JOIN d ON u.k = d.k", 6),
+        ("SELECT k, x FROM input JOIN (SELECT K, x FROM d UNION ALL SELECT K, x FROM e) USING (k)", 6),
+        ("SELECT k FROM input WHERE k NOT IN (SELECT k FROM d WHERE x > 10 UNION ALL SELECT 'z')", 1),
+    ] {
+        let mut runner = runner(sql);
+        for round in 0..3 {
+            let tables = tables(&runner, 0);
+            let run = runner.begin(0, &tables).unwrap();
+            let made = run.rows(batch.project(runner.query().input_columns()).unwrap()).unwrap();
+            let count: usize = made.iter().map(RecordBatch::num_rows).sum();
+            assert_eq!(count, expected, "{sql}, round {round}");
+        }
+    }
+}
+
+#[test]
 fn a_plan_that_is_run_often_keeps_no_metrics_and_hashes_a_table_once() {
     let metrics = |run: &BatchRun| run.plan_metrics();
     let batch = rows(&stream(), &["a", "b"], 1);
