@@ -39,6 +39,9 @@ pub const NAMES: [&str; 28] = [
     "disk.after",
 ];
 
+/// The failpoints that only a merge comes by, in the order in which it does.
+pub const MERGE_NAMES: [&str; 4] = ["merge.run", "merge.indexed", "merge.files", "merge.committed"];
+
 /// A failpoint: `failpoint!("sink.before")`.
 #[macro_export]
 macro_rules! failpoint {
@@ -53,9 +56,13 @@ macro_rules! failpoint {
 
 /// Whether `name` is listed; evaluated when the program is compiled.
 pub const fn is_known(name: &str) -> bool {
+    is_in(&NAMES, name) || is_in(&MERGE_NAMES, name)
+}
+
+const fn is_in(names: &[&str], name: &str) -> bool {
     let mut index = 0;
-    while index < NAMES.len() {
-        if same(NAMES[index].as_bytes(), name.as_bytes()) {
+    while index < names.len() {
+        if same(names[index].as_bytes(), name.as_bytes()) {
             return true;
         }
         index += 1;

@@ -72,6 +72,12 @@ impl SinkConfig {
             SinkConfig::Console(_) | SinkConfig::Memory => None,
         }
     }
+
+    /// What decides which rows are written, for the hash of the stream's definition; nothing where every row is.
+    pub fn definition(&self) -> String {
+        let merge = self.delta().and_then(|sink| sink.merge.as_ref());
+        merge.map(|merge| format!("\nmerge {:?} {:?}", merge.keys, merge.when_matched)).unwrap_or_default()
+    }
 }
 
 /// Spark's options of its console sink.
@@ -97,7 +103,7 @@ const SOURCES: [Format; 4] = [
     Format { name: "socket", keys: &[] },
 ];
 const SINKS: [Format; 3] = [
-    Format { name: "delta", keys: &["path", "table", "partitionBy", "tableProperties"] },
+    Format { name: "delta", keys: &["path", "table", "partitionBy", "tableProperties", "merge"] },
     Format { name: "console", keys: &[] },
     Format { name: "memory", keys: &[] },
 ];

@@ -177,9 +177,29 @@ pub static SINK: Section = Section {
             "Spark's writer options: `mergeSchema`, `numRows`, …; see the page on Spark options.",
         ),
         optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
-        later("merge", "Merging is not there yet: remove it, and rows are appended"),
+        optional("merge", "Rows are merged into the table by their keys. Absent: they are appended."),
     ],
     options: option_lists::DELTA,
+};
+
+/// A merge.
+pub static MERGE: Section = Section {
+    path: "streams[].sink.merge",
+    keys: &[
+        required(
+            "keys",
+            "The columns that make a row's key, a list; `column.field` for a field of a struct, a name with a dot in backquotes. Any type that Spark compares.",
+        ),
+        optional(
+            "whenMatched",
+            "`ignore`, which is the default: a row is inserted if the table lacks its key; of a micro-batch the first by topic, partition and offset. It is Spark's `dropDuplicates` in the batch and `MERGE … WHEN NOT MATCHED THEN INSERT *`.",
+        ),
+        optional(
+            "indexFolder",
+            "A folder on a local disk for the index of the table's keys, which is built again if it is lost; the stream makes one of its own in it. Default: in the checkpoint if that is on a local disk, else in the user's cache (`XDG_CACHE_HOME`).",
+        ),
+    ],
+    options: &[],
 };
 
 /// A dead-letter table.
@@ -253,8 +273,8 @@ pub static TABLE: Section = Section {
 };
 
 /// Every section, from the outside in.
-pub static SECTIONS: [&Section; 10] =
-    [&FILE, &STREAM, &SOURCE, &VALUE, &VIEW, &TABLE, &SINK, &DEAD_LETTER, &TRIGGER, &RESTART];
+pub static SECTIONS: [&Section; 11] =
+    [&FILE, &STREAM, &SOURCE, &VALUE, &VIEW, &TABLE, &SINK, &MERGE, &DEAD_LETTER, &TRIGGER, &RESTART];
 
 /// What a format of the design that is not there yet answers.
 pub fn later_format(section: &str, format: &str) -> Option<&'static str> {

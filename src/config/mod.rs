@@ -18,6 +18,7 @@ mod keys;
 mod layers;
 mod location;
 mod lookup;
+mod merge;
 mod option_lists;
 mod origin;
 mod print;
@@ -40,6 +41,6 @@ pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
 pub use stream::{
-    Config, DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StorageOptions,
-    StreamConfig, TableConfig, TableFormat, Trigger, ValueConfig, ViewConfig,
+    Config, DeltaSink, DeltaTarget, JsonValue, MergeConfig, ParseMode, RestartPolicy, SourceConfig,
+    StorageOptions, StreamConfig, TableConfig, TableFormat, Trigger, ValueConfig, ViewConfig, WhenMatched,
 };

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
@@ -169,8 +170,28 @@ pub struct DeltaSink {
     pub partition_by: Vec<String>,
     /// `mergeSchema`: new columns are added to an existing table.
     pub merge_schema: bool,
+    /// `merge`: rows are merged by their keys; absent, they are appended.
+    pub merge: Option<MergeConfig>,
     /// `tableProperties` (`delta.…`) of a table that is made now.
     pub table_properties: BTreeMap<String, String>,
+}
+
+/// How rows are merged into a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeConfig {
+    /// `keys`: the columns, or fields `column.field`, that make a row's key.
+    pub keys: Vec<String>,
+    /// `whenMatched`: what becomes of a row whose key the table holds.
+    pub when_matched: WhenMatched,
+    /// Where the index of the table's keys is: a folder of the stream's own on a local disk.
+    pub index_folder: PathBuf,
+}
+
+/// What becomes of a row whose key the table holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenMatched {
+    /// It is left out.
+    Ignore,
 }
 
 /// A Delta table whose columns Alluvia decides.

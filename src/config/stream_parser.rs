@@ -12,6 +12,7 @@ use super::formats::{self, SinkConfig, SourceFormat};
 use super::kafka::options::positive;
 use super::keys;
 use super::location;
+use super::merge::{self, IndexPlace};
 use super::option_lists;
 use super::origin::Origin;
 use super::quantity;
@@ -45,7 +46,10 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
             conf.get("spark.sql.columnNameOfCorruptRecord"),
         )
     });
-    let sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &shown, base));
+    let checkpoint = fields.text(reader, "checkpointLocation");
+    let checkpoint_url = checkpoint.as_ref().and_then(|t| reader.parse(t, |t| location::parse(t, base)));
+    let place = IndexPlace { base, checkpoint: checkpoint_url.as_ref(), stream: &shown };
+    let sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &place));
     if let Some(source) = &source {
         check_partitions(reader, &fields, source);
     }
@@ -63,8 +67,6 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     if let Some(text) = fields.text(reader, "outputMode") {
         output_mode(reader, &text);
     }
-    let checkpoint = fields.text(reader, "checkpointLocation");
-    let checkpoint_url = checkpoint.as_ref().and_then(|t| reader.parse(t, |t| location::parse(t, base)));
     if let (Some(text), Some(checkpoint), Some(sink)) = (&checkpoint, &checkpoint_url, &sink) {
         check_places(reader, text, checkpoint, sink, dead_letter.iter().flatten().next());
     }
@@ -278,7 +280,7 @@ fn kept(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<KafkaColumn> {
     columns
 }
 
-fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &Path) -> Option<SinkConfig> {
+fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &IndexPlace<'_>) -> Option<SinkConfig> {
     let fields = reader.fields(node, path, &keys::SINK)?;
     let name = format(reader, &fields, &formats::names("sink"));
     if let Some(name) = name {
@@ -286,14 +288,14 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &P
     }
     // A format that is not known hides no other problem: the keys are read as Delta's.
     match name.unwrap_or("delta") {
-        "console" => return formats::console(reader, &fields, stream).map(SinkConfig::Console),
+        "console" => return formats::console(reader, &fields, place.stream).map(SinkConfig::Console),
         "memory" => {
-            formats::no_options(reader, &fields, stream);
+            formats::no_options(reader, &fields, place.stream);
             return Some(SinkConfig::Memory);
         }
         _ => {}
     }
-    let target = target(reader, &fields, base);
+    let target = target(reader, &fields, place.base);
     let mut partition_by: Vec<String> = Vec::new();
     if let Some(node) = fields.node("partitionBy") {
         for text in reader.list(node, &fields.path_of("partitionBy")) {
@@ -308,7 +310,7 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &P
         Some(node) => {
             let path = fields.path_of("options");
             let entries = reader.entries(node, &path).unwrap_or_default();
-            reader.options(entries, &path, option_lists::DELTA, stream)
+            reader.options(entries, &path, option_lists::DELTA, place.stream)
         }
         None => Vec::new(),
     };
@@ -317,9 +319,16 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str, base: &P
         .find(|(row, _)| row.name == "mergeSchema")
         .and_then(|(_, text)| reader.parse(text, quantity::boolean))
         .unwrap_or(false);
+    let merge = match fields.node("merge") {
+        Some(node) => {
+            let table = target.as_ref().map(|target| &target.url);
+            Some(merge::read(reader, node, &fields.path_of("merge"), place, table)?)
+        }
+        None => None,
+    };
     let DeltaTarget { url, table_properties } = target?;
     name?;
-    Some(SinkConfig::Delta(DeltaSink { url, partition_by, merge_schema, table_properties }))
+    Some(SinkConfig::Delta(DeltaSink { url, partition_by, merge_schema, merge, table_properties }))
 }
 
 /// A Delta table's place and properties. `table` is a path already, or a problem.

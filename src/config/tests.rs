@@ -495,11 +495,7 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
             "",
             "s.yaml:12:18: streams[0].memoryLimit: \"lots\": expected a size such as 512 MiB, 1g or 1048576",
         ),
-        (
-            "",
-            "merge: {keys: [a]}",
-            "s.yaml:11:7: streams[0].sink.merge: merge is not available in this version (Merging is not there yet: remove it, and rows are appended)",
-        ),
+        ("", "merge: {keys: []}", "s.yaml:11:14: streams[0].sink.merge.keys: a merge needs at least one key"),
         (
             "",
             "partitionBy: [topic, topic]",

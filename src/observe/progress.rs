@@ -132,7 +132,7 @@ pub struct SinkProgress {
     pub description: String,
     /// Rows added to the table.
     pub num_output_rows: u64,
-    /// The sink's own numbers, as texts.
+    /// The sink's own numbers, as texts; of a merge `numDuplicateRowsInBatch` and `numDuplicateRowsInTable`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, String>,
 }

@@ -16,7 +16,7 @@ use super::lane_pipeline::{Emit, LanePipeline};
 use crate::decode::json::Rejection;
 use crate::model::{Error, Loss, Record, Result};
 use crate::observe::Rejected;
-use crate::sink::{DeadLetterRows, Part, SinkWriter};
+use crate::sink::{DeadLetterRows, Part, RowPlaces, SinkWriter};
 use crate::source::{Intake, Split, SplitReader};
 
 /// Decoded bytes that a lane hands back at most; beyond them it writes a file of its own.
@@ -183,6 +183,7 @@ impl Worker {
         let attempt = job.attempt.as_ref();
         let Worker { reader, pipeline, dead_letters } = self;
         pipeline.set_now(attempt.now_micros);
+        pipeline.set_placed(attempt.rows.needs_places());
         let mut share = Share { pipeline, out: Out::new(attempt, job.lane, dead_letters) };
         let read = reader.read(&job.splits, &attempt.cancel, &mut share)?;
         let Share { pipeline, mut out } = share;
@@ -223,10 +224,13 @@ struct Out<'a> {
 }
 
 impl Emit for Out<'_> {
-    fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+    fn rows(&mut self, rows: RecordBatch, places: Option<RowPlaces>) -> Result<()> {
         let rows = self.attempt.rows.align(rows)?;
         self.output.counts.output_rows += rows.num_rows() as u64;
         self.attempt.reporter.rows_read(rows.num_rows() as u64);
+        if let Some(places) = places {
+            return self.writer()?.write_placed(&rows, places);
+        }
         if !self.attempt.gather || self.rows.is_some() {
             return self.write(&rows);
         }
@@ -282,12 +286,15 @@ impl<'a> Out<'a> {
         }
     }
 
+    fn writer(&mut self) -> Result<&mut Box<dyn SinkWriter>> {
+        if self.rows.is_none() {
+            self.rows = Some(self.attempt.rows.writer(self.lane)?);
+        }
+        Ok(self.rows.as_mut().expect("the writer was made above"))
+    }
+
     fn write(&mut self, rows: &RecordBatch) -> Result<()> {
-        let writer = match &mut self.rows {
-            Some(writer) => writer,
-            None => self.rows.insert(self.attempt.rows.writer(self.lane)?),
-        };
-        writer.write(rows)
+        self.writer()?.write(rows)
     }
 
     fn flush_dead_letters(&mut self) -> Result<()> {

@@ -10,14 +10,15 @@ use crate::decode::json::{Outcome, Rejection};
 use crate::decode::rows::{BATCH_BYTES, RowDecoder};
 use crate::decode::stage::{RejectedRecord, Stage, StageRows};
 use crate::model::{Error, Record, Result};
+use crate::sink::RowPlaces;
 
 /// Takes what comes out of a lane's pipeline.
 pub trait Emit {
-    /// Rows for the sink.
+    /// Rows for the sink, and where each was read if the pipeline was asked to say so.
     ///
     /// # Errors
     /// Whatever the sink returns.
-    fn rows(&mut self, rows: RecordBatch) -> Result<()>;
+    fn rows(&mut self, rows: RecordBatch, places: Option<RowPlaces>) -> Result<()>;
 
     /// A record that is no row.
     ///
@@ -52,6 +53,8 @@ struct Stages {
     stages: Vec<Box<dyn Stage>>,
     provenance: Option<Provenance>,
     rejected: Vec<RejectedRecord>,
+    /// Whether the sink asks where each row was read.
+    placed: bool,
 }
 
 impl LanePipeline {
@@ -63,7 +66,7 @@ impl LanePipeline {
             Keep::Places => Some(Provenance::new(false)),
             Keep::Records => Some(Provenance::new(true)),
         };
-        LanePipeline { decoder, stages: Stages { stages, provenance, rejected: Vec::new() } }
+        LanePipeline { decoder, stages: Stages { stages, provenance, rejected: Vec::new(), placed: false } }
     }
 
     /// Hands rows on from `bytes` on, where memory is short.
@@ -81,9 +84,17 @@ impl LanePipeline {
         self.stages.stages.iter_mut().for_each(|stage| stage.set_now(micros));
     }
 
+    /// Says from now on, or no more, where each row was read; not of a source that has columns.
+    pub fn set_placed(&mut self, placed: bool) {
+        self.stages.placed = placed && self.decoder.is_some();
+        if self.stages.placed && self.stages.provenance.is_none() {
+            self.stages.provenance = Some(Provenance::new(false));
+        }
+    }
+
     /// Whether a stage may still reject a record that was decoded.
     pub fn may_reject_later(&self) -> bool {
-        self.stages.provenance.is_some()
+        self.decoder.is_some() && !self.stages.stages.is_empty()
     }
 
     /// Takes a record.
@@ -165,7 +176,14 @@ impl Stages {
             let rejected = known.and_then(|kept| kept.visit(record, |record| emit.rejected(record, &why)));
             rejected.unwrap_or_else(|| Err(Error::data(format!("a row of the source is refused: {why}"))))?;
         }
-        if rows.batch().num_rows() == 0 { Ok(()) } else { emit.rows(rows.into_batch()) }
+        if rows.batch().num_rows() == 0 {
+            return Ok(());
+        }
+        let places = match &self.provenance {
+            Some(provenance) if self.placed => Some(provenance.places(&rows)?),
+            _ => None,
+        };
+        emit.rows(rows.into_batch(), places)
     }
 }
 
@@ -197,11 +215,13 @@ mod tests {
     #[derive(Default)]
     struct Out {
         rows: Vec<i64>,
+        places: Vec<RowPlaces>,
         rejected: Vec<(i64, Option<Vec<u8>>)>,
     }
 
     impl Emit for Out {
-        fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+        fn rows(&mut self, rows: RecordBatch, places: Option<RowPlaces>) -> Result<()> {
+            self.places.extend(places);
             self.rows.extend(rows.column(0).as_primitive::<Int64Type>().values());
             Ok(())
         }
@@ -245,6 +265,27 @@ mod tests {
             pipeline.flush(&mut out).unwrap();
             assert_eq!(out.rows, [0, 2, 4, 6, 8]);
             assert_eq!(out.rejected, [1, 3, 5, 7, 9].map(|offset| (offset, value.clone())));
+        }
+    }
+
+    #[test]
+    fn a_sink_that_asks_is_told_where_each_row_was_read() {
+        for stages in [0, 1] {
+            let (mut pipeline, mut out) = (pipeline(Keep::Nothing, stages), Out::default());
+            pipeline.set_placed(true);
+            assert_eq!(pipeline.may_reject_later(), stages > 0);
+            for (partition, offset) in [(0, 4), (1, 6), (0, 5), (1, 8)] {
+                pipeline.push(&Record { partition, ..record(offset) }, &mut out).unwrap();
+            }
+            pipeline.flush(&mut out).unwrap();
+            let places: Vec<(i32, i64)> = (0..out.rows.len())
+                .map(|row| out.places[0].get(row))
+                .map(|(log, offset)| (out.places[0].logs()[log].partition, offset))
+                .collect();
+            let all = [(0, 4), (1, 6), (0, 5), (1, 8)];
+            let expected: Vec<_> =
+                all.into_iter().filter(|(_, offset)| stages == 0 || offset % 2 == 0).collect();
+            assert_eq!(places, expected);
         }
     }
 

@@ -12,12 +12,15 @@ use crate::config::{self, KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
 use crate::decode::datetime::Zone;
 use crate::model::Result;
 use crate::query::tables::TableFormat;
-use crate::sink::{ConsoleSink, DeltaAppend, MemorySink, Sink};
+use crate::sink::{ConsoleSink, DeltaAppend, DeltaMerge, MemorySink, Sink};
 use crate::source::Source;
 use crate::source::kafka::{KafkaSource, with_headers};
 use crate::source::rate::{self, RateSource};
 use crate::source::socket::{self, SocketSource};
 use crate::storage::{Deadline, Store};
+
+/// Lanes at most; more clients than that no longer pay.
+const LANES_MAX: usize = 16;
 
 /// How storage is used for a stream.
 #[derive(Debug, Clone)]
@@ -127,7 +130,11 @@ pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
             let store = access.store(config, &target.url)?;
             let zone =
                 config.conf.get("spark.sql.session.timeZone").map_or(Ok(Zone::UTC), |id| Zone::parse(id))?;
-            Box::new(DeltaAppend::open(target, store, &access.handle, zone)?)
+            let appended = DeltaAppend::open(target, store, &access.handle, zone)?;
+            match &target.merge {
+                None => Box::new(appended),
+                Some(merge) => Box::new(DeltaMerge::of(appended, merge, lane_count(config))),
+            }
         }
         SinkConfig::Console(options) => Box::new(ConsoleSink::new(options)),
         SinkConfig::Memory => Box::new(MemorySink::new(&config.name)),
@@ -142,4 +149,10 @@ pub fn static_table_format(format: config::TableFormat) -> TableFormat {
         config::TableFormat::Csv => TableFormat::Csv,
         config::TableFormat::Json => TableFormat::Json,
     }
+}
+
+/// How many lanes a stream has.
+pub fn lane_count(config: &StreamConfig) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    config.lanes.unwrap_or(cores).clamp(1, LANES_MAX)
 }

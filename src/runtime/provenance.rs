@@ -7,7 +7,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::model::{Header, Record, Result, TimestampType};
+use crate::decode::stage::StageRows;
+use crate::model::{Error, Header, Record, Result, TimestampType};
+use crate::sink::RowPlaces;
 
 /// The records of one decoded batch.
 #[derive(Debug, Default)]
@@ -83,6 +85,20 @@ impl Provenance {
             value,
             headers,
         });
+    }
+
+    /// Where each of `rows` was read.
+    ///
+    /// # Errors
+    /// `Internal` if a row is of a record that was not kept.
+    pub(super) fn places(&self, rows: &StageRows) -> Result<RowPlaces> {
+        let mut places = RowPlaces::default();
+        for row in 0..rows.batch().num_rows() {
+            let kept = self.records.get(rows.record_of(row));
+            let kept = kept.ok_or_else(|| Error::internal("a row is of a record that was not read"))?;
+            places.push(&self.topics[kept.topic], kept.partition, kept.offset);
+        }
+        Ok(places)
     }
 
     /// Gives record number `record` to `visit`; `None` if none of that number was kept.

@@ -22,8 +22,8 @@ use crate::config::{StreamConfig, Trigger};
 use crate::decode::json::Rejection;
 use crate::model::{Error, Record, Result};
 use crate::observe::{Busy, Event, Reporter, StreamReporter};
-use crate::sink::DeltaAppend;
 use crate::sink::dead_letter::{self, OFFSETS_LOST};
+use crate::sink::{DeltaAppend, RowPlaces};
 use crate::source::Source;
 use crate::source::dead_letters::{DeadLetterSource, Ledger, Letters, Selection};
 use crate::table::DeltaTable;
@@ -216,7 +216,7 @@ struct Trial {
 }
 
 impl Emit for Trial {
-    fn rows(&mut self, _: RecordBatch) -> Result<()> {
+    fn rows(&mut self, _: RecordBatch, _: Option<RowPlaces>) -> Result<()> {
         Ok(())
     }
 

@@ -339,7 +339,7 @@ const SEMANTICS: u32 = 1;
 /// The hash of what decides results: the stream's own words, the table of the dead letters, and [`SEMANTICS`].
 fn definition_hash(config: &StreamConfig, how: &str) -> String {
     let letters = config.dead_letter.as_ref().map(|target| target.url.as_str()).unwrap_or_default();
-    hash(&format!("{how}\n{letters}\nsemantics {SEMANTICS}"))
+    hash(&format!("{how}\n{letters}\nsemantics {SEMANTICS}{}", config.sink.definition()))
 }
 
 fn names(columns: &[KafkaColumn]) -> String {

@@ -13,6 +13,7 @@ use super::row_pipeline::RowPipeline;
 use crate::config::StreamConfig;
 use crate::decode::json::Rejection;
 use crate::model::{Error, Notes, Record, Result};
+use crate::sink::RowPlaces;
 use crate::source::{Admission, Intake, Position};
 
 /// Bytes that the reader may hold fetched.
@@ -79,7 +80,7 @@ struct Taken {
 }
 
 impl Emit for Taken {
-    fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+    fn rows(&mut self, rows: RecordBatch, _: Option<RowPlaces>) -> Result<()> {
         self.rows.push(rows);
         Ok(())
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::dead_letter_tables;
 use super::lane::Lane;
-use super::open::Access;
+use super::open::{self, Access};
 use super::recovery::{self, CheckpointState, Recovery, Targets};
 use super::row_pipeline::RowPipeline;
 use super::stop::Stop;
@@ -27,8 +27,6 @@ use crate::storage::Store;
 const LANE_FETCH_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes that all writers of a stream may hold encoded, where no memory limit says otherwise.
 const WRITER_BYTES: usize = 128 * 1024 * 1024;
-/// Lanes at most; more clients than that no longer pay.
-const LANES_MAX: usize = 16;
 
 /// A stream that is ready to run.
 pub struct OpenStream {
@@ -274,8 +272,7 @@ fn start_lanes(
     pinned: Option<&Notes>,
     trial: Option<&Arc<dyn AttemptWriter>>,
 ) -> Result<Vec<Lane>> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let count = config.lanes.unwrap_or(cores).clamp(1, LANES_MAX);
+    let count = open::lane_count(config);
     let fetch = config
         .memory_limit
         .map_or(LANE_FETCH_BYTES, |limit| (limit as usize / 8 / count).clamp(1024 * 1024, LANE_FETCH_BYTES));

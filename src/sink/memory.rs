@@ -90,7 +90,7 @@ impl Sink for MemorySink {
 pub(super) fn part_rows(part: Part) -> Result<RecordBatch> {
     match part {
         Part::Rows(rows) => Ok(rows),
-        Part::File(_) => Err(Error::internal("a sink of rows was given a file")),
+        Part::File(_) | Part::Waiting(_) => Err(Error::internal("a sink of rows was given a file")),
     }
 }
 

@@ -26,7 +26,7 @@ use arrow::datatypes::SchemaRef;
 use uuid::Uuid;
 
 use crate::decode::admission::Admission;
-use crate::model::{Error, MemoryAccount, OffsetRange, OffsetSeq, Result};
+use crate::model::{Error, MemoryAccount, OffsetRange, OffsetSeq, Result, TopicPartition};
 use crate::table::AddedFile;
 
 pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
@@ -34,6 +34,7 @@ pub use console::ConsoleSink;
 pub use console::show_rows;
 pub use dead_letter::{DeadLetterRows, DeadLetters};
 pub use delta::DeltaAppend;
+pub use delta::merge::{DeltaMerge, WaitingRows};
 pub use memory::MemorySink;
 
 /// The table of a stream's dead letters: a Delta table, whatever the sink is.
@@ -133,8 +134,22 @@ pub trait Sink: Send {
         0
     }
 
+    /// What the last commit did beside adding rows, for the sink's part of the progress: Spark's custom sink metrics.
+    fn metrics(&self) -> SinkMetrics {
+        SinkMetrics::default()
+    }
+
     /// Does what is due between two batches, off the commit path; never a reason to stop.
     fn maintain(&mut self);
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SinkMetrics {
+    /// Rows that it added, if not every row of the batch was.
+    pub output_rows: Option<u64>,
+    /// What else it counted, by name.
+    pub counts: Vec<(&'static str, u64)>,
 }
 
 /// What a sink writes to.
@@ -172,11 +187,50 @@ pub trait AttemptWriter: Send + Sync {
         Vec::new()
     }
 
+    /// Whether writers ask where each row was read ([`SinkWriter::write_placed`]).
+    fn needs_places(&self) -> bool {
+        false
+    }
+
     /// The writer of lane `lane`. Its number is part of what it writes.
     ///
     /// # Errors
     /// `Config` if the target cannot be written.
     fn writer(&self, lane: usize) -> Result<Box<dyn SinkWriter>>;
+}
+
+/// Where rows were read: the partition and the offset of the record that each was made from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowPlaces {
+    logs: Vec<TopicPartition>,
+    rows: Vec<(u32, i64)>,
+}
+
+impl RowPlaces {
+    /// Adds the place of the next row.
+    pub fn push(&mut self, topic: &str, partition: i32, offset: i64) {
+        let is_it = |log: &TopicPartition| log.partition == partition && *log.topic == *topic;
+        let log = match self.logs.iter().rposition(is_it) {
+            Some(log) => log,
+            None => {
+                self.logs.push(TopicPartition::new(topic, partition));
+                self.logs.len() - 1
+            }
+        };
+        let log = u32::try_from(log).expect("rows of one batch come from fewer than 2^32 partitions");
+        self.rows.push((log, offset));
+    }
+
+    /// The partitions that the rows come from.
+    pub fn logs(&self) -> &[TopicPartition] {
+        &self.logs
+    }
+
+    /// The partition of a row, by its number among [`RowPlaces::logs`], and its offset.
+    pub fn get(&self, row: usize) -> (usize, i64) {
+        let (log, offset) = self.rows[row];
+        (log as usize, offset)
+    }
 }
 
 /// Writes the rows of one lane in one run.
@@ -187,6 +241,15 @@ pub trait SinkWriter: Send {
     /// `Unavailable` if storage does not answer.
     fn write(&mut self, rows: &RecordBatch) -> Result<()>;
 
+    /// Takes aligned rows, and where each was read.
+    ///
+    /// # Errors
+    /// As for [`SinkWriter::write`].
+    fn write_placed(&mut self, rows: &RecordBatch, places: RowPlaces) -> Result<()> {
+        let _ = places;
+        self.write(rows)
+    }
+
     /// Ends the lane's part of the run; only now is what it wrote whole and durable.
     ///
     /// # Errors
@@ -195,12 +258,14 @@ pub trait SinkWriter: Send {
 }
 
 /// What a lane's writer hands to the commit.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Part {
     /// A data file of a table.
     File(AddedFile),
     /// The rows themselves, of a sink that stores nothing before its commit.
     Rows(RecordBatch),
+    /// Rows of which the commit decides what becomes of them: of a merge.
+    Waiting(Box<WaitingRows>),
 }
 
 /// What became of a commit.
@@ -277,7 +342,9 @@ impl BatchCommit {
 pub(crate) fn files(parts: Vec<Part>) -> Result<Vec<AddedFile>> {
     let file = |part| match part {
         Part::File(file) => Ok(file),
-        Part::Rows(_) => Err(Error::internal("a table was given rows where it takes files")),
+        Part::Rows(_) | Part::Waiting(_) => {
+            Err(Error::internal("a table was given rows where it takes files"))
+        }
     };
     parts.into_iter().map(file).collect()
 }

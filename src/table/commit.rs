@@ -45,6 +45,9 @@ pub struct Append {
     pub replaces: Option<String>,
     /// Whether files of that attempt may be gone from the table already.
     pub files_may_be_gone: bool,
+    /// The version that decided what `files` hold, if one did: the commit is made on that version or not at all. `None`
+    /// for an append that has read nothing of the table.
+    pub read_version: Option<u64>,
     /// What the checkpoint needs to be mended from this commit; stands under `alluvia` in commitInfo.
     pub checkpoint: Map<String, Value>,
 }
@@ -56,6 +59,8 @@ pub enum Appended {
     Ours(u64),
     /// Another attempt had committed the batch; its commit, if the log still holds it.
     Theirs(Option<OwnCommit>),
+    /// Nothing was committed: the table is at another version than the one that was read.
+    MovedOn,
     /// Nothing was committed: another writer has rewritten or removed files of the attempt that was to be replaced.
     Rewritten,
 }
@@ -98,6 +103,9 @@ impl DeltaTable {
         for attempt in 0..TRIES {
             if let Some(outcome) = self.already_there(append)? {
                 return Ok(outcome);
+            }
+            if append.read_version.is_some_and(|read| read != self.version()) {
+                return Ok(Appended::MovedOn);
             }
             match self.try_append(append) {
                 Ok(Some(outcome)) => return Ok(outcome),
@@ -193,7 +201,7 @@ impl DeltaTable {
         if let Some(binding) = &append.binding {
             transaction = transaction.with_transaction_id(binding.clone(), append.batch_id);
         }
-        if append.replaces.is_none() && !append.files.is_empty() {
+        if append.replaces.is_none() && append.read_version.is_none() && !append.files.is_empty() {
             transaction = transaction.with_blind_append();
         }
         let (leaving, found) = self.named_files(&replaced)?;
@@ -324,6 +332,10 @@ fn extra(read_version: u64, append: &Append) -> Map<String, Value> {
     let mut extra = Map::new();
     extra.insert("readVersion".into(), read_version.into());
     extra.insert("isolationLevel".into(), "Serializable".into());
+    if append.read_version.is_some() {
+        // What the table held decided what is added; the kernel says it only of commits that have read nothing.
+        extra.insert("isBlindAppend".into(), false.into());
+    }
     extra.insert("alluvia".into(), Value::Object(checkpoint));
     extra
 }

@@ -89,6 +89,8 @@ pub(super) fn context_of(
 pub(super) struct DataFile {
     /// As the log names it.
     path: String,
+    /// Its number among the files of its writer.
+    number: usize,
     partition_values: Vec<(String, Option<String>)>,
     /// The partition values are part of the rows' layout: an evaluator of its own.
     evaluator: Arc<dyn ExpressionEvaluator>,
@@ -105,7 +107,7 @@ impl DataFile {
         settings: &WriterSettings,
         layout: &Layout,
         context: &BoundWriteContext,
-        name: &str,
+        (name, number): (&str, usize),
         reserved_bytes: usize,
     ) -> Result<DataFile> {
         let evaluator = if context.logical_to_physical() == layout.expression {
@@ -130,6 +132,7 @@ impl DataFile {
         claim.set(reserved_bytes);
         Ok(DataFile {
             path,
+            number,
             partition_values,
             evaluator,
             encoder: Encoder::new(&layout.format)
@@ -196,14 +199,16 @@ impl DataFile {
         self.encoder.finish().map_err(|e| Error::internal("finish a Parquet file").source(e))?;
         let last = self.encoder.take_finished();
         let statistics = layout.statistics.to_json(&self.folded).into_boxed_str();
-        let (path, partition_values, rows) = (self.path, self.partition_values, self.folded.rows());
+        let (path, number) = (self.path, self.number);
+        let (partition_values, rows) = (self.partition_values, self.folded.rows());
         let (upload, mut claim) = (self.upload, self.claim);
         claim.set(last.len());
         Ok(async move {
             let size_bytes = upload.finish(last).await?;
             drop(claim);
             crate::failpoint!("files.some");
-            Ok(AddedFile { path, partition_values, size_bytes, modified_ms: now_ms(), rows, statistics })
+            let modified_ms = now_ms();
+            Ok(AddedFile { path, partition_values, size_bytes, modified_ms, rows, number, statistics })
         })
     }
 }

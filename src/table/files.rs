@@ -53,6 +53,8 @@ pub struct AddedFile {
     pub(super) modified_ms: i64,
     /// Rows in the file.
     pub rows: u64,
+    /// Its number among the files of its writer, in the order in which they were begun.
+    pub(super) number: usize,
     /// Its statistics, as the log has them.
     pub(super) statistics: Box<str>,
 }
@@ -296,7 +298,7 @@ impl Files {
                 self.lane, self.settings.attempt, self.next_file
             );
             let reserved = if key.is_some() { ENCODER_BYTES } else { 0 };
-            let file = DataFile::create(&self.settings, layout, &context, &name, reserved)?;
+            let file = DataFile::create(&self.settings, layout, &context, (&name, self.next_file), reserved)?;
             self.next_file += 1;
             self.open.insert(key.clone(), file);
         }

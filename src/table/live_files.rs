@@ -28,7 +28,7 @@ pub(crate) struct LiveFile {
     pub(crate) partition_values: HashMap<String, String>,
 }
 
-/// What tells a file from every other one.
+/// What identifies a file.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct FileIdentity {
     /// The path as the log has it.
@@ -38,7 +38,7 @@ pub(crate) struct FileIdentity {
 }
 
 impl LiveFile {
-    /// What tells the file from every other one.
+    /// What identifies the file.
     pub(crate) fn identity(&self) -> FileIdentity {
         let deletion_vector = self.deletion_vector.as_ref().map(DeletionVectorDescriptor::unique_id);
         FileIdentity { path: self.path.clone(), deletion_vector }
@@ -79,7 +79,7 @@ impl DeltaTable {
         Ok(())
     }
 
-    /// What became of the table's files after version `since`; `None` if the log no longer tells, and the whole list
+    /// What became of the table's files after version `since`; `None` if the log no longer says so, and the whole list
     /// has to be compared.
     ///
     /// # Errors

@@ -187,6 +187,17 @@ impl DeltaTable {
         self.adopt(fresh)
     }
 
+    /// The same, where what was written for the table must still fit it.
+    ///
+    /// # Errors
+    /// As for [`DeltaTable::open`]; `Conflict` if its schema, partitioning or protocol was changed, `Corrupt` if it was
+    /// replaced.
+    pub(crate) fn refresh_unchanged(&mut self) -> Result<()> {
+        let before = commit::TableGuard::of(&self.snapshot);
+        self.refresh()?;
+        before.check(&commit::TableGuard::of(&self.snapshot), self)
+    }
+
     /// The newest snapshot, made from the current one: what this has seen is not read again.
     fn newest(&self) -> Result<SnapshotRef> {
         let newest = Snapshot::builder_from(Arc::clone(&self.snapshot))

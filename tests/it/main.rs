@@ -29,6 +29,8 @@ mod kafka_logins;
 mod kafka_source;
 mod layers;
 mod limits;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod merge;
 mod monitoring;
 mod options;
 mod oracle_json;

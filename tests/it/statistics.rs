@@ -68,6 +68,7 @@ impl Written {
             files,
             replaces: None,
             files_may_be_gone: false,
+            read_version: None,
             checkpoint: serde_json::Map::new(),
         };
         self.table.append(&append).unwrap();

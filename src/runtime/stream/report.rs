@@ -52,6 +52,7 @@ impl Stream<'_> {
         clock: &mut Clock,
     ) {
         let (planned, counts) = (written.planned(), written.counts());
+        let metrics = self.open.sink.metrics();
         let since_last_trigger =
             self.pace.last_trigger.replace(clock.started).map(|last| clock.started - last);
         let times = BatchTimes {
@@ -90,8 +91,12 @@ impl Stream<'_> {
             sources: vec![source],
             sink: SinkProgress {
                 description: self.open.sink.describe().name,
-                num_output_rows: counts.output_rows,
-                metrics: BTreeMap::new(),
+                num_output_rows: metrics.output_rows.unwrap_or(counts.output_rows),
+                metrics: metrics
+                    .counts
+                    .iter()
+                    .map(|(name, count)| ((*name).to_owned(), count.to_string()))
+                    .collect(),
             },
             observed_metrics: BTreeMap::new(),
             alluvia: AlluviaProgress {

@@ -79,28 +79,41 @@ impl DeltaAppend {
         )))
     }
 
+    /// Commits a micro-batch whose files follow from what the table held at `read_version`; `None`, and nothing is
+    /// committed, if the table has moved on.
+    ///
+    /// # Errors
+    /// As for [`DeltaAppend::commit_files`].
+    pub(super) fn commit_as_read(
+        &mut self,
+        batch: &BatchCommit,
+        files: Vec<AddedFile>,
+        read_version: u64,
+    ) -> Result<Option<CommitOutcome>> {
+        let append = Append { read_version: Some(read_version), ..append_of(batch, files) };
+        match self.table_mut()?.append(&append)? {
+            Appended::MovedOn => Ok(None),
+            appended => self.outcome_of(batch, appended).map(Some),
+        }
+    }
+
     fn append(
         &mut self,
         batch: &BatchCommit,
         files: Vec<AddedFile>,
         replaces: Option<String>,
     ) -> Result<CommitOutcome> {
-        let mut append = Append {
-            query_id: batch.query_id.clone(),
-            batch_id: batch.batch_id,
-            attempt: batch.attempt.clone(),
-            binding: Some(super::binding_id(&batch.stream, &batch.checkpoint_location)),
-            files,
-            replaces,
-            files_may_be_gone: false,
-            checkpoint: CommitInfo::of(batch).to_json(),
-        };
+        let mut append = Append { replaces, ..append_of(batch, files) };
         let mut appended = self.table_mut()?.append(&append)?;
         if let (Appended::Rewritten, Some(attempt)) = (&appended, &append.replaces) {
             self.refuse_letters_of(attempt, batch.batch_id)?;
             append.files_may_be_gone = true;
             appended = self.table_mut()?.append(&append)?;
         }
+        self.outcome_of(batch, appended)
+    }
+
+    fn outcome_of(&mut self, batch: &BatchCommit, appended: Appended) -> Result<CommitOutcome> {
         match appended {
             Appended::Ours(version) => {
                 self.newest_of(batch, Some(version));
@@ -112,6 +125,9 @@ impl DeltaAppend {
                 Ok(CommitOutcome::AlreadyCommitted { commit })
             }
             Appended::Rewritten => Err(Error::internal("files of no other run were to leave the table")),
+            Appended::MovedOn => {
+                Err(Error::internal("a commit that has read nothing was refused for what it read"))
+            }
         }
     }
 
@@ -138,5 +154,20 @@ impl DeltaAppend {
             self.store().url()
         ))
         .hint(format!("DELETE from that table WHERE attempt = '{attempt}', then start again: nothing is lost by it")))
+    }
+}
+
+/// The commit of a batch that takes the place of none and has read nothing.
+fn append_of(batch: &BatchCommit, files: Vec<AddedFile>) -> Append {
+    Append {
+        query_id: batch.query_id.clone(),
+        batch_id: batch.batch_id,
+        attempt: batch.attempt.clone(),
+        binding: Some(super::binding_id(&batch.stream, &batch.checkpoint_location)),
+        files,
+        replaces: None,
+        files_may_be_gone: false,
+        read_version: None,
+        checkpoint: CommitInfo::of(batch).to_json(),
     }
 }

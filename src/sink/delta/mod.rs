@@ -6,6 +6,7 @@
 
 mod commit;
 mod maintenance;
+pub mod merge;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -76,6 +77,7 @@ impl DeltaAppend {
             url: target.url.clone(),
             partition_by: Vec::new(),
             merge_schema: false,
+            merge: None,
             table_properties: target.table_properties.clone(),
         };
         DeltaAppend::open(&config, store, handle, Zone::UTC)

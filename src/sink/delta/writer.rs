@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 use arrow::array::{ArrayRef, AsArray};
+use arrow::datatypes::SchemaRef;
 
 use super::DeltaAppend;
 use crate::decode::admission::Admission;
@@ -40,6 +41,18 @@ impl DeltaAppend {
     }
 }
 
+impl FilesOfAttempt {
+    /// The table's columns.
+    pub(super) fn schema(&self) -> SchemaRef {
+        Arc::clone(self.admission.target())
+    }
+
+    /// A writer of files whose names carry the number `lane`.
+    pub(super) fn file_writer(&self, lane: usize) -> Result<FileWriter> {
+        FileWriter::new(self.settings.clone(), lane)
+    }
+}
+
 impl AttemptWriter for FilesOfAttempt {
     fn align(&self, rows: RecordBatch) -> Result<RecordBatch> {
         if rows.schema_ref() == self.admission.target() {
@@ -60,7 +73,7 @@ impl AttemptWriter for FilesOfAttempt {
     }
 
     fn writer(&self, lane: usize) -> Result<Box<dyn SinkWriter>> {
-        Ok(Box::new(LaneFiles { files: FileWriter::new(self.settings.clone(), lane)? }))
+        Ok(Box::new(LaneFiles { files: self.file_writer(lane)? }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The files of a table that an index covers, each with a number that its entries carry.
 //!
-//! A file is known by its path and its deletion vector, as the Delta protocol tells logical files apart, and never
+//! A file is known by its path and its deletion vector, as the Delta protocol identifies logical files, and never
 //! changes. A file that leaves the table gives up its number for good: its entries count no longer and vanish when their
 //! run is written again. So nothing has to be read of a file that leaves, be it gone from storage or not, and one of
 //! two copies of a key can leave without the other.

@@ -1,4 +1,4 @@
-//! The 128-bit keyed fingerprint that stands for a key in the index.
+//! The 128-bit keyed fingerprint by which the index knows a key.
 //!
 //! Two different keys of one index have the same fingerprint with a probability of 2^-128, whatever the keys are and
 //! whoever chose them: the hash is SipHash-2-4 under a secret that each index draws at random. So a fingerprint that
@@ -17,6 +17,12 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// A fingerprint of no key, in the order of its numbers.
+    #[cfg(test)]
+    pub(crate) fn for_tests(number: u64) -> Fingerprint {
+        Fingerprint { high: number, low: 0 }
+    }
+
     pub(super) fn to_bytes(self) -> [u8; FINGERPRINT_BYTES] {
         ((u128::from(self.high) << 64) | u128::from(self.low)).to_be_bytes()
     }

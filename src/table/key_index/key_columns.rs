@@ -47,11 +47,16 @@ impl RowKeys {
     pub fn is_null(&self, row: usize) -> bool {
         self.has_null.get(row).copied().unwrap_or(false)
     }
+
+    /// The row's key, if it can match one in the table.
+    pub fn matchable(&self, row: usize) -> Option<Fingerprint> {
+        (!self.is_null(row)).then(|| self.fingerprints[row])
+    }
 }
 
 impl KeyColumns {
     /// Finds the columns that `names` name in a table: a column, or `column.field` for a field of a struct; a name that
-    /// has a dot in it stands in backquotes.
+    /// has a dot in it is put in backquotes.
     ///
     /// # Errors
     /// `Config` if a column is not there, is named twice, or has a type that Spark does not compare.
@@ -140,7 +145,7 @@ fn not_a_key(error: arrow::error::ArrowError) -> Error {
 fn resolve(schema: &Schema, name: &str, table: &str) -> Result<KeyColumn> {
     let parts = split(name).ok_or_else(|| {
         Error::config(format!("sink.merge.keys: {name} is not a valid column name")).hint(
-            "name a column, or column.field for a field of a struct; a name with a dot stands in backquotes",
+            "name a column, or column.field for a field of a struct; put a name that has a dot in backquotes",
         )
     })?;
     let none = Fields::empty();

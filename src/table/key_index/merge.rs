@@ -43,7 +43,7 @@ where
 }
 
 /// Which of the runs with these numbers of entries are to become one; none if they may stay as they are. Sizes are
-/// told apart by powers of four, so each entry is written again once per power.
+/// distinguished by powers of four, so each entry is written again once per power.
 pub(super) fn due(entries: &[u64]) -> Vec<usize> {
     let size = |entries: u64| entries.max(1).ilog2() / 2;
     let mut sizes: Vec<u32> = entries.iter().map(|entries| size(*entries)).collect();

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::failpoint;
 use files::CoveredFiles;
 use fingerprint::KeyHasher;
 use manifest::Manifest;
@@ -35,8 +36,8 @@ use manifest::{IndexedKeys, LogPosition};
 
 pub use files::FileId;
 pub use fingerprint::Fingerprint;
-pub use key_columns::RowKeys;
-pub use table_keys::{KeyedFile, TableKeys};
+pub use key_columns::{KeyColumns, RowKeys};
+pub use table_keys::{OwnFiles, RowHasher, TableKeys};
 
 /// Entries that are kept in memory at most before they become a run: 24 MB.
 const RECENT_ENTRIES_MAX: usize = 1 << 20;
@@ -229,6 +230,7 @@ impl KeyIndex {
     /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
     pub fn save(&mut self) -> io::Result<()> {
         self.flush()?;
+        failpoint!("merge.run");
         let names = self.runs.iter().map(|run| name_of(run.path())).collect();
         Manifest::write(&self.folder, &self.keys, self.position, &self.secret, names, &self.files)?;
         self.unsaved = 0;

@@ -4,7 +4,7 @@
 //! page 0 │ page 1 │ … │ filter │ fences: the first 8 bytes of each page │ footer
 //! ```
 //!
-//! A key that is absent costs a look into the filter, one that is present the read of a page, which is checked each
+//! A key that is absent costs a check of the filter, one that is present the read of a page, which is checked each
 //! time it is read. A run is written front to back and never changed; it belongs to the index whose manifest names it.
 
 use std::fs::File;
@@ -23,7 +23,7 @@ const FOOTER_BYTES: usize = 8 + 16 + 8 * 3 + 4 * 3;
 /// Pages that are read at once where a run is read from front to back.
 const PAGES_AT_ONCE: usize = 64;
 
-/// A run that can be looked into.
+/// A run that can be searched.
 pub(super) struct Run {
     path: PathBuf,
     file: File,
@@ -366,7 +366,7 @@ mod tests {
         let mut all = entries(500, 0);
         let often = all[100].key;
         all.extend((1..1_000).map(|file| Entry { key: often, file }));
-        // Another key with the same upper half: the fence can't tell them apart.
+        // Another key with the same upper half: the fence does not distinguish them.
         let twin = Fingerprint { high: often.high, low: often.low ^ 1 };
         all.push(Entry { key: twin, file: 7 });
         all.sort_unstable();

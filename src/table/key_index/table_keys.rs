@@ -20,8 +20,8 @@ use super::key_columns::{KeyColumns, RowKeys};
 use super::reader::{KeyReader, Trouble};
 use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
 use crate::model::{Error, Result};
-use crate::table::DeltaTable;
 use crate::table::live_files::{FileIdentity, LiveFile};
+use crate::table::{AddedFile, DeltaTable};
 
 /// How often a build says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,13 +39,49 @@ pub struct TableKeys {
     same_log: bool,
 }
 
-/// A file of our own commit, with the keys of its rows.
+/// Files of our own commit that one writer wrote.
 #[derive(Debug)]
-pub struct KeyedFile {
-    /// Its path, as the commit names it.
-    pub path: String,
-    /// The keys of its rows; those of which a part is NULL are left out.
-    pub keys: Vec<Fingerprint>,
+pub struct OwnFiles {
+    /// The files.
+    pub files: Vec<AddedFile>,
+    /// The keys of their rows, in the order in which they were written; `None` where a part of the key is NULL.
+    pub keys: Vec<Option<Fingerprint>>,
+}
+
+/// A file's path and its keys.
+type KeysOfFile = (String, Vec<Fingerprint>);
+
+/// Takes the keys of rows, on any thread.
+#[derive(Clone)]
+pub struct RowHasher {
+    columns: KeyColumns,
+    hasher: KeyHasher,
+}
+
+impl RowHasher {
+    /// The keys of rows of the table.
+    ///
+    /// # Errors
+    /// `Internal` if the rows lack a key column.
+    pub fn keys(&self, rows: &RecordBatch) -> Result<RowKeys> {
+        self.columns.fingerprints(&self.columns.of_rows(rows)?, &self.hasher)
+    }
+}
+
+impl OwnFiles {
+    /// The keys of each file, by its path; `None` if that can't be said: the writer of a table with partitions does
+    /// not keep the order of rows.
+    fn by_file(mut self, partitioned: bool) -> Option<Vec<KeysOfFile>> {
+        let rows: u64 = self.files.iter().map(|file| file.rows).sum();
+        if partitioned || rows != self.keys.len() as u64 {
+            return None;
+        }
+        self.files.sort_unstable_by_key(|file| file.number);
+        let mut keys = self.keys.into_iter();
+        let of_file =
+            |file: AddedFile| (file.path, keys.by_ref().take(file.rows as usize).flatten().collect());
+        Some(self.files.into_iter().map(of_file).collect())
+    }
 }
 
 impl TableKeys {
@@ -82,12 +118,9 @@ impl TableKeys {
         Ok(opened)
     }
 
-    /// The keys of rows of the table.
-    ///
-    /// # Errors
-    /// `Internal` if the rows lack a key column.
-    pub fn of_rows(&self, rows: &RecordBatch) -> Result<RowKeys> {
-        self.columns.fingerprints(&self.columns.of_rows(rows)?, &self.index.hasher())
+    /// What takes the keys of rows; they stay good as long as this lives.
+    pub fn row_hasher(&self) -> RowHasher {
+        RowHasher { columns: self.columns.clone(), hasher: self.index.hasher() }
     }
 
     /// What the index costs.
@@ -125,7 +158,7 @@ impl TableKeys {
                 Err(Trouble::Damaged(error)) => self.start_over(table, &error)?,
                 Err(Trouble::Gone(error)) => {
                     let before = table.version();
-                    table.refresh()?;
+                    table.refresh_unchanged()?;
                     if table.version() == before {
                         return Err(error);
                     }
@@ -144,17 +177,14 @@ impl TableKeys {
     ///
     /// # Errors
     /// As for [`TableKeys::follow`].
-    pub fn committed(
-        &mut self,
-        table: &mut DeltaTable,
-        read_version: u64,
-        files: Vec<KeyedFile>,
-    ) -> Result<()> {
+    pub fn committed(&mut self, table: &mut DeltaTable, read_version: u64, own: Vec<OwnFiles>) -> Result<()> {
         let as_read = self.same_log && self.index.position().version == read_version;
-        if !as_read || table.version() != read_version + 1 {
+        let partitioned = !table.partition_columns().is_empty();
+        let files: Option<Vec<_>> = own.into_iter().map(|own| own.by_file(partitioned)).collect();
+        let Some(files) = files.filter(|_| as_read && table.version() == read_version + 1) else {
             return self.follow(table);
-        }
-        match self.add_own(table, files) {
+        };
+        match self.add_own(table, files.into_iter().flatten()) {
             Ok(()) => Ok(()),
             Err(e) if is_unusable(&e) => {
                 self.start_over(table, &e)?;
@@ -164,9 +194,9 @@ impl TableKeys {
         }
     }
 
-    fn add_own(&mut self, table: &DeltaTable, files: Vec<KeyedFile>) -> io::Result<()> {
+    fn add_own(&mut self, table: &DeltaTable, files: impl Iterator<Item = KeysOfFile>) -> io::Result<()> {
         let hasher = self.index.hasher();
-        for KeyedFile { path, keys } in files {
+        for (path, keys) in files {
             let (id, count) = (self.index.reserve(), keys.len() as u64);
             self.index.add(id, keys)?;
             self.index.cover(hasher.of_file(&path, None), id, count);

@@ -28,7 +28,7 @@ pub use program::{Alluvia, Ended};
 pub use proxy::Proxy;
 pub use readers::{
     delta_checkpoint, delta_digest, delta_log, delta_rows, readers_agree, spark_count, spark_filters_agree,
-    spark_history, spark_sql,
+    spark_history, spark_merge, spark_sql,
 };
 
 use std::io::Write;

@@ -51,6 +51,16 @@ pub fn spark_sql(query: &str) -> Vec<Value> {
     }
 }
 
+/// Has Spark merge batches, files of JSON lines, into a new table as its users do in foreachBatch: `dropDuplicates` by the keys,
+/// then MERGE … WHEN NOT MATCHED THEN INSERT *.
+pub fn spark_merge(table: &Path, schema: &str, keys: &[&str], batches: &[std::path::PathBuf]) {
+    let mut command = python("spark_merge.py");
+    command.arg(table).arg(schema).arg(keys.join(",")).args(batches).stdin(Stdio::null());
+    let merged = command.output().expect("tests/rig/readers starts; it needs python3");
+    let said = String::from_utf8_lossy(&merged.stderr);
+    assert!(merged.status.success(), "spark_merge.py {}: {said}", table.display());
+}
+
 /// The number of rows that Spark reads from a table.
 pub fn spark_count(table: &Path) -> u64 {
     let rows = spark_sql(&format!("SELECT count(*) AS rows FROM delta.`{}`", table.display()));

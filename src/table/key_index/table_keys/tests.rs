@@ -135,7 +135,7 @@ fn ids(keys: &mut TableKeys, table: &mut DeltaTable) -> Vec<i64> {
 }
 
 fn found(keys: &mut TableKeys, table: &mut DeltaTable, day: &str) -> Vec<i64> {
-    let row_keys = keys.of_rows(&rows((0..100).map(Some), day)).unwrap();
+    let row_keys = keys.row_hasher().keys(&rows((0..100).map(Some), day)).unwrap();
     let mut order: Vec<(Fingerprint, i64)> = row_keys.fingerprints.into_iter().zip(0..).collect();
     order.sort_unstable();
     let sorted: Vec<Fingerprint> = order.iter().map(|(key, _)| *key).collect();
@@ -159,7 +159,7 @@ fn an_index_follows_whatever_others_commit() {
     let mut after = |lake: &Lake, expected: &[i64]| {
         table.refresh().unwrap();
         assert_eq!(ids(&mut keys, &mut table), expected);
-        assert_eq!(lake.ids(), expected, "by an index that was opened anew");
+        assert_eq!(lake.ids(), expected, "by an index that was opened again");
     };
     // An append, of a key that is there already, too.
     lake.add("b", &[2, 3]);
@@ -171,7 +171,7 @@ fn an_index_follows_whatever_others_commit() {
     // RESTORE: a file that had left comes back.
     lake.commit(&[removal(&c), a.clone()]);
     after(&lake, &[1, 2, 2, 3]);
-    // Removed and added again before anyone looked.
+    // Removed and added again before anyone read the log.
     lake.commit(&[removal(&a)]);
     lake.commit(std::slice::from_ref(&a));
     after(&lake, &[1, 2, 2, 3]);
@@ -230,7 +230,7 @@ fn a_row_whose_key_is_null_is_not_in_the_index() {
     lake.commit(&[add]);
     let mut table = lake.table();
     let mut keys = lake.keys(&mut table, &["id"]);
-    let null = keys.of_rows(&rows([None], "d")).unwrap();
+    let null = keys.row_hasher().keys(&rows([None], "d")).unwrap();
     assert_eq!(keys.find(&mut table, &null.fingerprints).unwrap(), []);
     assert_eq!((ids(&mut keys, &mut table), keys.size().keys), (vec![1], 1));
 }
@@ -334,31 +334,66 @@ fn an_index_older_or_newer_than_the_log_or_of_another_log_is_brought_to_it() {
     assert_eq!(lake.ids(), [1, 4, 5]);
 }
 
+/// A file as our writer describes it.
+fn own_file(path: &str, number: usize, rows: u64) -> AddedFile {
+    AddedFile {
+        path: path.into(),
+        partition_values: Vec::new(),
+        size_bytes: 1,
+        modified_ms: 0,
+        rows,
+        number,
+        statistics: "{}".into(),
+    }
+}
+
+fn own_keys(keys: &TableKeys, ids: &[Option<i64>]) -> Vec<Option<Fingerprint>> {
+    let row_keys = keys.row_hasher().keys(&rows(ids.to_vec(), "d")).unwrap();
+    (0..ids.len()).map(|row| row_keys.matchable(row)).collect()
+}
+
 #[test]
 fn our_own_commit_is_taken_in_without_reading_its_files() {
     let mut lake = Lake::new(false);
     lake.add("a", &[1]);
     let mut table = lake.table();
     let mut keys = lake.keys(&mut table, &["id"]);
-    let own = |keys: &TableKeys, id: i64| keys.of_rows(&rows([Some(id)], "d")).unwrap().fingerprints;
-    let add = lake.file("own", &[Some(7)], None);
-    lake.commit(&[add]);
-    fs::remove_file(lake.path("table/own")).unwrap();
+    let adds = [lake.file("own0", &[Some(7), None], None), lake.file("own1", &[Some(8)], None)];
+    lake.commit(&adds);
+    ["own0", "own1"].iter().for_each(|name| fs::remove_file(lake.path("table").join(name)).unwrap());
     table.refresh().unwrap();
-    let file = KeyedFile { path: "own".into(), keys: own(&keys, 7) };
-    keys.committed(&mut table, 1, vec![file]).unwrap();
-    assert_eq!(ids(&mut keys, &mut table), [1, 7]);
+    // The writer hands files over in the order in which they were closed.
+    let files = vec![own_file("own1", 1, 1), own_file("own0", 0, 2)];
+    let own = OwnFiles { files, keys: own_keys(&keys, &[Some(7), None, Some(8)]) };
+    keys.committed(&mut table, 1, vec![own]).unwrap();
+    assert_eq!(ids(&mut keys, &mut table), [1, 7, 8]);
     // Someone else's commit came before ours: both are read.
-    lake.add("other", &[8]);
-    lake.add("own2", &[9]);
+    lake.add("other", &[9]);
+    lake.add("own2", &[10]);
     table.refresh().unwrap();
-    let file = KeyedFile { path: "own2".into(), keys: own(&keys, 9) };
-    keys.committed(&mut table, 3, vec![file]).unwrap();
-    assert_eq!(ids(&mut keys, &mut table), [1, 7, 8, 9]);
-    // Our file leaves the table as any other does.
-    lake.commit(&[json!({"remove": {"path": "own", "deletionTimestamp": 1, "dataChange": true}})]);
+    let own = OwnFiles { files: vec![own_file("own2", 0, 1)], keys: own_keys(&keys, &[Some(10)]) };
+    keys.committed(&mut table, 2, vec![own]).unwrap();
+    assert_eq!(ids(&mut keys, &mut table), [1, 7, 8, 9, 10]);
+    // Each of our files leaves the table with its own keys, as any other does.
+    lake.commit(&[json!({"remove": {"path": "own0", "deletionTimestamp": 1, "dataChange": true}})]);
     table.refresh().unwrap();
-    assert_eq!(ids(&mut keys, &mut table), [1, 8, 9]);
+    assert_eq!(ids(&mut keys, &mut table), [1, 8, 9, 10]);
+}
+
+#[test]
+fn files_of_our_own_whose_rows_are_in_another_order_are_read() {
+    let mut lake = Lake::new(true);
+    let mut table = lake.table();
+    let mut keys = lake.keys(&mut table, &["id"]);
+    let adds = [lake.file("own0", &[Some(2)], Some("e")), lake.file("own1", &[Some(1)], Some("d"))];
+    lake.commit(&adds);
+    table.refresh().unwrap();
+    let files = vec![own_file("own0", 0, 1), own_file("own1", 1, 1)];
+    let own = OwnFiles { files, keys: own_keys(&keys, &[Some(1), Some(2)]) };
+    keys.committed(&mut table, 0, vec![own]).unwrap();
+    lake.commit(&[json!({"remove": {"path": "own0", "deletionTimestamp": 1, "dataChange": true}})]);
+    table.refresh().unwrap();
+    assert_eq!(ids(&mut keys, &mut table), [1]);
 }
 
 #[test]
