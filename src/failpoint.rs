@@ -1,6 +1,6 @@
 //! Named places between durable steps where a test makes the process die or hang.
 //!
-//! Only with the feature `failpoints`; without it a failpoint is nothing at all. The environment
+//! In every debug build, and in a release only with the feature `failpoints`; elsewhere a failpoint is nothing at all. The environment
 //! variable `ALLUVIA_FAILPOINTS` lists `NAME=ACTION@HIT`, comma-separated: at the HIT-th time (from 1)
 //! that the process comes by NAME, it sends itself SIGKILL (`kill`) or SIGSTOP (`stop`). Names are
 //! `step.moment`; [`NAMES`] holds them all, so that a test can visit each.

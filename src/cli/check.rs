@@ -69,7 +69,7 @@ fn stream_json(name: &str, findings: &[Finding]) -> Value {
     let checks: Vec<Value> = findings
         .iter()
         .map(|finding| match &finding.result {
-            Ok(found) => json!({"check": finding.step, "ok": true, "found": found}),
+            Ok(found) => json!({"check": finding.step, "ok": true, "detail": found}),
             Err(error) => {
                 let mut entry = wrong(error);
                 entry["check"] = finding.step.into();
@@ -82,7 +82,7 @@ fn stream_json(name: &str, findings: &[Finding]) -> Value {
 }
 
 fn wrong(error: &Error) -> Value {
-    json!({"kind": error.kind().name(), "wrong": fact(error), "mend": error.hint_text()})
+    json!({"kind": error.kind().name(), "error": fact(error), "hint": error.hint_text()})
 }
 
 fn text(finding: &Finding) -> String {
@@ -114,7 +114,7 @@ mod tests {
         let error = Error::config("the topic is not there").hint("change subscribe").context("open source");
         assert_eq!(
             wrong(&error),
-            json!({"kind": "config", "wrong": "open source: the topic is not there", "mend": "change subscribe"})
+            json!({"kind": "config", "error": "open source: the topic is not there", "hint": "change subscribe"})
         );
         let finding = Finding { step: "source", result: Err(error) };
         assert_eq!(

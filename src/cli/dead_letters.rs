@@ -72,7 +72,7 @@ pub fn show(args: &DeadLettersShowArgs) -> Result<()> {
                 newest.iter().map(|letter| serde_json::from_str(&letter.json).unwrap_or_default()).collect();
             println!(
                 "{}",
-                json!({"stream": config.name, "table": store.url().as_str(), "total": total, "codes": codes, "letters": letters})
+                json!({"stream": config.name, "table": store.url().as_str(), "total": total, "codes": codes, "deadLetters": letters})
             );
         }
         OutputFormat::Text => {
@@ -224,11 +224,11 @@ fn replayed_json(stream: &str, replayed: &Replayed, dry_run: bool) -> Value {
         "stream": stream,
         "dryRun": dry_run,
         "replayed": replayed.replayed,
-        "left": replayed.left,
-        "takenBefore": replayed.taken_before,
+        "stillRejected": replayed.left,
+        "alreadyReplayed": replayed.taken_before,
         "offsetsLost": replayed.offsets_lost,
-        "unsettled": replayed.unsettled,
-        "others": replayed.others,
+        "uncommitted": replayed.unsettled,
+        "otherQueries": replayed.others,
     })
 }
 

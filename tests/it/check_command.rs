@@ -39,7 +39,7 @@ fn wrong(said: &Value) -> Vec<(String, String)> {
     let failed = checks.iter().filter(|check| check["ok"] == false);
     failed
         .map(|check| {
-            (check["check"].as_str().unwrap().to_owned(), format!("{} / {}", check["wrong"], check["mend"]))
+            (check["check"].as_str().unwrap().to_owned(), format!("{} / {}", check["error"], check["hint"]))
         })
         .collect()
 }
@@ -94,7 +94,7 @@ fn everything_that_is_wrong_is_said_at_once_with_what_mends_it() {
     assert_eq!((code, &said["exitCode"]), (3, &3.into()));
     let (code, said) = check("streams: [ { name: x, sorce: 1 } ]", folder.path());
     assert_eq!((code, &said["ok"]), (2, &false.into()));
-    assert!(said["config"]["wrong"].as_str().unwrap().contains("sorce"), "{said}");
+    assert!(said["config"]["error"].as_str().unwrap().contains("sorce"), "{said}");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn what_the_checkpoint_goes_on_with_is_looked_for_at_the_broker() {
     broker.produce(&topic, (0..4).map(|n| Message::new(format!("{{\"a\":{n}}}"))));
     let found = |said: &Value| {
         let checks = said["streams"][0]["checks"].as_array().unwrap();
-        checks.iter().find(|check| check["check"] == "source").unwrap()["found"].to_string()
+        checks.iter().find(|check| check["check"] == "source").unwrap()["detail"].to_string()
     };
     let (code, said) = check(&good, folder.path());
     assert_eq!(code, 0, "{said}");

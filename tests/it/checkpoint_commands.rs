@@ -51,7 +51,7 @@ impl<'a> Stream<'a> {
     }
 
     fn next(&self) -> String {
-        self.show("stream.yaml")["next"]["does"].as_str().expect("a word").to_owned()
+        self.show("stream.yaml")["next"]["action"].as_str().expect("a word").to_owned()
     }
 
     fn newest(&self) -> i64 {
@@ -115,7 +115,7 @@ fn show_tells_what_a_checkpoint_knows_and_what_a_run_would_do() {
     let shown = stream.show("checkpoint");
     assert!(id.contains(shown["queryId"].as_str().unwrap()));
     assert_eq!(
-        (&shown["stream"], &shown["owner"], &shown["next"]["does"]),
+        (&shown["stream"], &shown["owner"], &shown["next"]["action"]),
         (&"w1".into(), &Value::Null, &"unknown".into())
     );
     let newest = shown["newestPlan"].as_i64().unwrap();
@@ -138,7 +138,7 @@ fn show_tells_what_a_checkpoint_knows_and_what_a_run_would_do() {
     assert_eq!(contents(stream.folder.path()), before, "showing changes nothing");
 
     fs::remove_file(stream.path(&format!("checkpoint/commits/{newest}"))).unwrap();
-    assert_eq!(stream.next(), "mendCommitLog");
+    assert_eq!(stream.next(), "writeCommitLog");
     let commit = stream.newest_commit();
     fs::rename(&commit, stream.path("aside")).unwrap();
     assert_eq!(stream.next(), "rerun");
@@ -146,11 +146,11 @@ fn show_tells_what_a_checkpoint_knows_and_what_a_run_would_do() {
     fs::remove_file(stream.path(&format!("checkpoint/offsets/{newest}"))).unwrap();
     let refuses = stream.show("stream.yaml");
     assert_eq!(
-        (&refuses["next"]["does"], &refuses["next"]["kind"]),
+        (&refuses["next"]["action"], &refuses["next"]["kind"]),
         (&"refuse".into(), &"corrupt".into()),
         "{refuses}"
     );
-    assert!(refuses["next"]["says"].as_str().unwrap().contains("is older than table"), "{refuses}");
+    assert!(refuses["next"]["message"].as_str().unwrap().contains("is older than table"), "{refuses}");
     let problem = |target: &str| stream.show(target)["problems"][0].as_str().unwrap_or_default().to_owned();
     fs::write(stream.path("checkpoint/metadata"), "{").unwrap();
     assert!(problem("checkpoint").contains("metadata is damaged"));

@@ -126,12 +126,12 @@ fn a_dead_letter_is_the_whole_record_with_the_reason() {
     assert_eq!((&bare["headers"], &bare["key"]), (&Value::Null, &Value::Null));
 
     let shown = command(&yaml, folder.path(), &["show", "--limit", "1"]);
-    assert_eq!((&shown["total"], shown["letters"].as_array().unwrap().len()), (&4.into(), 1));
+    assert_eq!((&shown["total"], shown["deadLetters"].as_array().unwrap().len()), (&4.into(), 1));
     assert_eq!(shown["codes"]["NOT_NULL_VIOLATION"], 1);
-    assert_eq!(shown["letters"][0]["offset"], 2, "the newest first: {shown}");
-    assert_eq!(shown["letters"][0]["valueHex"], "fffe");
+    assert_eq!(shown["deadLetters"][0]["offset"], 2, "the newest first: {shown}");
+    assert_eq!(shown["deadLetters"][0]["valueHex"], "fffe");
     let shown = command(&yaml, folder.path(), &["show", "--code", "cannot_parse_field"]);
-    let of_code = shown["letters"].as_array().unwrap();
+    let of_code = shown["deadLetters"].as_array().unwrap();
     assert!(
         of_code.iter().any(|letter| letter["value"] == r#"{"id":"one","n":"x"}"# && letter["key"] == "k")
     );
@@ -498,7 +498,7 @@ mod killed {
             assert_eq!(rows, [0, 1, 2, 3, 5], "killed at {point}");
             let again = command(&mended, folder.path(), &["replay"]);
             assert_eq!(
-                (&again["replayed"], &again["takenBefore"], &again["left"]["MALFORMED_RECORD"]),
+                (&again["replayed"], &again["alreadyReplayed"], &again["stillRejected"]["MALFORMED_RECORD"]),
                 (&0.into(), &2.into(), &1.into())
             );
             assert_eq!(delta_rows(&dead, &[]), before, "dead letters are never rewritten");
@@ -538,7 +538,10 @@ fn letters_that_a_replay_left_are_taken_by_a_later_one() {
 
     let unquoted = with("allowUnquotedFieldNames: true");
     let dry = command(&unquoted, folder.path(), &["replay", "--dry-run"]);
-    assert_eq!((&dry["replayed"], &dry["left"]), (&1.into(), &serde_json::json!({"MALFORMED_RECORD": 2})));
+    assert_eq!(
+        (&dry["replayed"], &dry["stillRejected"]),
+        (&1.into(), &serde_json::json!({"MALFORMED_RECORD": 2}))
+    );
     assert!(!folder.path().join("checkpoint/alluvia/replay").exists());
     assert_eq!(places(&folder.path().join("table")), [(0, 2)]);
 
@@ -550,8 +553,8 @@ fn letters_that_a_replay_left_are_taken_by_a_later_one() {
 
     let comments = with("allowComments: true");
     let second = command(&comments, folder.path(), &["replay"]);
-    assert_eq!((&second["replayed"], &second["takenBefore"]), (&1.into(), &1.into()));
-    assert_eq!(second["left"], serde_json::json!({"MALFORMED_RECORD": 1}));
+    assert_eq!((&second["replayed"], &second["alreadyReplayed"]), (&1.into(), &1.into()));
+    assert_eq!(second["stillRejected"], serde_json::json!({"MALFORMED_RECORD": 1}));
     assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 1), (0, 2)]);
     assert_eq!(places(&folder.path().join("dead")), [(0, 0), (0, 1), (0, 3)]);
 
@@ -579,9 +582,9 @@ fn a_replay_goes_on_where_another_dead_letter_path_was_set_and_knows_the_former(
     run(&elsewhere(&strict), folder.path());
     assert_eq!(command(&elsewhere(&lax), folder.path(), &["replay"])["replayed"], 1);
     let again = command(&elsewhere(&lax), folder.path(), &["replay"]);
-    assert_eq!((&again["replayed"], &again["takenBefore"]), (&0.into(), &1.into()));
+    assert_eq!((&again["replayed"], &again["alreadyReplayed"]), (&0.into(), &1.into()));
     let former = command(&lax, folder.path(), &["replay"]);
-    assert_eq!((&former["replayed"], &former["takenBefore"]), (&0.into(), &1.into()));
+    assert_eq!((&former["replayed"], &former["alreadyReplayed"]), (&0.into(), &1.into()));
     assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 1)]);
 }
 
@@ -602,7 +605,7 @@ fn streams_that_share_a_dead_letter_table_replay_their_own() {
     run(&other(&strict(&two)), folder.path());
     let unquoted = yaml(broker, &one, "v BIGINT", ", options: { allowUnquotedFieldNames: true }", LETTERS);
     let replayed = command(&unquoted, folder.path(), &["replay"]);
-    assert_eq!((&replayed["replayed"], &replayed["others"]), (&1.into(), &2.into()));
+    assert_eq!((&replayed["replayed"], &replayed["otherQueries"]), (&1.into(), &2.into()));
     assert_eq!(places(&folder.path().join("table")), [(0, 0)]);
     assert_eq!(places(&folder.path().join("other")), []);
     // A copy of the checkpoint's loss: the table still knows, and refuses to take letters twice.

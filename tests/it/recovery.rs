@@ -239,9 +239,9 @@ fn a_sound_stream_passes_every_command() {
     let at = sound.folder.path();
     command(&["check", "stream.yaml"], at).success();
     let shown = command(&["checkpoint", "show", "stream.yaml", "--output", "json"], at).success();
-    assert_eq!(json(&shown)["next"]["does"], "plan");
+    assert_eq!(json(&shown)["next"]["action"], "plan");
     let dry =
         command(&["dead-letters", "replay", "stream.yaml", "--dry-run", "--output", "json"], at).success();
-    assert_eq!(json(&dry)["left"]["CANNOT_PARSE_FIELD"], 2);
+    assert_eq!(json(&dry)["stillRejected"]["CANNOT_PARSE_FIELD"], 2);
     Alluvia::run(&sound.yaml(), at).wait(BOUND).success();
 }

@@ -141,14 +141,14 @@ fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Value {
 /// What a run would do first: a word for machines and a sentence for people.
 fn next(log: &CheckpointLog, config: Option<&StreamConfig>, handle: &Handle) -> Value {
     let Some(config) = config else {
-        return json!({"does": "unknown", "says": "not known without the table: name the stream file instead of the checkpoint"});
+        return json!({"action": "unknown", "message": "not known without the table: name the stream file instead of the checkpoint"});
     };
     match decision(log, config, handle) {
         Ok(decision) => {
             let (does, says) = in_words(&decision);
-            json!({"does": does, "says": says})
+            json!({"action": does, "message": says})
         }
-        Err(error) => json!({"does": "refuse", "kind": error.kind().name(), "says": error.to_string()}),
+        Err(error) => json!({"action": "refuse", "kind": error.kind().name(), "message": error.to_string()}),
     }
 }
 
@@ -167,7 +167,7 @@ fn in_words(decision: &Decision) -> (&'static str, String) {
             format!("plan micro-batch {}, if the broker still has the offsets that follow", batch + 1),
         ),
         Decision::MendCommitLog(batch) => (
-            "mendCommitLog",
+            "writeCommitLog",
             format!("write commits/{batch}, because the table holds it, and plan micro-batch {}", batch + 1),
         ),
         Decision::Rerun(batch) => (
@@ -192,7 +192,7 @@ fn text(shown: &Value) -> String {
         format!("stream      {}", said("stream", "none yet: no run of Alluvia has used this checkpoint")),
         format!("table       {}", said("table", "not known")),
         format!("owner       {}", said("owner", "no one runs the stream")),
-        format!("next run    {}", shown["next"]["says"].as_str().unwrap_or_default()),
+        format!("next run    {}", shown["next"]["message"].as_str().unwrap_or_default()),
     ];
     lines.extend(
         shown["problems"]

@@ -7,7 +7,7 @@
 //!
 //! librdkafka asks that question itself when a client seeks to a position with an epoch, and goes on where the epoch ends;
 //! it has no call that only asks. So a client of its own seeks, and the first offset that comes out of it is the answer
-//! (docs/decisions/0004-truncated-logs-by-seeking.md). Decides nothing about losses.
+//! (docs/decisions/0005-truncated-logs-by-seeking.md). Decides nothing about losses.
 
 use std::collections::{BTreeMap, HashMap};
 use std::thread;

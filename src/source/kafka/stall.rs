@@ -28,7 +28,7 @@ const RESTARTS_MAX: u32 = 8;
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl LaneReader {
-    /// CheckpointBinding the client's main queue. `works`: something has just come, so past trouble is over.
+    /// Serves the client's main queue. `works`: something has just come, so past trouble is over.
     pub(super) fn serve(&mut self, now: Instant, works: bool) -> Result<()> {
         self.served = now;
         native::serve(&self.assignment.client);

@@ -2,7 +2,7 @@
 //!
 //! Two different keys of one index have the same fingerprint with a probability of 2^-128, whatever the keys are and
 //! whoever chose them: the hash is SipHash-2-4 under a secret that each index draws at random. So a fingerprint that
-//! is found is taken for the key itself; `docs/decisions/0010-merge-key-index.md` gives the argument.
+//! is found is taken for the key itself; `docs/decisions/0008-merge-by-fingerprints.md` gives the argument.
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 

@@ -2,7 +2,7 @@
 //!
 //! `names.tsv` is what Java's `DateTimeFormatter` writes for each of its locales, made by `tests/rig/JavaNames.java`
 //! and compared with it by a test. It is a table of Java's and not taken from a library of CLDR's present names, because
-//! Java 17 has those of CLDR 39 and names of its own beside them: half of its locales differ (decision 0004).
+//! Java 17 has those of CLDR 39 and names of its own beside them: half of its locales differ (decision 0007).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
