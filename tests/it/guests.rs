@@ -211,5 +211,5 @@ fn keys_of_other_formats_are_refused_by_name() {
         rate.replace("format: rate, options: { rowsPerSecond: 500, numPartitions: 3 }", "format: socket"),
         &["the option host is missing", "the option port is missing"],
     );
-    refused(rate.replace("format: rate", "format: rates"), &["expected kafka, rate, socket"]);
+    refused(rate.replace("format: rate", "format: rates"), &["expected kafka, eventhubs, rate, socket"]);
 }
