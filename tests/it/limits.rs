@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::ingest::{COLUMNS, expected, w1_yaml};
-use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_log, resident};
+use crate::rig::{Alluvia, Broker, Message, allocated, delta_digest, delta_log, resident};
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 use crate::tables::checkpoints;
 
@@ -20,6 +20,8 @@ struct Memory {
     samples: Vec<(Duration, u64)>,
     /// When each fault of the storage began.
     faults: Vec<Duration>,
+    /// The most that was allocated at a time, in bytes.
+    allocated: u64,
 }
 
 impl Memory {
@@ -31,15 +33,17 @@ impl Memory {
     /// The same within `bound`; `faults` says how many there were so far.
     fn watch_for(program: &mut Alluvia, bound: Duration, faults_of: fn(&Alluvia) -> usize) -> Memory {
         let (start, mut samples, mut faults) = (Instant::now(), Vec::new(), Vec::new());
+        let mut most = 0;
         while !program.ended() {
             assert!(start.elapsed() < bound, "not within {bound:?}:\n{}", program.stderr());
             faults.resize(faults_of(program).max(faults.len()), start.elapsed());
             if let Some(bytes) = resident(program.pid()) {
                 samples.push((start.elapsed(), bytes));
             }
+            most = most.max(allocated(program.pid()).unwrap_or_default());
             std::thread::sleep(Duration::from_millis(20));
         }
-        Memory { samples, faults }
+        Memory { samples, faults, allocated: most }
     }
 
     fn and_wait(self, program: Alluvia) -> (Memory, crate::rig::Ended) {
@@ -230,12 +234,14 @@ fn ten_thousand_partition_values_stay_within_one_and_a_half_times_the_memory_lim
     ended.success();
     let files = delta_log(&folder.path().join("table"))["files"].as_array().unwrap().len();
     eprintln!(
-        "10,000 values: peak {} MiB, {files} files, {:?}",
+        "10,000 values: peak {} MiB, {} of them allocated, {files} files, {:?}",
         memory.peak() / MIB,
+        memory.allocated / MIB,
         memory.samples.last().unwrap().0
     );
     assert_eq!(delta_digest(&folder.path().join("table"), &["offset", "n", "p"]).distinct, 300_000);
-    assert!(memory.peak() <= 96 * MIB, "{} MiB", memory.peak() / MIB);
+    // Without the program file's own pages: those of a debug build take more than 30 MiB before any work.
+    assert!(memory.allocated <= 96 * MIB, "{} MiB", memory.allocated / MIB);
     assert!(files <= 20_100, "{files} files for 10,000 values and two lanes");
 }
 

@@ -55,8 +55,17 @@ fn home() -> PathBuf {
 
 /// The bytes that a process holds in memory now; `None` when it has ended.
 pub fn resident(pid: u32) -> Option<u64> {
+    memory_of(pid, "VmRSS:")
+}
+
+/// The bytes that a process has allocated and touched, without the pages of its program file; `None` when it has ended.
+pub fn allocated(pid: u32) -> Option<u64> {
+    memory_of(pid, "RssAnon:")
+}
+
+fn memory_of(pid: u32, kind: &str) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let line = text.lines().find(|line| line.starts_with(kind))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
