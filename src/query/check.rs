@@ -60,6 +60,12 @@ fn node(plan: &LogicalPlan) -> Result<()> {
                 .hint("put the stream on the side whose rows are kept"));
             }
         }
+        LogicalPlan::Union(union) if !union.inputs.iter().all(|input| reads_stream(input)) => {
+            return Err(Error::config(
+                "sql has a UNION of the stream with rows that are not from it: every micro-batch would write those again",
+            )
+            .hint("write them once, by other means, or join them to the stream"));
+        }
         LogicalPlan::RecursiveQuery(_) => return Err(refused("is recursive")),
         _ => {}
     }

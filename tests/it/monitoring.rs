@@ -241,7 +241,7 @@ fn agrees_with_the_broker(broker: &Broker, topic: &str, watched: &Watched) {
         let committed = committed[partition.to_string()].as_i64().unwrap();
         assert_eq!((&place["partition"], &place["latest"]), (&partition.into(), &end.into()));
         assert_eq!((&place["committed"], &place["lag"]), (&committed.into(), &(end - committed).into()));
-        let labels = [("topic", topic), ("partition", &partition.to_string())];
+        let labels = [("stream", "orders"), ("topic", topic), ("partition", &partition.to_string())];
         assert_eq!(sample(&metrics, "alluvia_lag_offsets", &labels), Some((end - committed) as f64));
     }
 }
