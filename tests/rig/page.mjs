@@ -89,7 +89,7 @@ for (const { name, width, height, colorScheme } of READERS) {
     seen.keyboard = { stops, chart };
     await page.locator('summary', { hasText: 'Partitions' }).first().click();
     await page.locator('summary', { hasText: 'Newest micro-batches' }).first().click();
-    await page.waitForFunction(() => document.querySelectorAll('tbody tr').length >= 2);
+    await page.waitForFunction(() => [...document.querySelector('[data-stream]').querySelectorAll('table')].every(table => table.querySelector('tbody tr')));
     seen.tables = await page.evaluate(() => [...document.querySelectorAll('[data-stream]')].slice(0, 1).flatMap(section =>
       [...section.querySelectorAll('table')].map(table => [...table.querySelectorAll('tbody tr')].map(row => [...row.children].map(cell => cell.textContent)))));
     await page.screenshot({ path: path.join(folder, 'desktop-tables.png'), fullPage: true });
