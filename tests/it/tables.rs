@@ -454,8 +454,7 @@ fn another_schema_is_told_though_others_have_cleaned_the_newest_commit_up() {
         serde_json::from_str(other["metaData"]["schemaString"].as_str().unwrap()).unwrap();
     for field in schema["fields"].as_array_mut().unwrap() {
         if field["name"] == "battery" {
-            field["type"] =
-                serde_json::json!({"type": "array", "elementType": "string", "containsNull": true});
+            field["type"] = json!({"type": "array", "elementType": "string", "containsNull": true});
         }
     }
     other["metaData"]["schemaString"] = schema.to_string().into();
