@@ -23,6 +23,7 @@ pub mod config;
 pub mod storage;
 pub mod observe;
 pub mod source;
+pub mod state;
 pub mod query;
 pub mod table;
 pub mod checkpoint;

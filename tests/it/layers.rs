@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module and what it may use of the crate (every module may use itself).
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("failpoint", &[]),
     ("config", &["model", "decode"]),
@@ -13,7 +13,8 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("observe", &["model"]),
     ("source", &["model", "config", "storage"]),
     ("decode", &["model"]),
-    ("query", &["model", "storage", "decode", "table"]),
+    ("state", &["model", "storage", "failpoint"]),
+    ("query", &["model", "storage", "decode", "state", "table"]),
     ("table", &["model", "storage", "failpoint"]),
     ("checkpoint", &["model", "storage", "failpoint"]),
     ("sink", &["model", "config", "storage", "decode", "table", "failpoint"]),
@@ -27,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "observe",
             "source",
             "decode",
+            "state",
             "query",
             "table",
             "checkpoint",
@@ -44,6 +46,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
             "observe",
             "source",
             "decode",
+            "state",
             "query",
             "table",
             "checkpoint",
@@ -58,8 +61,9 @@ const MAY_USE: [(&str, &[&str]); 14] = [
 const KNOW_FORMATS: [&str; 3] = ["runtime/open.rs", "runtime/dead_letter_tables.rs", "runtime/replay.rs"];
 
 /// Each vendor's crate and the folders or files that may name it.
-const DOORS: [(&str, &[&str]); 9] = [
+const DOORS: [(&str, &[&str]); 10] = [
     ("datafusion", &["query"]),
+    ("fjall", &["state"]),
     ("rdkafka", &["source/kafka", "cli/demo"]),
     ("delta_kernel", &["table"]),
     ("deltalake", &["table"]),
