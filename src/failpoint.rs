@@ -42,6 +42,19 @@ pub const NAMES: [&str; 28] = [
 /// The failpoints that only a merge comes by, in the order in which it does.
 pub const MERGE_NAMES: [&str; 4] = ["merge.run", "merge.indexed", "merge.files", "merge.committed"];
 
+/// The failpoints that only a query with state comes by: the changes of a batch; the local copy, every hundred batches or some
+/// megabytes; a snapshot; files that it made superfluous.
+pub const STATE_NAMES: [&str; 8] = [
+    "state.before",
+    "state.after",
+    "cache.before",
+    "cache.after",
+    "snapshot.some",
+    "snapshot.before",
+    "snapshot.after",
+    "snapshot.deleted",
+];
+
 /// A failpoint: `failpoint!("sink.before")`.
 #[macro_export]
 macro_rules! failpoint {
@@ -56,7 +69,7 @@ macro_rules! failpoint {
 
 /// Whether `name` is listed; evaluated when the program is compiled.
 pub const fn is_known(name: &str) -> bool {
-    is_in(&NAMES, name) || is_in(&MERGE_NAMES, name)
+    is_in(&NAMES, name) || is_in(&MERGE_NAMES, name) || is_in(&STATE_NAMES, name)
 }
 
 const fn is_in(names: &[&str], name: &str) -> bool {
@@ -138,7 +151,7 @@ mod tests {
 
     #[test]
     fn every_name_is_a_step_and_a_moment() {
-        for name in NAMES {
+        for name in NAMES.into_iter().chain(MERGE_NAMES).chain(STATE_NAMES) {
             assert!(is_known(name));
             assert_eq!(name.split('.').count(), 2, "{name}");
         }

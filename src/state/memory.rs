@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::{StateBatch, TableId};
+use super::{StateBatch, TableId, Visit};
 use crate::model::Result;
 
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -12,6 +12,8 @@ type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryState {
     tables: BTreeMap<TableId, Table>,
+    /// The bound of each table that has one.
+    expired_below: BTreeMap<TableId, Vec<u8>>,
 }
 
 impl MemoryState {
@@ -32,13 +34,7 @@ impl StateBatch for MemoryState {
         Ok(keys.iter().map(|key| table.and_then(|table| table.get(*key)).cloned()).collect())
     }
 
-    fn scan(
-        &self,
-        table: TableId,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn scan(&self, table: TableId, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<()> {
         if to.is_some_and(|to| to <= from) {
             return Ok(());
         }
@@ -48,6 +44,10 @@ impl StateBatch for MemoryState {
     }
 
     fn put(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>) {
+        debug_assert!(
+            self.expired_below.get(&table).is_none_or(|bound| key >= *bound),
+            "the key has expired"
+        );
         self.tables.entry(table).or_default().insert(key, value);
     }
 
@@ -58,6 +58,10 @@ impl StateBatch for MemoryState {
     }
 
     fn expire(&mut self, table: TableId, bound: &[u8]) -> Result<u64> {
+        let expired_below = self.expired_below.entry(table).or_default();
+        if bound > expired_below.as_slice() {
+            *expired_below = bound.to_vec();
+        }
         let Some(table) = self.tables.get_mut(&table) else { return Ok(0) };
         let kept = table.split_off(bound);
         Ok(std::mem::replace(table, kept).len() as u64)

@@ -1,22 +1,65 @@
 //! What a query keeps between micro-batches: rows of bytes in numbered tables, one version for each committed batch.
 //!
 //! ```text
-//! begin(N) ─► StateBatch: reads version N-1, keeps its own changes ─► seal ─► change file N, durable
-//!                                                                      └─► commit, after the sink's commit
+//! begin(N) ─► StateBatch: reads version N-1, keeps its own changes ─► seal ─► state/changes/N.ATTEMPT, durable
+//!                                                                      └─► commit, after the sink's commit of N
 //! ```
 //!
 //! Keys and values are bytes that only the operator that wrote them reads. A key begins with eight bytes
 //! of time ([`time_prefix`]), by which whole ranges of keys are read and removed. Knows no query and no plan.
+//!
+//! # Which run of a batch counts
+//!
+//! A batch may be run several times, by several processes, and each run seals its changes under a name of its own. The sink's
+//! commit decides: whoever commits the batch there records the run (its attempt) in that commit and in `commits/N`, and a
+//! start gives the store the newest batch of the sink with its run ([`Committed`]). Every file of changes names the run of the batch
+//! before that it was made on, so the newest run names the whole chain, down to a snapshot, the local copy or the first batch. A
+//! chain in which a file is missing or damaged is refused by the name of the file, and nothing is changed. Files of other runs are not read.
+//!
+//! The order of a batch is: plan, [`StateStore::begin`], run, [`StateStore::seal`], the sink's commit with the run,
+//! [`StateStore::commit`], `commits/N` with the run, [`StateStore::maintain`]. If the sink holds the batch of another run, the sealed batch is
+//! dropped and the store opened again. After an error of `begin`, `seal` or of the batch, the store is opened again too.
+//!
+//! # What is where
+//!
+//! The checkpoint holds the state ([`files`]): a file of changes for each batch, and a snapshot whenever the changes since the last one
+//! have grown as large as it. The folder on local disk holds a copy ([`cache`]) that reads go to, and which changes reach
+//! when some megabytes of them have come together; until then they are in memory. The copy may be lost, old or damaged.
+//!
+//! Retention follows that of the logs: of the batches that a start may go back to, each can be restored ([`snapshot`]).
 
+mod batch;
+mod cache;
+pub mod codec;
+mod definition;
+mod file;
+mod files;
 mod memory;
+mod restore;
+mod snapshot;
+mod store;
+mod version;
+mod view;
 
+pub use batch::StoreBatch;
+pub use codec::Codec;
+pub use definition::{DEFINITION, StateColumn, StateDefinition, TableDefinition};
 pub use memory::MemoryState;
+pub use restore::Origin;
+pub use store::{SealedBatch, StateOptions, StateSize, StateStore};
+pub use version::Committed;
 
 use crate::model::Result;
+
+/// What mends damaged state.
+const RESTORE: &str = "restore the checkpoint from a backup, or start the query on a new checkpointLocation; nothing was changed";
 
 /// Which of a query's tables of state: each stateful operator has one or several, numbered in the order of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId(pub u16);
+
+/// Takes a key and its value.
+pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'v;
 
 /// The state as one micro-batch sees and changes it.
 ///
@@ -32,21 +75,16 @@ pub trait StateBatch: Send {
     ///
     /// # Errors
     /// As for [`StateBatch::get_many`], and what `visit` returns.
-    fn scan(
-        &self,
-        table: TableId,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()>;
+    fn scan(&self, table: TableId, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<()>;
 
-    /// Puts a value in place of the one that `key` has, if any.
+    /// Puts a value in place of the one that `key` has, if any. The key must not lie below a bound of [`StateBatch::expire`], of this
+    /// batch or an earlier one: such a batch cannot be sealed.
     fn put(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>);
 
     /// Removes a key.
     fn delete(&mut self, table: TableId, key: Vec<u8>);
 
-    /// Removes all keys below `bound`; returns how many there were.
+    /// Removes all keys below `bound`; returns how many there were. A bound that is lower than an earlier one removes nothing.
     ///
     /// # Errors
     /// As for [`StateBatch::get_many`].
@@ -71,14 +109,4 @@ pub fn time_of(key: &[u8]) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_compare_as_bytes_and_come_back() {
-        let times = [i64::MIN, -1, 0, 1, i64::MAX];
-        assert!(times.windows(2).all(|pair| time_prefix(pair[0]) < time_prefix(pair[1])));
-        assert!(times.iter().all(|time| time_of(&time_prefix(*time)) == Some(*time)));
-        assert_eq!(time_of(b"short"), None);
-    }
-}
+mod tests;

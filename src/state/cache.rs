@@ -1,0 +1,373 @@
+//! The local copy of the state: a log-structured merge tree on local disk, which may be lost at any time. Only this file knows fjall.
+//!
+//! All tables lie in one keyspace, each key behind its table's number, and changes come in sorted ingestions only, each of
+//! which is one atomic, durable step: the tree holds exactly one version of the state, and says which. Nothing is
+//! written by way of a journal, so there is none to replay.
+//!
+//! ```text
+//! FOLDER/0/lock      held by the process that uses the folder; another one takes FOLDER/1
+//! FOLDER/0/damaged   the tree cannot be read: it is built again at the next start
+//! FOLDER/0/tree/     the tree
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fjall::compaction::Leveled;
+use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use serde::{Deserialize, Serialize};
+
+use super::TableId;
+use super::version::{Layer, Version};
+use crate::failpoint;
+use crate::model::{Error, Result};
+
+/// The files of the tree: small, so that a window's keys fill whole ones, which are dropped when it expires.
+const FILE_BYTES: u64 = 8 << 20;
+/// The table whose one key says which version the tree holds; behind all others.
+const MARKER: [u8; 2] = u16::MAX.to_be_bytes();
+/// Processes that may have a copy in one folder at once: one runs, others may be frozen.
+const COPIES_MAX: u32 = 16;
+
+/// Which state the tree holds, and of which query.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Marker {
+    pub(super) query_id: String,
+    /// The definition of the query's tables, as text.
+    pub(super) definition: String,
+    pub(super) version: Version,
+}
+
+/// The local copy.
+pub(super) struct Cache {
+    folder: PathBuf,
+    database: Database,
+    keyspace: Keyspace,
+    // Held until the tree is closed: fields are dropped in their order.
+    _lock: File,
+}
+
+/// A key and its value, the key behind its table's number.
+type Row = (fjall::UserKey, fjall::UserValue);
+
+impl Cache {
+    /// Opens the copy in a folder, with a block cache of `cache_bytes`, and says which state it holds; a tree that is damaged, or
+    /// holds something that `keep` does not want, is removed and begun again.
+    ///
+    /// # Errors
+    /// `Config` or `Unavailable` if the disk refuses.
+    pub(super) fn open(
+        folder: &Path,
+        cache_bytes: usize,
+        keep: impl Fn(&Marker) -> bool,
+    ) -> Result<(Cache, Option<Marker>)> {
+        let (folder, lock) = lock_folder(folder)?;
+        let tree = folder.join("tree");
+        let damaged = folder.join("damaged");
+        if !damaged.exists() && tree.exists() {
+            let opened = guarded(|| open_tree(&tree, cache_bytes));
+            if let Ok((database, keyspace)) = opened {
+                let lock = lock.try_clone().map_err(|e| disk("lock", &folder, e))?;
+                let cache = Cache { folder: folder.clone(), database, keyspace, _lock: lock };
+                if let Some(marker) = cache.marker().filter(|marker| keep(marker)) {
+                    return Ok((cache, Some(marker)));
+                }
+            }
+        }
+        remove_folder(&tree)?;
+        let _ = fs::remove_file(&damaged);
+        let (database, keyspace) = guarded(|| open_tree(&tree, cache_bytes)).map_err(|cause| {
+            Error::unavailable(format!(
+                "cannot make a local copy of the state in {}: {cause}",
+                folder.display()
+            ))
+            .hint(HINT)
+        })?;
+        Ok((Cache { folder, database, keyspace, _lock: lock }, None))
+    }
+
+    /// What the tree says that it holds; `None` if it does not say it, or cannot be read.
+    fn marker(&self) -> Option<Marker> {
+        let value = guarded(|| self.keyspace.get(MARKER)).ok()??;
+        serde_json::from_slice(&value).ok()
+    }
+
+    /// The values of ascending keys of a table, each handed to `found` with its index; keys that are not there are left out.
+    ///
+    /// # Errors
+    /// `Unavailable` if the tree cannot be read.
+    pub(super) fn get_many<'k>(
+        &self,
+        table: TableId,
+        keys: impl Iterator<Item = (usize, &'k [u8])>,
+        found: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<()> {
+        let mut full = table.0.to_be_bytes().to_vec();
+        self.read(|| {
+            for (index, key) in keys {
+                full.truncate(2);
+                full.extend_from_slice(key);
+                if let Some(value) = self.keyspace.get(&full)? {
+                    found(index, &value);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The rows of a table from `from` on and below `to`.
+    pub(super) fn range(&self, table: TableId, from: &[u8], to: Option<&[u8]>) -> CacheRange<'_> {
+        let prefix = table.0.to_be_bytes();
+        let end = match to {
+            Some(to) => [&prefix, to].concat(),
+            None => (table.0 + 1).to_be_bytes().to_vec(),
+        };
+        CacheRange { cache: self, rows: self.keyspace.range([&prefix, from].concat()..end) }
+    }
+
+    /// All rows of all tables, as they are now, whatever is changed later.
+    pub(super) fn all(self: &Arc<Self>) -> AllRows {
+        let rows = self.keyspace.range::<&[u8], _>((Bound::Unbounded, Bound::Excluded(&MARKER[..])));
+        AllRows { cache: Arc::clone(self), rows }
+    }
+
+    /// Takes over the changes of a layer, after which the tree holds what `marker` says.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk refuses.
+    fn ingest(&self, layer: &Layer, marker: &Marker) -> Result<()> {
+        self.ingest_rows(marker, |write| {
+            for (table, changes) in &layer.tables {
+                let bound = marker.version.expired_below(*table);
+                let alive = changes.range::<[u8], _>((Bound::Included(bound), Bound::Unbounded));
+                for (key, value) in alive {
+                    write(*table, key, value.as_deref())?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes over the changes of a layer on the version `before`, and gives back the room of what has expired since.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk refuses.
+    pub(super) fn take_over(&self, layer: &Layer, marker: &Marker, before: &Version) -> Result<()> {
+        failpoint!("cache.before");
+        self.ingest(layer, marker)?;
+        failpoint!("cache.after");
+        for (id, table) in marker.version.tables.iter().enumerate() {
+            let id = TableId(id as u16);
+            if table.expired_below.as_slice() > before.expired_below(id) {
+                self.drop_expired(id, &table.expired_below)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over rows that `rows` writes by ascending table and key; nothing is changed if it fails.
+    ///
+    /// # Errors
+    /// What `rows` returns; `Unavailable` if the disk refuses.
+    pub(super) fn ingest_rows(
+        &self,
+        marker: &Marker,
+        rows: impl FnOnce(&mut dyn FnMut(TableId, &[u8], Option<&[u8]>) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
+        let marker =
+            serde_json::to_vec(marker).map_err(|e| Error::internal("write marker of state").source(e))?;
+        let mut ingestion = self.read(|| {
+            // Says whether a compaction has failed, after which the tree takes nothing more.
+            self.database.persist(PersistMode::Buffer)?;
+            self.keyspace.start_ingestion()
+        })?;
+        let mut full = Vec::new();
+        rows(&mut |table, key, value| {
+            full.clear();
+            full.extend_from_slice(&table.0.to_be_bytes());
+            full.extend_from_slice(key);
+            self.read(|| match value {
+                Some(value) => ingestion.write(full.as_slice(), value),
+                None => ingestion.write_tombstone(full.as_slice()),
+            })
+        })?;
+        self.read(|| {
+            ingestion.write(MARKER.as_slice(), marker.as_slice())?;
+            ingestion.finish()
+        })
+    }
+
+    /// Gives back the space of files that hold only keys of a table below `bound`.
+    ///
+    /// # Errors
+    /// `Unavailable` if the disk refuses.
+    fn drop_expired(&self, table: TableId, bound: &[u8]) -> Result<()> {
+        let prefix = table.0.to_be_bytes();
+        let end = [&prefix, bound].concat();
+        self.read(|| self.keyspace.tree.drop_range(prefix.to_vec()..end).map_err(fjall::Error::from))
+    }
+
+    /// Bytes on disk.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.keyspace.disk_space()
+    }
+
+    /// Bytes of blocks in memory.
+    pub(super) fn memory_bytes(&self) -> u64 {
+        self.database.cache_size()
+    }
+
+    /// Marks the tree as one to be built again.
+    pub(super) fn condemn(&self) {
+        let _ = File::create(self.folder.join("damaged")).and_then(|file| file.sync_all());
+    }
+
+    /// Calls the tree. If it is damaged, the next start builds it again.
+    fn read<T>(&self, call: impl FnOnce() -> fjall::Result<T>) -> Result<T> {
+        guarded(call).map_err(|cause| {
+            if !cause.is_of_the_disk {
+                self.condemn();
+            }
+            Error::unavailable(format!(
+                "the local copy of the state in {} failed: {cause}",
+                self.folder.display()
+            ))
+            .hint(HINT)
+        })
+    }
+}
+
+const HINT: &str = "give the folder of the state room on a local disk; a damaged copy is built again from the checkpoint at the next start";
+
+/// Rows of a range.
+pub(super) struct CacheRange<'c> {
+    cache: &'c Cache,
+    rows: fjall::Iter,
+}
+
+impl Iterator for CacheRange<'_> {
+    type Item = Result<Row>;
+
+    fn next(&mut self) -> Option<Result<Row>> {
+        let rows = &mut self.rows;
+        self.cache.read(|| rows.next().map(fjall::Guard::into_inner).transpose()).transpose()
+    }
+}
+
+/// All rows, as they were when this was made.
+pub(super) struct AllRows {
+    cache: Arc<Cache>,
+    rows: fjall::Iter,
+}
+
+impl AllRows {
+    /// The copy that the rows are of.
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+}
+
+impl Iterator for AllRows {
+    type Item = Result<(TableId, Row)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = &mut self.rows;
+        let row = self.cache.read(|| rows.next().map(fjall::Guard::into_inner).transpose()).transpose()?;
+        Some(row.and_then(|(key, value)| match key.first_chunk::<2>() {
+            Some(table) => Ok((TableId(u16::from_be_bytes(*table)), (key, value))),
+            None => Err(Error::internal("a key of the state has no table")),
+        }))
+    }
+}
+
+/// The key of a row without its table's number.
+pub(super) fn key_of(row: &Row) -> &[u8] {
+    row.0.get(2..).unwrap_or_default()
+}
+
+fn open_tree(tree: &Path, cache_bytes: usize) -> fjall::Result<(Database, Keyspace)> {
+    let database = Database::builder(tree).cache_size(cache_bytes as u64).worker_threads(1).open()?;
+    let keyspace = database.keyspace("state", || {
+        let strategy = Leveled::default().with_table_target_size(FILE_BYTES);
+        KeyspaceCreateOptions::default().compaction_strategy(Arc::new(strategy))
+    })?;
+    Ok((database, keyspace))
+}
+
+/// The first copy in a folder that no process uses, and its lock.
+fn lock_folder(folder: &Path) -> Result<(PathBuf, File)> {
+    for copy in 0..COPIES_MAX {
+        let folder = folder.join(copy.to_string());
+        fs::create_dir_all(&folder).map_err(|e| disk("make the folder", &folder, e))?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"));
+        let file = file.map_err(|e| disk("open the lock of", &folder, e))?;
+        match file.try_lock() {
+            Ok(()) => {
+                remove_left_copies(folder.parent().unwrap_or(&folder), copy + 1);
+                return Ok((folder, file));
+            }
+            Err(fs::TryLockError::WouldBlock) => {}
+            Err(fs::TryLockError::Error(e)) => return Err(disk("lock", &folder, e)),
+        }
+    }
+    Err(Error::config(format!("{COPIES_MAX} processes use the folder {} for the state", folder.display()))
+        .hint("give each stream a folder of its own on a local disk"))
+}
+
+/// Removes copies of processes that are gone, from number `from` on: the room is all that matters, so failures do not.
+fn remove_left_copies(folder: &Path, from: u32) {
+    for copy in from..COPIES_MAX {
+        let folder = folder.join(copy.to_string());
+        if let Ok(file) = File::open(folder.join("lock"))
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_dir_all(&folder);
+        }
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(disk("remove", folder, e)),
+        _ => Ok(()),
+    }
+}
+
+fn disk(verb: &str, folder: &Path, source: std::io::Error) -> Error {
+    Error::unavailable(format!("cannot {verb} {}", folder.display())).source(source).hint(HINT)
+}
+
+/// Why a call of the tree failed.
+struct Cause {
+    text: String,
+    /// The disk refused a write: the tree is as it was.
+    is_of_the_disk: bool,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Calls the tree, which may panic where it finds bytes that it has not written.
+fn guarded<T>(call: impl FnOnce() -> fjall::Result<T>) -> std::result::Result<T, Cause> {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => {
+            let io = match &error {
+                fjall::Error::Io(io) | fjall::Error::Storage(fjall::LsmError::Io(io)) => Some(io.kind()),
+                _ => None,
+            };
+            let is_of_the_disk =
+                matches!(io, Some(StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem));
+            Err(Cause { text: error.to_string(), is_of_the_disk })
+        }
+        Err(_) => Err(Cause { text: "its files are damaged".into(), is_of_the_disk: false }),
+    }
+}

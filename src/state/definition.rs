@@ -1,0 +1,292 @@
+//! What a query keeps as state, written down when it first starts and compared whenever it starts again.
+//!
+//! `state/definition` is one line of JSON. A query whose tables have other operators, or other types of keys or values, cannot
+//! read what is there, so it is refused. Names of columns may change, and so may everything that is no part of the definition
+//! (filters, the watermark's delay, the length of a window): Spark compares the same (`StateSchemaCompatibilityChecker`).
+
+use std::fmt;
+
+use arrow::datatypes::DataType;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{RESTORE, codec};
+use crate::model::spark_type::name_of;
+use crate::model::{Error, Result};
+use crate::storage::{Put, Store};
+
+/// The file of the definition.
+pub const DEFINITION: &str = "state/definition";
+/// The version of the layout of everything under `state/`.
+const FORMAT: u32 = 1;
+
+/// What a query keeps between micro-batches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDefinition {
+    format: u32,
+    codec: u32,
+    tables: Vec<TableDefinition>,
+}
+
+/// A table of state: the one with [`super::TableId`] N is the N-th, from 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDefinition {
+    /// What the table holds, in a word: `groups`.
+    pub name: String,
+    /// Whose it is: `stateStoreSave`.
+    pub operator: String,
+    /// The columns of a key, behind its time.
+    pub keys: Vec<StateColumn>,
+    /// The columns of a value.
+    pub values: Vec<StateColumn>,
+    /// The library and version that the layout of values depends on, if it is not Alluvia's own: `datafusion 55.2.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
+}
+
+/// A column of keys or values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateColumn {
+    /// Its name, which only messages show.
+    pub name: String,
+    /// Its type, as DDL has it.
+    #[serde(rename = "type")]
+    pub type_name: String,
+}
+
+impl StateColumn {
+    /// A column.
+    pub fn new(name: impl Into<String>, data_type: &DataType) -> StateColumn {
+        StateColumn { name: name.into(), type_name: name_of(data_type).replace(" NOT NULL", "") }
+    }
+}
+
+impl StateDefinition {
+    /// A query that keeps these tables.
+    pub fn new(tables: Vec<TableDefinition>) -> StateDefinition {
+        StateDefinition { format: FORMAT, codec: codec::VERSION, tables }
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &[TableDefinition] {
+        &self.tables
+    }
+
+    /// Reads the definition of the state in a checkpoint; `None` if it holds none.
+    ///
+    /// # Errors
+    /// `Corrupt` if the file is damaged, `Unavailable` if storage does not answer.
+    pub async fn read(checkpoint: &Store) -> Result<Option<StateDefinition>> {
+        let Some(bytes) = checkpoint.get(DEFINITION).await? else { return Ok(None) };
+        let damaged = |cause: String| {
+            Error::corrupt(format!("{}{DEFINITION} is damaged: {cause}", checkpoint.url())).hint(RESTORE)
+        };
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+        match value["format"].as_u64() {
+            Some(format) if format == u64::from(FORMAT) => {}
+            Some(format) => {
+                return Err(Error::config(format!(
+                    "the state in {}state is of format {format}, and this version of Alluvia reads format {FORMAT}",
+                    checkpoint.url()
+                ))
+                .hint("run the version that wrote it, or start the query on a new checkpointLocation"));
+            }
+            None => return Err(damaged("it names no format".into())),
+        }
+        serde_json::from_value(value).map(Some).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// Compares the state in a checkpoint with what the query keeps now, and changes nothing. Returns whether there is state.
+    ///
+    /// # Errors
+    /// `Config` if the query has changed, with what has; and as for [`StateDefinition::read`].
+    pub async fn check(&self, checkpoint: &Store) -> Result<bool> {
+        let Some(kept) = StateDefinition::read(checkpoint).await? else { return Ok(false) };
+        match self.change_since(&kept) {
+            None => Ok(true),
+            Some(change) => Err(Error::config(format!(
+                "the query has changed so that it cannot go on with its state in {}state: {change}",
+                checkpoint.url()
+            ))
+            .hint("run the query as it was, or start the changed one on a new checkpointLocation, with startingOffsets from where its windows must be filled again")),
+        }
+    }
+
+    /// Writes the definition of a query that starts for the first time.
+    ///
+    /// # Errors
+    /// As for [`StateDefinition::check`], if another process was first.
+    pub(super) async fn write(&self, checkpoint: &Store) -> Result<()> {
+        let bytes = serde_json::to_vec(self).expect("strings and numbers are always JSON");
+        if checkpoint.put_if_absent(DEFINITION, Bytes::from(bytes)).await? == Put::Exists {
+            self.check(checkpoint).await?;
+        }
+        Ok(())
+    }
+
+    /// The first thing in which this definition cannot read the state of `kept`.
+    fn change_since(&self, kept: &StateDefinition) -> Option<String> {
+        if self.codec != kept.codec {
+            return Some(format!(
+                "its rows are of version {}, and this version of Alluvia reads version {}",
+                kept.codec, self.codec
+            ));
+        }
+        let tables = kept.tables.iter().zip(&self.tables).enumerate();
+        let changed = tables.filter_map(|(id, (old, new))| new.change_since(old, id)).next();
+        changed.or_else(|| {
+            let listed = |tables: &[TableDefinition]| {
+                let names: Vec<&str> = tables.iter().map(|table| table.operator.as_str()).collect();
+                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+            };
+            (kept.tables.len() != self.tables.len()).then(|| {
+                format!(
+                    "its stateful operators were {}, and are {} now",
+                    listed(&kept.tables),
+                    listed(&self.tables)
+                )
+            })
+        })
+    }
+}
+
+impl TableDefinition {
+    fn change_since(&self, kept: &TableDefinition, id: usize) -> Option<String> {
+        let types = |columns: &[StateColumn]| -> Vec<String> {
+            columns.iter().map(|column| column.type_name.clone()).collect()
+        };
+        let table = format!("table {id} ({} of {})", kept.name, kept.operator);
+        if (&self.operator, &self.name) != (&kept.operator, &kept.name) {
+            return Some(format!("{table} would be {} of {}", self.name, self.operator));
+        }
+        for (what, old, new) in [("keys", &kept.keys, &self.keys), ("values", &kept.values, &self.values)] {
+            if types(old) != types(new) {
+                return Some(format!(
+                    "the {what} of {table} were ({}), and are ({}) now",
+                    listed(old),
+                    listed(new)
+                ));
+            }
+        }
+        if self.layout != kept.layout {
+            let library = |layout: &Option<String>| layout.clone().unwrap_or_else(|| "Alluvia".into());
+            return Some(format!(
+                "values of {table} were laid out by {}, and are by {} now",
+                library(&kept.layout),
+                library(&self.layout)
+            ));
+        }
+        None
+    }
+}
+
+fn listed(columns: &[StateColumn]) -> String {
+    columns
+        .iter()
+        .map(|column| format!("{} {}", column.name, column.type_name))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// A line for each table.
+impl fmt::Display for StateDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, table) in self.tables.iter().enumerate() {
+            if id > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "table {id}: {table}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for TableDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TableDefinition { name, operator, keys, values, .. } = self;
+        write!(f, "{name} of {operator}, key ({}), value ({})", listed(keys), listed(values))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::Kind;
+
+    fn definition(change: impl FnOnce(&mut StateDefinition)) -> StateDefinition {
+        let mut definition = StateDefinition::new(vec![TableDefinition {
+            name: "groups".into(),
+            operator: "stateStoreSave".into(),
+            keys: vec![StateColumn::new("status", &DataType::Utf8)],
+            values: vec![StateColumn::new("count", &DataType::Int64)],
+            layout: Some("datafusion 55.2.0".into()),
+        }]);
+        change(&mut definition);
+        definition
+    }
+
+    fn checkpoint() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        (folder, Store::open(&url, &BTreeMap::new()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_changed_query_is_told_what_has_changed() {
+        let (_folder, store) = checkpoint();
+        let kept = definition(|_| ());
+        assert!(!kept.check(&store).await.unwrap(), "a new checkpoint has no state");
+        kept.write(&store).await.unwrap();
+        kept.write(&store).await.unwrap();
+        assert_eq!(StateDefinition::read(&store).await.unwrap(), Some(kept.clone()));
+        assert!(definition(|new| new.tables[0].values[0].name = "n".into()).check(&store).await.unwrap());
+
+        type Change = fn(&mut StateDefinition);
+        let changes: [(Change, &str); 6] = [
+            (
+                |new| new.tables[0].keys.push(StateColumn::new("device", &DataType::Utf8)),
+                "the keys of table 0 (groups of stateStoreSave) were (status STRING), and are (status STRING, device STRING) now",
+            ),
+            (
+                |new| new.tables[0].values[0] = StateColumn::new("sum", &DataType::Float64),
+                "the values of table 0 (groups of stateStoreSave) were (count BIGINT), and are (sum DOUBLE) now",
+            ),
+            (
+                |new| new.tables[0].operator = "dedupe".into(),
+                "table 0 (groups of stateStoreSave) would be groups of dedupe",
+            ),
+            (|new| new.tables.clear(), "its stateful operators were stateStoreSave, and are none now"),
+            (
+                |new| new.tables[0].layout = Some("datafusion 56.0.0".into()),
+                "laid out by datafusion 55.2.0, and are by datafusion 56.0.0 now",
+            ),
+            (|new| new.codec = 2, "its rows are of version 1"),
+        ];
+        for (change, expected) in changes {
+            let error = definition(change).check(&store).await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Config);
+            assert!(error.to_string().contains(expected), "{error}");
+            assert!(error.to_string().contains("new checkpointLocation"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_damaged_definition_and_one_of_another_format_are_named() {
+        let (_folder, store) = checkpoint();
+        let whole = serde_json::to_string(&definition(|_| ())).unwrap();
+        let other = whole.replace("\"format\":1", "\"format\":7");
+        for (text, kind) in [(&whole[..9], Kind::Corrupt), ("{}", Kind::Corrupt), (&other, Kind::Config)] {
+            store.put(DEFINITION, Bytes::from(text.to_owned())).await.unwrap();
+            let error = StateDefinition::read(&store).await.unwrap_err();
+            assert!(error.kind() == kind && error.to_string().contains("state"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_definition_shows_a_line_for_each_table() {
+        let shown = definition(|_| ()).to_string();
+        assert_eq!(shown, "table 0: groups of stateStoreSave, key (status STRING), value (count BIGINT)");
+    }
+}
