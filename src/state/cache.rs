@@ -14,9 +14,12 @@ use std::fs::{self, File, OpenOptions};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use fjall::compaction::Leveled;
+use fjall::compaction::filter::{
+    CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
+};
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
 
@@ -47,8 +50,43 @@ pub(super) struct Cache {
     folder: PathBuf,
     database: Database,
     keyspace: Keyspace,
+    expired: Expired,
     // Held until the tree is closed: fields are dropped in their order.
     _lock: File,
+}
+
+/// The bounds below which compactions leave keys of each table out.
+#[derive(Clone, Default)]
+struct Expired(Arc<RwLock<Vec<Vec<u8>>>>);
+
+impl Expired {
+    /// Takes the bounds of the version that the tree holds: no version that is read from now on has lower ones.
+    fn follow(&self, version: &Version) {
+        let bounds = version.tables.iter().map(|table| table.expired_below.clone()).collect();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = bounds;
+    }
+}
+
+impl Factory for Expired {
+    fn name(&self) -> &str {
+        "expired"
+    }
+
+    fn make_filter(&self, _context: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(ExpiredFilter(self.0.read().unwrap_or_else(PoisonError::into_inner).clone()))
+    }
+}
+
+struct ExpiredFilter(Vec<Vec<u8>>);
+
+impl CompactionFilter for ExpiredFilter {
+    fn filter_item(&mut self, item: ItemAccessor<'_>, _context: &Context) -> CompactionFilterResult {
+        let is_expired = item.key().split_first_chunk::<2>().is_some_and(|(table, key)| {
+            self.0.get(usize::from(u16::from_be_bytes(*table))).is_some_and(|bound| key < bound.as_slice())
+        });
+        // An older value of the key may come to light again; it is as expired as this one.
+        Ok(if is_expired { Verdict::Destroy } else { Verdict::Keep })
+    }
 }
 
 /// A key and its value, the key behind its table's number.
@@ -68,26 +106,29 @@ impl Cache {
         let (folder, lock) = lock_folder(folder)?;
         let tree = folder.join("tree");
         let damaged = folder.join("damaged");
+        let expired = Expired::default();
         if !damaged.exists() && tree.exists() {
-            let opened = guarded(|| open_tree(&tree, cache_bytes));
+            let opened = guarded(|| open_tree(&tree, cache_bytes, &expired));
             if let Ok((database, keyspace)) = opened {
                 let lock = lock.try_clone().map_err(|e| disk("lock", &folder, e))?;
-                let cache = Cache { folder: folder.clone(), database, keyspace, _lock: lock };
+                let expired = expired.clone();
+                let cache = Cache { folder: folder.clone(), database, keyspace, expired, _lock: lock };
                 if let Some(marker) = cache.marker().filter(|marker| keep(marker)) {
+                    cache.expired.follow(&marker.version);
                     return Ok((cache, Some(marker)));
                 }
             }
         }
         remove_folder(&tree)?;
         let _ = fs::remove_file(&damaged);
-        let (database, keyspace) = guarded(|| open_tree(&tree, cache_bytes)).map_err(|cause| {
+        let (database, keyspace) = guarded(|| open_tree(&tree, cache_bytes, &expired)).map_err(|cause| {
             Error::unavailable(format!(
                 "cannot make a local copy of the state in {}: {cause}",
                 folder.display()
             ))
             .hint(HINT)
         })?;
-        Ok((Cache { folder, database, keyspace, _lock: lock }, None))
+        Ok((Cache { folder, database, keyspace, expired, _lock: lock }, None))
     }
 
     /// What the tree says that it holds; `None` if it does not say it, or cannot be read.
@@ -178,7 +219,7 @@ impl Cache {
         marker: &Marker,
         rows: impl FnOnce(&mut dyn FnMut(TableId, &[u8], Option<&[u8]>) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
-        let marker =
+        let text =
             serde_json::to_vec(marker).map_err(|e| Error::internal("write marker of state").source(e))?;
         let mut ingestion = self.read(|| {
             // Says whether a compaction has failed, after which the tree takes nothing more.
@@ -196,9 +237,11 @@ impl Cache {
             })
         })?;
         self.read(|| {
-            ingestion.write(MARKER.as_slice(), marker.as_slice())?;
+            ingestion.write(MARKER.as_slice(), text.as_slice())?;
             ingestion.finish()
-        })
+        })?;
+        self.expired.follow(&marker.version);
+        Ok(())
     }
 
     /// Gives back the space of files that hold only keys of a table below `bound`.
@@ -289,8 +332,13 @@ pub(super) fn key_of(row: &Row) -> &[u8] {
     row.0.get(2..).unwrap_or_default()
 }
 
-fn open_tree(tree: &Path, cache_bytes: usize) -> fjall::Result<(Database, Keyspace)> {
-    let database = Database::builder(tree).cache_size(cache_bytes as u64).worker_threads(1).open()?;
+fn open_tree(tree: &Path, cache_bytes: usize, expired: &Expired) -> fjall::Result<(Database, Keyspace)> {
+    let factory: Arc<dyn Factory> = Arc::new(expired.clone());
+    let database = Database::builder(tree)
+        .cache_size(cache_bytes as u64)
+        .worker_threads(1)
+        .with_compaction_filter_factories(Arc::new(move |_| Some(Arc::clone(&factory))))
+        .open()?;
     let keyspace = database.keyspace("state", || {
         let strategy = Leveled::default().with_table_target_size(FILE_BYTES);
         KeyspaceCreateOptions::default().compaction_strategy(Arc::new(strategy))

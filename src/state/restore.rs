@@ -1,6 +1,8 @@
 //! The state of a start: from the local copy if it is of the committed chain, else from the nearest snapshot, and from the
 //! files of changes that follow.
 
+use std::ops::Bound;
+
 use futures::{StreamExt, stream};
 use tokio::runtime::Handle;
 
@@ -213,7 +215,8 @@ fn since_snapshot(files: &Files, newest: i64, checkpoint: &Store, handle: &Handl
     let snapshot = files.snapshot_before(newest);
     let name = snapshot.and_then(|batch| files.snapshots.get(&batch)?.first()).map(|(_, name)| name);
     let header = name.and_then(|name| handle.block_on(read_snapshot(checkpoint, name)).ok());
-    let behind = files.changes.range(snapshot.unwrap_or(-1) + 1..=newest.max(snapshot.unwrap_or(-1)));
+    let behind =
+        files.changes.range((snapshot.map_or(Bound::Unbounded, Bound::Excluded), Bound::Included(newest)));
     let sizes = behind.filter_map(|(_, runs)| runs.iter().map(|(_, bytes)| *bytes).max());
     let mut since =
         SinceSnapshot { snapshot_bytes: header.map_or(0, |header| header.bytes), ..Default::default() };

@@ -86,6 +86,8 @@ pub struct StateStore {
     failed: Option<Error>,
     since: SinceSnapshot,
     snapshot: Option<Task>,
+    /// Whether a snapshot begins as soon as the local copy has taken over what is being written.
+    snapshot_wanted: bool,
     origin: Origin,
 }
 
@@ -182,6 +184,7 @@ impl StateStore {
             failed: None,
             since,
             snapshot: None,
+            snapshot_wanted: false,
             origin,
             options,
         })
@@ -305,15 +308,11 @@ impl StateStore {
             None => None,
         };
         if self.snapshot.is_none() && self.is_snapshot_due() {
-            match self.writing {
-                // A little behind the newest batch is as good.
-                None if self.layer.batches <= self.limits.layer_batches / 10
-                    && self.cached.committed.is_some() =>
-                {
-                    self.start_snapshot();
-                }
-                None => self.write_layer(),
-                Some(_) => {}
+            self.snapshot_wanted = true;
+            if self.writing.is_none() && self.layer.batches > 0 {
+                self.write_layer();
+            } else if self.writing.is_none() {
+                self.start_snapshot();
             }
         }
         failed.map_or(Ok(()), Err)
@@ -324,7 +323,7 @@ impl StateStore {
     /// # Errors
     /// `Unavailable` if the local disk does not take it. The next start then reads the files of changes.
     pub fn close(mut self) -> Result<()> {
-        self.snapshot = None;
+        (self.snapshot, self.snapshot_wanted) = (None, false);
         if self.layer.batches > 0 {
             self.write_layer();
         }
@@ -342,11 +341,12 @@ impl StateStore {
         }
     }
 
-    /// Waits for a snapshot that is being written.
+    /// Waits for a snapshot that is being written, or is about to be.
     ///
     /// # Errors
     /// As for [`StateStore::maintain`].
     pub fn finish_snapshot(&mut self) -> Result<()> {
+        self.wait();
         let Some(task) = self.snapshot.take() else { return Ok(()) };
         self.since.snapshot_bytes = task.finish()?;
         Ok(())
@@ -359,7 +359,12 @@ impl StateStore {
             || bytes + files * limits.file_cost_bytes >= snapshot_bytes.max(limits.snapshot_bytes_min)
     }
 
+    /// Begins a snapshot of what the local copy holds, while nothing is being written to it.
     fn start_snapshot(&mut self) {
+        self.snapshot_wanted = false;
+        if self.cached.committed.is_none() {
+            return;
+        }
         self.since = SinceSnapshot { snapshot_bytes: self.since.snapshot_bytes, ..SinceSnapshot::default() };
         let job = Job {
             checkpoint: self.options.checkpoint.clone(),
@@ -398,7 +403,12 @@ impl StateStore {
         let Some(writing) = self.writing.take() else { return };
         let panicked = |_| Err(Error::internal("writing to the local copy of the state ended by a panic"));
         match writing.thread.join().unwrap_or_else(panicked) {
-            Ok(()) => self.cached = writing.version,
+            Ok(()) => {
+                self.cached = writing.version;
+                if self.snapshot_wanted {
+                    self.start_snapshot();
+                }
+            }
             Err(error) => {
                 // The store cannot go on without these changes, but the checkpoint has them.
                 self.failed = Some(error);
@@ -410,7 +420,7 @@ impl StateStore {
 /// Waits for the threads that use the local copy.
 impl Drop for StateStore {
     fn drop(&mut self) {
-        self.snapshot = None;
+        (self.snapshot, self.snapshot_wanted) = (None, false);
         self.wait();
     }
 }
