@@ -17,9 +17,9 @@ use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPl
 use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::{AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
@@ -66,6 +66,7 @@ impl Session {
             state: SessionStateBuilder::new()
                 .with_config(settings(conf))
                 .with_analyzer_rules(rules(conf))
+                .with_optimizer_rules(optimizer_rules())
                 .build(),
             tables: HashMap::new(),
             functions,
@@ -82,6 +83,11 @@ impl Session {
     /// Whether a function may be called.
     pub(crate) fn has_function(&self, name: &str) -> bool {
         self.functions.contains_key(name)
+    }
+
+    /// Whether a function is an aggregate.
+    pub(crate) fn is_aggregate(&self, name: &str) -> bool {
+        matches!(self.functions.get(name), Some((_, Function::Aggregate(_))))
     }
 
     /// The name that a function is planned by, for one of its names.
@@ -136,6 +142,14 @@ fn rules(conf: &Conf) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     ]
 }
 
+/// The optimizer's rules but for the one that makes two aggregates of one with DISTINCT: it sums a sum, whose type would
+/// be another.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules = Optimizer::new().rules;
+    rules.retain(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+    rules
+}
+
 /// Functions that belong to the planner itself.
 fn own_functions(conf: &Conf, clock: &BatchClock) -> Vec<(&'static str, Arc<ScalarUDF>)> {
     let now = |name, part| (name, Arc::new(ScalarUDF::from(Now::new(name, part, clock, &conf.zone))));
@@ -158,6 +172,10 @@ pub(crate) fn refused(error: &DataFusionError) -> Error {
     let message = ["Error during planning: ", "This feature is not implemented: ", "Schema error: "]
         .iter()
         .fold(message, |message, prefix| message.replace(prefix, ""));
+    if message.contains("must be in GROUP BY or an aggregate function") {
+        return Error::config(format!("MISSING_AGGREGATION: {message}"))
+            .hint("add the column to GROUP BY, or write any_value(column)");
+    }
     Error::config(message)
 }
 

@@ -92,6 +92,62 @@ fn each_batch_is_joined_with_its_own_rows_and_the_version_at_hand_whatever_the_j
     }
 }
 
+/// Aggregates of a static table, where a query may have them.
+const AGGREGATES: [&str; 8] = [
+    "SELECT k, v, (SELECT max(x) FROM d) AS most FROM input",
+    "SELECT k, v, (SELECT count(*) FROM d) AS n FROM input",
+    "SELECT i.k, v, n, s FROM input i JOIN (SELECT k, count(*) AS n, sum(x) AS s FROM d GROUP BY k) t ON i.k = t.k",
+    "SELECT i.k, s FROM input i LEFT JOIN (SELECT k, sum(x) AS s FROM d GROUP BY 1 HAVING count(*) > 1) t USING (k)",
+    "SELECT i.k, v FROM input i WHERE v < (SELECT avg(x) FROM d WHERE d.k = i.k)",
+    "SELECT k, v FROM input WHERE k IN (SELECT k FROM d GROUP BY ALL HAVING max(x) > 10)",
+    "SELECT i.k, n FROM input i JOIN (SELECT k AS key, count(DISTINCT x) AS n FROM d GROUP BY key) ON i.k = key",
+    "SELECT i.k, t.k AS kt, s FROM input i CROSS JOIN (SELECT k, sum(x) AS s FROM d GROUP BY ROLLUP(k)) t",
+];
+
+#[test]
+fn aggregates_of_a_static_table_are_those_of_its_version_in_every_batch() {
+    let batches = [&["a", "b"][..], &["b", "c", "d", "a"], &[], &["c"]]
+        .map(|keys| rows(&stream(), keys, keys.len() as i32));
+    for sql in AGGREGATES {
+        let mut kept = runner(sql);
+        let mut texts = Vec::new();
+        for (number, batch) in batches.iter().chain(&batches).enumerate() {
+            let version = i32::from(number >= 3);
+            let expected = answer(&mut runner(sql), version, batch);
+            assert_eq!(answer(&mut kept, version, batch), expected, "{sql}, batch {number}");
+            texts.push(expected);
+        }
+        assert_ne!(texts[1], texts[5], "{sql}: the tables' versions give the same rows");
+    }
+    let text = answer(&mut runner(AGGREGATES[2]), 0, &batches[0]);
+    assert!(text.contains("| b | 3 | 2 | 23 |"), "{text}");
+    let text = answer(&mut runner(AGGREGATES[1]), 0, &batches[3]);
+    assert!(text.contains("| c | 1 | 3 |"), "{text}");
+}
+
+#[test]
+fn aggregates_that_spark_refuses_are_refused_with_its_class() {
+    let relation = |name: &str, schema| Relation { name: name.into(), schema };
+    for (sql, class) in [
+        ("(SELECT sum(k) FROM d WHERE sum(x) > 1)", "INVALID_WHERE_CONDITION"),
+        ("(SELECT sum(count(*)) FROM d)", "NESTED_AGGREGATE_FUNCTION"),
+        ("(SELECT max(x, k) FROM d)", "WRONG_NUM_ARGS"),
+        ("(SELECT first(x, k) FROM d)", "DATATYPE_MISMATCH"),
+        ("(SELECT collect_list(x ORDER BY k) FROM d)", "ORDER BY"),
+        ("(SELECT percentile_cont(0.5) FROM d)", "WITHIN GROUP"),
+    ] {
+        let definition = Definition {
+            input: relation("input", stream()),
+            tables: vec![relation("d", table())],
+            views: Vec::new(),
+            sql: format!("SELECT k, {sql} AS a FROM input"),
+            conf: Conf::default(),
+        };
+        let error = Query::plan(&definition).expect_err(sql).to_string();
+        assert!(error.contains(class), "{sql}: {error}");
+    }
+}
+
 #[test]
 fn every_branch_of_a_union_comes_out_also_below_a_join() {
     let batch = rows(&stream(), &["a", "b"], 1);

@@ -13,15 +13,19 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Case, InList, Lambda, Like, ScalarFunction};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, InList, Lambda, Like, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF};
+use datafusion::logical_expr::{
+    BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::cast::{self, Cast, Mode, Way};
 use super::conf::Conf;
+use super::functions::aggregate::SparkAggregate;
+use super::functions::compare::{group_key, needs_key};
 use super::functions::scalar::SparkFunction;
 use super::functions::{self, Function};
 use types::{common, compared, is_atomic, is_float, name_of, refused};
@@ -30,6 +34,8 @@ use types::{common, compared, is_atomic, is_float, name_of, refused};
 pub(crate) struct Coercion {
     conf: Conf,
     functions: HashMap<&'static str, Arc<ScalarUDF>>,
+    /// What a key of GROUP BY goes through.
+    group_key: Arc<ScalarUDF>,
 }
 
 impl std::fmt::Debug for Coercion {
@@ -60,7 +66,7 @@ impl Coercion {
                 known.insert(entry.name, function);
             }
         }
-        Coercion { conf: conf.clone(), functions: known }
+        Coercion { conf: conf.clone(), functions: known, group_key: group_key(conf) }
     }
 
     fn node(&self, plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -69,13 +75,50 @@ impl Coercion {
             schema
                 .merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
         }
+        if let LogicalPlan::Distinct(Distinct::All(input)) = &plan {
+            return Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(self.keys(input)?))));
+        }
         let names = NamePreserver::new(&plan);
+        let groups = matches!(plan, LogicalPlan::Aggregate(_));
         let plan = plan.map_expressions(|expr| {
             let name = names.save(&expr);
-            let coerced = self.expression(expr, &schema)?;
+            let mut coerced = self.expression(expr, &schema)?;
+            if groups {
+                coerced = self.key(coerced, &schema)?;
+            }
             Ok(Transformed::yes(name.restore(coerced)))
         })?;
         plan.map_data(|plan| plan.recompute_schema())
+    }
+
+    /// A plan whose rows are compared: its columns in the form that makes equal values the same.
+    fn keys(&self, input: &Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+        if !input.schema().fields().iter().any(|field| needs_key(field.data_type())) {
+            return Ok(Arc::clone(input));
+        }
+        let columns = input.schema().iter().map(|(relation, field)| {
+            let column = Expr::Column(Column::from((relation, field)));
+            let key = self.key(column, input.schema())?;
+            Ok(key.alias_qualified(relation.cloned(), field.name()))
+        });
+        let projection = Projection::try_new(columns.collect::<Result<_>>()?, Arc::clone(input))?;
+        Ok(Arc::new(LogicalPlan::Projection(projection)))
+    }
+
+    /// A key of GROUP BY in the form that makes equal values the same; an aggregate as it is.
+    fn key(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
+        match expr {
+            Expr::GroupingSet(sets) => {
+                let sets = Expr::GroupingSet(sets);
+                Ok(sets.map_children(|key| Ok(Transformed::yes(self.key(key, schema)?)))?.data)
+            }
+            Expr::AggregateFunction(_) => Ok(expr),
+            Expr::Alias(ref alias) if matches!(*alias.expr, Expr::AggregateFunction(_)) => Ok(expr),
+            expr if needs_key(&expr.get_type(schema)?) => {
+                Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.group_key), vec![expr])))
+            }
+            expr => Ok(expr),
+        }
     }
 
     /// The expression with Spark's casts.
@@ -112,6 +155,7 @@ impl Coercion {
             }
             Expr::TryCast(inner) => self.cast(*inner.expr, inner.field.data_type(), Mode::Try, schema),
             Expr::ScalarFunction(call) => self.function(call, schema),
+            Expr::AggregateFunction(call) => self.aggregate(call, schema),
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.binary(*left, op, *right, schema),
             Expr::Negative(inner) => self.call("negative", vec![*inner], schema),
             Expr::Not(inner) => {
@@ -214,6 +258,31 @@ impl Coercion {
             return Ok(Expr::Literal(value, None));
         }
         Ok(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args)))
+    }
+
+    /// An aggregate over arguments of the types that it takes.
+    fn aggregate(&self, call: AggregateFunction, schema: &DFSchema) -> Result<Expr> {
+        let Some(aggregate) = call.func.inner().downcast_ref::<SparkAggregate>() else {
+            return Ok(Expr::AggregateFunction(call));
+        };
+        let mut params = call.params;
+        aggregate.take_null_treatment(&mut params)?;
+        let fields =
+            params.args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<Result<Vec<FieldRef>>>()?;
+        let bound = aggregate.bind(&fields, &literals(&params.args), true)?;
+        let args = params.args.into_iter().zip(&bound.args);
+        params.args = args.map(|(arg, to)| self.implicit(arg, to, schema)).collect::<Result<_>>()?;
+        if let Some(filter) = params.filter {
+            let filter = self.boolean(*filter, schema)?;
+            // Spark does not evaluate the arguments of rows that FILTER keeps out.
+            for arg in &mut params.args {
+                if may_fail(arg)? {
+                    *arg = self.lazily(vec![(filter.clone(), arg.clone())], None, schema)?;
+                }
+            }
+            params.filter = Some(Box::new(filter));
+        }
+        Ok(Expr::AggregateFunction(AggregateFunction { func: call.func, params }))
     }
 
     fn binary(&self, left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<Expr> {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawFieldAccessExpr,
+};
 use datafusion::logical_expr::{Expr, GetFieldAccess, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
@@ -101,6 +103,18 @@ impl ExprPlanner for Operators {
             GetFieldAccess::ListIndex { key } => self.planned("[]", vec![expr.expr, *key]),
             GetFieldAccess::ListRange { .. } => Ok(PlannerResult::Original(expr)),
         }
+    }
+
+    /// `count(*)` counts the literal 1.
+    fn plan_aggregate(&self, mut call: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
+        #[expect(deprecated, reason = "DataFusion has no other form of a star in a call")]
+        if let [Expr::Wildcard { qualifier: None, .. }] = call.args.as_slice()
+            && call.func.name() == "count"
+            && !call.distinct
+        {
+            call.args = vec![Expr::Literal(ScalarValue::from(1_i64), None)];
+        }
+        Ok(PlannerResult::Original(call))
     }
 
     fn plan_array_literal(&self, exprs: Vec<Expr>, _schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {

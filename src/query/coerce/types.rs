@@ -185,7 +185,14 @@ pub(crate) fn castable(bind: &Bind, from: &DataType, want: Want) -> Result<DataT
         Want::Number if is_number(from) => from.clone(),
         Want::Number => DataType::Float64,
     };
-    if *from == target || *from == DataType::Null || implicit(from, &target) || (text && is_atomic(&target)) {
+    // Only under ANSI is a text taken for a BOOLEAN.
+    let refuses = text && target == DataType::Boolean && !bind.conf.ansi;
+    if !refuses
+        && (*from == target
+            || *from == DataType::Null
+            || implicit(from, &target)
+            || (text && is_atomic(&target)))
+    {
         return Ok(target);
     }
     Err(refused(

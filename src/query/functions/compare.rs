@@ -10,13 +10,16 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float32Array, Float64Array, ListArray, MapArray, StructArray,
     UInt32Array, make_comparator,
 };
-use arrow::compute::{SortOptions, interleave};
+use arrow::buffer::OffsetBuffer;
+use arrow::compute::{SortOptions, interleave, take};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use datafusion::common::Result;
+use datafusion::logical_expr::ScalarUDF;
 
 use super::Entry;
-use super::scalar::{Bind, Bound, Call, Types, entry};
-use crate::query::coerce::types::{common, compared, is_atomic, mismatch, name_of};
+use super::scalar::{Bind, Bound, Call, SparkFunction, Types, entry};
+use crate::query::coerce::types::{common, compared, entry_of, is_atomic, is_float, mismatch, name_of};
+use crate::query::conf::Conf;
 
 /// Comparison operators and the functions of an order.
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -133,6 +136,41 @@ pub(crate) fn normalised(array: &ArrayRef) -> ArrayRef {
         }
         _ => Arc::clone(array),
     }
+}
+
+/// Whether equal values of a type may have different bits: floats, and maps, whose entries have no order.
+pub(crate) fn needs_key(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(element) => needs_key(element.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| needs_key(field.data_type())),
+        kind => is_float(kind) || entry_of(kind).is_some(),
+    }
+}
+
+/// The function by which groups are told apart: one NaN, one zero, the entries of a MAP by key.
+pub(crate) fn group_key(conf: &Conf) -> Arc<ScalarUDF> {
+    let types = Types::By(|bind| Ok(Bound::new(bind.types.to_vec(), bind.types[0].clone())));
+    let function = SparkFunction::new("group_key", types, |call| keyed(&normalised(&call.args[0])), conf);
+    Arc::new(ScalarUDF::new_from_impl(function))
+}
+
+/// The array with the entries of its maps by key.
+fn keyed(array: &ArrayRef) -> Result<ArrayRef> {
+    let DataType::Map(entry, sorted) = array.data_type() else { return Ok(Arc::clone(array)) };
+    let map = array.as_map();
+    let order = comparator(map.keys(), map.keys())?;
+    let mut places: Vec<u32> = Vec::with_capacity(map.keys().len());
+    let mut lengths = Vec::with_capacity(map.len());
+    for bounds in map.value_offsets().windows(2) {
+        let from = places.len();
+        places.extend(bounds[0] as u32..bounds[1] as u32);
+        places[from..].sort_by(|a, b| order(*a as usize, *b as usize));
+        lengths.push(places.len() - from);
+    }
+    let entries: ArrayRef = Arc::new(map.entries().clone());
+    let entries = take(&entries, &UInt32Array::from(places), None)?.as_struct().clone();
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(MapArray::new(Arc::clone(entry), offsets, entries, map.nulls().cloned(), *sorted)))
 }
 
 /// Compares a value of one array with one of another, both by row. Null is below all.

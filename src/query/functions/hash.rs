@@ -168,6 +168,14 @@ fn xxhash64(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(rows.collect::<Result<Int64Array>>()?))
 }
 
+/// `xxhash64` of each value.
+///
+/// # Errors
+/// A type that has no hash.
+pub(crate) fn hashes(array: &ArrayRef) -> Result<Vec<i64>> {
+    (0..array.len()).map(|row| Ok(value(array.as_ref(), row, Xx(42))?.0 as i64)).collect()
+}
+
 fn over<H: Running>(call: &Call, row: usize, seed: H) -> Result<H> {
     call.args.iter().try_fold(seed, |hash, array| value(array.as_ref(), row, hash))
 }
@@ -210,6 +218,13 @@ fn value<H: Running>(array: &dyn Array, row: usize, hash: H) -> Result<H> {
         DataType::Struct(_) => {
             let record = array.as_struct();
             record.columns().iter().try_fold(hash, |hash, column| value(column.as_ref(), row, hash))?
+        }
+        DataType::Map(..) => {
+            let entries: ArrayRef = Arc::new(array.as_map().value(row));
+            let columns = entries.as_struct().columns();
+            (0..entries.len()).try_fold(hash, |hash, at| {
+                columns.iter().try_fold(hash, |hash, column| value(column.as_ref(), at, hash))
+            })?
         }
         other => return exec_err!("{other} has no hash"),
     })

@@ -12,6 +12,7 @@
 //! `query::session`. A literal has Spark's type before a function sees it; a failing row is
 //! `query::error::ExpressionError`.
 
+pub mod aggregate;
 pub(crate) mod array;
 mod bitwise;
 pub(crate) mod compare;
@@ -24,7 +25,7 @@ mod lambda;
 mod map;
 mod math;
 #[cfg(test)]
-mod proof;
+pub(crate) mod proof;
 #[cfg(test)]
 mod reference;
 mod regexp;
@@ -59,7 +60,7 @@ pub enum Function {
     Scalar(Arc<ScalarUDF>),
     /// A function that takes a lambda.
     HigherOrder(Arc<HigherOrderUDF>),
-    /// An aggregate; over a static table only.
+    /// A value for each group of rows.
     Aggregate(Arc<AggregateUDF>),
 }
 
@@ -88,5 +89,5 @@ const FAMILIES: &[&[Entry]] = &[
 
 /// Every function.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    FAMILIES.iter().flat_map(|family| family.iter())
+    FAMILIES.iter().chain(aggregate::FAMILIES).flat_map(|family| family.iter())
 }

@@ -35,7 +35,7 @@ struct Case {
 
 /// What an expression gives here.
 #[derive(Debug, PartialEq)]
-enum Answer {
+pub(crate) enum Answer {
     Value(String, Option<String>),
     Raised(String),
     Refused(String),
@@ -64,7 +64,7 @@ fn cases(path: &Path) -> (Conf, Vec<Case>) {
 }
 
 /// Spark's short name of a type (`simpleString`).
-fn simple(kind: &DataType) -> String {
+pub(crate) fn simple(kind: &DataType) -> String {
     match kind {
         DataType::Null => "void".into(),
         DataType::Boolean => "boolean".into(),
@@ -95,9 +95,9 @@ fn simple(kind: &DataType) -> String {
     }
 }
 
-fn shown(array: &dyn Array, conf: &Conf) -> Answer {
+pub(crate) fn shown(array: &dyn Array, conf: &Conf) -> Answer {
     let kind = simple(array.data_type());
-    if array.is_null(0) {
+    if array.logical_nulls().is_some_and(|nulls| nulls.is_null(0)) {
         return Answer::Value(kind, None);
     }
     let mut text = String::new();
@@ -232,6 +232,7 @@ fn every_function_names_a_case_that_calls_it() {
             let (theme, name) = case.split_once('/').unwrap();
             let path = match theme {
                 "expressions" => folder().join(format!("{name}.jsonl")),
+                "generated" => folder().join(format!("../aggregates/{name}.jsonl")),
                 theme => folder().join(format!("../streaming/cases/{theme}.jsonl")),
             };
             let text = texts
@@ -239,7 +240,9 @@ fn every_function_names_a_case_that_calls_it() {
                 .or_insert_with(|| std::fs::read_to_string(&path).unwrap_or_default());
             let lines: Vec<&str> = text
                 .lines()
-                .filter(|line| theme == "expressions" || line.contains(&format!("\"{case}\"")))
+                .filter(|line| {
+                    matches!(theme, "expressions" | "generated") || line.contains(&format!("\"{case}\""))
+                })
                 .collect();
             assert!(!lines.is_empty(), "{}: there is no case {case}", entry.name);
             let own_form = [
@@ -253,7 +256,7 @@ fn every_function_names_a_case_that_calls_it() {
                 "rlike",
                 "get_field",
             ];
-            if theme == "expressions" && !own_form.contains(&entry.name) {
+            if matches!(theme, "expressions" | "generated") && !own_form.contains(&entry.name) {
                 assert!(lines.iter().any(|line| called(line)), "{}: no case of {case} calls it", entry.name);
             }
         }

@@ -49,7 +49,13 @@ fn page() -> String {
             (Some(entry), _) => {
                 let same = if entry.name == name { String::new() } else { format!(" (as `{}`)", entry.name) };
                 let cases = entry.proved_by.join(", ");
-                there.push(format!("| `{}` | supported{same} | {cases} |", name.replace('|', "\\|")));
+                let kind =
+                    match (super::aggregate::is_aggregate(entry), super::aggregate::unbounded(entry.name)) {
+                        (true, true) => "aggregate, keeps every row of a group",
+                        (true, false) => "aggregate",
+                        _ => "supported",
+                    };
+                there.push(format!("| `{}` | {kind}{same} | {cases} |", name.replace('|', "\\|")));
             }
             (None, Some((_, form))) => {
                 there.push(format!("| `{}` | {form} | stateless |", name.replace('|', "\\|")));
@@ -61,12 +67,13 @@ fn page() -> String {
     format!(
         "# Functions\n\n{GENERATED}\
          The functions that `sql` may call, out of the {total} names of Spark 4.0. A function is here only with the cases that\n\
-         prove its results: `tests/oracle/streaming` (themes and cases) and `tests/oracle/expressions` (generated\n\
-         expressions, by family), whose answers are Spark's. What differs from Spark is named in the `deviations.txt` of\n\
+         prove its results: `tests/oracle/streaming` (themes and cases), `tests/oracle/expressions` (generated\n\
+         expressions, by family) and `tests/oracle/aggregates` (the same for aggregates, written `generated/family`), whose\n\
+         answers are Spark's. What differs from Spark is named in the `deviations.txt` of\n\
          each. Under ANSI (the default, as in Spark 4.0) what has no value is an error of Spark's class.\n\n\
          Regular expressions have Java's classes of ASCII; look-around and back-references are refused.\n\n\
          ## Supported: {}\n\n| name | | proved by |\n|---|---|---|\n{}\n\n\
-         ## Not in this version: {}\n\nRefused at start, with the nearest name. Aggregates and window functions keep state, which `sql` refuses.\n\n{}\n",
+         ## Not in this version: {}\n\nRefused at start, with the nearest name. Window functions are refused on a stream, as in Spark.\n\n{}\n",
         there.len(),
         there.join("\n"),
         missing.len(),

@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 };
 
 use super::Function;
+use crate::query::cast::relabel;
 use crate::query::coerce::types::{Want, castable, refused};
 use crate::query::conf::Conf;
 
@@ -304,7 +305,7 @@ impl ScalarUDFImpl for SparkFunction {
         let rows = if constant { 1 } else { args.number_rows };
         let arrays = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let call = Call { args: arrays, rows, conf: &self.conf, returns: args.return_field.data_type() };
-        let result = (self.run)(&call)?;
+        let result = relabel(&(self.run)(&call)?, args.return_field.data_type())?;
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }

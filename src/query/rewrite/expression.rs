@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     Ident, OneOrManyWithParens, Subscript, TrimWhereField, UnaryOperator, Value,
 };
 
+use super::call::Place;
 use super::scope::Scope;
 use super::{Rewriter, build, literal, name};
 use crate::model::{Error, Result};
@@ -280,6 +281,7 @@ impl Rewriter<'_> {
         if name == "struct" {
             return self.structure(function.args);
         }
+        super::call::order_into_arguments(&name, &mut function)?;
         let FunctionArguments::List(mut list) = function.args else {
             return self.call(&name, Vec::new());
         };
@@ -291,14 +293,11 @@ impl Rewriter<'_> {
         {
             *first = build::text(unit.value.to_uppercase());
         }
-        for arg in &mut list.args {
-            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg {
-                let taken = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
-                *expr = match taken {
-                    Expr::Lambda(lambda) => self.lambda(lambda)?,
-                    other => self.expr(other)?,
-                };
-            }
+        if self.session.is_aggregate(&name) {
+            self.may_stand_here(&name)?;
+            self.without_aggregates(Place::Aggregate, |own| own.arguments(&mut list.args))?;
+        } else {
+            self.arguments(&mut list.args)?;
         }
         // Spark's calls name the characters first; our functions are those of `TRIM(… FROM …)`, which name them last.
         if matches!(name.as_str(), "trim" | "ltrim" | "rtrim") && list.args.len() == 2 {
@@ -309,6 +308,19 @@ impl Rewriter<'_> {
         function.name = build::object_name(self.session.canonical(&name));
         function.filter = function.filter.map(|filter| self.boxed(filter)).transpose()?;
         Ok(Expr::Function(function))
+    }
+
+    fn arguments(&mut self, args: &mut [FunctionArg]) -> Result<()> {
+        for arg in args {
+            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg {
+                let taken = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
+                *expr = match taken {
+                    Expr::Lambda(lambda) => self.lambda(lambda)?,
+                    other => self.expr(other)?,
+                };
+            }
+        }
+        Ok(())
     }
 
     fn lambda(&mut self, mut lambda: datafusion::sql::sqlparser::ast::LambdaFunction) -> Result<Expr> {

@@ -11,6 +11,7 @@
 //! says it is: the rewritten FROM is planned by itself whenever names must be looked up in it.
 
 mod build;
+mod call;
 mod expression;
 mod generator;
 pub(crate) mod literal;
@@ -43,6 +44,8 @@ pub(crate) struct Rewriter<'a> {
     windows: Vec<PendingWindow>,
     /// How many relations were given a name of our own.
     named: usize,
+    /// Where an aggregate may not stand, while it may not.
+    no_aggregate: Option<call::Place>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -54,6 +57,7 @@ impl<'a> Rewriter<'a> {
             with: Vec::new(),
             windows: Vec::new(),
             named: 0,
+            no_aggregate: None,
         }
     }
 
@@ -61,7 +65,14 @@ impl<'a> Rewriter<'a> {
     ///
     /// # Errors
     /// `Config`, with Spark's error class where it has one.
-    pub(crate) fn query(&mut self, mut query: Query) -> Result<Query> {
+    pub(crate) fn query(&mut self, query: Query) -> Result<Query> {
+        let outer = self.no_aggregate.take();
+        let query = self.whole_query(query);
+        self.no_aggregate = outer;
+        query
+    }
+
+    fn whole_query(&mut self, mut query: Query) -> Result<Query> {
         if query.fetch.is_some() || !query.locks.is_empty() || !query.pipe_operators.is_empty() {
             return Err(unsupported("FETCH, FOR UPDATE or |>"));
         }

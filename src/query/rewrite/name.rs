@@ -24,7 +24,7 @@ pub(super) fn of_column(expr: &Expr) -> String {
     }
 }
 
-fn print(expr: &Expr) -> String {
+pub(super) fn print(expr: &Expr) -> String {
     match expr {
         Expr::Identifier(name) => name.value.clone(),
         Expr::CompoundIdentifier(names) => dotted(names),
@@ -83,10 +83,7 @@ fn print(expr: &Expr) -> String {
             }
             text + " END"
         }
-        Expr::Function(function) => {
-            let name = function.name.to_string();
-            format!("{name}({})", arguments(&function.args))
-        }
+        Expr::Function(function) => super::call::name_of(function),
         Expr::Lambda(lambda) => self::lambda(lambda),
         other => keyword_call(other),
     }
@@ -161,7 +158,7 @@ fn negate(negated: bool, text: String) -> String {
     if negated { format!("(NOT {text})") } else { text }
 }
 
-fn arguments(args: &FunctionArguments) -> String {
+pub(super) fn arguments(args: &FunctionArguments) -> String {
     let FunctionArguments::List(list) = args else { return String::new() };
     let print_one = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => print(expr),

@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
+use super::call::Place;
 use super::expression::unsupported;
 use super::scope::Scope;
 use super::{Rewriter, build, generator, name};
@@ -44,7 +45,9 @@ impl Rewriter<'_> {
         for view in std::mem::take(&mut select.lateral_views) {
             self.lateral_view(view, from)?;
         }
-        select.selection = select.selection.take().map(|condition| self.expr(condition)).transpose()?;
+        if let Some(condition) = select.selection.take() {
+            select.selection = Some(self.without_aggregates(Place::Where, |own| own.expr(condition))?);
+        }
         let mut items = Vec::new();
         for item in std::mem::take(&mut select.projection) {
             self.item(item, from, &mut items)?;
