@@ -111,7 +111,7 @@ pub(super) fn name_of(function: &Function) -> String {
         _ => &[],
     };
     let text = arguments(&function.args);
-    let first = || args.first().map(|arg| print_one(arg)).unwrap_or_default();
+    let first = || args.first().map(print_one).unwrap_or_default();
     let mut call = match (name.as_str(), args.len()) {
         ("first" | "last" | "first_value" | "last_value" | "any_value" | "approx_count_distinct", 2) => {
             format!("{written}({})", first())

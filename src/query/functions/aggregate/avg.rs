@@ -10,7 +10,7 @@ use datafusion::logical_expr::EmitTo;
 use super::groups::Groups;
 use super::rows::{Rows, column};
 use super::sum::decimal_sum;
-use super::{OfNone, Shape, aggregate};
+use super::{OfNone, Shape, StateColumn, aggregate};
 use crate::query::arithmetic::decimal::{Operation, PRECISION_MAX, apply};
 use crate::query::coerce::types::{Want, castable};
 use crate::query::error::ExpressionError;
@@ -55,7 +55,7 @@ fn bind(bind: &Bind) -> Result<Bound> {
     })
 }
 
-fn state(args: &[DataType], returns: &DataType) -> Vec<(&'static str, DataType)> {
+fn state(args: &[DataType], returns: &DataType) -> Vec<StateColumn> {
     let sum = match args.first() {
         Some(DataType::Decimal128(precision, scale)) => decimal_sum(*precision, *scale),
         _ => returns.clone(),

@@ -79,7 +79,7 @@ struct Description {
     /// The types of its arguments and of its result.
     types: Types,
     /// The columns of a group's state, by the arguments' types and the result's.
-    state: fn(&[DataType], &DataType) -> Vec<(&'static str, DataType)>,
+    state: fn(&[DataType], &DataType) -> Vec<StateColumn>,
     /// Makes the accumulator of many groups.
     make: fn(&Shape) -> Result<Box<dyn Groups>>,
     /// What it gives for no rows.
@@ -87,6 +87,9 @@ struct Description {
     /// Whether a group's state grows with its rows.
     unbounded: bool,
 }
+
+/// A column of a group's state: its name and type.
+type StateColumn = (&'static str, DataType);
 
 /// What an aggregate gives for a group without rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use datafusion::logical_expr::EmitTo;
 use super::bag::Bag;
 use super::groups::Groups;
 use super::rows::Rows;
-use super::{OfNone, Shape, aggregate};
+use super::{OfNone, Shape, StateColumn, aggregate};
 use crate::query::coerce::types::{Want, castable, list_of, mismatch, refused};
 use crate::query::error::ExpressionError;
 use crate::query::functions::Entry;
@@ -133,7 +133,7 @@ fn bind_ordered(bind: &Bind) -> Result<Bound> {
     Ok(Bound::new([DataType::Float64, fractions, DataType::Boolean], returns))
 }
 
-fn state(_: &[DataType], _: &DataType) -> Vec<(&'static str, DataType)> {
+fn state(_: &[DataType], _: &DataType) -> Vec<StateColumn> {
     vec![("values", list_of(DataType::Float64)), ("counts", list_of(DataType::Int64))]
 }
 

@@ -12,7 +12,7 @@ use datafusion::logical_expr::EmitTo;
 
 use super::groups::Groups;
 use super::rows::{Rows, column};
-use super::{OfNone, Shape, aggregate};
+use super::{OfNone, Shape, StateColumn, aggregate};
 use crate::query::arithmetic::decimal::PRECISION_MAX;
 use crate::query::coerce::types::{Want, castable};
 use crate::query::error::ExpressionError;
@@ -70,7 +70,7 @@ fn bind(bind: &Bind) -> Result<Bound> {
     })
 }
 
-fn state(_: &[DataType], returns: &DataType) -> Vec<(&'static str, DataType)> {
+fn state(_: &[DataType], returns: &DataType) -> Vec<StateColumn> {
     vec![("sum", returns.clone()), ("is_empty", DataType::Boolean)]
 }
 
