@@ -4,6 +4,7 @@
 //! every option of the Kafka source may be given too, and wins. Nothing else in Alluvia knows the format. What users of
 //! azure-event-hubs-spark bring is mapped, or refused with the alternative ([`option_lists::EVENT_HUBS`]).
 
+use super::azure;
 use super::document::{Entry, Node, Value};
 use super::option_lists;
 use super::origin::Origin;
@@ -20,12 +21,8 @@ const PRESETS: [(&str, &str); 6] = [
     // Says how long the namespace holds answers back; see the progress.
     ("kafka.statistics.interval.ms", "5000"),
 ];
-/// The endings of namespaces, by cloud, and where Entra ID gives tokens there.
-const CLOUDS: [(&str, &str); 3] = [
-    (".servicebus.windows.net", "https://login.microsoftonline.com"),
-    (".servicebus.usgovcloudapi.net", "https://login.microsoftonline.us"),
-    (".servicebus.chinacloudapi.cn", "https://login.chinacloudapi.cn"),
-];
+/// What a namespace's host name ends with, in the public cloud.
+const HOST_ENDING: &str = ".servicebus.windows.net";
 /// The options of this format itself.
 const OWN: [&str; 7] =
     ["connectionString", "namespace", "eventHub", "consumerGroup", "tenantId", "clientId", "clientSecret"];
@@ -63,19 +60,12 @@ pub fn as_kafka(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) 
         (None, Some((entry, text))) => {
             let address = reader.parse(text, namespace)?;
             put("kafka.sasl.mechanism", &entry.origin, "OAUTHBEARER");
-            if let Some((id, secret, tenant)) = application(reader, &find, node, path)? {
-                let authority = authority(reader, &address.host);
-                put(
-                    "kafka.sasl.jaas.config",
-                    &entry.origin,
-                    &format!(
-                        "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"{id}\" clientSecret=\"{secret}\" scope=\"https://{}/.default\";",
-                        address.host
-                    ),
-                );
-                let endpoint = format!("{authority}/{tenant}/oauth2/v2.0/token");
-                put("kafka.sasl.oauthbearer.token.endpoint.url", &entry.origin, &endpoint);
+            for name in ["tenantId", "clientId", "clientSecret"] {
+                if let Some((_, text)) = find(name) {
+                    azure::put(&mut reader.identity, name, text);
+                }
             }
+            reader.namespace = Some(address.host.clone());
             address
         }
         (Some((entry, _)), Some(_)) => {
@@ -84,7 +74,7 @@ pub fn as_kafka(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) 
             return None;
         }
         (None, None) => {
-            let hint = "give connectionString, or namespace with tenantId, clientId and clientSecret";
+            let hint = "give connectionString, or namespace: the identity is then that of the block azure";
             reader.problems.add_with_hint(&node.origin, path, "the option connectionString is missing", hint);
             return None;
         }
@@ -153,42 +143,6 @@ fn raw(node: &Node) -> String {
     }
 }
 
-/// The id, the secret and the tenant of an application, as they were written; `Some(None)` if none is given.
-#[allow(clippy::type_complexity)]
-fn application<'e>(
-    reader: &mut Reader<'_>,
-    find: &impl Fn(&str) -> Option<(&'e Entry, &'e Text)>,
-    node: &Node,
-    path: &str,
-) -> Option<Option<(String, String, String)>> {
-    let given = ["clientId", "clientSecret", "tenantId"].map(|name| (name, find(name)));
-    if given.iter().all(|(_, found)| found.is_none()) {
-        return Some(None);
-    }
-    let mut values = Vec::new();
-    for (name, found) in given {
-        let Some((entry, text)) = found else {
-            let hint = "clientId, clientSecret and tenantId go together";
-            reader.problems.add_with_hint(&node.origin, path, format!("the option {name} is missing"), hint);
-            return None;
-        };
-        if text.value.contains(['"', '\\', '\n']) {
-            reader.refuse(text, "it holds a quote, a backslash or a line break");
-            return None;
-        }
-        values.push(raw(&entry.node));
-    }
-    let [id, secret, tenant] = <[String; 3]>::try_from(values).ok()?;
-    Some(Some((id, secret, tenant)))
-}
-
-/// Where tokens are asked for in the cloud of a namespace.
-fn authority(reader: &Reader<'_>, host: &str) -> String {
-    let cloud = CLOUDS.iter().find(|(ending, _)| host.ends_with(ending));
-    let own = reader.lookup.env("AZURE_AUTHORITY_HOST").map(|url| url.trim_end_matches('/').to_owned());
-    own.unwrap_or_else(|| cloud.map_or(CLOUDS[0].1, |(_, authority)| authority).to_owned())
-}
-
 /// `Endpoint=sb://HOST/;SharedAccessKeyName=…;SharedAccessKey=…[;EntityPath=HUB]`.
 fn connection_string(text: &str) -> Result<Address, String> {
     let expected = || {
@@ -219,7 +173,7 @@ fn namespace(text: &str) -> Result<Address, String> {
     if name.is_empty() || !name.chars().all(legal) {
         return Err("expected the name of a namespace, such as my-namespace, or its host name".into());
     }
-    let host = if name.contains('.') { name.to_owned() } else { format!("{name}{}", CLOUDS[0].0) };
+    let host = if name.contains('.') { name.to_owned() } else { format!("{name}{HOST_ENDING}") };
     Ok(Address { host, entity_path: None })
 }
 

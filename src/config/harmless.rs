@@ -91,11 +91,14 @@ const SECRET_PARTS: [&str; 10] = [
     "assertion",
 ];
 
+/// Names with such a part under which none stands: a word, and the place of a file.
+const NO_SECRETS: [&str; 2] = ["credential", "federatedtokenfile"];
+
 /// Whether a value under this name holds no secret: a key, an option or a property that is in the tables of this
 /// folder and not named as a secret, or a setting of the object store that is in the list above.
 pub fn is_harmless(name: &str) -> bool {
     let name = name.to_lowercase();
-    if STORAGE.contains(&name.as_str()) {
+    if STORAGE.contains(&name.as_str()) || NO_SECRETS.contains(&name.as_str()) {
         return true;
     }
     // `token.endpoint.url` and the like name a place.

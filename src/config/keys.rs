@@ -76,8 +76,12 @@ pub static STREAM: Section = Section {
         required("checkpointLocation", "A URL or path; one checkpoint serves one stream."),
         optional("outputMode", "`append`, which is the default."),
         optional(
+            "azure",
+            "Who the stream is to Azure: to Event Hubs, where neither a connection string nor a JAAS line logs in, and to storage without a key or a signature. Absent: from the environment, as `azure` says.",
+        ),
+        optional(
             "storageOptions",
-            "Settings of the object store for the sink, the dead letters and the checkpoint, under object_store's names (`azure_storage_account_key`, …). Default: from the environment.",
+            "Settings of the object store for the sink, the dead letters and the checkpoint, under object_store's names (`azure_storage_account_key`, …) or Hadoop's (`fs.azure.account.key.…`). Default: from the environment.",
         ),
         optional(
             "shutdownTimeout",
@@ -107,6 +111,43 @@ pub static STREAM: Section = Section {
         optional(
             "tables",
             "Static tables that `sql` joins, by the names that it calls them by; read again when they change.",
+        ),
+    ],
+    options: &[],
+};
+
+/// An identity of Entra ID.
+pub static AZURE: Section = Section {
+    path: "streams[].azure",
+    keys: &[
+        optional(
+            "credential",
+            "`clientSecret`, `clientCertificate`, `workloadIdentity`, `managedIdentity` or `azureCli`. Absent: the first that is there of `clientSecret`, `clientCertificate` and `federatedTokenFile`, here; else of `AZURE_CLIENT_SECRET`, `AZURE_CLIENT_CERTIFICATE_PATH` and `AZURE_FEDERATED_TOKEN_FILE` in the environment; else `managedIdentity`.",
+        ),
+        optional("tenantId", "The tenant's id or domain. Default: `AZURE_TENANT_ID`."),
+        optional(
+            "clientId",
+            "The id of the application or of the user-assigned identity. Default: `AZURE_CLIENT_ID`; without both, `managedIdentity` is the system-assigned one.",
+        ),
+        optional(
+            "clientSecret",
+            "A secret of the application; as `${file:/path}` it is read again for every token. Default: `AZURE_CLIENT_SECRET`.",
+        ),
+        optional(
+            "clientCertificate",
+            "A PKCS#12 file with the application's certificate and its RSA key. Default: `AZURE_CLIENT_CERTIFICATE_PATH`.",
+        ),
+        optional(
+            "clientCertificatePassword",
+            "That file's password. Default: `AZURE_CLIENT_CERTIFICATE_PASSWORD`, else none.",
+        ),
+        optional(
+            "federatedTokenFile",
+            "The file with the token of a Kubernetes service account, or of another issuer that the identity trusts. Default: `AZURE_FEDERATED_TOKEN_FILE`.",
+        ),
+        optional(
+            "authorityHost",
+            "Where Entra ID gives tokens. Default: `AZURE_AUTHORITY_HOST`, else what belongs to the cloud of the service: `https://login.microsoftonline.com`, `.us`, or `https://login.chinacloudapi.cn`.",
         ),
     ],
     options: &[],
@@ -273,8 +314,8 @@ pub static TABLE: Section = Section {
 };
 
 /// Every section, from the outside in.
-pub static SECTIONS: [&Section; 11] =
-    [&FILE, &STREAM, &SOURCE, &VALUE, &VIEW, &TABLE, &SINK, &MERGE, &DEAD_LETTER, &TRIGGER, &RESTART];
+pub static SECTIONS: [&Section; 12] =
+    [&FILE, &STREAM, &AZURE, &SOURCE, &VALUE, &VIEW, &TABLE, &SINK, &MERGE, &DEAD_LETTER, &TRIGGER, &RESTART];
 
 /// What a format of the design that is not there yet answers.
 pub fn later_format(section: &str, format: &str) -> Option<&'static str> {

@@ -91,7 +91,7 @@ impl Config {
         let mut problems = Problems::default();
         let trees: Vec<Node> =
             texts.iter().filter_map(|(name, text)| document::parse(name, text, &mut problems)).collect();
-        let mut reader = Reader { lookup, problems, warnings: Vec::new() };
+        let mut reader = Reader::new(lookup, problems);
         let mut declared = Vec::new();
         for tree in &trees {
             streams_of(&mut reader, tree, &mut declared);
@@ -105,7 +105,7 @@ impl Config {
     /// `Config`, with every problem that was found and the flag that it comes from.
     pub fn from_flags(flags: &[Setting], lookup: &dyn Lookup) -> Result<Config> {
         let root = Node { origin: Origin::Flag("command line"), value: Value::Null };
-        let reader = Reader { lookup, problems: Problems::default(), warnings: Vec::new() };
+        let reader = Reader::new(lookup, Problems::default());
         finish(reader, vec![(root, "streams[0]".to_owned())], flags)
     }
 }
@@ -119,7 +119,7 @@ impl KafkaOptions {
         let mut root = Node { origin: Origin::Flag("command line"), value: Value::Null };
         flags.iter().for_each(|flag| flag.lay_over(&mut root));
         let options = root.get("source").and_then(|source| source.get("options")).unwrap_or(&root);
-        let mut reader = Reader { lookup, problems: Problems::default(), warnings: Vec::new() };
+        let mut reader = Reader::new(lookup, Problems::default());
         let kafka = kafka_options::read(&mut reader, options, "source.options", "of the command line");
         reader.problems.into_result()?;
         let kafka = kafka

@@ -7,6 +7,7 @@
 //!
 //! It must not do I/O, except through the [`Lookup`] it is given, nor ever show a secret.
 
+mod azure;
 mod columns;
 mod document;
 mod environment;

@@ -88,6 +88,10 @@ pub static SOURCE: &[OptionRow] = &[
     honoured("includeHeaders", "true adds the column headers. Default false."),
     honoured("groupIdPrefix", "The start of the generated group id. Default spark-kafka-source."),
     honoured(
+        "commitOffsets",
+        "Alluvia's own. true commits where the stream is to a consumer group, for the tools that show a group's lag: to kafka.group.id, else to groupIdPrefix with - and the stream's name behind it. Give the stream a group of its own: offsets of others in it are overwritten. The group is never read or joined, and one that cannot be written costs a warning. Default false.",
+    ),
+    honoured(
         "kafkaConsumer.pollTimeoutMs",
         "How long a fetch may bring nothing while offsets are outstanding. Default 120000.",
     ),
@@ -108,8 +112,14 @@ pub static SOURCE: &[OptionRow] = &[
         "it gives up exactly-once; remove it, commits do not wait for the next batch's fetch here",
     ),
     refused("asyncProgressTrackingCheckpointIntervalMs", "it gives up exactly-once; remove it"),
-    refused("databricks.serviceCredential", "it works in Databricks only; use kafka.sasl.jaas.config"),
-    refused("databricks.serviceCredential.scope", "it works in Databricks only; use kafka.sasl.jaas.config"),
+    refused(
+        "databricks.serviceCredential",
+        "it works in Databricks only; remove it, and give the identity in the block azure",
+    ),
+    refused(
+        "databricks.serviceCredential.scope",
+        "it works in Databricks only; remove it, and give the identity in the block azure",
+    ),
     refused("topic", "it is for writing to Kafka; use subscribe"),
 ];
 
@@ -121,7 +131,7 @@ pub static EVENT_HUBS: &[OptionRow] = &[
     ),
     honoured(
         "namespace",
-        "Instead of connectionString: my-namespace, or its host name in a sovereign cloud. Logs in with tokens of Entra ID.",
+        "Instead of connectionString: my-namespace, or its host name in a sovereign cloud. Logs in with tokens of Entra ID for the identity of the block azure.",
     ),
     honoured(
         "eventHub",
@@ -131,9 +141,9 @@ pub static EVENT_HUBS: &[OptionRow] = &[
         "consumerGroup",
         "The group that clients name; no group is joined. eventhubs.consumerGroup is the same.",
     ),
-    honoured("tenantId", "With namespace: the tenant of the application that reads."),
-    honoured("clientId", "With namespace: the application's id."),
-    honoured("clientSecret", "With namespace: its secret."),
+    honoured("tenantId", "With namespace: instead of the block azure's."),
+    honoured("clientId", "With namespace: instead of the block azure's."),
+    honoured("clientSecret", "With namespace: instead of the block azure's."),
     honoured("eventhubs.maxEventsPerTrigger", "As maxOffsetsPerTrigger."),
     no_effect("eventhubs.receiverTimeout", "it is of AMQP; kafka.request.timeout.ms bounds a request here"),
     no_effect("eventhubs.operationTimeout", "it is of AMQP; kafka.request.timeout.ms bounds a request here"),
@@ -163,14 +173,17 @@ pub static EVENT_HUBS: &[OptionRow] = &[
     ),
     refused("eventhubs.endingPosition", "it is for batch queries; use trigger availableNow"),
     refused("eventhubs.endingPositions", "it is for batch queries; use trigger availableNow"),
-    refused("eventhubs.useAadAuth", "give namespace with tenantId, clientId and clientSecret"),
+    refused(
+        "eventhubs.useAadAuth",
+        "give namespace instead of connectionString; the identity is that of the block azure",
+    ),
     refused(
         "eventhubs.AadAuthCallback",
-        "Java classes cannot run here; give namespace with tenantId, clientId and clientSecret",
+        "Java classes cannot run here; give namespace instead of connectionString; the identity is that of the block azure",
     ),
     refused(
         "eventhubs.AadAuthCallbackParams",
-        "Java classes cannot run here; give namespace with tenantId, clientId and clientSecret",
+        "Java classes cannot run here; give namespace instead of connectionString; the identity is that of the block azure",
     ),
     refused("eventhubs.useSimulatedClient", "point kafka.bootstrap.servers at a broker that stands in"),
 ];

@@ -10,12 +10,17 @@ use super::option_lists::{self, List, OptionRow};
 use super::origin::Origin;
 use super::problems::{Problems, nearest};
 use super::{harmless, secrets};
+use crate::model::identity::Given;
 
 /// What reading needs and gathers.
 pub struct Reader<'l> {
     pub lookup: &'l dyn Lookup,
     pub problems: Problems,
     pub warnings: Vec<String>,
+    /// What the stream that is read says of its identity, for whatever logs in with tokens of Entra ID.
+    pub identity: Given,
+    /// The host of the Event Hubs namespace that it names.
+    pub namespace: Option<String>,
 }
 
 /// A resolved value and how it may be spoken of.
@@ -47,6 +52,12 @@ impl Text {
         self.raw.contains("${file:").then_some(self.raw.as_str())
     }
 
+    /// The file, if the value is one file's text and nothing else.
+    pub fn file_path(&self) -> Option<&str> {
+        let path = self.raw.trim().strip_prefix("${file:")?.strip_suffix('}')?;
+        (!path.contains(['$', '}'])).then_some(path)
+    }
+
     /// Whether messages of others that may quote the value can be shown.
     pub fn is_open(&self) -> bool {
         !self.secret && !secrets::has_reference(&self.raw)
@@ -60,7 +71,12 @@ pub struct Fields<'n> {
     entries: &'n [Entry],
 }
 
-impl Reader<'_> {
+impl<'l> Reader<'l> {
+    /// A reader that has read nothing.
+    pub fn new(lookup: &'l dyn Lookup, problems: Problems) -> Reader<'l> {
+        Reader { lookup, problems, warnings: Vec::new(), identity: Given::new(), namespace: None }
+    }
+
     /// Opens a mapping and checks its keys against `section`: unknown ones, later ones, missing ones.
     pub fn fields<'n>(&mut self, node: &'n Node, path: &str, section: &Section) -> Option<Fields<'n>> {
         let entries = self.entries(node, path)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::azure;
 use super::columns;
 use super::document::{Node, Value};
 use super::formats::{self, SinkConfig, SourceFormat};
@@ -19,8 +20,8 @@ use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
 use super::sql_parser;
 use super::stream::{
-    DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StorageOptions, StreamConfig,
-    Trigger, ValueConfig,
+    DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StreamConfig, Trigger,
+    ValueConfig,
 };
 use super::table_properties;
 use crate::model::KafkaColumn;
@@ -37,6 +38,9 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     let name = fields.parsed(reader, "name", name);
     let shown = name.clone().unwrap_or_else(|| path.to_owned());
     let mut conf = conf(reader, &fields, &shown);
+    let identity = azure::block(reader, &fields);
+    reader.identity.clone_from(&identity);
+    reader.namespace = None;
     let source = fields.node("source").and_then(|node| {
         source(
             reader,
@@ -90,7 +94,11 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     });
     let min_batches_to_retain = retained(reader, &fields, &mut conf);
     let restart = restart(reader, &fields);
-    let storage = StorageOptions(strings(reader, &fields, "storageOptions", |_, _| Ok(())));
+    let tables = sink.iter().filter_map(SinkConfig::delta).map(|sink| &sink.url);
+    let tables = tables.chain(dead_letter.iter().flatten().map(|target| &target.url));
+    let urls: Vec<&Url> =
+        tables.chain(&checkpoint_url).chain(sql.tables.iter().map(|table| &table.url)).collect();
+    let storage = azure::storage(reader, &fields, &identity, &shown, &urls);
     Some(StreamConfig {
         name: name?,
         source: source?,
@@ -160,6 +168,7 @@ fn conf(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> BTreeMap<
     let Some(node) = fields.node("conf") else { return BTreeMap::new() };
     let path = fields.path_of("conf");
     let entries = reader.entries(node, &path).unwrap_or_default();
+    let entries = entries.iter().filter(|entry| !azure::is_hadoop(&entry.key));
     let honoured = reader.options(entries, &path, option_lists::CONF, stream);
     honoured.into_iter().map(|(row, text)| (row.name.to_owned(), text.value)).collect()
 }

@@ -6,10 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::kafka::{GroupId, Isolation, StartingOffsets, Subscription, TokenLogin};
+use super::kafka::{GroupId, Isolation, StartingOffsets, Subscription};
 use super::*;
+use crate::model::{Credential, Secret};
 
 mod hostile;
+mod identity;
 
 /// A world of a few variables and files.
 #[derive(Default)]
@@ -69,6 +71,14 @@ fn one(yaml: &str) -> StreamConfig {
 
 fn message(yaml: &str) -> String {
     load(yaml).err().map_or_else(|| panic!("this loads:\n{yaml}"), |error| error.to_string())
+}
+
+fn application(tenant: &str, client: &str, secret: &str) -> Credential {
+    Credential::ClientSecret {
+        tenant_id: tenant.into(),
+        client_id: client.into(),
+        secret: Secret::Text(secret.into()),
+    }
 }
 
 #[test]
@@ -172,13 +182,10 @@ fn sasl_and_tls_become_librdkafkas_properties() {
 fn the_databricks_block_for_entra_id_names_the_application_and_shows_no_secret() {
     let block = "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: OAUTHBEARER\nkafka.sasl.jaas.config: 'kafkashaded.org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"app\" clientSecret=\"${env:PASSWORD}\" scope=\"https://ns.servicebus.windows.net/.default\" ssl.protocol=\"SSL\";'\nkafka.sasl.oauthbearer.token.endpoint.url: https://login.microsoft.com/tenant/oauth2/v2.0/token\nkafka.sasl.login.callback.handler.class: kafkashaded.org.apache.kafka.common.security.oauthbearer.secured.OAuthBearerLoginCallbackHandler";
     let stream = one(&file_with(block, "", ""));
-    let Some(TokenLogin::EntraApplication(application)) = &stream.source.kafka().unwrap().security.tokens
-    else {
-        panic!("no application in {stream:?}");
-    };
-    assert_eq!(application.authority, "https://login.microsoft.com");
-    assert_eq!((application.tenant_id.as_str(), application.client_id.as_str()), ("tenant", "app"));
-    assert_eq!(application.scope, "https://ns.servicebus.windows.net/.default");
+    let login = stream.source.kafka().unwrap().security.tokens.as_ref().expect("tokens log in");
+    assert_eq!(login.identity.authority, "https://login.microsoft.com");
+    assert_eq!(login.identity.credential, application("tenant", "app", "hunter2"));
+    assert_eq!(login.scope, "https://ns.servicebus.windows.net/.default");
     let printed = load(&file_with(block, "", "")).unwrap().to_yaml();
     assert!(!format!("{stream:?}{printed}").contains("hunter2"), "{printed}");
     let literal = file_with(&block.replace("${env:PASSWORD}", "hunter2"), "", "");
@@ -260,17 +267,15 @@ fn an_event_hub_logs_in_with_entra_id_in_every_cloud() {
         let stream = one(&event_hubs(&options.replace("NS", namespace)));
         let kafka = stream.source.kafka().unwrap();
         assert_eq!(kafka.client["bootstrap.servers"], format!("{host}:9093"));
-        let Some(TokenLogin::EntraApplication(application)) = &kafka.security.tokens else {
-            panic!("{stream:?}")
-        };
-        assert_eq!((application.authority.as_str(), application.tenant_id.as_str()), (authority, "t"));
-        assert_eq!(application.scope, format!("https://{host}/.default"));
-        assert_eq!(application.client_secret, "hunter2");
+        let login = kafka.security.tokens.as_ref().expect("tokens log in");
+        assert_eq!(login.identity.authority, authority);
+        assert_eq!(login.identity.credential, application("t", "c", "hunter2"));
+        assert_eq!(login.scope, format!("https://{host}/.default"));
     }
     let cases = [
         ("eventHub: h", "the option connectionString is missing"),
         ("connectionString: hunter2", "expected Endpoint=sb://"),
-        ("namespace: n\neventHub: h\nclientId: c", "the option clientSecret is missing"),
+        ("namespace: n\neventHub: h\nclientId: c\nclientSecret: hunter2", "tenantId is missing"),
         ("namespace: n\nconnectionString: x\neventHub: h", "exclude each other"),
         (
             "eventhubs.startingPosition: '{}'\nconnectionString: x",
@@ -395,7 +400,7 @@ fn problems_of_options_name_place_key_and_remedy() {
         ),
         (
             "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: OAUTHBEARER",
-            "s.yaml:6:9: streams[0].source.options: kafka.sasl.mechanism is OAUTHBEARER but there are no credentials (add kafka.sasl.jaas.config)",
+            "s.yaml:6:9: streams[0].source.options: kafka.sasl.mechanism is OAUTHBEARER but there are no credentials (add kafka.sasl.jaas.config; without it tokens are those of the block azure, for *.servicebus.* only)",
         ),
         (
             "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: OAUTHBEARER\nkafka.sasl.jaas.config: 'kafkashaded.org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required clientId=\"c\" clientSecret=\"hunter2\";'",
@@ -729,11 +734,18 @@ fn literal_secrets_are_masked_in_print() {
 #[test]
 fn the_examples_of_the_repository_load_and_read_back() {
     let mut world = world();
-    world.env.insert("EVENT_HUBS_CONNECTION_STRING", "Endpoint=sb://x/;SharedAccessKey=y");
+    world.env.insert(
+        "EVENT_HUBS_CONNECTION_STRING",
+        "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=y",
+    );
+    let set = [("KAFKA_BOOTSTRAP_SERVERS", "b:9092"), ("KAFKA_USERNAME", "u"), ("KAFKA_PASSWORD", "p")];
+    world.env.extend(set);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    let in_folder = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let mut files: Vec<PathBuf> = in_folder(&folder).chain(in_folder(&folder.join("examples"))).collect();
+    files.retain(|path| path.is_file());
     files.sort();
-    assert!(files.len() >= 2, "{files:?}");
+    assert!(files.len() >= 5, "{files:?}");
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
         let config = load_in(&world, &text, &[]).unwrap_or_else(|e| panic!("{}: {e}", file.display()));

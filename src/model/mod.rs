@@ -3,6 +3,7 @@
 //! Every other module may use `model`; `model` uses none of them.
 
 pub mod error;
+pub mod identity;
 pub mod kafka_column;
 pub mod memory;
 pub mod offset;
@@ -12,6 +13,7 @@ pub mod record;
 pub mod spark_type;
 
 pub use error::{Error, Kind, Result};
+pub use identity::{Credential, Identity, Secret};
 pub use kafka_column::KafkaColumn;
 pub use memory::{MemoryAccount, MemoryClaim};
 pub use missing_field::MissingField;

@@ -60,6 +60,11 @@ pub enum Event {
     },
     /// It is in the table and in the commit log.
     BatchCommitted(Arc<Progress>),
+    /// The service was told where the stream is.
+    Mirrored {
+        /// The first offset that is not in the table.
+        position: Offset,
+    },
     /// The stream found that its lease is still its own.
     LeaseConfirmed,
     /// An error that may pass has ended it; it starts again after a pause.

@@ -13,6 +13,7 @@ mod status;
 mod terminal;
 
 pub use event::{Event, Rejected, Restart, StreamOpened};
+pub use metrics::TokenTimes;
 pub use progress::{Progress, SourceProgress};
 pub use report::{Reporter, StreamReporter, Style};
 pub use status::{

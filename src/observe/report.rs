@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use super::event::{Event, EventLog};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, TokenTimes};
 use super::progress::Progress;
 use super::status::{
     HistoryPoint, LastError, PartitionLag, QueryStatus, StreamInfo, StreamState, StreamStatus, Totals,
@@ -43,6 +43,8 @@ pub struct Reporter {
     inner: Arc<Inner>,
 }
 
+type TokenSource = Box<dyn Fn() -> Vec<TokenTimes> + Send + Sync>;
+
 struct Inner {
     style: Style,
     /// Where progress lines go instead of standard error.
@@ -50,6 +52,8 @@ struct Inner {
     started: Instant,
     metrics: Metrics,
     terminal: Terminal,
+    /// Who knows of the tokens that the process keeps.
+    tokens: OnceLock<TokenSource>,
     /// In the order in which they were added.
     streams: Mutex<Vec<Arc<StreamStatus>>>,
 }
@@ -91,6 +95,7 @@ impl Reporter {
             started: Instant::now(),
             metrics: Metrics::new(),
             terminal: Terminal::default(),
+            tokens: OnceLock::new(),
             streams: Mutex::default(),
         };
         Reporter { inner: Arc::new(inner) }
@@ -154,7 +159,13 @@ impl Reporter {
     /// The metrics of the process in Prometheus' text format 0.0.4.
     pub fn metrics(&self) -> String {
         let streams = self.streams().clone();
-        self.inner.metrics.scrape(&streams, now_ms())
+        let tokens = self.inner.tokens.get().map(|tokens| tokens()).unwrap_or_default();
+        self.inner.metrics.scrape(&streams, &tokens, now_ms())
+    }
+
+    /// Says who knows of the tokens that the process keeps; asked when Prometheus asks. The first one stays.
+    pub fn watch_tokens(&self, tokens: impl Fn() -> Vec<TokenTimes> + Send + Sync + 'static) {
+        let _ = self.inner.tokens.set(Box::new(tokens));
     }
 
     /// Why the process is not ready, a sentence per stream; empty if it is.

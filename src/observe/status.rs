@@ -227,6 +227,8 @@ struct Inner {
     status: QueryStatus,
     last_error: Option<LastError>,
     lag: Lag,
+    /// Where the service was last told that the stream is.
+    mirrored: Positions,
     recent: VecDeque<Arc<Progress>>,
     last_commit_ms: Option<i64>,
     last_trigger_ms: Option<i64>,
@@ -239,6 +241,7 @@ struct Inner {
 pub(crate) struct Gauges {
     pub(crate) state: StreamState,
     pub(crate) lag: Lag,
+    pub(crate) mirrored: Positions,
     pub(crate) oldest_uncommitted_seconds: Option<f64>,
     pub(crate) last: Option<Arc<Progress>>,
     pub(crate) last_commit_ms: Option<i64>,
@@ -266,6 +269,7 @@ impl StreamStatus {
                 },
                 last_error: None,
                 lag: Lag::default(),
+                mirrored: Positions::default(),
                 recent: VecDeque::new(),
                 last_commit_ms: None,
                 last_trigger_ms: None,
@@ -350,6 +354,7 @@ impl StreamStatus {
             state: inner.state,
             oldest_uncommitted_seconds: inner.lag.oldest_uncommitted_seconds(now_ms),
             lag: inner.lag.clone(),
+            mirrored: inner.mirrored.clone(),
             last: inner.recent.back().cloned(),
             last_commit_ms: inner.last_commit_ms,
             last_trigger_ms: inner.last_trigger_ms,
@@ -436,6 +441,7 @@ impl Inner {
             Event::FilesWritten { end } => self.lag.read_to(&Positions::of(end)),
             Event::CommitConflicts { count } => self.totals.commit_conflicts += u64::from(*count),
             Event::BatchCommitted(progress) => self.committed(progress, now_ms),
+            Event::Mirrored { position } => self.mirrored = Positions::of(position),
             Event::LeaseConfirmed => self.lease_confirmed = Some(Instant::now()),
             Event::Restarting(restart) => {
                 self.enter(StreamState::Restarting, now_ms);

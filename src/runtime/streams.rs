@@ -35,7 +35,10 @@ use super::stop::Stop;
 use super::supervise::supervise;
 use crate::config::StreamConfig;
 use crate::model::{Error, Kind, Result};
-use crate::observe::{Event, LastError, Progress, QueryStatus, Reporter, StreamInfo, StreamReporter};
+use crate::observe::{
+    Event, LastError, Progress, QueryStatus, Reporter, StreamInfo, StreamReporter, TokenTimes,
+};
+use crate::storage::credentials::{self, TokenState};
 
 /// How often a stream that has failed is named again while others run.
 const REMINDER: Duration = Duration::from_secs(300);
@@ -98,6 +101,15 @@ struct QueryState {
 impl Streams {
     /// No stream yet. `ctx` is what each of them is given; a stop of `ctx` stops them all.
     pub fn new(ctx: ProcessContext, reporter: Reporter) -> Streams {
+        reporter.watch_tokens(|| {
+            let times = |token: TokenState| TokenTimes {
+                service: token.service,
+                renewed_at: token.renewed_at,
+                expires_at: token.expires_at,
+                failures: token.failures,
+            };
+            credentials::states().into_iter().map(times).collect()
+        });
         let shared = Arc::new(Shared { ctx, reporter, queries: Mutex::default() });
         let watched = Arc::downgrade(&shared);
         let watch = thread::Builder::new().name("lag".into()).spawn(move || lag::watch(&watched));

@@ -1,9 +1,8 @@
 //! Logins at a real broker, as Spark's and Databricks' users write them: each works, and what is wrong with one is said
 //! at the start with its cause, never with its secret.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -14,7 +13,7 @@ use alluvia::source::kafka::{KafkaSource, LANE_MEMORY_BYTES, LaneReader};
 use alluvia::storage::credentials::{AccessToken, TokenProvider};
 
 use crate::kafka_faults::{numbered, table_rows};
-use crate::rig::{Alluvia, Broker, Message, child, tokens, until};
+use crate::rig::{Alluvia, Broker, Entra, Message, tokens, until};
 
 const BOUND: Duration = Duration::from_secs(60);
 /// A start that cannot succeed says so within this time.
@@ -262,45 +261,6 @@ fn a_signed_token_logs_in_and_a_forged_one_is_refused() {
     }
 }
 
-/// The stand-in for Entra ID, running.
-struct Entra {
-    process: Child,
-    url: String,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Entra {
-    fn start(broker: &Broker, secret: &Path, life: u32) -> Entra {
-        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/entra"));
-        command.arg("--broker").arg(broker.home()).arg("--secret-file").arg(secret);
-        command.args(["--lifetime", &life.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut process = child::spawn(command).expect("tests/rig/entra starts");
-        let mut answers = BufReader::new(process.stdout.take().expect("stdout is piped"));
-        let mut url = String::new();
-        answers.read_line(&mut url).expect("it prints its address");
-        Entra { process, url: url.trim().to_owned(), answers }
-    }
-
-    /// Waits for an answer with this status.
-    fn wait_for(&mut self, status: &str) {
-        let mut line = String::new();
-        while line.trim() != status {
-            line.clear();
-            assert!(
-                self.answers.read_line(&mut line).expect("it prints its answers") > 0,
-                "the endpoint has ended"
-            );
-        }
-    }
-}
-
-impl Drop for Entra {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 fn databricks(broker: &Broker, entra: &Entra, secret: &Path) -> Vec<String> {
     vec![
         "kafka.security.protocol: SASL_SSL".into(),
@@ -316,7 +276,8 @@ fn databricks(broker: &Broker, entra: &Entra, secret: &Path) -> Vec<String> {
     ]
 }
 
-fn rows_reach(folder: &Path, rows: u64) {
+/// Waits until the table in `folder` has so many rows.
+pub fn rows_reach(folder: &Path, rows: u64) {
     until(&format!("{rows} rows"), BOUND, || {
         (folder.join("table").exists() && table_rows(folder) == rows).then_some(())
     });

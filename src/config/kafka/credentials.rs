@@ -11,6 +11,7 @@ use super::KafkaOptions;
 use super::jaas::{self, Login};
 use crate::config::lookup::Lookup;
 use crate::config::secrets;
+use crate::model::{Credential, Identity, Secret};
 
 /// How clients log in, beside what stands in librdkafka's properties.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -21,32 +22,13 @@ pub struct Security {
     pub(crate) sources: CredentialSources,
 }
 
-/// Who gives the tokens of SASL/OAUTHBEARER.
-#[derive(Clone, PartialEq, Eq)]
-pub enum TokenLogin {
-    /// Entra ID, for an application with a client secret.
-    EntraApplication(EntraApplication),
-}
-
-/// An application of Entra ID that logs in with a client secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EntraApplication {
-    /// `https://login.microsoftonline.com`, or that of another cloud.
-    pub authority: String,
-    /// The tenant's id or domain.
-    pub tenant_id: String,
-    /// The application's id.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: String,
+/// Whose tokens of Entra ID are sent, and for which service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenLogin {
+    /// Who logs in.
+    pub identity: Identity,
     /// `https://NAMESPACE.servicebus.windows.net/.default`.
     pub scope: String,
-}
-
-impl fmt::Debug for TokenLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EntraApplication")
-    }
 }
 
 impl fmt::Debug for Security {
@@ -108,11 +90,15 @@ impl KafkaOptions {
                 self.client.insert("sasl.password".into(), password);
             }
             Login::OAuthBearer { client_id, client_secret, .. } => {
-                if let (Some(TokenLogin::EntraApplication(application)), Some(id), Some(secret)) =
-                    (&mut self.security.tokens, client_id, client_secret)
+                let credential = self.security.tokens.as_mut().map(|login| &mut login.identity.credential);
+                if let (
+                    Some(Credential::ClientSecret { client_id: known, secret, .. }),
+                    Some(id),
+                    Some(text),
+                ) = (credential, client_id, client_secret)
                 {
-                    application.client_id = id;
-                    application.client_secret = secret;
+                    *known = id;
+                    *secret = Secret::Text(text);
                 }
             }
         }

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-pub use credentials::{EntraApplication, Security, TokenLogin};
+pub use credentials::{Security, TokenLogin};
+pub(super) use security::entra_endpoint;
 
 use crate::model::{Offsets, TopicPartition};
 
@@ -40,6 +41,8 @@ pub struct KafkaOptions {
     pub include_headers: bool,
     /// `kafka.group.id` or a prefix for a generated one.
     pub group_id: GroupId,
+    /// `commitOffsets`: the group that is told where the stream is; `None`: none is.
+    pub commit_group: Option<String>,
     /// How often offsets are asked for before the stream gives up.
     pub fetch_offset_retries: u32,
     /// The wait between two such attempts.

@@ -18,6 +18,9 @@ use crate::model::{Offsets, TopicPartition};
 /// Options whose value is JSON; they may be written as YAML too.
 const JSON_OPTIONS: [&str; 3] = ["assign", "startingoffsets", "startingoffsetsbytimestamp"];
 
+/// Spark's default of `groupIdPrefix`.
+const GROUP_ID_PREFIX: &str = "spark-kafka-source";
+
 /// Reads `source.options` of the stream named `stream`.
 pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> Option<KafkaOptions> {
     let entries = reader.entries(node, path)?;
@@ -51,9 +54,13 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> O
     let limits = options.limits();
     let rest = options.rest(stream);
     let (client, limits) = (client?, limits?);
+    let prefix = || rest.group_id_prefix.as_deref().unwrap_or(GROUP_ID_PREFIX);
+    let commit_group = rest
+        .commit_offsets
+        .then(|| client.group_id.clone().unwrap_or_else(|| format!("{}-{stream}", prefix())));
     let group_id = match (client.group_id, rest.group_id_prefix) {
         (Some(id), _) => GroupId::Fixed(id),
-        (None, prefix) => GroupId::Prefix(prefix.unwrap_or_else(|| "spark-kafka-source".into())),
+        (None, prefix) => GroupId::Prefix(prefix.unwrap_or_else(|| GROUP_ID_PREFIX.into())),
     };
     Some(KafkaOptions {
         subscription: subscription?,
@@ -66,6 +73,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> O
         fail_on_data_loss: rest.fail_on_data_loss,
         include_headers: rest.include_headers,
         group_id,
+        commit_group,
         fetch_offset_retries: rest.fetch_offset_retries,
         fetch_offset_retry_interval: rest.fetch_offset_retry_interval,
         poll_timeout: rest.poll_timeout,
@@ -119,6 +127,7 @@ struct Rest {
     fail_on_data_loss: bool,
     include_headers: bool,
     group_id_prefix: Option<String>,
+    commit_offsets: bool,
     fetch_offset_retries: u32,
     fetch_offset_retry_interval: Duration,
     poll_timeout: Duration,
@@ -298,6 +307,7 @@ impl Options<'_, '_> {
             min_partitions: self.parsed("minPartitions", positive),
             fail_on_data_loss: self.parsed("failOnDataLoss", quantity::boolean).unwrap_or(true),
             include_headers: self.parsed("includeHeaders", quantity::boolean).unwrap_or(false),
+            commit_offsets: self.parsed("commitOffsets", quantity::boolean).unwrap_or(false),
             group_id_prefix: self.given.get("groupIdPrefix").map(|text| text.value.clone()),
             fetch_offset_retries: self.parsed("fetchOffset.numRetries", positive).unwrap_or(3),
             fetch_offset_retry_interval: self

@@ -5,10 +5,11 @@
 //! Kerberos, MSK IAM) is refused with what to use instead. No message holds a value that may be secret.
 
 use super::client::Given;
-use super::credentials::{EntraApplication, Target, TokenLogin};
+use super::credentials::{Target, TokenLogin};
 use super::jaas::{self, Login};
 use crate::config::origin::Origin;
 use crate::config::reader::{Reader, Text};
+use crate::model::{Credential, Identity, Secret};
 
 const PROTOCOLS: [(&str, &str); 4] = [
     ("PLAINTEXT", "PLAINTEXT"),
@@ -94,6 +95,7 @@ pub fn login(given: &mut Given, reader: &mut Reader<'_>, origin: &Origin, path: 
             given.set_text("sasl.username", &username);
             given.set_text("sasl.password", &password);
         }
+        (None, None, None) if mechanism == "OAUTHBEARER" => of_identity(given, reader, origin, path),
         (Some(jaas), _, _) => {
             let text = "kafka.sasl.jaas.config and kafka.sasl.username or password are given; give one";
             reader.problems.add(&jaas.origin, &jaas.path, text);
@@ -150,12 +152,32 @@ fn from_jaas(
                 return reader.problems.add_with_hint(&jaas.origin, &jaas.path, text, hint);
             };
             let Some((authority, tenant_id)) = reader_endpoint(reader, endpoint) else { return };
-            let application = EntraApplication { authority, tenant_id, client_id, client_secret, scope };
-            given.security.tokens = Some(TokenLogin::EntraApplication(application));
+            let credential =
+                Credential::ClientSecret { tenant_id, client_id, secret: Secret::Text(client_secret) };
+            given.security.tokens = Some(TokenLogin { identity: Identity { authority, credential }, scope });
         }
     }
     if let Some(raw) = jaas.file_reference() {
         given.security.sources.push(raw, Target::Jaas);
+    }
+}
+
+/// Tokens of the stream's own identity, for the namespace that it reads.
+fn of_identity(given: &mut Given, reader: &mut Reader<'_>, origin: &Origin, path: &str) {
+    let named = given.first_host().filter(|host| host.contains(".servicebus."));
+    let Some(host) = reader.namespace.clone().or(named.map(str::to_owned)) else {
+        let text = "kafka.sasl.mechanism is OAUTHBEARER but there are no credentials";
+        let hint = "add kafka.sasl.jaas.config; without it tokens are those of the block azure, for *.servicebus.* only";
+        return reader.problems.add_with_hint(origin, path, text, hint);
+    };
+    match Identity::resolve(&reader.identity, &|name| reader.lookup.env(name), &host) {
+        Ok(identity) => {
+            given.security.tokens = Some(TokenLogin { identity, scope: format!("https://{host}/.default") });
+        }
+        Err(why) => {
+            let hint = "give the identity in the block azure, or kafka.sasl.jaas.config";
+            reader.problems.add_with_hint(origin, path, format!("the identity for Event Hubs: {why}"), hint);
+        }
     }
 }
 
@@ -181,7 +203,12 @@ fn reader_endpoint(reader: &mut Reader<'_>, text: &Text) -> Option<(String, Stri
     parsed.ok()
 }
 
-fn entra_endpoint(text: &str, custom: Option<&str>) -> Result<(String, String), String> {
+/// The authority and the tenant of `https://login.microsoftonline.com/TENANT/oauth2/v2.0/token` or its older form; `custom` is
+/// one more authority.
+///
+/// # Errors
+/// A sentence without the text.
+pub fn entra_endpoint(text: &str, custom: Option<&str>) -> Result<(String, String), String> {
     let url = url::Url::parse(text.trim()).map_err(|e| format!("the token endpoint is not a URL: {e}"))?;
     let host = url.host_str().unwrap_or_default();
     let authority = url.origin().ascii_serialization();

@@ -7,6 +7,7 @@ mod process;
 pub(crate) mod table;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -49,6 +50,8 @@ struct StreamGauges {
     state: GaugeVec,
     lag: GaugeVec,
     read_lag: GaugeVec,
+    group_offset: GaugeVec,
+    throttle: GaugeVec,
     lag_measured: GaugeVec,
     oldest_uncommitted: GaugeVec,
     last_commit: GaugeVec,
@@ -60,7 +63,23 @@ struct StreamGauges {
     table_version: GaugeVec,
     lease_age: GaugeVec,
     memory_limit: GaugeVec,
+    token_expiry: GaugeVec,
+    token_renewed: GaugeVec,
+    token_failures: IntCounterVec,
     process: ProcessGauges,
+}
+
+/// What is known of a token of Entra ID that the process keeps, when Prometheus asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenTimes {
+    /// The service that it is shown to, a host name.
+    pub service: String,
+    /// When it was given.
+    pub renewed_at: SystemTime,
+    /// Until when it holds.
+    pub expires_at: SystemTime,
+    /// How often it could not be renewed.
+    pub failures: u64,
 }
 
 struct ProcessGauges {
@@ -122,6 +141,8 @@ impl Metrics {
             state: make.gauge(table::STREAM_STATE),
             lag: make.gauge(table::LAG),
             read_lag: make.gauge(table::READ_LAG),
+            group_offset: make.gauge(table::GROUP_OFFSET),
+            throttle: make.gauge(table::THROTTLE),
             lag_measured: make.gauge(table::LAG_MEASURED),
             oldest_uncommitted: make.gauge(table::OLDEST_UNCOMMITTED),
             last_commit: make.gauge(table::LAST_COMMIT),
@@ -133,6 +154,9 @@ impl Metrics {
             table_version: make.gauge(table::TABLE_VERSION),
             lease_age: make.gauge(table::LEASE_AGE),
             memory_limit: make.gauge(table::MEMORY_LIMIT),
+            token_expiry: make.gauge(table::TOKEN_EXPIRY),
+            token_renewed: make.gauge(table::TOKEN_RENEWED),
+            token_failures: make.counter(table::TOKEN_FAILURES),
             process: make.process(),
         };
         Metrics {
@@ -233,9 +257,10 @@ impl Metrics {
     }
 
     /// The metrics in Prometheus' text format 0.0.4.
-    pub(crate) fn scrape(&self, streams: &[Arc<StreamStatus>], now_ms: i64) -> String {
+    pub(crate) fn scrape(&self, streams: &[Arc<StreamStatus>], tokens: &[TokenTimes], now_ms: i64) -> String {
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
         gauges.refill(streams, now_ms);
+        gauges.tokens(tokens);
         let families = self.registry.gather();
         drop(gauges);
         TextEncoder::new().encode_to_string(&families).expect("a text takes every metric of the table")
@@ -248,6 +273,8 @@ impl StreamGauges {
             &self.state,
             &self.lag,
             &self.read_lag,
+            &self.group_offset,
+            &self.throttle,
             &self.lag_measured,
             &self.oldest_uncommitted,
             &self.last_commit,
@@ -263,6 +290,23 @@ impl StreamGauges {
         all.into_iter().for_each(GaugeVec::reset);
         streams.iter().for_each(|stream| self.fill(stream.name(), &stream.gauges(now_ms), now_ms));
         self.process.read();
+    }
+
+    fn tokens(&self, tokens: &[TokenTimes]) {
+        self.token_expiry.reset();
+        self.token_renewed.reset();
+        self.token_failures.reset();
+        let seconds =
+            |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let mut ordered: Vec<&TokenTimes> = tokens.iter().collect();
+        // The first to expire is set last, and stays.
+        ordered.sort_by_key(|token| std::cmp::Reverse(token.expires_at));
+        for token in ordered {
+            let labels = [token.service.as_str()];
+            self.token_expiry.with_label_values(&labels).set(seconds(token.expires_at));
+            self.token_renewed.with_label_values(&labels).set(seconds(token.renewed_at));
+            self.token_failures.with_label_values(&labels).inc_by(token.failures);
+        }
     }
 
     fn fill(&self, stream: &str, now: &Gauges, now_ms: i64) {
@@ -282,6 +326,9 @@ impl StreamGauges {
             self.lag.with_label_values(&labels).set(place.lag() as f64);
             self.read_lag.with_label_values(&labels).set(place.read_lag() as f64);
         }
+        for ((topic, partition), offset) in &now.mirrored.0 {
+            self.group_offset.with_label_values(&[stream, topic, &partition.to_string()]).set(*offset as f64);
+        }
         set(&self.lag_measured, now.lag.measured_ms.map(seconds));
         set(&self.oldest_uncommitted, now.oldest_uncommitted_seconds);
         set(&self.last_commit, now.last_commit_ms.map(seconds));
@@ -290,6 +337,9 @@ impl StreamGauges {
         set(&self.memory_limit, now.memory_limit.map(|bytes| bytes as f64));
         let Some(last) = &now.last else { return };
         set(&self.table_version, last.alluvia.table_version.map(|version| version as f64));
+        let throttle =
+            last.sources.iter().filter_map(|source| source.metrics.get("throttleTimeMs")?.parse().ok());
+        set(&self.throttle, throttle.max().map(seconds));
         let watermark = last.event_time.get("watermark");
         let watermark_ms = watermark.and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
         let watermark_ms = watermark_ms.map(|at| at.timestamp_millis());
@@ -320,6 +370,7 @@ impl ProcessGauges {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::time::Duration;
 
     use super::super::progress::StateOperatorProgress;
     use super::super::progress::tests::example;
@@ -342,6 +393,7 @@ mod tests {
         let metrics = Metrics::new();
         let stream = Arc::new(StreamStatus::new("q", 0));
         let mut progress = example("q", 0);
+        progress.sources[0].metrics.insert("throttleTimeMs", "250".into());
         progress.event_time.insert("watermark", "2026-01-01T00:00:00.000Z".into());
         progress.state_operators.push(StateOperatorProgress {
             operator_name: "dedupe".into(),
@@ -361,13 +413,14 @@ mod tests {
             Event::TriggerFired,
             Event::LatestOffset { latest: offset(r#"{"t":{"0":60,"1":45}}"#), start: offset("{}") },
             Event::BatchCommitted(Arc::new(progress)),
+            Event::Mirrored { position: offset(r#"{"t":{"0":55,"1":40}}"#) },
             Event::Restarting(crate::observe::event::Restart {
                 kind: crate::model::Kind::Unavailable,
                 error: String::new(),
                 attempt: 1,
                 of: None,
-                failing_for: std::time::Duration::ZERO,
-                pause: std::time::Duration::ZERO,
+                failing_for: Duration::ZERO,
+                pause: Duration::ZERO,
             }),
         ];
         metrics.add_stream("q");
@@ -375,7 +428,13 @@ mod tests {
             stream.apply(event, 1_767_225_660_000);
             metrics.count("q", event);
         }
-        let text = metrics.scrape(&[stream], 1_767_225_670_000);
+        let token = |expires_s: u64, failures: u64| TokenTimes {
+            service: "ns.servicebus.windows.net".into(),
+            renewed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(expires_s - 10),
+            expires_at: SystemTime::UNIX_EPOCH + Duration::from_secs(expires_s),
+            failures,
+        };
+        let text = metrics.scrape(&[stream], &[token(100, 1), token(200, 2)], 1_767_225_670_000);
         let exposed: BTreeSet<(&str, &str)> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE "))
@@ -385,12 +444,19 @@ mod tests {
         assert_eq!(exposed, table);
         assert_eq!(value(&text, r#"alluvia_lag_offsets{partition="1",stream="q",topic="t"}"#), 5.0);
         assert_eq!(value(&text, r#"alluvia_rejected_rows_total{reason="MALFORMED_RECORD",stream="q"}"#), 3.0);
+        assert_eq!(value(&text, r#"alluvia_group_offset{partition="1",stream="q",topic="t"}"#), 40.0);
+        assert_eq!(value(&text, r#"alluvia_throttle_seconds{stream="q"}"#), 0.25);
         assert_eq!(value(&text, r#"alluvia_late_rows_total{stream="q"}"#), 4.0);
         assert_eq!(value(&text, r#"alluvia_duplicate_rows_total{stream="q"}"#), 2.0);
         assert_eq!(value(&text, r#"alluvia_watermark_delay_seconds{stream="q"}"#), 70.0);
         assert_eq!(value(&text, r#"alluvia_oldest_uncommitted_event_age_seconds{stream="q"}"#), 10.0);
         assert_eq!(value(&text, r#"alluvia_stream_state{state="restarting",stream="q"}"#), 1.0);
         assert_eq!(value(&text, r#"alluvia_stream_state{state="running",stream="q"}"#), 0.0);
+        let of_service = r#"{service="ns.servicebus.windows.net"}"#;
+        let of_token = |name: &str| value(&text, &format!("alluvia_token_{name}{of_service}"));
+        assert_eq!(of_token("expiry_timestamp_seconds"), 100.0, "the first to expire");
+        assert_eq!(of_token("renewed_timestamp_seconds"), 90.0);
+        assert_eq!(of_token("renewal_failures_total"), 3.0);
     }
 
     #[test]
@@ -398,7 +464,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.add_stream("q");
         metrics.add_reasons("q", &["MALFORMED_RECORD"]);
-        let text = metrics.scrape(&[Arc::new(StreamStatus::new("q", 0))], 0);
+        let text = metrics.scrape(&[Arc::new(StreamStatus::new("q", 0))], &[], 0);
         assert_eq!(value(&text, r#"alluvia_output_rows_total{stream="q"}"#), 0.0);
         assert_eq!(value(&text, r#"alluvia_rejected_rows_total{reason="MALFORMED_RECORD",stream="q"}"#), 0.0);
     }
@@ -409,8 +475,8 @@ mod tests {
         let stream = Arc::new(StreamStatus::new("q", 0));
         let latest = |json: &str| Event::LatestOffset { latest: offset(json), start: offset("{}") };
         stream.apply(&latest(r#"{"t":{"0":1,"1":1}}"#), 0);
-        assert!(metrics.scrape(&[Arc::clone(&stream)], 0).contains(r#"partition="1""#));
+        assert!(metrics.scrape(&[Arc::clone(&stream)], &[], 0).contains(r#"partition="1""#));
         stream.apply(&latest(r#"{"t":{"0":1}}"#), 0);
-        assert!(!metrics.scrape(&[stream], 0).contains(r#"partition="1""#));
+        assert!(!metrics.scrape(&[stream], &[], 0).contains(r#"partition="1""#));
     }
 }

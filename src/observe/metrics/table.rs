@@ -87,6 +87,10 @@ metrics! {
         "Offsets between what the table holds and the end of the partition";
     READ_LAG Gauge "alluvia_read_lag_offsets" ["stream" "topic" "partition"]
         "Offsets between what was read and written to files, committed or not, and the end of the partition";
+    GROUP_OFFSET Gauge "alluvia_group_offset" ["stream" "topic" "partition"]
+        "The offset that was last committed to the consumer group (commitOffsets)";
+    THROTTLE Gauge "alluvia_throttle_seconds" ["stream"]
+        "The longest time for which the brokers held an answer back because of a quota (Event Hubs: throughput units), of the newest micro-batch; absent unless kafka.statistics.interval.ms is set";
     LAG_MEASURED Gauge "alluvia_lag_measured_timestamp_seconds" ["stream"]
         "When the ends of the partitions were last asked for, Unix time";
     OLDEST_UNCOMMITTED Gauge "alluvia_oldest_uncommitted_event_age_seconds" ["stream"]
@@ -109,6 +113,12 @@ metrics! {
         "Time since the stream last found that the lease is still its own; absent before it was taken";
     MEMORY_LIMIT Gauge "alluvia_memory_limit_bytes" ["stream"]
         "The stream's memoryLimit; absent if none is set";
+    TOKEN_EXPIRY Gauge "alluvia_token_expiry_timestamp_seconds" ["service"]
+        "When the token of Entra ID that is shown to the service expires, Unix time; of several identities the first to expire";
+    TOKEN_RENEWED Gauge "alluvia_token_renewed_timestamp_seconds" ["service"]
+        "When that token was given, Unix time";
+    TOKEN_FAILURES Counter "alluvia_token_renewal_failures_total" ["service"]
+        "Attempts to renew a token for the service that failed; the token before it is used until it expires";
     BUILD_INFO Gauge "alluvia_build_info" ["version"]
         "Always 1; the label names the version that runs";
     PROCESS_RESIDENT Gauge "process_resident_memory_bytes" []
@@ -180,8 +190,18 @@ mod tests {
 
     #[test]
     fn names_follow_the_rules_of_prometheus_and_labels_are_bounded() {
-        let bounded =
-            ["stream", "state", "reason", "step", "kind", "topic", "partition", "operator", "version"];
+        let bounded = [
+            "stream",
+            "state",
+            "reason",
+            "step",
+            "kind",
+            "topic",
+            "partition",
+            "operator",
+            "version",
+            "service",
+        ];
         let mut names = BTreeSet::new();
         for row in METRICS {
             assert!(names.insert(row.name), "{} is there twice", row.name);

@@ -15,6 +15,7 @@ use super::cluster::{Cluster, unanswered};
 use super::limit::MinOffsets;
 use super::login::Login;
 use super::loss::Latest;
+use super::mirror::Mirror;
 use super::native::OffsetSpec;
 use super::start::{Start, starts, without_record};
 use super::view::Topics;
@@ -28,6 +29,8 @@ pub struct KafkaSource {
     pub(super) topics: Topics,
     /// `minOffsetsPerTrigger`, if it is given.
     pub(super) min_offsets: Option<MinOffsets>,
+    /// The consumer group that is told where the stream is, from the first commit on (`commitOffsets`).
+    pub(super) mirror: Option<Mirror>,
 }
 
 impl KafkaSource {
@@ -45,7 +48,7 @@ impl KafkaSource {
     /// # Errors
     /// As for [`KafkaSource::open`], and what the provider returns.
     pub fn open_with_tokens(options: &KafkaOptions, provider: Arc<dyn TokenProvider>) -> Result<KafkaSource> {
-        KafkaSource::open_as(options, Login::with_tokens(options, Some(provider))?)
+        KafkaSource::open_as(options, Login::with_tokens(options, provider)?)
     }
 
     fn open_as(options: &KafkaOptions, login: Arc<Login>) -> Result<KafkaSource> {
@@ -53,7 +56,7 @@ impl KafkaSource {
         let topics = Topics::open(&cluster)?;
         let min_offsets =
             options.min_offsets_per_trigger.map(|min| MinOffsets::new(min, options.max_trigger_delay));
-        Ok(KafkaSource { cluster, topics, min_offsets })
+        Ok(KafkaSource { cluster, topics, min_offsets, mirror: None })
     }
 
     /// What the source was opened with.

@@ -19,7 +19,7 @@ use super::tokens::Tokens;
 use crate::config::ProcessLookup;
 use crate::config::kafka::{KafkaOptions, TokenLogin};
 use crate::model::{Error, Result};
-use crate::storage::credentials::{self, TokenProvider};
+use crate::storage::credentials::{self, RenewedTokens, TokenProvider};
 
 /// How often the files of credentials are read again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -48,22 +48,22 @@ impl Login {
     /// # Errors
     /// `Config` if a file cannot be read or the identity provider refuses; `Unavailable` if it does not answer.
     pub(super) fn open(given: &KafkaOptions) -> Result<Arc<Login>> {
-        let provider = given.security.tokens.as_ref().map(provider).transpose()?;
-        Login::with_tokens(given, provider)
+        Login::with_kept(given, given.security.tokens.as_ref().map(kept))
     }
 
     /// The same with tokens of `provider`.
     ///
     /// # Errors
     /// As for [`Login::open`].
-    pub(super) fn with_tokens(
-        given: &KafkaOptions,
-        provider: Option<Arc<dyn TokenProvider>>,
-    ) -> Result<Arc<Login>> {
+    pub(super) fn with_tokens(given: &KafkaOptions, provider: Arc<dyn TokenProvider>) -> Result<Arc<Login>> {
+        Login::with_kept(given, Some(Arc::new(RenewedTokens::new(provider))))
+    }
+
+    fn with_kept(given: &KafkaOptions, kept: Option<Arc<RenewedTokens>>) -> Result<Arc<Login>> {
         let options = given.renewed(&ProcessLookup).map_err(|why| {
             Error::config(format!("the credentials of the Kafka source cannot be read: {why}"))
         })?;
-        let tokens = provider.map(Tokens::start).transpose()?.map(Arc::new);
+        let tokens = kept.map(Tokens::start).transpose()?.map(Arc::new);
         let current = Current {
             hash: hash(&options),
             tokens,
@@ -118,7 +118,7 @@ impl Login {
             return;
         }
         if options.security.tokens != current.token_login {
-            let tokens = options.security.tokens.as_ref().map(|login| Tokens::start(provider(login)?));
+            let tokens = options.security.tokens.as_ref().map(|login| Tokens::start(kept(login)));
             match tokens.transpose() {
                 Ok(tokens) => current.tokens = tokens.map(Arc::new),
                 Err(error) => {
@@ -135,25 +135,15 @@ impl Login {
     }
 }
 
-fn provider(login: &TokenLogin) -> Result<Arc<dyn TokenProvider>> {
-    match login {
-        TokenLogin::EntraApplication(app) => credentials::application(
-            &app.authority,
-            &app.tenant_id,
-            &app.client_id,
-            &app.client_secret,
-            &app.scope,
-        ),
-    }
+fn kept(login: &TokenLogin) -> Arc<RenewedTokens> {
+    credentials::renewed(&login.identity, &login.scope)
 }
 
 /// Of all that a login is made of, the texts of key files included; for comparison within this process only.
 fn hash(options: &KafkaOptions) -> u64 {
     let mut hasher = DefaultHasher::new();
     options.client.hash(&mut hasher);
-    if let Some(TokenLogin::EntraApplication(application)) = &options.security.tokens {
-        (&application.client_id, &application.client_secret).hash(&mut hasher);
-    }
+    options.security.tokens.as_ref().map(|login| &login.identity).hash(&mut hasher);
     for path in options.key_files() {
         // A file that is not there is librdkafka's to name, when a client is made.
         fs::read(&path).unwrap_or_default().hash(&mut hasher);
