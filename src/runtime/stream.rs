@@ -178,6 +178,7 @@ impl<'a> Stream<'a> {
                 };
                 failpoint!("initial.written");
                 self.reporter.emit(Event::Positioned { position: initial.clone() });
+                self.source_is_at(&initial);
                 self.position.begin(initial);
                 Ok(false)
             }
@@ -185,6 +186,7 @@ impl<'a> Stream<'a> {
                 let planned = handle.block_on(log.planned(batch))?;
                 self.position.advance_to(planned.plan())?;
                 self.report_position()?;
+                self.source_is_at(&self.position.source()?.offset.clone());
                 Ok(false)
             }
             Decision::MendCommitLog(batch) => {
@@ -199,6 +201,7 @@ impl<'a> Stream<'a> {
                 );
                 self.position.advance_to(planned.plan())?;
                 self.report_position()?;
+                self.source_is_at(&self.position.source()?.offset.clone());
                 Ok(false)
             }
             Decision::Rerun(batch_id) => {
@@ -226,6 +229,9 @@ impl<'a> Stream<'a> {
     /// One firing of the trigger. Returns whether there was a batch.
     fn trigger(&mut self, clock: &mut Clock) -> Result<bool> {
         self.reporter.emit(Event::TriggerFired);
+        if let Some(position) = self.open.source.mirrored() {
+            self.reporter.emit(Event::Mirrored { position });
+        }
         let position = self.position.source()?;
         let trigger = self.config.trigger;
         let admission = Admission {
@@ -348,12 +354,17 @@ impl<'a> Stream<'a> {
         self.restart.unfinished = None;
         self.position.advance_to(written.planned().plan())?;
         self.position.sink_version = version.or(self.position.sink_version);
-        if let Err(error) = self.open.source.committed(&range.end) {
-            tracing::warn!(stream = self.config.name, batch = batch_id, %error, "the source could not take note of a commit");
-        }
+        self.source_is_at(&range.end);
         self.report(&written, &latest, lag, version, clock);
         self.maintain(batch_id);
         Ok(())
+    }
+
+    /// Everything before `offset` is in the sink.
+    fn source_is_at(&mut self, offset: &Offset) {
+        if let Err(error) = self.open.source.committed(offset) {
+            tracing::warn!(stream = self.config.name, %error, "the source could not take note of a commit");
+        }
     }
 
     /// Runs the batch. If its writers fail, it is run once more with each row tried first, so that a record that

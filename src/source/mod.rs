@@ -106,13 +106,18 @@ pub trait Source: Send {
         BTreeMap::new()
     }
 
-    /// Everything before `until` is in the sink.
+    /// Everything before `until` is in the sink. Also called when a stream begins where another run has ended.
     ///
     /// # Errors
     /// `Unavailable` if the service does not answer; the batch is committed all the same.
     fn committed(&mut self, until: &Offset) -> Result<()> {
         let _ = until;
         Ok(())
+    }
+
+    /// What the service was told of that since this was last asked; `None` if nothing was, or if it keeps no such thing.
+    fn mirrored(&self) -> Option<Offset> {
+        None
     }
 }
 

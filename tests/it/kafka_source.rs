@@ -36,6 +36,7 @@ fn options_at(bootstrap: &str, topics: &[&str]) -> KafkaOptions {
         fail_on_data_loss: true,
         include_headers: false,
         group_id: GroupId::Prefix("it".into()),
+        commit_group: None,
         fetch_offset_retries: 3,
         fetch_offset_retry_interval: Duration::from_millis(50),
         poll_timeout: BOUND,

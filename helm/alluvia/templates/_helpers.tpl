@@ -71,6 +71,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not .Values.config.streams -}}
 {{- fail "config.streams is empty: give at least one stream, as in a stream file (docs/reference/stream-file.md)" -}}
 {{- end -}}
+{{- if .Values.keda.enabled -}}
+{{- range $name := list "bootstrapServers" "consumerGroup" "topic" -}}
+{{- if not (index $.Values.keda $name) -}}
+{{- fail (printf "keda.enabled needs keda.%s: KEDA asks for the lag of that group, which the stream commits to with commitOffsets: true" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if and .Values.workloadIdentity.enabled (not .Values.workloadIdentity.clientId) -}}
 {{- fail "workloadIdentity.enabled needs workloadIdentity.clientId, the client id of the managed identity" -}}
 {{- end -}}

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::admission::{self, Seen};
 use super::loss::check_data_loss;
+use super::mirror::Mirror;
 use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
 use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
 use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Offsets, Result};
@@ -88,6 +89,22 @@ impl Source for KafkaSource {
         }
         let login = Arc::clone(&self.cluster.login);
         Ok(Box::new(LaneReader::open_as(&options, login, memory_bytes, self.partitions().len())?))
+    }
+
+    fn committed(&mut self, until: &Offset) -> Result<()> {
+        let Some(group) = self.options().commit_group.clone() else { return Ok(()) };
+        if self.mirror.is_none() {
+            let login = Arc::clone(&self.cluster.login);
+            self.mirror = Some(Mirror::start(self.options(), &group, login)?);
+        }
+        if let Some(mirror) = &self.mirror {
+            mirror.note(offsets(until)?);
+        }
+        Ok(())
+    }
+
+    fn mirrored(&self) -> Option<Offset> {
+        Some(self.mirror.as_ref()?.take_news()?.to_offset())
     }
 
     fn differs(&self, notes: &Notes) -> Result<Option<String>> {

@@ -20,6 +20,7 @@ pub(super) fn options(brokers: &str) -> KafkaOptions {
         fail_on_data_loss: true,
         include_headers: false,
         group_id: GroupId::Prefix("test".into()),
+        commit_group: None,
         fetch_offset_retries: 3,
         fetch_offset_retry_interval: Duration::from_millis(10),
         poll_timeout: Duration::from_secs(20),

@@ -1,10 +1,11 @@
 //! The raw part of librdkafka that rdkafka has no safe words for: private queues, batch consumption, positions with
-//! leader epochs, tokens, and two requests to the brokers (ListOffsets, DescribeTopics) that answer for many
-//! partitions at once.
+//! leader epochs, tokens, offsets of a group, and two requests to the brokers (ListOffsets, DescribeTopics) that answer
+//! for many partitions at once.
 //!
 //! Every `unsafe` of the Kafka source is in this folder. It knows pointers and their lifetimes, and decides
 //! nothing: no retries, no errors of ours, no offsets kept.
 
+mod commit;
 mod heap;
 mod message;
 mod position;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use rdkafka::bindings as raw;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+pub(super) use commit::commit_offsets;
 pub use heap::give_back;
 pub(super) use message::{Batch, Message};
 pub(super) use position::{EpochPosition, assign_at};

@@ -52,7 +52,14 @@ pub(in super::super) struct RequestError {
 }
 
 /// An event that is destroyed with its holder.
-struct Event(NonNull<raw::rd_kafka_event_t>);
+pub(super) struct Event(NonNull<raw::rd_kafka_event_t>);
+
+impl Event {
+    /// The event, alive for as long as `self`.
+    pub(super) fn as_ptr(&self) -> *mut raw::rd_kafka_event_t {
+        self.0.as_ptr()
+    }
+}
 
 impl Drop for Event {
     fn drop(&mut self) {
@@ -92,7 +99,11 @@ impl Drop for Options {
 
 /// Waits for the answer on `queue`, serving the client's logs and errors meanwhile; `give_up` is asked
 /// between and ends the wait early. The request's own timeout ends it in any case.
-fn answer(queue: &Queue, timeout: Duration, give_up: &dyn Fn() -> bool) -> Result<Event, RequestError> {
+pub(super) fn answer(
+    queue: &Queue,
+    timeout: Duration,
+    give_up: &dyn Fn() -> bool,
+) -> Result<Event, RequestError> {
     let step = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
     // The request ends by its own timeout; the second on top only guards against a lost answer.
