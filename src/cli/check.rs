@@ -6,7 +6,7 @@ use super::args::{CheckArgs, OutputFormat};
 use super::io_runtime;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
-use crate::runtime::check::{self, Finding};
+use crate::runtime::check::{self, Finding, Outcome};
 use crate::runtime::open::Access;
 
 /// Checks every stream of the files.
@@ -30,8 +30,7 @@ pub fn check(args: &CheckArgs) -> Result<()> {
     let access = Access { handle: runtime.handle().clone(), deadline: None };
     let checked: Vec<(&str, Vec<Finding>)> =
         config.streams.iter().map(|stream| (stream.name.as_str(), check::check(stream, &access))).collect();
-    let first =
-        checked.iter().flat_map(|(_, findings)| findings).find_map(|finding| finding.result.as_ref().err());
+    let first = checked.iter().flat_map(|(_, findings)| findings).find_map(Finding::error);
     match args.output.output {
         OutputFormat::Json => {
             let streams: Vec<Value> =
@@ -55,11 +54,9 @@ pub fn check(args: &CheckArgs) -> Result<()> {
         }
     }
     let mut errors = checked.into_iter().flat_map(|(name, findings)| {
-        findings.into_iter().filter_map(move |finding| {
-            finding
-                .result
-                .err()
-                .map(|error| error.context(format!("check {} of stream {name}", finding.step)))
+        findings.into_iter().filter_map(move |finding| match finding.outcome {
+            Outcome::Wrong(error) => Some(error.context(format!("check {} of stream {name}", finding.step))),
+            Outcome::Well(_) | Outcome::NotTried(_) => None,
         })
     });
     errors.next().map_or(Ok(()), Err)
@@ -68,9 +65,10 @@ pub fn check(args: &CheckArgs) -> Result<()> {
 fn stream_json(name: &str, findings: &[Finding]) -> Value {
     let checks: Vec<Value> = findings
         .iter()
-        .map(|finding| match &finding.result {
-            Ok(found) => json!({"check": finding.step, "ok": true, "detail": found}),
-            Err(error) => {
+        .map(|finding| match &finding.outcome {
+            Outcome::Well(found) => json!({"check": finding.step, "ok": true, "detail": found}),
+            Outcome::NotTried(after) => json!({"check": finding.step, "ok": null, "notTriedAfter": after}),
+            Outcome::Wrong(error) => {
                 let mut entry = wrong(error);
                 entry["check"] = finding.step.into();
                 entry["ok"] = false.into();
@@ -78,7 +76,7 @@ fn stream_json(name: &str, findings: &[Finding]) -> Value {
             }
         })
         .collect();
-    json!({"name": name, "ok": findings.iter().all(|finding| finding.result.is_ok()), "checks": checks})
+    json!({"name": name, "ok": findings.iter().all(|finding| finding.error().is_none()), "checks": checks})
 }
 
 fn wrong(error: &Error) -> Value {
@@ -86,14 +84,15 @@ fn wrong(error: &Error) -> Value {
 }
 
 fn text(finding: &Finding) -> String {
-    match &finding.result {
-        Ok(found) => format!("  ok     {:<11} {found}\n", finding.step),
-        Err(error) => {
+    match &finding.outcome {
+        Outcome::Well(found) => format!("  ok     {:<12} {found}\n", finding.step),
+        Outcome::NotTried(after) => format!("  -      {:<12} not tried: {after} is wrong\n", finding.step),
+        Outcome::Wrong(error) => {
             let mend = error
                 .hint_text()
-                .map(|hint| format!("         {:<11} mend: {hint}\n", ""))
+                .map(|hint| format!("         {:<12} mend: {hint}\n", ""))
                 .unwrap_or_default();
-            format!("  wrong  {:<11} {}\n{mend}", finding.step, fact(error))
+            format!("  wrong  {:<12} {}\n{mend}", finding.step, fact(error))
         }
     }
 }
@@ -116,10 +115,14 @@ mod tests {
             wrong(&error),
             json!({"kind": "config", "error": "open source: the topic is not there", "hint": "change subscribe"})
         );
-        let finding = Finding { step: "source", result: Err(error) };
+        let finding = Finding { step: "source", outcome: Outcome::Wrong(error) };
         assert_eq!(
             text(&finding),
-            "  wrong  source      open source: the topic is not there\n                     mend: change subscribe\n"
+            "  wrong  source       open source: the topic is not there\n                      mend: change subscribe\n"
         );
+        let after = Finding { step: "read", outcome: Outcome::NotTried("tls") };
+        assert_eq!(text(&after), "  -      read         not tried: tls is wrong\n");
+        let json = stream_json("s", &[after]);
+        assert_eq!(json["checks"][0], json!({"check": "read", "ok": null, "notTriedAfter": "tls"}));
     }
 }

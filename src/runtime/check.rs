@@ -3,43 +3,188 @@
 //! Takes the path of a start ([`super::recovery`]) and writes no plan, no table and no lease; only probes of the
 //! stores, which are removed again.
 
+use std::collections::BTreeMap;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use url::Url;
+
 use crate::checkpoint::{CheckpointLog, Decision, Lease, Planned};
 use crate::config::StreamConfig;
 use crate::model::{Error, Notes, Result};
 use crate::sink::Sink;
 use crate::source::{From, Position, SourceRange};
-use crate::storage::Store;
+use crate::storage::{Store, credentials};
 
 use super::dead_letter_tables;
 use super::open::{self, Access};
 use super::recovery;
 use super::row_pipeline::RowPipeline;
 
+/// How long a connection to a store is waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// One thing that was checked.
 #[derive(Debug)]
 pub struct Finding {
-    /// What: `schema`, `source`, `table`, `deadLetter`, `checkpoint`, `owner`.
+    /// What: of a Kafka source the links to it ([`kafka::links`](crate::source::kafka::links)); of storage on Azure
+    /// `storage` and `storageToken`; then `schema`, `source`, `read`, `table`, `deadLetter`, `checkpoint`, `owner`.
     pub step: &'static str,
-    /// What there is, or what is wrong.
-    pub result: Result<String>,
+    /// What came of it.
+    pub outcome: Outcome,
 }
 
-/// Checks a stream; a start would succeed now if every finding is well.
+/// What came of a check.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is well; what there is.
+    Well(String),
+    /// It is wrong.
+    Wrong(Error),
+    /// It was not tried, for it rests on this one, which is wrong.
+    NotTried(&'static str),
+}
+
+impl Finding {
+    /// What is wrong, if something is.
+    pub fn error(&self) -> Option<&Error> {
+        match &self.outcome {
+            Outcome::Wrong(error) => Some(error),
+            Outcome::Well(_) | Outcome::NotTried(_) => None,
+        }
+    }
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Adds what was found; returns the step if it is wrong.
+    fn note(&mut self, step: &'static str, result: Result<String>) -> Option<&'static str> {
+        let (outcome, wrong) = match result {
+            Ok(found) => (Outcome::Well(found), None),
+            Err(error) => (Outcome::Wrong(error), Some(step)),
+        };
+        self.0.push(Finding { step, outcome });
+        wrong
+    }
+
+    /// Tries a step that rests on another one, unless that is wrong.
+    fn after(
+        &mut self,
+        broken: Option<&'static str>,
+        step: &'static str,
+        attempt: impl FnOnce() -> Result<String>,
+    ) -> Option<&'static str> {
+        match broken {
+            None => self.note(step, attempt()),
+            Some(link) => {
+                self.0.push(Finding { step, outcome: Outcome::NotTried(link) });
+                broken
+            }
+        }
+    }
+}
+
+/// Checks a stream; a start would succeed now if nothing is wrong.
 pub fn check(config: &StreamConfig, access: &Access) -> Vec<Finding> {
     let mut row_pipeline = RowPipeline::of(config, access);
-    let mut findings = Vec::new();
-    let mut note = |step, result| findings.push(Finding { step, result });
-    note("schema", schema(&row_pipeline));
-    let table = sink(config, row_pipeline.as_mut().ok(), access);
-    let checkpoint = checkpoint(config, row_pipeline.as_ref().ok(), access);
-    note("source", source(config, checkpoint.as_ref().map_or(&NextBatch::First, |(_, next)| next)));
-    note("table", table);
-    if config.dead_letter.is_some() {
-        note("deadLetter", dead_letters(config, access));
+    let mut findings = Findings::default();
+    findings.note("schema", schema(&row_pipeline));
+    let stores = stores(config, &mut findings);
+    let table = match stores {
+        None => Some(sink(config, row_pipeline.as_mut().ok(), access)),
+        Some(_) => None,
+    };
+    let checkpoint = match stores {
+        None => Some(checkpoint(config, row_pipeline.as_ref().ok(), access)),
+        Some(_) => None,
+    };
+    let mut broken = None;
+    for (link, result) in open::source_links(config) {
+        broken = findings.note(link, result);
     }
-    note("checkpoint", checkpoint.map(|(found, _)| found));
-    note("owner", owner(config, access));
-    findings
+    let next = checkpoint.as_ref().and_then(|checkpoint| checkpoint.as_ref().ok());
+    let broken =
+        findings.after(broken, "source", || source(config, next.map_or(&NextBatch::First, |(_, next)| next)));
+    if open::source_has_rights(config) {
+        findings.after(broken, "read", || open::source_may_be_read(config));
+    }
+    findings.after(stores, "table", || table.unwrap_or_else(|| Err(untried())));
+    if config.dead_letter.is_some() {
+        findings.after(stores, "deadLetter", || dead_letters(config, access));
+    }
+    let found = checkpoint.map(|checkpoint| checkpoint.map(|(found, _)| found));
+    findings.after(stores, "checkpoint", || found.unwrap_or_else(|| Err(untried())));
+    findings.after(stores, "owner", || owner(config, access));
+    findings.0
+}
+
+fn untried() -> Error {
+    Error::internal("a check that was not tried has no result")
+}
+
+/// The way to the stores of Azure: their hosts, and the token that opens them. Returns the link that is broken.
+fn stores(config: &StreamConfig, findings: &mut Findings) -> Option<&'static str> {
+    let tables =
+        open::sink_url(config).into_iter().chain(config.dead_letter.as_ref().map(|target| &target.url));
+    let mut hosts: Vec<String> =
+        tables.chain([&config.checkpoint]).filter_map(|url| storage_host(url, &config.storage.0)).collect();
+    hosts.sort();
+    hosts.dedup();
+    if hosts.is_empty() {
+        return None;
+    }
+    let broken = findings.note(
+        "storage",
+        hosts.iter().map(|host| reach(host)).collect::<Result<Vec<_>>>().map(|found| found.join("; ")),
+    );
+    match credentials::for_storage(&config.storage.0) {
+        Ok(None) => broken,
+        Ok(Some(tokens)) => findings
+            .after(broken, "storageToken", || Ok(credentials::described(tokens.as_ref(), &tokens.token()?))),
+        Err(error) => findings.after(broken, "storageToken", || Err(error)),
+    }
+}
+
+/// The host and port of the account that a URL of Azure is in; `None` for other stores, and where only the store knows.
+fn storage_host(url: &Url, options: &BTreeMap<String, String>) -> Option<String> {
+    if url.scheme() == "file" || url.scheme() == "memory" {
+        return None;
+    }
+    let named = |names: [&str; 3]| names.iter().find_map(|name| options.get(*name));
+    if let Some(endpoint) = named(["azure_storage_endpoint", "azure_endpoint", "endpoint"]) {
+        let endpoint = Url::parse(endpoint).ok()?;
+        return Some(format!("{}:{}", endpoint.host_str()?, endpoint.port_or_known_default()?));
+    }
+    let account = named(["azure_storage_account_name", "azure_account_name", "account_name"]);
+    match url.host_str().filter(|host| host.contains('.')) {
+        Some(host) => Some(format!("{host}:{}", url.port().unwrap_or(443))),
+        None => Some(format!("{}.blob.core.windows.net:443", account?)),
+    }
+}
+
+/// A connection to `host`, which is a name and a port.
+fn reach(host: &str) -> Result<String> {
+    let addresses = host.to_socket_addrs().map_err(|cause| {
+        Error::config(format!("the host {host} of storage has no address"))
+            .source(cause)
+            .hint("check the account's name, and the DNS of this machine (a private endpoint needs the zone privatelink.blob.core.windows.net or privatelink.dfs.core.windows.net)")
+    })?;
+    let mut failed = None;
+    for address in addresses {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(_) => return Ok(format!("{host} is {} and takes connections", address.ip())),
+            Err(cause) => failed = Some(cause),
+        }
+    }
+    let error = Error::unavailable(format!("nothing takes a connection at {host}"))
+        .hint("check the account's network rules, and firewalls on the way");
+    Err(match failed {
+        Some(cause) => error.source(cause),
+        None => error,
+    })
 }
 
 /// What the checkpoint says of the next micro-batch.

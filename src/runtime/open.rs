@@ -14,7 +14,7 @@ use crate::model::Result;
 use crate::query::tables::TableFormat;
 use crate::sink::{ConsoleSink, DeltaAppend, DeltaMerge, MemorySink, Sink};
 use crate::source::Source;
-use crate::source::kafka::{KafkaSource, with_headers};
+use crate::source::kafka::{self, KafkaSource, with_headers};
 use crate::source::rate::{self, RateSource};
 use crate::source::socket::{self, SocketSource};
 use crate::storage::{Deadline, Store};
@@ -67,6 +67,35 @@ pub fn source(config: &StreamConfig) -> Result<Box<dyn Source>> {
         SourceFormat::Rate(options) => Box::new(RateSource::new(options)),
         SourceFormat::Socket(options) => Box::new(SocketSource::open(options)?),
     })
+}
+
+/// Where the stream's sink writes, if that is a place in a store.
+pub fn sink_url(config: &StreamConfig) -> Option<&Url> {
+    config.sink.delta().map(|sink| &sink.url)
+}
+
+/// The chain to the stream's source, link by link; empty where a source has none.
+pub fn source_links(config: &StreamConfig) -> Vec<kafka::Link> {
+    match &config.source.format {
+        SourceFormat::Kafka(kafka) => kafka::links(kafka),
+        SourceFormat::Rate(_) | SourceFormat::Socket(_) => Vec::new(),
+    }
+}
+
+/// Whether reading the source's records is a right of its own.
+pub fn source_has_rights(config: &StreamConfig) -> bool {
+    matches!(config.source.format, SourceFormat::Kafka(_))
+}
+
+/// Tries whether the source's records may be read.
+///
+/// # Errors
+/// `Config` if they may not.
+pub fn source_may_be_read(config: &StreamConfig) -> Result<String> {
+    match &config.source.format {
+        SourceFormat::Kafka(options) => kafka::may_read(options),
+        SourceFormat::Rate(_) | SourceFormat::Socket(_) => Ok(String::new()),
+    }
 }
 
 /// The stream, reading its oldest records and at most about `records` of them in a micro-batch.

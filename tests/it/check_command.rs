@@ -85,7 +85,7 @@ fn everything_that_is_wrong_is_said_at_once_with_what_mends_it() {
     let (code, said) = check(&yaml("127.0.0.1:1", "t", "a INT"), folder.path());
     let wrong = wrong(&said);
     let steps: Vec<&str> = wrong.iter().map(|(step, _)| step.as_str()).collect();
-    assert_eq!(steps[..3], ["source", "table", "deadLetter"], "{said}");
+    assert_eq!(steps[..3], ["tcp", "table", "deadLetter"], "{said}");
     assert!(
         wrong[0].1.contains("127.0.0.1:1") && wrong[0].1.contains("kafka.bootstrap.servers"),
         "{wrong:?}"
@@ -124,7 +124,7 @@ fn a_login_that_is_refused_is_the_sources_fault() {
     let (code, said) = check(&text, folder.path());
     assert_eq!(code, 2, "{said}");
     let text = said.to_string();
-    assert!(text.contains("\"source\"") && !text.contains("hunter2"), "{text}");
+    assert!(wrong(&said)[0].0 == "login" && !text.contains("hunter2"), "{text}");
 }
 
 #[test]

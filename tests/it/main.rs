@@ -9,8 +9,10 @@
 
 mod admission;
 mod chart;
+mod check_chain;
 mod check_command;
 mod checkpoint_commands;
+mod consumer_group;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod crash;
 mod dead_letters;
@@ -20,6 +22,7 @@ mod durable;
 mod fuzz_admission;
 mod guarantees;
 mod guests;
+mod identities;
 mod ingest;
 mod java_names;
 mod json_options;
@@ -44,6 +47,7 @@ mod rig;
 #[cfg_attr(not(any(debug_assertions, feature = "failpoints")), allow(dead_code))]
 mod scene;
 mod schema_infer;
+mod secrets_sweep;
 mod signals;
 mod soak;
 mod sql;
