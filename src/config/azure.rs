@@ -109,7 +109,7 @@ pub fn storage(
     let mut keyless = options.keys().any(|name| KEYLESS.contains(&stem(&name.to_lowercase())));
     if block.is_empty() && given.is_empty() {
         let set = |name: &&str| reader.lookup.env(name).is_some_and(|value| !value.is_empty());
-        keyless |= KEYLESS_VARIABLES.iter().any(|name| set(&name));
+        keyless |= KEYLESS_VARIABLES.iter().any(set);
     }
     let spelled_out = |name: &&str| options.keys().any(|key| stem(&key.to_lowercase()) == *name);
     keyless |= ["client_id", "client_secret"].iter().all(spelled_out);

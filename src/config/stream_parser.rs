@@ -75,16 +75,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         check_places(reader, text, checkpoint, sink, dead_letter.iter().flatten().next());
     }
     let interval = |t: &str| quantity::duration(t, false);
-    let min_commit_interval = match (fields.parsed(reader, "minCommitInterval", interval), trigger) {
-        (given, Some(Trigger::AsSoonAsPossible)) => given.unwrap_or(Duration::from_secs(1)),
-        (Some(_), _) => {
-            reader
-                .warnings
-                .push(format!("stream {shown}: minCommitInterval has no effect here: a trigger is given"));
-            Duration::ZERO
-        }
-        (None, _) => Duration::ZERO,
-    };
+    let min_commit_interval = min_commit_interval(reader, &fields, trigger, &shown);
     let shutdown_timeout =
         fields.parsed(reader, "shutdownTimeout", interval).unwrap_or(Duration::from_secs(30));
     let memory_limit = fields.parsed(reader, "memoryLimit", memory_limit);
@@ -121,6 +112,25 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         restart,
         conf,
     })
+}
+
+/// The least time between two commits; a trigger decides instead if there is one.
+fn min_commit_interval(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    trigger: Option<Trigger>,
+    stream: &str,
+) -> Duration {
+    let given = fields.parsed(reader, "minCommitInterval", |text| quantity::duration(text, false));
+    match (given, trigger) {
+        (given, Some(Trigger::AsSoonAsPossible)) => given.unwrap_or(Duration::from_secs(1)),
+        (Some(_), _) => {
+            let why = "minCommitInterval has no effect here: a trigger is given";
+            reader.warnings.push(format!("stream {stream}: {why}"));
+            Duration::ZERO
+        }
+        (None, _) => Duration::ZERO,
+    }
 }
 
 fn memory_limit(text: &str) -> Result<u64, String> {

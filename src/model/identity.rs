@@ -310,7 +310,10 @@ fn authority_url(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn resolved(given: &[(&'static str, &str)], env: &[(&str, &str)]) -> Result<Identity, String> {
+    /// What was given, by key.
+    type Pairs<'p> = &'p [(&'static str, &'p str)];
+
+    fn resolved(given: Pairs<'_>, env: &[(&str, &str)]) -> Result<Identity, String> {
         let given = given.iter().map(|(key, value)| (*key, (*value).to_owned())).collect();
         let env =
             |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
@@ -319,9 +322,10 @@ mod tests {
 
     #[test]
     fn without_a_word_the_first_credential_that_is_there_is_chosen() {
+        type Case<'c> = (Pairs<'c>, Vec<(&'c str, &'c str)>, &'c str);
         let tenant = [("AZURE_TENANT_ID", "t"), ("AZURE_CLIENT_ID", "c")];
         let with = |more: &[(&'static str, &'static str)]| [&tenant[..], more].concat();
-        let cases: [(&[(&'static str, &str)], Vec<(&str, &str)>, &str); 9] = [
+        let cases: [Case<'_>; 9] = [
             (&[], Vec::new(), "the managed identity"),
             (&[("clientId", "i")], Vec::new(), "managed identity i"),
             (&[], with(&[]), "managed identity c"),
@@ -355,7 +359,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_contradicts_itself_is_named_without_secrets() {
-        let cases: [(&[(&'static str, &str)], &str); 5] = [
+        let cases: [(Pairs<'_>, &str); 5] = [
             (
                 &[("clientSecret", "hunter2")],
                 "tenantId is missing, and so is AZURE_TENANT_ID in the environment",
@@ -378,7 +382,7 @@ mod tests {
             ),
         ];
         for (given, why) in cases {
-            assert_eq!(resolved(given, &[]).map_err(|said| said), Err(why.to_owned()), "{given:?}");
+            assert_eq!(resolved(given, &[]), Err(why.to_owned()), "{given:?}");
         }
     }
 

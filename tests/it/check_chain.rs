@@ -50,7 +50,7 @@ fn check_in(folder: &Path, yaml: &str, environment: &[(&str, &str)]) -> (i32, Ve
     (ended.code(), checks)
 }
 
-fn steps<'c>(checks: &'c [Value], wanted: impl Fn(&Value) -> bool) -> Vec<&'c str> {
+fn steps(checks: &[Value], wanted: impl Fn(&Value) -> bool) -> Vec<&str> {
     checks.iter().filter(|check| wanted(&check["ok"])).map(|check| check["check"].as_str().unwrap()).collect()
 }
 

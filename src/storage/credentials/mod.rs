@@ -84,11 +84,13 @@ pub fn asking(identity: &Identity, scope: &str) -> Arc<dyn TokenProvider> {
     Arc::new(entra::Entra::new(identity, scope))
 }
 
+/// The keepers of this process, by identity and scope.
+type Keepers = HashMap<(Identity, String), Weak<RenewedTokens>>;
+
 /// The tokens of an identity for a service, kept and renewed for as long as somebody holds them. Asked for by several, it is
 /// the same ones. Nobody is asked for a token yet.
 pub fn renewed(identity: &Identity, scope: &str) -> Arc<RenewedTokens> {
-    static KEEPERS: LazyLock<Mutex<HashMap<(Identity, String), Weak<RenewedTokens>>>> =
-        LazyLock::new(Mutex::default);
+    static KEEPERS: LazyLock<Mutex<Keepers>> = LazyLock::new(Mutex::default);
     let mut keepers = KEEPERS.lock().unwrap_or_else(PoisonError::into_inner);
     keepers.retain(|_, keeper| keeper.strong_count() > 0);
     let key = (identity.clone(), scope.to_owned());
