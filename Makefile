@@ -33,10 +33,11 @@ audit: ## licences, advisories, duplicate versions of the crates that must be on
 	@command -v cargo-deny >/dev/null || { echo "make audit: cargo-deny is missing; install it: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check
 
-services: ## fetch Kafka and the readers into the cache (the tests do it too; quick when they are there)
+services: ## fetch Kafka, the readers and Azurite into the cache (the tests do it too; quick when they are there)
 ifneq ($(ALLUVIA_SKIP_SERVICES),1)
 	@$(RIG)/kafka prepare
 	@$(RIG)/readers prepare
+	@$(RIG)/azurite prepare
 	@$(RIG)/chart prepare
 endif
 

@@ -3,7 +3,8 @@
     read_delta.py digest TABLE [COLUMN…]     one JSON object: version, rows, and what the columns hold together
     read_delta.py rows TABLE [COLUMN…]       one JSON object per row (every column when none is named), sorted by the first ones
     read_delta.py log TABLE                  one JSON object: version, files, schema, properties, history
-A column inside a struct is named with dots. `--version N` reads an older version.
+A column inside a struct is named with dots. `--version N` reads an older version. ALLUVIA_STORAGE_OPTIONS (JSON) says how a table that
+is not on a disk is reached.
 """
 import argparse
 import json
@@ -101,7 +102,8 @@ def main():
     parser.add_argument("columns", nargs="*")
     parser.add_argument("--version", type=int)
     given = parser.parse_args()
-    table = DeltaTable(given.table, version=given.version)
+    options = json.loads(os.environ.get("ALLUVIA_STORAGE_OPTIONS", "null"))
+    table = DeltaTable(given.table, version=given.version, storage_options=options)
     if given.what == "rows":
         rows = read(table, given.columns)
         keys = [n for n in rows.column_names if not pa.types.is_nested(rows.schema.field(n).type)][:4]

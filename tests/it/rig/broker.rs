@@ -256,8 +256,8 @@ fn prepare() {
     assert!(made.status.success(), "no Kafka broker: {said}\n(ALLUVIA_SKIP_SERVICES=1 skips such tests)");
 }
 
-/// The folder of this process for brokers; those of processes that ended are removed, as a shared broker is never dropped.
-fn own_folder() -> PathBuf {
+/// The folder of this process for servers; those of processes that ended are removed, as a shared broker is never dropped.
+pub(super) fn own_folder() -> PathBuf {
     static SWEPT: OnceLock<PathBuf> = OnceLock::new();
     let folder = SWEPT.get_or_init(|| {
         let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rig");

@@ -4,6 +4,8 @@
 //! to stop, kill and start again. Every process started here dies with the test binary. A service that can't be had
 //! fails the test and says what to install; only `ALLUVIA_SKIP_SERVICES=1` skips, loudly. Nothing here knows Alluvia's code.
 
+pub mod azurite;
+pub mod blob_proxy;
 pub mod broker;
 pub mod browser;
 pub mod chart;
@@ -21,6 +23,8 @@ pub mod tokens;
 #[path = "../../../benches/e2e/workload.rs"]
 pub mod workload;
 
+pub use azurite::{Azurite, Scheme};
+pub use blob_proxy::{Answer, BlobProxy};
 pub use broker::Broker;
 pub use digest::{Digest, digest_of};
 pub use disk::Disk;

@@ -123,8 +123,18 @@ fn python(script: &str) -> Command {
 }
 
 fn read_delta(what: &str, table: &Path, columns: &[&str]) -> String {
+    read_delta_with(what, table, columns, &[])
+}
+
+/// With further environment variables, which say how a table that is not on a disk is reached.
+pub(super) fn read_delta_with(
+    what: &str,
+    table: &Path,
+    columns: &[&str],
+    environment: &[(&str, String)],
+) -> String {
     let mut command = python("read_delta.py");
-    command.arg(what).arg(table).args(columns).stdin(Stdio::null());
+    command.arg(what).arg(table).args(columns).envs(environment.iter().cloned()).stdin(Stdio::null());
     let read = command.output().expect("tests/rig/readers starts; it needs python3");
     let said = String::from_utf8_lossy(&read.stderr);
     assert!(read.status.success(), "read_delta.py {what} {}: {said}", table.display());
