@@ -2,7 +2,9 @@
 //!
 //! Azure says 409 or 412 to a `PutMode::Create` whose object exists; object_store 0.13 turns the
 //! first into `AlreadyExists` and the second into `Precondition`, and the Delta kernel knows only the
-//! former. [`CreateConflictAdapter`] makes both `AlreadyExists`. Everything else passes through untouched.
+//! former. Under Entra ID the loser may be told 403, for an identity may have the right to create an object and
+//! none to replace it: whether it lost is seen from the object that is there. [`CreateConflictAdapter`] makes
+//! `AlreadyExists` of all three. Everything else passes through untouched.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,7 +15,8 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, DynObjectStore, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+    ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    RenameOptions, Result,
 };
 
 /// A store that answers a lost put-if-absent with `AlreadyExists`, whatever the service said.
@@ -41,6 +44,12 @@ impl ObjectStore for CreateConflictAdapter {
         let create = matches!(opts.mode, PutMode::Create);
         match self.inner.put_opts(location, payload, opts).await {
             Err(Error::Precondition { path, source }) if create => Err(Error::AlreadyExists { path, source }),
+            Err(Error::PermissionDenied { path, source }) if create => {
+                match self.inner.head(location).await {
+                    Ok(_) => Err(Error::AlreadyExists { path, source }),
+                    Err(_) => Err(Error::PermissionDenied { path, source }),
+                }
+            }
             answer => answer,
         }
     }

@@ -89,6 +89,8 @@ impl Deadline {
                 }
             }
         })
+        // Readers that buffer what comes ask once more after the end.
+        .fuse()
         .boxed()
     }
 }
@@ -245,6 +247,13 @@ mod tests {
         stop.send_modify(|asked| asked.since = Some(Instant::now()));
         assert!(listing.next().await.unwrap().is_err());
         assert!(listing.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_has_ended_may_be_asked_again() {
+        let (_stop, store) = store(Duration::ZERO);
+        let mut listing = store.list(None);
+        assert!(listing.next().await.is_none() && listing.next().await.is_none());
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //! one way ([`conditional`]); and after a write whose outcome is unknown the object is read back
 //! before anyone concludes anything ([`Store::put_if_absent`]).
 
+pub mod azure;
 pub mod conditional;
 pub mod credentials;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{DynObjectStore, ObjectMeta, ObjectStoreExt, ObjectStoreScheme, PutMode};
 use url::Url;
@@ -57,6 +59,7 @@ pub struct Store {
     url: Url,
     prefix: Path,
     deadline: Option<Deadline>,
+    container: Option<Arc<azure::Container>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -66,12 +69,17 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the folder at `url` (`file:///…`, `abfss://…`, `az://…`, `memory:///`); `options` are
-    /// object_store's configuration keys. Nothing is read or written.
+    /// Opens the folder at `url` (`file:///…`, `abfss://…`, `az://…`, `https://ACCOUNT.blob…`, `memory:///`); `options`
+    /// are `storageOptions`, under object_store's names. Nothing is read or written.
     ///
     /// # Errors
-    /// `Config` if the scheme is unknown or an option is wrong.
+    /// `Config` if the scheme is unknown, or an option or a credential is wrong or missing.
     pub fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Store> {
+        if let Some(folder) = azure::open(url, options) {
+            let azure::Folder { root, prefix, url, container } = folder?;
+            let root = Arc::new(conditional::CreateConflictAdapter::new(with_faults(root)));
+            return Ok(Store { container: Some(Arc::new(container)), ..Store::new(root, url, prefix) });
+        }
         let mut url = url.clone();
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
@@ -86,11 +94,13 @@ impl Store {
                 let prefix = Path::from_url_path(url.path()).map_err(|e| bad_url(&url, e))?;
                 (with_faults(Arc::new(local::DurableLocal::new())), prefix)
             }
+            ObjectStoreScheme::Memory => {
+                let prefix = Path::from_url_path(url.path()).map_err(|e| bad_url(&url, e))?;
+                (with_faults(Arc::new(InMemory::new())), prefix)
+            }
             _ => {
-                let pairs = options.iter().map(|(k, v)| (k.to_ascii_lowercase(), v.clone()));
-                let (root, prefix) =
-                    object_store::parse_url_opts(&url, pairs).map_err(|e| bad_url(&url, e))?;
-                (Arc::new(conditional::CreateConflictAdapter::new(with_faults(root.into()))), prefix)
+                return Err(Error::config(format!("{url} is in a store that Alluvia cannot write to"))
+                    .hint("use a local path, file://, abfss:// or az://"));
             }
         };
         Ok(Store::new(root, url, prefix))
@@ -98,7 +108,7 @@ impl Store {
 
     /// A folder of a store that is open already; `url` must address it.
     pub fn new(root: Arc<DynObjectStore>, url: Url, prefix: Path) -> Store {
-        Store { root, url, prefix, deadline: None }
+        Store { root, url, prefix, deadline: None, container: None }
     }
 
     /// The same folder, given up when `deadline` is over: calls that are under way then fail.
@@ -129,6 +139,11 @@ impl Store {
             ))),
             () = tokio::time::sleep(duration) => Ok(()),
         }
+    }
+
+    /// The container of Azure that the folder is in; `None` for other stores.
+    pub fn container(&self) -> Option<&azure::Container> {
+        self.container.as_deref()
     }
 
     /// The folder's address, with a slash at its end.
@@ -392,6 +407,7 @@ fn bad_url(url: &Url, source: impl Into<Box<dyn std::error::Error + Send + Sync>
 /// and everything else may pass.
 pub fn kind(error: &object_store::Error) -> Kind {
     match error {
+        _ if no_container(error) => Kind::Config,
         object_store::Error::PermissionDenied { .. }
         | object_store::Error::Unauthenticated { .. }
         | object_store::Error::NotImplemented { .. }
@@ -404,6 +420,9 @@ pub fn kind(error: &object_store::Error) -> Kind {
 /// Gives a store's error its kind, and says what could not be done where.
 pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str) -> Error {
     let hint = match &source {
+        _ if no_container(&source) => {
+            Some("the container is not there: make it, or correct its name; Alluvia makes none")
+        }
         object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
             Some("the identity needs read, write and delete rights there")
         }
@@ -419,6 +438,18 @@ pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str)
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+/// Whether Azure says that the container itself is not there.
+fn no_container(error: &object_store::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if inner.to_string().contains("<Code>ContainerNotFound</Code>") {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// Whether the cause is the operating system's "permission denied" or "read-only file system".

@@ -62,7 +62,7 @@ pub struct StaticTable {
 
 enum Reader {
     Delta(Box<TableReader>),
-    Files(FileTable),
+    Files(Box<FileTable>),
 }
 
 impl StaticTable {
@@ -80,7 +80,8 @@ impl StaticTable {
                 let schema = table.schema()?;
                 Ok((Reader::Delta(Box::new(table)), schema))
             }),
-            _ => FileTable::open(&source, handle).map(|(files, schema)| (Reader::Files(files), schema)),
+            _ => FileTable::open(&source, handle)
+                .map(|(files, schema)| (Reader::Files(Box::new(files)), schema)),
         };
         let (reader, schema) = opened.context(|| format!("open table {}", source.name))?;
         Ok(StaticTable { source, reader, schema, limit_bytes, read: None })
