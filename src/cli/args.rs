@@ -221,6 +221,9 @@ pub struct RunArgs {
     /// Wait for another process that runs a stream to end, instead of leaving with exit code 5
     #[arg(long)]
     pub wait_for_lease: bool,
+    /// Take a stream over from another process that runs it: that one stops before its next commit
+    #[arg(long, conflicts_with = "wait_for_lease")]
+    pub take_over: bool,
     #[command(flatten)]
     pub observe: ObserveArgs,
     /// Print the configuration that the layers add up to, secrets masked, and stop

@@ -11,7 +11,7 @@ use super::io_runtime;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::observe::{Reporter, Style};
-use crate::runtime::{ProcessContext, Stop, Streams};
+use crate::runtime::{ProcessContext, Stop, Streams, WhenOwned};
 use crate::server::{self, ServerSettings};
 
 /// How long background work (a table's checkpoint) may go on after the streams have ended.
@@ -32,7 +32,12 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         return Ok(());
     }
     let reporter = reporter(global, args.observe.progress_file.as_deref())?;
-    stream(&config, args.wait_for_lease, &args.observe.server(true)?, &reporter)
+    let when_owned = match (args.wait_for_lease, args.take_over) {
+        (true, _) => WhenOwned::Wait,
+        (_, true) => WhenOwned::TakeOver,
+        _ => WhenOwned::Refuse,
+    };
+    stream(&config, when_owned, &args.observe.server(true)?, &reporter)
 }
 
 /// Runs the stream that flags describe.
@@ -46,14 +51,19 @@ pub fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
         return Ok(());
     }
     let reporter = reporter(global, args.observe.progress_file.as_deref())?;
-    stream(&config, false, &args.observe.server(false)?, &reporter)
+    stream(&config, WhenOwned::Refuse, &args.observe.server(false)?, &reporter)
 }
 
 /// Runs streams until every one has ended; signals stop them.
 ///
 /// # Errors
 /// The error of the first stream that failed.
-fn stream(config: &Config, wait_for_lease: bool, server: &ServerSettings, reporter: &Reporter) -> Result<()> {
+fn stream(
+    config: &Config,
+    when_owned: WhenOwned,
+    server: &ServerSettings,
+    reporter: &Reporter,
+) -> Result<()> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -61,7 +71,7 @@ fn stream(config: &Config, wait_for_lease: bool, server: &ServerSettings, report
     let stop = Stop::new();
     let deadline = config.streams.iter().map(|stream| stream.shutdown_timeout).max().unwrap_or_default();
     stop_on_signals(runtime.handle(), &stop, deadline)?;
-    let ctx = ProcessContext { wait_for_lease, ..super::process_context(&runtime, &stop) };
+    let ctx = ProcessContext { when_owned, ..super::process_context(&runtime, &stop) };
     let streams = Streams::new(ctx, reporter.clone());
     runtime.block_on(server::start(server, reporter, &streams))?;
     let ended = streams.run(&config.streams);

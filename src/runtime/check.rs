@@ -295,7 +295,7 @@ fn owner(config: &StreamConfig, access: &Access) -> Result<String> {
     match Lease::owner(&store)? {
         None => Ok("no one runs the stream".into()),
         Some(other) => Err(Error::fenced(format!("stream {} is run by {other}", config.name)).hint(
-            "stop it first, start with --wait-for-lease, or give this stream a checkpointLocation of its own",
+            "stop it first, start with --wait-for-lease or --take-over, or give this stream a checkpointLocation of its own",
         )),
     }
 }

@@ -27,6 +27,6 @@ mod streams;
 mod supervise;
 pub mod trigger;
 
-pub use start::ProcessContext;
+pub use start::{ProcessContext, WhenOwned};
 pub use stop::Stop;
 pub use streams::{Ended, StreamingQuery, Streams};

@@ -2,7 +2,7 @@
 //! that changes nothing before all that can be wrong was checked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -27,6 +27,9 @@ use crate::storage::Store;
 const LANE_FETCH_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes that all writers of a stream may hold encoded, where no memory limit says otherwise.
 const WRITER_BYTES: usize = 128 * 1024 * 1024;
+
+/// How long the lease of an owner that has ended may last on.
+const LEASE_ENDS: Duration = Duration::from_secs(25);
 
 /// A stream that is ready to run.
 pub struct OpenStream {
@@ -56,6 +59,18 @@ pub struct OpenStream {
     pub decision: Decision,
 }
 
+/// What to do if another process runs a stream already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenOwned {
+    /// Refuse the start and say who does.
+    #[default]
+    Refuse,
+    /// Wait until that process has ended.
+    Wait,
+    /// Take the stream over: that process stops before its next commit.
+    TakeOver,
+}
+
 /// What a process gives every stream.
 #[derive(Clone)]
 pub struct ProcessContext {
@@ -63,8 +78,8 @@ pub struct ProcessContext {
     pub handle: Handle,
     /// Who we are.
     pub owner: Owner,
-    /// Whether to wait for an owner that runs the stream already.
-    pub wait_for_lease: bool,
+    /// What to do if another process runs a stream already.
+    pub when_owned: WhenOwned,
     /// The request to stop.
     pub stop: Stop,
 }
@@ -72,7 +87,7 @@ pub struct ProcessContext {
 impl ProcessContext {
     /// What streams need of a process: `handle` for storage calls, and the process's name as an owner (empty for none).
     pub fn new(handle: Handle, owner: &str, stop: Stop) -> ProcessContext {
-        ProcessContext { handle, owner: Owner::here(owner), wait_for_lease: false, stop }
+        ProcessContext { handle, owner: Owner::here(owner), when_owned: WhenOwned::Refuse, stop }
     }
 
     /// How a stream uses storage: until the deadline of a stop.
@@ -217,13 +232,17 @@ pub(super) fn hold_lease(
 }
 
 fn take_lease(config: &StreamConfig, checkpoint: &Store, ctx: &ProcessContext) -> Result<Lease> {
-    let mut announced = false;
+    let (mut announced, started) = (false, Instant::now());
     loop {
-        match Lease::take(checkpoint, &ctx.owner)? {
+        match Lease::take(checkpoint, &ctx.owner, ctx.when_owned == WhenOwned::TakeOver)? {
             Acquire::Acquired(lease) => return Ok(lease),
-            Acquire::HeldBy(other) if ctx.wait_for_lease => {
+            // One that died a moment ago is no reason to refuse the start that mends it.
+            Acquire::HeldBy(other)
+                if ctx.when_owned == WhenOwned::Wait
+                    || (other.has_ended() && started.elapsed() < LEASE_ENDS) =>
+            {
                 if !announced {
-                    tracing::info!(stream = config.name, owner = %other, "waiting for the owner of the stream to end");
+                    tracing::info!(stream = config.name, owner = %other, "waiting for the lease of the owner of the stream to end");
                     announced = true;
                 }
                 if ctx.stop.wait(Duration::from_millis(500)) {
@@ -235,7 +254,7 @@ fn take_lease(config: &StreamConfig, checkpoint: &Store, ctx: &ProcessContext) -
             }
             Acquire::HeldBy(other) => {
                 return Err(Error::fenced(format!("stream {} is run by {other}", config.name))
-                    .hint("stop it first, start with --wait-for-lease, or give this stream a checkpointLocation of its own"));
+                    .hint("stop it first, start with --wait-for-lease or --take-over, or give this stream a checkpointLocation of its own"));
             }
         }
     }

@@ -206,7 +206,6 @@ impl<'a> Stream<'a> {
             }
             Decision::Rerun(batch_id) => {
                 let planned = handle.block_on(log.planned(batch_id))?;
-                // As after a plan of our own: one that a successor can't have seen must not be run.
                 self.check_lease()?;
                 self.reporter.emit(Event::BatchPlanned { batch_id, rerun: true });
                 let mut clock = Clock::start();
@@ -290,9 +289,6 @@ impl<'a> Stream<'a> {
         let start = OffsetSeq::of(range.start.clone());
         let put = self.ctx.handle.block_on(self.open.log.put_plan(plan, start))?;
         failpoint!("plan.after");
-        // Checked again, now that the plan is durable: whoever replaced us before this moment has perhaps
-        // not seen it, and whoever does so later will. So a plan is run only if every later owner knows
-        // it, and of one batch only one is ever run, even where retention made room for a second.
         self.check_lease()?;
         Ok(put)
     }
@@ -301,7 +297,14 @@ impl<'a> Stream<'a> {
     fn adopt(&mut self) -> Result<Batch> {
         let (stream, batch) = (&self.config.name, self.position.next_batch);
         tracing::warn!(stream, batch, "adopting a plan that another process made");
-        let planned = self.ctx.handle.block_on(self.open.log.planned(batch))?;
+        let planned = match self.ctx.handle.block_on(self.open.log.planned(batch)) {
+            Ok(planned) => planned,
+            Err(error) => {
+                // Retention of whoever replaced us may have taken it.
+                self.confirm_lease()?;
+                return Err(error);
+            }
+        };
         if planned.plan().is_ours() {
             return self.replayed(planned);
         }
@@ -322,8 +325,10 @@ impl<'a> Stream<'a> {
         self.report_written(&written, &range.end);
         let verified = self.open.source.verify(&range, &gone);
         verified.context(|| format!("check what micro-batch {batch_id} was read from"))?;
-        // Safe without: this only spares a replaced owner the commits that it would lose.
-        self.check_lease()?;
+        // Asked now that the plan is durable: whoever replaced us before this moment has perhaps not seen it, and whoever
+        // does so later will. So a plan is committed only if every later owner knows it, and of one batch only one
+        // plan ever is, even where retention made room for a second.
+        self.confirm_lease()?;
         let mut commit = self.batch_commit(&written);
         if !commit.dead_letters_pending {
             clock.time_part("commitDeadLetters", || self.commit_dead_letters(&mut written, &commit))?;

@@ -70,7 +70,7 @@ pub(super) fn supervise(
 /// That the stream was taken over, if it was. What a replaced owner finds wrong may be its successor's doing, which deletes
 /// old plans while they are read.
 fn replaced(config: &StreamConfig, restart: &RestartState) -> Option<Error> {
-    let fenced = restart.lease.as_ref()?.check(&config.name).err()?;
+    let fenced = restart.lease.as_ref()?.confirm(&config.name).err()?;
     (fenced.kind() == Kind::Fenced).then_some(fenced)
 }
 

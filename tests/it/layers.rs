@@ -61,13 +61,15 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 const KNOW_FORMATS: [&str; 3] = ["runtime/open.rs", "runtime/dead_letter_tables.rs", "runtime/replay.rs"];
 
 /// Each vendor's crate and the folders or files that may name it.
-const DOORS: [(&str, &[&str]); 10] = [
+const DOORS: [(&str, &[&str]); 12] = [
     ("datafusion", &["query"]),
     ("fjall", &["state"]),
     ("rdkafka", &["source/kafka", "cli/demo"]),
     ("delta_kernel", &["table"]),
     ("deltalake", &["table"]),
     ("object_store", &["storage", "table"]),
+    ("azure_storage_blob", &["storage/azure", "checkpoint/lease/blob.rs"]),
+    ("azure_identity", &["storage/credentials"]),
     ("prometheus", &["observe/metrics"]),
     ("indicatif", &["observe/terminal.rs"]),
     ("axum", &["server"]),

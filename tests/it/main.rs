@@ -8,6 +8,12 @@
 )]
 
 mod admission;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod azurite;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod azurite_faults;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod azurite_owners;
 mod chart;
 mod check_chain;
 mod check_command;

@@ -11,7 +11,7 @@ use alluvia::failpoint::MERGE_NAMES;
 use serde_json::Value;
 
 use crate::rig::{
-    Alluvia, Broker, Ended, Message, delta_digest, delta_rows, digest_of, spark_history, spark_merge,
+    Alluvia, Broker, Digest, Ended, Message, delta_digest, delta_rows, digest_of, spark_history, spark_merge,
     spark_sql, until, workload,
 };
 use crate::scene::{BOUND, draw, each, seed};
@@ -22,7 +22,7 @@ const PARTITIONS: u32 = 3;
 const ROW: [&str; 4] = ["event_id", "device", "battery", "seq"];
 
 /// A topic in which one event in five comes again, in any partition.
-struct Duplicates {
+pub struct Duplicates {
     broker: &'static Broker,
     topic: String,
     state: Mutex<State>,
@@ -37,13 +37,13 @@ struct State {
 }
 
 impl Duplicates {
-    fn new(broker: &'static Broker, hint: &str) -> Duplicates {
+    pub fn new(broker: &'static Broker, hint: &str) -> Duplicates {
         let topic = broker.topic(hint, PARTITIONS as i32);
         Duplicates { broker, topic, state: Mutex::default() }
     }
 
     /// Sends `count` more messages.
-    fn produce(&self, count: u64) {
+    pub fn produce(&self, count: u64) {
         let mut state = self.state.lock().unwrap();
         let messages: Vec<Message> = (0..count)
             .map(|_| {
@@ -65,7 +65,7 @@ impl Duplicates {
         Message::new(value).partition(partition)
     }
 
-    fn yaml(&self, merge: &str) -> String {
+    pub fn yaml(&self, merge: &str) -> String {
         format!(
             "streams:
   - name: merged
@@ -95,6 +95,11 @@ impl Duplicates {
 
     /// The table holds every event that was sent, once.
     fn check(&self, folder: &Path, what: &str) {
+        self.check_by(what, |columns| delta_digest(&folder.join("table"), columns));
+    }
+
+    /// The same of a table that is read by `read`, which is given the columns to compare.
+    pub fn check_by(&self, what: &str, read: impl Fn(&[&str]) -> Digest) {
         let events = self.state.lock().unwrap().events;
         let expected = digest_of((0..events).map(|seq| {
             let mut value = Vec::new();
@@ -103,7 +108,7 @@ impl Duplicates {
             let text = |key: &str| event[key].as_str().unwrap().to_owned();
             [text("event_id"), text("device"), event["battery"].to_string(), event["seq"].to_string()]
         }));
-        let there = delta_digest(&folder.join("table"), &ROW);
+        let there = read(&ROW);
         assert!(there.same_rows(&expected), "{what}: the table has {there:?}, the topic {expected:?}");
     }
 }

@@ -60,8 +60,8 @@ enum Step {
     MendLog,
     CheckLease,
     PutPlan,
-    CheckAgain,
-    Written,
+    Write,
+    Confirm,
     Letters,
     Sink,
     Supersede(Option<u8>),
@@ -87,7 +87,7 @@ struct Owner {
     definition: char,
     /// Records per batch.
     batch_size: u8,
-    /// Whether it can't see that it was replaced, as where the store has no lease.
+    /// Whether it can't see that it was replaced, as if the store had no lease.
     blind: bool,
     lease: u8,
     step: Step,
@@ -260,8 +260,8 @@ impl Owner {
                 Step::CheckLease
             }
             Step::CheckLease if self.start == RECORDS => Step::Ended(End::Done),
-            Step::CheckLease if !self.replaced(stores) => Step::PutPlan,
-            Step::CheckLease => Step::Ended(End::Fenced),
+            // That this may be old too does no harm: it only saves work.
+            Step::CheckLease => Step::PutPlan,
             Step::PutPlan => {
                 if stores.plan(self.batch).is_none() {
                     let end = (self.start + self.batch_size).min(RECORDS);
@@ -269,16 +269,16 @@ impl Owner {
                     stores.set_plan(self.batch, Some(plan));
                     self.plan = Some(plan);
                 }
-                Step::CheckAgain
+                Step::Write
             }
-            Step::CheckAgain if self.replaced(stores) => Step::Ended(End::Fenced),
-            Step::CheckAgain => match self.plan.is_some() || self.planned(stores, self.batch) {
-                true => Step::Written,
+            // What it knows of its lease may be old: it writes files, which no commit names yet.
+            Step::Write => match self.plan.is_some() || self.planned(stores, self.batch) {
+                true => Step::Confirm,
                 false => self.fenced_or(stores, "the plan that was there is gone"),
             },
-            // The program looks at its lease here once more, to spare itself work. Safety needs it not.
-            Step::Written if self.commit().dead_letters_pending => Step::Sink,
-            Step::Written => Step::Letters,
+            Step::Confirm if self.replaced(stores) => Step::Ended(End::Fenced),
+            Step::Confirm if self.commit().dead_letters_pending => Step::Sink,
+            Step::Confirm => Step::Letters,
             Step::Letters => {
                 let ours = self.commit();
                 if (ours.start..ours.end).any(|record| malformed(self.definition, record)) {
@@ -352,7 +352,7 @@ impl Owner {
                 Step::CheckLease
             }
             Ok(Decision::MendCommitLog(_)) => Step::MendLog,
-            Ok(Decision::Rerun(_)) => Step::CheckAgain,
+            Ok(Decision::Rerun(_)) => Step::Write,
             Err(Refusal::LettersMissing { .. }) => Step::Ended(End::LettersMissing),
             Err(refusal) => self.fenced_or(stores, &format!("{refusal:?}")),
         }

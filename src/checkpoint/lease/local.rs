@@ -43,7 +43,7 @@ impl<'s> LocalLease<'s> {
 }
 
 impl LeaseStore for LocalLease<'_> {
-    fn take(&self, owner: &Owner) -> Result<Taken> {
+    fn take(&self, owner: &Owner, take_over: bool) -> Result<Taken> {
         let folder = &self.folder;
         self.store.make_local_folder(FOLDER).map_err(|e| unavailable(folder, e))?;
         // A race with other newcomers is lost at most once per newcomer.
@@ -54,6 +54,7 @@ impl LeaseStore for LocalLease<'_> {
                 None => None,
             };
             if let Some(other) = &replaced
+                && !take_over
                 && (owner.name.is_empty() || other.name != owner.name)
             {
                 return Ok(Taken::OwnedBy(other.clone()));
@@ -78,7 +79,7 @@ impl LeaseStore for LocalLease<'_> {
                     tracing::warn!(
                         checkpoint = %self.store.url(),
                         replaced = %other,
-                        "took over from a process of the same ALLUVIA_OWNER that still runs: it stops at its next step; two that are both restarted replace each other for ever, so give each its own name"
+                        "took over from a process that still runs: it stops at its next step; two of the same ALLUVIA_OWNER that are both restarted replace each other for ever, so give each its own name"
                     );
                 }
                 return Ok(Taken::Ours(Box::new(held)));
@@ -215,30 +216,34 @@ mod tests {
     fn a_second_owner_is_told_the_first_and_takes_over_when_it_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
-        let first = ours(Lease::take(&store, &Owner::here("a")).unwrap());
-        let Acquire::HeldBy(other) = Lease::take(&store, &Owner::here("b")).unwrap() else { panic!("taken") };
+        let first = ours(Lease::take(&store, &Owner::here("a"), false).unwrap());
+        let Acquire::HeldBy(other) = Lease::take(&store, &Owner::here("b"), false).unwrap() else {
+            panic!("taken")
+        };
         assert_eq!((other.name.as_str(), other.pid), ("a", std::process::id()));
         assert!(first.still_ours().unwrap());
         drop(first);
-        assert!(ours(Lease::take(&store, &Owner::here("b")).unwrap()).still_ours().unwrap());
+        assert!(ours(Lease::take(&store, &Owner::here("b"), false).unwrap()).still_ours().unwrap());
     }
 
     #[test]
     fn the_same_name_takes_over_at_once_and_the_replaced_one_knows() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
-        let zombie = ours(Lease::take(&store, &Owner::here("pod-0")).unwrap());
-        let successor = ours(Lease::take(&store, &Owner::here("pod-0")).unwrap());
+        let zombie = ours(Lease::take(&store, &Owner::here("pod-0"), false).unwrap());
+        let successor = ours(Lease::take(&store, &Owner::here("pod-0"), false).unwrap());
         assert!(!zombie.still_ours().unwrap());
         assert!(successor.still_ours().unwrap());
-        let Acquire::HeldBy(_) = Lease::take(&store, &Owner::here("pod-1")).unwrap() else { panic!("taken") };
+        let Acquire::HeldBy(_) = Lease::take(&store, &Owner::here("pod-1"), false).unwrap() else {
+            panic!("taken")
+        };
     }
 
     #[test]
     fn an_owner_whose_checkpoint_is_gone_is_told_so_and_a_strange_number_does_no_harm() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
-        let lease = ours(Lease::take(&store, &Owner::here("")).unwrap());
+        let lease = ours(Lease::take(&store, &Owner::here(""), false).unwrap());
         fs::remove_dir_all(folder.path().join("alluvia")).unwrap();
         let error = lease.check("s").unwrap_err();
         assert_eq!(error.kind(), Kind::Corrupt, "{error}");
@@ -249,7 +254,7 @@ mod tests {
         let largest = folder.path().join("alluvia/lease").join(u64::MAX.to_string());
         fs::create_dir_all(largest.parent().unwrap()).unwrap();
         fs::write(&largest, "").unwrap();
-        let error = Lease::take(&store, &Owner::here("")).unwrap_err();
+        let error = Lease::take(&store, &Owner::here(""), false).unwrap_err();
         assert!(error.kind() == Kind::Corrupt && error.to_string().contains("delete it"), "{error}");
     }
 
@@ -257,21 +262,21 @@ mod tests {
     fn owners_without_a_name_never_replace_each_other() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
-        let _first = ours(Lease::take(&store, &Owner::here("")).unwrap());
-        assert!(matches!(Lease::take(&store, &Owner::here("")).unwrap(), Acquire::HeldBy(_)));
+        let _first = ours(Lease::take(&store, &Owner::here(""), false).unwrap());
+        assert!(matches!(Lease::take(&store, &Owner::here(""), false).unwrap(), Acquire::HeldBy(_)));
     }
 
     #[test]
     fn a_lease_that_cannot_be_opened_is_an_error_by_name_and_nobody_takes_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
-        drop(ours(Lease::take(&store, &Owner::here("")).unwrap()));
+        drop(ours(Lease::take(&store, &Owner::here(""), false).unwrap()));
         let leases = folder.path().join("alluvia/lease");
         // A link to itself: not even root can open it.
         let closed = path(&leases, 7);
         std::os::unix::fs::symlink(&closed, &closed).unwrap();
         for error in [
-            Lease::take(&store, &Owner::here("")).map(|_| ()).unwrap_err(),
+            Lease::take(&store, &Owner::here(""), false).map(|_| ()).unwrap_err(),
             Lease::owner(&store).map(|_| ()).unwrap_err(),
         ] {
             assert_eq!(error.kind(), Kind::Unavailable, "{error}");
@@ -279,7 +284,7 @@ mod tests {
         }
         assert_eq!(numbers(&leases).unwrap().into_iter().max(), Some(7));
         fs::remove_file(&closed).unwrap();
-        assert!(ours(Lease::take(&store, &Owner::here("")).unwrap()).still_ours().unwrap());
+        assert!(ours(Lease::take(&store, &Owner::here(""), false).unwrap()).still_ours().unwrap());
     }
 
     #[test]

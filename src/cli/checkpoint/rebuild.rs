@@ -196,7 +196,7 @@ fn silent(table: &str, batch: i64) -> Error {
 }
 
 fn lease(checkpoint: &Store, config: &StreamConfig) -> Result<Lease> {
-    match Lease::take(checkpoint, &Owner::here(""))? {
+    match Lease::take(checkpoint, &Owner::here(""), false)? {
         Acquire::Acquired(lease) => Ok(lease),
         Acquire::HeldBy(other) => Err(run_by(config, &other)),
     }

@@ -87,7 +87,7 @@ impl Stream<'_> {
 
     /// An owner that was replaced leaves as one; else the checkpoint was copied.
     fn dead_letters_of_other_plan(&mut self, batch_id: i64) -> Result<()> {
-        self.check_lease()?;
+        self.confirm_lease()?;
         let table = self.open.dead_letters.as_ref();
         let url = table.map(|table| table.store().url().to_string()).unwrap_or_default();
         Err(self.other_plan(&format!("dead-letter table {url}"), batch_id))
@@ -125,14 +125,14 @@ impl Stream<'_> {
         let theirs = match outcome {
             CommitOutcome::Committed { version } => return Ok(*version),
             CommitOutcome::AlreadyCommitted { commit: None } => {
-                return self.check_lease().map(|()| None);
+                return self.confirm_lease().map(|()| None);
             }
             CommitOutcome::AlreadyCommitted { commit: Some(theirs) } => theirs,
         };
         if theirs.batch_id == ours.batch_id && same_offsets(theirs, ours) {
             if theirs.dead_letters_pending() && !same_definition(outcome, ours) {
                 // Dead letters of that run are still to come, and only its definition can make them.
-                self.check_lease()?;
+                self.confirm_lease()?;
                 return Err(Error::conflict(format!(
                     "micro-batch {} of stream {} was committed by a run with another definition",
                     ours.batch_id, self.config.name
@@ -145,7 +145,7 @@ impl Stream<'_> {
             );
             return Ok(Some(theirs.version));
         }
-        self.check_lease()?;
+        self.confirm_lease()?;
         let table = format!("table {}", self.open.sink.target().location);
         Err(self.other_plan(&table, theirs.batch_id))
     }

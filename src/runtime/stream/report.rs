@@ -35,6 +35,13 @@ impl Stream<'_> {
         Ok(())
     }
 
+    /// The same, asked of the store: nobody had taken the lease when this was called.
+    pub(super) fn confirm_lease(&self) -> Result<()> {
+        self.open.lease.confirm(&self.config.name)?;
+        self.reporter.emit(Event::LeaseConfirmed);
+        Ok(())
+    }
+
     pub(super) fn report_written(&self, written: &Written, end: &Offset) {
         self.reporter.emit(Event::FilesWritten { end: end.clone() });
         if !written.rejected().is_empty() {
