@@ -55,6 +55,9 @@ pub const STATE_NAMES: [&str; 8] = [
     "snapshot.deleted",
 ];
 
+/// The failpoints that only a merge that changes rows comes by, beside those of every merge.
+pub const UPDATE_NAMES: [&str; 3] = ["merge.matched", "merge.copied", "merge.vectors"];
+
 /// A failpoint: `failpoint!("sink.before")`.
 #[macro_export]
 macro_rules! failpoint {
@@ -69,7 +72,10 @@ macro_rules! failpoint {
 
 /// Whether `name` is listed; evaluated when the program is compiled.
 pub const fn is_known(name: &str) -> bool {
-    is_in(&NAMES, name) || is_in(&MERGE_NAMES, name) || is_in(&STATE_NAMES, name)
+    is_in(&NAMES, name)
+        || is_in(&MERGE_NAMES, name)
+        || is_in(&UPDATE_NAMES, name)
+        || is_in(&STATE_NAMES, name)
 }
 
 const fn is_in(names: &[&str], name: &str) -> bool {

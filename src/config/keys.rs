@@ -233,11 +233,32 @@ pub static MERGE: Section = Section {
         ),
         optional(
             "whenMatched",
-            "`ignore`, which is the default: a row is inserted if the table lacks its key; of a micro-batch the first by topic, partition and offset. It is Spark's `dropDuplicates` in the batch and `MERGE … WHEN NOT MATCHED THEN INSERT *`.",
+            "`ignore`, which is the default: a row is inserted if the table lacks its key; of a micro-batch the first by topic, partition and offset. It is Spark's `dropDuplicates` in the batch and `MERGE … WHEN NOT MATCHED THEN INSERT *`. `update`: a row takes the place of every row of the table that has its key, or is inserted; of a micro-batch the last by topic, partition and offset. It is `MERGE … WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *`.",
+        ),
+        optional(
+            "orderBy",
+            "With `update`: the column by which a row is newer than another of its key, in the micro-batch and in the table; an older row never takes the place of a newer one. NULL is older than every value; of equal ones the later by topic, partition and offset stays. Numbers, texts, dates and timestamps.",
+        ),
+        optional(
+            "deleteWhen",
+            "With `update`: which rows delete the table's rows of their key. Default: none.",
         ),
         optional(
             "indexFolder",
             "A folder on a local disk for the index of the table's keys, which is built again if it is lost; the stream makes one of its own in it. Default: in the checkpoint if that is on a local disk, else in the user's cache (`XDG_CACHE_HOME`).",
+        ),
+    ],
+    options: &[],
+};
+
+/// Rows of a merge that delete.
+pub static DELETE_WHEN: Section = Section {
+    path: "streams[].sink.merge.deleteWhen",
+    keys: &[
+        required("column", "A column of the stream, STRING or BOOLEAN, such as the `op` of a change feed."),
+        required(
+            "values",
+            "The values that delete, a list: `[d]`; of a BOOLEAN column `true` or `false`. Such a row is not inserted, and deletes nothing if the table lacks its key.",
         ),
     ],
     options: &[],
@@ -314,8 +335,21 @@ pub static TABLE: Section = Section {
 };
 
 /// Every section, from the outside in.
-pub static SECTIONS: [&Section; 12] =
-    [&FILE, &STREAM, &AZURE, &SOURCE, &VALUE, &VIEW, &TABLE, &SINK, &MERGE, &DEAD_LETTER, &TRIGGER, &RESTART];
+pub static SECTIONS: [&Section; 13] = [
+    &FILE,
+    &STREAM,
+    &AZURE,
+    &SOURCE,
+    &VALUE,
+    &VIEW,
+    &TABLE,
+    &SINK,
+    &MERGE,
+    &DELETE_WHEN,
+    &DEAD_LETTER,
+    &TRIGGER,
+    &RESTART,
+];
 
 /// What a format of the design that is not there yet answers.
 pub fn later_format(section: &str, format: &str) -> Option<&'static str> {

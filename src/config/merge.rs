@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::document::Node;
 use super::keys;
-use super::reader::Reader;
-use super::stream::{MergeConfig, WhenMatched};
+use super::reader::{Fields, Reader};
+use super::stream::{DeleteWhen, MergeConfig, UpdateConfig, WhenMatched};
 
 /// What decides where the index of a stream is if the file does not say.
 pub(super) struct IndexPlace<'a> {
@@ -42,11 +42,7 @@ pub(super) fn read(
             reader.problems.add(&fields.origin, &fields.path_of("keys"), "a merge needs at least one key");
         }
     }
-    let words = [("ignore", WhenMatched::Ignore)];
-    let when_matched = match fields.text(reader, "whenMatched") {
-        Some(text) => reader.one_of(&text, &words)?,
-        None => WhenMatched::Ignore,
-    };
+    let when_matched = when_matched(reader, &fields)?;
     let given = match fields.text(reader, "indexFolder") {
         Some(text) => Some(reader.parse(&text, |text| local_folder(text, place.base))?),
         None => None,
@@ -68,6 +64,47 @@ pub(super) fn read(
         },
     };
     (!names.is_empty()).then_some(MergeConfig { keys: names, when_matched, index_folder })
+}
+
+/// Reads what becomes of a row whose key the table holds.
+fn when_matched(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<WhenMatched> {
+    let updates = match fields.text(reader, "whenMatched") {
+        Some(text) => reader.one_of(&text, &[("ignore", false), ("update", true)])?,
+        None => false,
+    };
+    let order_by = fields.text(reader, "orderBy").map(|text| text.value);
+    let delete_when = match fields.node("deleteWhen") {
+        Some(node) => Some(delete_when(reader, node, &fields.path_of("deleteWhen"))?),
+        None => None,
+    };
+    if updates {
+        return Some(WhenMatched::Update(Box::new(UpdateConfig { order_by, delete_when })));
+    }
+    for (key, given) in [("orderBy", order_by.is_some()), ("deleteWhen", delete_when.is_some())] {
+        if given {
+            reader.problems.add_with_hint(
+                &fields.origin,
+                &fields.path_of(key),
+                "it needs whenMatched: update",
+                "add whenMatched: update, or remove it: with ignore, rows of the table are never changed",
+            );
+        }
+    }
+    Some(WhenMatched::Ignore)
+}
+
+fn delete_when(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<DeleteWhen> {
+    let fields = reader.fields(node, path, &keys::DELETE_WHEN)?;
+    let column = fields.text(reader, "column").map(|text| text.value);
+    let values = match fields.node("values") {
+        Some(node) => reader.list(node, &fields.path_of("values")),
+        None => Vec::new(),
+    };
+    let values: Vec<String> = values.into_iter().map(|text| text.value).collect();
+    if values.is_empty() && fields.node("values").is_some() {
+        reader.problems.add(&fields.origin, &fields.path_of("values"), "it needs at least one value");
+    }
+    Some(DeleteWhen { column: column?, values })
 }
 
 fn local_folder(text: &str, base: &Path) -> Result<PathBuf, String> {

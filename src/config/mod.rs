@@ -42,6 +42,7 @@ pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
 pub use stream::{
-    Config, DeltaSink, DeltaTarget, JsonValue, MergeConfig, ParseMode, RestartPolicy, SourceConfig,
-    StorageOptions, StreamConfig, TableConfig, TableFormat, Trigger, ValueConfig, ViewConfig, WhenMatched,
+    Config, DeleteWhen, DeltaSink, DeltaTarget, JsonValue, MergeConfig, ParseMode, RestartPolicy,
+    SourceConfig, StorageOptions, StreamConfig, TableConfig, TableFormat, Trigger, UpdateConfig, ValueConfig,
+    ViewConfig, WhenMatched,
 };

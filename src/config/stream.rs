@@ -188,10 +188,30 @@ pub struct MergeConfig {
 }
 
 /// What becomes of a row whose key the table holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WhenMatched {
     /// It is left out.
     Ignore,
+    /// It takes the place of the table's row.
+    Update(Box<UpdateConfig>),
+}
+
+/// Which row of a key is the one that stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateConfig {
+    /// `orderBy`: the column by which a row is newer than another; absent, the order of the source.
+    pub order_by: Option<String>,
+    /// `deleteWhen`: the rows that delete their key.
+    pub delete_when: Option<DeleteWhen>,
+}
+
+/// Rows that delete their key: those whose `column` is one of `values`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteWhen {
+    /// A column of texts or of booleans.
+    pub column: String,
+    /// `true` and `false` of booleans.
+    pub values: Vec<String>,
 }
 
 /// A Delta table whose columns Alluvia decides.

@@ -6,7 +6,7 @@
 //! answer was lost, or another writer may have taken the version. A lost race with a stranger is run
 //! again on the newer snapshot with the same files; `commitInfo` says what the checkpoint needs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredE
 use serde_json::{Map, Value, json};
 
 use super::add_columns::InnerFields;
+use super::file_entry::scan_rows;
 use super::files::AddedFile;
 use super::head::LogHead;
-use super::{DeltaTable, ENGINE_INFO, actions, history, kernel_error};
+use super::{DeltaTable, ENGINE_INFO, RowChanges, actions, history, kernel_error};
 use crate::model::{Error, Kind, Result};
 
 /// How often a commit is tried against newer and newer snapshots before the batch fails.
@@ -48,6 +49,8 @@ pub struct Append {
     /// The version that decided what `files` hold, if one did: the commit is made on that version or not at all. `None`
     /// for an append that has read nothing of the table.
     pub read_version: Option<u64>,
+    /// What leaves the table in the same version: of a merge that changes rows. `None` for a commit that adds files only.
+    pub changes: Option<RowChanges>,
     /// What the checkpoint needs to be mended from this commit; stands under `alluvia` in commitInfo.
     pub checkpoint: Map<String, Value>,
 }
@@ -158,7 +161,8 @@ impl DeltaTable {
     /// Our commit whose answer was lost must be there with all its files: a store that leaves half of a
     /// write behind is no store for a table.
     fn check_whole(&self, own: &OwnCommit, append: &Append) -> Result<()> {
-        if own.files == append.files.len() {
+        let named = append.files.len() + append.changes.as_ref().map_or(0, |changes| changes.deleted.len());
+        if own.files == named {
             return Ok(());
         }
         Err(Error::corrupt(format!(
@@ -166,7 +170,7 @@ impl DeltaTable {
             self.store.url(),
             history::commit_name(own.version),
             own.files,
-            append.files.len()
+            named
         ))
         .hint("delete that file if no reader has seen it, and start the stream again"))
     }
@@ -178,24 +182,23 @@ impl DeltaTable {
             None => Vec::new(),
             Some(_) => history::files_of_batch(self, &append.query_id, append.batch_id)?,
         };
+        let (operation, parameters, metrics) = operation(append, replaced.len());
+        let vectors = append.changes.as_ref().map(RowChanges::vectors).unwrap_or_default();
         let writer = CommitWriter {
-            parameters: json!({
-                "outputMode": "Append",
-                "queryId": append.query_id,
-                "epochId": append.batch_id.to_string(),
-            }),
-            metrics: metrics(append, replaced.len()),
+            parameters,
+            metrics,
             extra: extra(self.version(), append),
             lowest_protocol: false,
             inner_fields: InnerFields::default(),
             statistics: actions::statistics(&append.files),
+            kept: vectors.keys().cloned().collect(),
             written: Arc::default(),
         };
         let written = Arc::clone(&writer.written);
         let mut transaction = Arc::clone(&self.snapshot)
             .transaction(Box::new(writer), self.engine.as_ref())
             .map_err(|e| failed(e, self))?
-            .with_operation("STREAMING UPDATE".to_owned())
+            .with_operation(operation.to_owned())
             .with_engine_info(ENGINE_INFO)
             .with_transaction_id(append.query_id.clone(), append.batch_id);
         if let Some(binding) = &append.binding {
@@ -210,6 +213,16 @@ impl DeltaTable {
         }
         for files in leaving {
             transaction.remove_files(files);
+        }
+        if let Some(changes) = &append.changes {
+            if !changes.removed.is_empty() {
+                transaction.remove_files(scan_rows(&changes.removed).map_err(|e| failed(e, self))?);
+            }
+            if !vectors.is_empty() {
+                let files = scan_rows(changes.deleted.iter().map(|new| &new.before));
+                let updated = transaction.update_deletion_vectors(vectors, std::iter::once(files));
+                updated.map_err(|e| failed(e, self))?;
+            }
         }
         if !append.files.is_empty() {
             let statistics = transaction.stats_schema().map_err(|e| failed(e, self))?;
@@ -311,6 +324,20 @@ fn pause(attempt: u32) -> Duration {
     Duration::from_millis(rand::random_range(1..=ceiling))
 }
 
+/// The operation that a commit says it is, with its parameters and metrics: Delta's `STREAMING UPDATE`, or `MERGE` of a
+/// merge that changes rows.
+fn operation(append: &Append, removed: usize) -> (&'static str, Value, Map<String, Value>) {
+    if let Some(changes) = &append.changes {
+        return ("MERGE", changes.parameters.clone(), changes.metrics.clone());
+    }
+    let parameters = json!({
+        "outputMode": "Append",
+        "queryId": append.query_id,
+        "epochId": append.batch_id.to_string(),
+    });
+    ("STREAMING UPDATE", parameters, metrics(append, removed))
+}
+
 /// Spark's metrics of a streaming append; all values are strings, as its history reader demands.
 fn metrics(append: &Append, removed: usize) -> Map<String, Value> {
     let files = &append.files;
@@ -352,6 +379,8 @@ pub(super) struct CommitWriter {
     pub(super) inner_fields: InnerFields,
     /// The statistics of the files it adds, by their paths: the kernel can't write all of them.
     pub(super) statistics: HashMap<String, Box<str>>,
+    /// The paths of files that it adds again with another deletion vector; their statistics are the kernel's affair.
+    pub(super) kept: HashSet<String>,
     /// The commit as it was written.
     pub(super) written: Arc<OnceLock<LogHead>>,
 }
@@ -377,7 +406,11 @@ impl CommitWriter {
     fn with_statistics(&self, line: &[u8]) -> DeltaResult<Vec<u8>> {
         let mut action: Value = serde_json::from_slice(line).map_err(delta_kernel::Error::generic_err)?;
         let file = &mut action["add"];
-        let statistics = file["path"].as_str().and_then(|path| self.statistics.get(path));
+        let path = file["path"].as_str().unwrap_or_default();
+        if self.kept.contains(path) {
+            return Ok(line.to_vec());
+        }
+        let statistics = self.statistics.get(path);
         let missing = || delta_kernel::Error::generic("the kernel changed the name of a data file");
         file["stats"] = statistics.ok_or_else(missing)?.as_ref().into();
         serde_json::to_vec(&action).map_err(delta_kernel::Error::generic_err)

@@ -15,6 +15,8 @@ mod data_file;
 mod encoder;
 mod error;
 mod features;
+mod file_entry;
+mod file_rows;
 pub mod files;
 mod head;
 pub mod history;
@@ -25,6 +27,7 @@ pub mod maintenance;
 mod partition;
 pub mod read;
 pub mod reader;
+mod row_changes;
 mod sidecars;
 mod sorted_runs;
 mod statistics;
@@ -49,7 +52,10 @@ use crate::storage::Store;
 
 pub use commit::{Append, Appended, OwnCommit};
 pub(crate) use error::{kernel_error, log_error};
+pub use file_entry::FileEntry;
+pub use file_rows::{FileRows, ReadFailure, RowReader};
 pub use files::{AddedFile, FileWriter};
+pub use row_changes::{NewVector, RowChanges, check_new_table};
 pub use trial::{refused_rows, write_into_memory};
 
 /// What `commitInfo.engineInfo` and a data file's `created_by` say.

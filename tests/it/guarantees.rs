@@ -46,8 +46,17 @@ fn every_test_that_the_page_names_is_there() {
 #[test]
 fn every_proof_by_fault_stands_on_the_page() {
     let page = read("docs/guarantees.md");
-    let proofs =
-        ["crash::", "zombie::", "owners::", "resume_model::", "soak::", "signals::", "durable::", "merge::"];
+    let proofs = [
+        "crash::",
+        "zombie::",
+        "owners::",
+        "resume_model::",
+        "soak::",
+        "signals::",
+        "durable::",
+        "merge::",
+        "upsert::",
+    ];
     let missing: Vec<String> = tests()
         .into_iter()
         .filter(|test| proofs.iter().any(|module| test.starts_with(module)))
@@ -61,7 +70,8 @@ fn the_page_names_every_failpoint_and_no_other() {
     let page = read("docs/guarantees.md");
     let section = page.split("## Killed there").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
     let named: BTreeSet<&str> = quoted(section).into_iter().filter(|text| !text.contains("::")).collect();
-    let all = alluvia::failpoint::NAMES.into_iter().chain(alluvia::failpoint::MERGE_NAMES);
+    let merges = alluvia::failpoint::MERGE_NAMES.into_iter().chain(alluvia::failpoint::UPDATE_NAMES);
+    let all = alluvia::failpoint::NAMES.into_iter().chain(merges);
     assert_eq!(named, all.collect());
 }
 

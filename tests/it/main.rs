@@ -67,4 +67,6 @@ mod takeover;
 mod terminal;
 mod upgrade;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
+mod upsert;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod zombie;

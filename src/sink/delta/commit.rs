@@ -6,7 +6,7 @@
 use super::DeltaAppend;
 use crate::model::{Error, Result};
 use crate::sink::{BatchCommit, CommitInfo, CommitOutcome, SinkCommit, dead_letter};
-use crate::table::{AddedFile, Append, Appended};
+use crate::table::{AddedFile, Append, Appended, RowChanges};
 
 /// Superseded runs of a batch that one commit replaces before it gives up.
 const SUPERSEDED_MAX: u32 = 10;
@@ -79,8 +79,8 @@ impl DeltaAppend {
         )))
     }
 
-    /// Commits a micro-batch whose files follow from what the table held at `read_version`; `None`, and nothing is
-    /// committed, if the table has moved on.
+    /// Commits a micro-batch whose files, and what they change of the table's, follow from what the table held at
+    /// `read_version`; `None`, and nothing is committed, if the table has moved on.
     ///
     /// # Errors
     /// As for [`DeltaAppend::commit_files`].
@@ -88,9 +88,10 @@ impl DeltaAppend {
         &mut self,
         batch: &BatchCommit,
         files: Vec<AddedFile>,
+        changes: Option<RowChanges>,
         read_version: u64,
     ) -> Result<Option<CommitOutcome>> {
-        let append = Append { read_version: Some(read_version), ..append_of(batch, files) };
+        let append = Append { read_version: Some(read_version), changes, ..append_of(batch, files) };
         match self.table_mut()?.append(&append)? {
             Appended::MovedOn => Ok(None),
             appended => self.outcome_of(batch, appended).map(Some),
@@ -168,6 +169,7 @@ fn append_of(batch: &BatchCommit, files: Vec<AddedFile>) -> Append {
         replaces: None,
         files_may_be_gone: false,
         read_version: None,
+        changes: None,
         checkpoint: CommitInfo::of(batch).to_json(),
     }
 }

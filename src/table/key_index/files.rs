@@ -56,34 +56,34 @@ impl CoveredFiles {
         id
     }
 
-    /// The file with number `id` is in the table, and its entries, so many, have all been added.
-    pub(super) fn cover(&mut self, identity: Fingerprint, id: FileId, entries: u64) {
+    /// The file with number `id` is in the table, and its entries, so many, have all been added. Returns what stood for
+    /// the file before.
+    pub(super) fn cover(&mut self, identity: Fingerprint, id: FileId, entries: u64) -> Option<CoveredFile> {
         self.states[id as usize] = State::Live;
-        if let Some(before) = self.by_identity.insert(identity, CoveredFile { id, entries }) {
-            self.states[before.id as usize] = State::Dead;
-        }
+        let before = self.by_identity.insert(identity, CoveredFile { id, entries })?;
+        self.states[before.id as usize] = State::Dead;
+        Some(before)
     }
 
-    /// A file leaves the table; returns how many entries that makes useless.
-    pub(super) fn remove(&mut self, identity: Fingerprint) -> u64 {
-        let Some(file) = self.by_identity.remove(&identity) else { return 0 };
+    /// A file leaves the table, and its entries become useless; returns what it was.
+    pub(super) fn remove(&mut self, identity: Fingerprint) -> Option<CoveredFile> {
+        let file = self.by_identity.remove(&identity)?;
         self.states[file.id as usize] = State::Dead;
-        file.entries
+        Some(file)
     }
 
-    /// Keeps the files that `wanted` says are in the table; the others leave. Returns how many entries that makes
-    /// useless.
-    pub(super) fn retain(&mut self, wanted: impl Fn(Fingerprint) -> bool) -> u64 {
-        let (states, mut useless) = (&mut self.states, 0);
+    /// Keeps the files that `wanted` says are in the table; the others leave. Returns what those were.
+    pub(super) fn retain(&mut self, wanted: impl Fn(Fingerprint) -> bool) -> Vec<CoveredFile> {
+        let (states, mut left) = (&mut self.states, Vec::new());
         self.by_identity.retain(|identity, file| {
             let stays = wanted(*identity);
             if !stays {
                 states[file.id as usize] = State::Dead;
-                useless += file.entries;
+                left.push(*file);
             }
             stays
         });
-        useless
+        left
     }
 
     pub(super) fn covers(&self, identity: Fingerprint) -> bool {
@@ -137,8 +137,8 @@ mod tests {
     fn a_file_that_leaves_gives_up_its_number_for_good() {
         let mut files = CoveredFiles::default();
         let (first, second) = (add(&mut files, 1, 10), add(&mut files, 2, 5));
-        assert_eq!(files.remove(identity(1)), 10);
-        assert_eq!(files.remove(identity(1)), 0);
+        assert_eq!(files.remove(identity(1)), Some(CoveredFile { id: first, entries: 10 }));
+        assert_eq!(files.remove(identity(1)), None);
         assert!(!files.is_live(first) && files.is_dead(first) && files.is_live(second));
         // As RESTORE does: the same file joins again.
         let again = add(&mut files, 1, 10);
@@ -164,7 +164,8 @@ mod tests {
         (0..5).for_each(|i| {
             add(&mut files, i, i);
         });
-        assert_eq!(files.retain(|identity| identity.high % 2 == 0), 1 + 3);
+        let left: u64 = files.retain(|identity| identity.high % 2 == 0).iter().map(|file| file.entries).sum();
+        assert_eq!(left, 1 + 3);
         let restored = CoveredFiles::restore(files.iter().collect(), files.next_id());
         assert_eq!(restored, files);
         assert_eq!((restored.len(), restored.next_id()), (3, 5));

@@ -23,11 +23,12 @@ use crate::model::{Error, Result};
 /// The key columns of a table, in the order of `merge.keys`.
 #[derive(Debug, Clone)]
 pub struct KeyColumns {
-    columns: Vec<KeyColumn>,
+    columns: Vec<ComparedColumn>,
 }
 
+/// A column of a table, or a field of a struct, by which a merge compares rows.
 #[derive(Debug, Clone)]
-struct KeyColumn {
+pub struct ComparedColumn {
     /// The names from the top-level column down to the field, as the table spells them.
     path: Vec<String>,
     data_type: DataType,
@@ -61,9 +62,9 @@ impl KeyColumns {
     /// # Errors
     /// `Config` if a column is not there, is named twice, or has a type that Spark does not compare.
     pub fn resolve(schema: &Schema, names: &[String], table: &str) -> Result<KeyColumns> {
-        let mut columns: Vec<KeyColumn> = Vec::with_capacity(names.len());
+        let mut columns: Vec<ComparedColumn> = Vec::with_capacity(names.len());
         for name in names {
-            let column = resolve(schema, name, table)?;
+            let column = ComparedColumn::resolve(schema, "sink.merge.keys", name, table)?;
             if columns.iter().any(|other| other.path == column.path) {
                 return Err(Error::config(format!("sink.merge.keys names {name} twice")));
             }
@@ -80,6 +81,11 @@ impl KeyColumns {
     /// The names of each column, from the top-level column down.
     pub(super) fn paths(&self) -> impl Iterator<Item = &[String]> {
         self.columns.iter().map(|column| column.path.as_slice())
+    }
+
+    /// The top-level columns that the key columns are or lie in.
+    pub fn top_level(&self) -> Vec<String> {
+        self.columns.iter().map(|column| column.top_level().to_owned()).collect()
     }
 
     /// The key columns of rows of the table.
@@ -116,10 +122,63 @@ impl KeyColumns {
     }
 }
 
-impl KeyColumn {
-    fn of_rows(&self, rows: &RecordBatch) -> Result<ArrayRef> {
+impl ComparedColumn {
+    /// Finds the column that `name` names in a table, as [`KeyColumns::resolve`] does; `setting` is where it is named.
+    ///
+    /// # Errors
+    /// `Config` if it is not there or has a type that Spark does not compare.
+    pub fn resolve(schema: &Schema, setting: &str, name: &str, table: &str) -> Result<ComparedColumn> {
+        let parts = split(name).ok_or_else(|| {
+            Error::config(format!("{setting}: {name} is not a valid column name")).hint(
+            "name a column, or column.field for a field of a struct; put a name that has a dot in backquotes",
+        )
+        })?;
+        let none = Fields::empty();
+        let mut fields = schema.fields();
+        let mut path = Vec::with_capacity(parts.len());
+        let mut found: Option<&Field> = None;
+        for part in &parts {
+            let field =
+                fields.iter().find(|field| field.name().eq_ignore_ascii_case(part)).ok_or_else(|| {
+                    let there: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+                    Error::config(format!("{setting} names {name}, which table {table} does not have"))
+                        .hint(format!("the columns there are {}", there.join(", ")))
+                })?;
+            path.push(field.name().clone());
+            found = Some(field);
+            fields = match field.data_type() {
+                DataType::Struct(children) => children,
+                _ => &none,
+            };
+        }
+        let field = found.ok_or_else(|| Error::config(format!("{setting} holds an empty name")))?;
+        if let Some(refused) = incomparable(field.data_type()) {
+            return Err(Error::config(format!(
+                "{setting}: {name} is {}, and Spark does not compare {refused}",
+                name_of(field.data_type())
+            ))
+            .hint("name columns of other types; of a struct, the fields that make the key"));
+        }
+        Ok(ComparedColumn { path, data_type: field.data_type().clone() })
+    }
+
+    /// The type of its values.
+    pub fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    /// The top-level column that it is or lies in.
+    pub fn top_level(&self) -> &str {
+        self.path.first().map_or("", String::as_str)
+    }
+
+    /// The column of rows of the table.
+    ///
+    /// # Errors
+    /// `Internal` if the rows lack it.
+    pub fn of_rows(&self, rows: &RecordBatch) -> Result<ArrayRef> {
         let lacking =
-            || Error::internal(format!("rows to be merged lack the key column {}", self.path.join(".")));
+            || Error::internal(format!("rows to be merged lack the column {}", self.path.join(".")));
         let (first, rest) = self.path.split_first().expect("a key column has a name");
         let mut array = Arc::clone(rows.column_by_name(first).ok_or_else(lacking)?);
         for name in rest {
@@ -140,40 +199,6 @@ pub(super) fn with_nulls_of(child: &ArrayRef, parent: &StructArray) -> Result<Ar
 
 fn not_a_key(error: arrow::error::ArrowError) -> Error {
     Error::internal("the key columns of rows can't be read").source(error)
-}
-
-fn resolve(schema: &Schema, name: &str, table: &str) -> Result<KeyColumn> {
-    let parts = split(name).ok_or_else(|| {
-        Error::config(format!("sink.merge.keys: {name} is not a valid column name")).hint(
-            "name a column, or column.field for a field of a struct; put a name that has a dot in backquotes",
-        )
-    })?;
-    let none = Fields::empty();
-    let mut fields = schema.fields();
-    let mut path = Vec::with_capacity(parts.len());
-    let mut found: Option<&Field> = None;
-    for part in &parts {
-        let field = fields.iter().find(|field| field.name().eq_ignore_ascii_case(part)).ok_or_else(|| {
-            let there: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-            Error::config(format!("sink.merge.keys names {name}, which table {table} does not have"))
-                .hint(format!("the columns there are {}", there.join(", ")))
-        })?;
-        path.push(field.name().clone());
-        found = Some(field);
-        fields = match field.data_type() {
-            DataType::Struct(children) => children,
-            _ => &none,
-        };
-    }
-    let field = found.ok_or_else(|| Error::config("sink.merge.keys holds an empty name"))?;
-    if let Some(refused) = incomparable(field.data_type()) {
-        return Err(Error::config(format!(
-            "sink.merge.keys: {name} is {}, and Spark does not compare {refused}",
-            name_of(field.data_type())
-        ))
-        .hint("name columns of other types; of a struct, the fields that make the key"));
-    }
-    Ok(KeyColumn { path, data_type: field.data_type().clone() })
 }
 
 /// The parts of a name, at its dots outside of backquotes; `None` if a part is empty or a backquote is open.

@@ -4,22 +4,24 @@
 //! is on the disk before it is. A manifest that can't be read, or that is of another table, of other key columns or of
 //! another release's form, makes no index.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::file_list::{EntryPlace, FileList};
 use super::files::{CoveredFile, CoveredFiles};
 use super::fingerprint::{FINGERPRINT_BYTES, Fingerprint, HashSecret};
-use super::{FileId, damaged};
+use super::{FileId, damaged, name_of};
 
 /// The name of the manifest in the index's folder.
 pub(super) const MANIFEST: &str = "manifest";
 /// The form of all files of an index, this one included.
-const FORMAT: u32 = 1;
-/// Bytes of a file in the manifest: its identity, its number, its entries.
-const FILE_BYTES: usize = FINGERPRINT_BYTES + 4 + 8;
+const FORMAT: u32 = 2;
+/// Bytes of a file in the manifest: its identity, its number, its entries, where the list of files has it.
+const FILE_BYTES: usize = FINGERPRINT_BYTES + 4 + 8 + 8 + 4;
 
 /// What an index holds the keys of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +52,10 @@ pub(super) struct Manifest {
     /// The names of the runs in the index's folder.
     pub(super) runs: Vec<String>,
     pub(super) files: CoveredFiles,
+    /// The name of the list of files in the index's folder, its bytes, and where in it the files are.
+    pub(super) list: String,
+    pub(super) list_bytes: u64,
+    pub(super) list_places: HashMap<FileId, EntryPlace>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,6 +68,8 @@ struct Head {
     runs: Vec<String>,
     files: u64,
     next_file: FileId,
+    list: String,
+    list_bytes: u64,
 }
 
 impl Manifest {
@@ -85,13 +93,16 @@ impl Manifest {
         if records.len() as u64 != head.files * FILE_BYTES as u64 {
             return Err(broken());
         }
-        let files = records.chunks_exact(FILE_BYTES).map(decode_file).collect();
+        let (files, list_places) = records.chunks_exact(FILE_BYTES).map(decode_file).unzip();
         Ok(Manifest {
             keys: head.keys,
             position: head.position,
             secret: HashSecret::from_bytes(head.secret),
             runs: head.runs,
             files: CoveredFiles::restore(files, head.next_file),
+            list: head.list,
+            list_bytes: head.list_bytes,
+            list_places,
         })
     }
 
@@ -101,11 +112,10 @@ impl Manifest {
     /// What the system says.
     pub(super) fn write(
         folder: &Path,
-        keys: &IndexedKeys,
-        position: LogPosition,
-        secret: &HashSecret,
+        (keys, position, secret): (&IndexedKeys, LogPosition, &HashSecret),
         runs: Vec<String>,
         files: &CoveredFiles,
+        list: &FileList,
     ) -> io::Result<()> {
         let head = Head {
             format: FORMAT,
@@ -115,6 +125,8 @@ impl Manifest {
             runs,
             files: files.len() as u64,
             next_file: files.next_id(),
+            list: name_of(list.path()),
+            list_bytes: list.bytes(),
         };
         let mut bytes = serde_json::to_vec(&head)?;
         bytes.push(b'\n');
@@ -122,6 +134,9 @@ impl Manifest {
             bytes.extend(identity.to_bytes());
             bytes.extend(file.id.to_le_bytes());
             bytes.extend(file.entries.to_le_bytes());
+            let place = list.place(file.id).ok_or_else(|| damaged("a file is not in the list".into()))?;
+            bytes.extend(place.at.to_le_bytes());
+            bytes.extend(place.bytes.to_le_bytes());
         }
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         let fresh = folder.join(format!("{MANIFEST}.{}", uuid::Uuid::new_v4()));
@@ -133,16 +148,17 @@ impl Manifest {
     }
 }
 
-fn decode_file(bytes: &[u8]) -> (Fingerprint, CoveredFile) {
+fn decode_file(bytes: &[u8]) -> ((Fingerprint, CoveredFile), (FileId, EntryPlace)) {
     let (identity, rest) = bytes.split_at(FINGERPRINT_BYTES);
-    let (id, entries) = rest.split_at(4);
-    (
-        Fingerprint::from_bytes(identity.try_into().expect("a fingerprint is 16 bytes")),
-        CoveredFile {
-            id: FileId::from_le_bytes(id.try_into().expect("four bytes")),
-            entries: u64::from_le_bytes(entries.try_into().expect("eight bytes")),
-        },
-    )
+    let (id, rest) = rest.split_at(4);
+    let (entries, rest) = rest.split_at(8);
+    let (at, length) = rest.split_at(8);
+    let id = FileId::from_le_bytes(id.try_into().expect("four bytes"));
+    let entries = u64::from_le_bytes(entries.try_into().expect("eight bytes"));
+    let at = u64::from_le_bytes(at.try_into().expect("eight bytes"));
+    let bytes = u32::from_le_bytes(length.try_into().expect("four bytes"));
+    let identity = Fingerprint::from_bytes(identity.try_into().expect("a fingerprint is 16 bytes"));
+    ((identity, CoveredFile { id, entries }), (id, EntryPlace { at, bytes }))
 }
 
 #[cfg(test)]
@@ -167,7 +183,11 @@ mod tests {
 
     fn write(folder: &Path) {
         let secret = HashSecret::from_bytes([4; 16]);
-        Manifest::write(folder, &keys(), POSITION, &secret, vec!["a".into()], &files()).unwrap();
+        let lists = tempfile::tempdir().unwrap();
+        let mut list = FileList::create(lists.path()).unwrap();
+        files().iter().for_each(|(_, file)| list.add(file.id, b"{}").unwrap());
+        let of = (&keys(), POSITION, &secret);
+        Manifest::write(folder, of, vec!["a".into()], &files(), &list).unwrap();
     }
 
     #[test]
@@ -178,6 +198,7 @@ mod tests {
         let read = Manifest::read(folder.path()).unwrap();
         assert_eq!((read.keys, read.position, read.files), (keys(), POSITION, files()));
         assert_eq!((read.secret.as_bytes(), read.runs), (&[4; 16], vec!["a".to_owned()]));
+        assert_eq!((read.list_places.len(), read.list_bytes), (99, 99 * 14));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

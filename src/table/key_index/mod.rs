@@ -1,19 +1,21 @@
 //! The key index: which keys a Delta table holds, so that a merge costs what its batch costs.
 //!
 //! Derived from the Delta log and kept on local disk: the fingerprint of the key columns of every live row, with the
-//! number of its file. Fingerprints lie in sorted runs, the newest in memory, and runs of one size become one; a key is
+//! number of its file; and what the log says of each file. Fingerprints lie in sorted runs, the newest in memory, and runs of one size become one; a key is
 //! in the table if it is found with the number of a file that is in the table. The index is a cache. It says as of which
 //! version of which table it holds the keys, all its files carry checksums, and whatever is missing, damaged or of
 //! another table makes it unusable: it is then built again from the table, never believed.
 //!
 //! What is here knows files and keys only; `table_keys` keeps an index in step with a table.
 
+mod file_list;
 mod files;
 mod filter;
 mod fingerprint;
 mod key_columns;
 mod manifest;
 mod merge;
+mod own_changes;
 mod page;
 mod reader;
 mod run;
@@ -26,7 +28,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use crate::failpoint;
-use files::CoveredFiles;
+use file_list::{FileList, LIST_PREFIX};
+use files::{CoveredFile, CoveredFiles};
 use fingerprint::KeyHasher;
 use manifest::Manifest;
 use run::{Run, RunWriter};
@@ -36,8 +39,9 @@ use manifest::{IndexedKeys, LogPosition};
 
 pub use files::FileId;
 pub use fingerprint::Fingerprint;
-pub use key_columns::{KeyColumns, RowKeys};
-pub use table_keys::{OwnFiles, RowHasher, TableKeys};
+pub use key_columns::{ComparedColumn, KeyColumns, RowKeys};
+pub use own_changes::{OwnChanges, OwnDeletions, OwnFiles};
+pub use table_keys::{FoundKeys, RowHasher, TableKeys};
 
 /// Entries that are kept in memory at most before they become a run: 24 MB.
 const RECENT_ENTRIES_MAX: usize = 1 << 20;
@@ -65,6 +69,8 @@ struct KeyIndex {
     secret: HashSecret,
     position: LogPosition,
     files: CoveredFiles,
+    /// What the log says of each of them.
+    list: FileList,
     /// Entries that are in no run yet, in sorted pieces.
     recent: Vec<Vec<Entry>>,
     runs: Vec<Run>,
@@ -107,6 +113,7 @@ impl KeyIndex {
             secret,
             position: LogPosition { version: 0, commit_hash: None },
             files: CoveredFiles::default(),
+            list: FileList::create(folder)?,
             recent: Vec::new(),
             runs: Vec::new(),
             dead: 0,
@@ -126,6 +133,7 @@ impl KeyIndex {
         if manifest.keys != *keys {
             return Err(damaged("it is of another table or of other key columns".into()));
         }
+        let list = FileList::open(&folder.join(&manifest.list), manifest.list_bytes, manifest.list_places)?;
         let open = |name: &String| Run::open(&folder.join(name));
         let runs: Vec<Run> = manifest.runs.iter().map(open).collect::<io::Result<_>>()?;
         let entries: u64 = runs.iter().map(Run::entries).sum();
@@ -136,6 +144,7 @@ impl KeyIndex {
             position: manifest.position,
             dead: entries.saturating_sub(manifest.files.entries()),
             files: manifest.files,
+            list,
             recent: Vec::new(),
             runs,
             unsaved: 0,
@@ -178,9 +187,23 @@ impl KeyIndex {
         self.files.covers(file)
     }
 
-    /// A number for a file that joins the table; its keys count once [`KeyIndex::cover`] was called.
-    pub(super) fn reserve(&mut self) -> FileId {
-        self.files.reserve()
+    /// A number for a file that joins the table, of which the log says `entry`; its keys count once
+    /// [`KeyIndex::cover`] was called.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn reserve(&mut self, entry: &[u8]) -> io::Result<FileId> {
+        let id = self.files.reserve();
+        self.list.add(id, entry)?;
+        Ok(id)
+    }
+
+    /// What the log says of a file.
+    ///
+    /// # Errors
+    /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
+    pub(super) fn entry(&self, id: FileId) -> io::Result<Vec<u8>> {
+        self.list.get(id)
     }
 
     /// Adds keys of the file with number `file`.
@@ -200,17 +223,27 @@ impl KeyIndex {
 
     /// The file with number `id` is in the table, and its keys, so many, have been added.
     pub(super) fn cover(&mut self, identity: Fingerprint, id: FileId, keys: u64) {
-        self.files.cover(identity, id, keys);
+        let before = self.files.cover(identity, id, keys);
+        self.let_go(before);
     }
 
     /// A file has left the table.
     pub(super) fn remove(&mut self, identity: Fingerprint) {
-        self.dead += self.files.remove(identity);
+        let left = self.files.remove(identity);
+        self.let_go(left);
     }
 
     /// Only the files that `wanted` names are in the table.
     pub(super) fn retain(&mut self, wanted: impl Fn(Fingerprint) -> bool) {
-        self.dead += self.files.retain(wanted);
+        let left = self.files.retain(wanted);
+        self.let_go(left);
+    }
+
+    fn let_go(&mut self, left: impl IntoIterator<Item = CoveredFile>) {
+        for file in left {
+            self.dead += file.entries;
+            self.list.remove(file.id);
+        }
     }
 
     /// The index holds the keys of the table as of `position`.
@@ -230,9 +263,11 @@ impl KeyIndex {
     /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
     pub fn save(&mut self) -> io::Result<()> {
         self.flush()?;
+        self.list.save()?;
         failpoint!("merge.run");
         let names = self.runs.iter().map(|run| name_of(run.path())).collect();
-        Manifest::write(&self.folder, &self.keys, self.position, &self.secret, names, &self.files)?;
+        let of = (&self.keys, self.position, &self.secret);
+        Manifest::write(&self.folder, of, names, &self.files, &self.list)?;
         self.unsaved = 0;
         self.remove_unnamed()
     }
@@ -336,10 +371,10 @@ impl KeyIndex {
     fn remove_unnamed(&self) -> io::Result<()> {
         for found in fs::read_dir(&self.folder)? {
             let path = found?.path();
-            let ours = self.runs.iter().any(|run| run.path() == path);
+            let ours = self.list.path() == path || self.runs.iter().any(|run| run.path() == path);
             let name = name_of(&path);
-            let left_over =
-                name.starts_with(RUN_PREFIX) || name.starts_with(&format!("{}.", manifest::MANIFEST));
+            let prefixes = [RUN_PREFIX, LIST_PREFIX, &format!("{}.", manifest::MANIFEST)];
+            let left_over = prefixes.iter().any(|prefix| name.starts_with(prefix));
             if left_over && !ours {
                 fs::remove_file(path)?;
             }

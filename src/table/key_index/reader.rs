@@ -8,7 +8,6 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
-use delta_kernel::expressions::Scalar;
 use delta_kernel::scan::state::DvInfo;
 use delta_kernel::schema::{DataType as KernelType, SchemaRef as KernelSchema, StructField, StructType};
 use delta_kernel::{Engine, FileMeta};
@@ -18,6 +17,7 @@ use super::fingerprint::{Fingerprint, KeyHasher};
 use super::key_columns::KeyColumns;
 use crate::model::{Error, Result};
 use crate::storage::Store;
+use crate::table::file_rows::partition_value;
 use crate::table::live_files::{LiveFile, is_not_found};
 use crate::table::{DeltaTable, kernel_error};
 
@@ -222,15 +222,10 @@ fn at(rows: &RecordBatch, positions: &[usize]) -> Result<ArrayRef> {
     Ok(array)
 }
 
-/// A partition's value for each of so many rows. An empty text is NULL, as the Delta protocol has it.
+/// A partition's value for each of so many rows.
 fn constant(value: Option<&String>, data_type: &KernelType, rows: usize) -> Result<ArrayRef> {
-    let damaged =
-        |e: delta_kernel::Error| Error::corrupt("the log has a partition value of another type").source(e);
-    let scalar = match (value, data_type) {
-        (Some(value), KernelType::Primitive(primitive)) => primitive.parse_scalar(value).map_err(damaged)?,
-        _ => Scalar::Null(data_type.clone()),
-    };
-    scalar.to_array(rows).map_err(|e| Error::internal("a partition value has no Arrow form").source(e))
+    let value = partition_value(value, data_type)?;
+    value.to_array(rows).map_err(|e| Error::internal("a partition value has no Arrow form").source(e))
 }
 
 fn lacking(path: &[String]) -> Error {

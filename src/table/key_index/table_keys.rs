@@ -6,7 +6,7 @@
 //! difference whose commits they came with, or what for. An index that can't be used is built again from all files, the
 //! same way: it is an empty one that has not seen any file yet.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,11 +17,12 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::fingerprint::{Fingerprint, HashSecret, KeyHasher};
 use super::key_columns::{KeyColumns, RowKeys};
+use super::own_changes::{KeysOfFile, OwnChanges};
 use super::reader::{KeyReader, Trouble};
 use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
 use crate::model::{Error, Result};
 use crate::table::live_files::{FileIdentity, LiveFile};
-use crate::table::{AddedFile, DeltaTable};
+use crate::table::{DeltaTable, FileEntry};
 
 /// How often a build says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
@@ -39,17 +40,14 @@ pub struct TableKeys {
     same_log: bool,
 }
 
-/// Files of our own commit that one writer wrote.
-#[derive(Debug)]
-pub struct OwnFiles {
-    /// The files.
-    pub files: Vec<AddedFile>,
-    /// The keys of their rows, in the order in which they were written; `None` where a part of the key is NULL.
-    pub keys: Vec<Option<Fingerprint>>,
+/// What the table holds of keys that were looked for.
+#[derive(Debug, Default)]
+pub struct FoundKeys {
+    /// The position of each key that it holds, and a file that holds it; once for each file.
+    pub matches: Vec<(usize, FileId)>,
+    /// Those files.
+    pub files: BTreeMap<FileId, FileEntry>,
 }
-
-/// A file's path and its keys.
-type KeysOfFile = (String, Vec<Fingerprint>);
 
 /// Takes the keys of rows, on any thread.
 #[derive(Clone)]
@@ -59,28 +57,17 @@ pub struct RowHasher {
 }
 
 impl RowHasher {
+    /// The key columns.
+    pub fn columns(&self) -> &KeyColumns {
+        &self.columns
+    }
+
     /// The keys of rows of the table.
     ///
     /// # Errors
     /// `Internal` if the rows lack a key column.
     pub fn keys(&self, rows: &RecordBatch) -> Result<RowKeys> {
         self.columns.fingerprints(&self.columns.of_rows(rows)?, &self.hasher)
-    }
-}
-
-impl OwnFiles {
-    /// The keys of each file, by its path; `None` if that can't be said: the writer of a table with partitions does
-    /// not keep the order of rows.
-    fn by_file(mut self, partitioned: bool) -> Option<Vec<KeysOfFile>> {
-        let rows: u64 = self.files.iter().map(|file| file.rows).sum();
-        if partitioned || rows != self.keys.len() as u64 {
-            return None;
-        }
-        self.files.sort_unstable_by_key(|file| file.number);
-        let mut keys = self.keys.into_iter();
-        let of_file =
-            |file: AddedFile| (file.path, keys.by_ref().take(file.rows as usize).flatten().collect());
-        Some(self.files.into_iter().map(of_file).collect())
     }
 }
 
@@ -146,6 +133,36 @@ impl TableKeys {
         }
     }
 
+    /// The same with what the log says of the files.
+    ///
+    /// # Errors
+    /// As for [`TableKeys::follow`].
+    pub fn find_files(&mut self, table: &mut DeltaTable, keys: &[Fingerprint]) -> Result<FoundKeys> {
+        loop {
+            let matches = self.find(table, keys)?;
+            let ids: HashSet<FileId> = matches.iter().map(|(_, file)| *file).collect();
+            let entry = |id: FileId| Ok((id, self.index.entry(id)?));
+            let entries: io::Result<Vec<(FileId, Vec<u8>)>> = ids.into_iter().map(entry).collect();
+            match entries {
+                Ok(entries) => {
+                    let parsed = |(id, json): (FileId, Vec<u8>)| Ok((id, FileEntry::parse(&json)?));
+                    let files = entries.into_iter().map(parsed).collect::<Result<_>>()?;
+                    return Ok(FoundKeys { matches, files });
+                }
+                Err(e) if is_unusable(&e) => self.start_over(table, &e)?,
+                Err(e) => return Err(unwritable(e, &self.folder)),
+            }
+        }
+    }
+
+    /// The index was found to say what is not so, and is built again when it is asked next.
+    ///
+    /// # Errors
+    /// `Unavailable` if the folder can't be written to.
+    pub fn distrust(&mut self, table: &DeltaTable, reason: &str) -> Result<()> {
+        self.start_over(table, &super::damaged(reason.to_owned()))
+    }
+
     /// Brings the index to the table's current version; see [`TableKeys::find`].
     ///
     /// # Errors
@@ -173,18 +190,21 @@ impl TableKeys {
         .hint("if another writer runs VACUUM with a retention near zero, raise it"))
     }
 
-    /// Takes in a commit of ours that made version `read_version + 1` of the table, and added these files.
+    /// Takes in a commit of ours that made version `read_version + 1` of the table.
     ///
     /// # Errors
     /// As for [`TableKeys::follow`].
-    pub fn committed(&mut self, table: &mut DeltaTable, read_version: u64, own: Vec<OwnFiles>) -> Result<()> {
+    pub fn committed(&mut self, table: &mut DeltaTable, read_version: u64, own: OwnChanges) -> Result<()> {
         let as_read = self.same_log && self.index.position().version == read_version;
         let partitioned = !table.partition_columns().is_empty();
-        let files: Option<Vec<_>> = own.into_iter().map(|own| own.by_file(partitioned)).collect();
+        let gone = own.gone()?;
+        let files = own.keys_by_file(partitioned);
         let Some(files) = files.filter(|_| as_read && table.version() == read_version + 1) else {
             return self.follow(table);
         };
-        match self.add_own(table, files.into_iter().flatten()) {
+        let identities: Vec<FileIdentity> =
+            files.iter().map(|(entry, _)| entry.identity()).collect::<Result<_>>()?;
+        match self.add_own(table, &gone, files.into_iter().zip(identities)) {
             Ok(()) => Ok(()),
             Err(e) if is_unusable(&e) => {
                 self.start_over(table, &e)?;
@@ -194,12 +214,20 @@ impl TableKeys {
         }
     }
 
-    fn add_own(&mut self, table: &DeltaTable, files: impl Iterator<Item = KeysOfFile>) -> io::Result<()> {
+    fn add_own(
+        &mut self,
+        table: &DeltaTable,
+        gone: &[FileIdentity],
+        files: impl Iterator<Item = (KeysOfFile, FileIdentity)>,
+    ) -> io::Result<()> {
         let hasher = self.index.hasher();
-        for (path, keys) in files {
-            let (id, count) = (self.index.reserve(), keys.len() as u64);
+        for file in gone {
+            self.index.remove(fingerprint_of(&hasher, file));
+        }
+        for ((entry, keys), identity) in files {
+            let (id, count) = (self.index.reserve(&entry.to_json())?, keys.len() as u64);
             self.index.add(id, keys)?;
-            self.index.cover(hasher.of_file(&path, None), id, count);
+            self.index.cover(fingerprint_of(&hasher, &identity), id, count);
         }
         self.index.move_to(position_of(table));
         if self.index.save_is_due() { self.index.save() } else { Ok(()) }
@@ -232,28 +260,43 @@ impl TableKeys {
     }
 
     /// Takes the files out of the index that have left the table, and returns those that it does not cover yet.
-    fn let_go(&mut self, table: &DeltaTable) -> Result<Vec<LiveFile>> {
+    fn let_go(&mut self, table: &DeltaTable) -> Result<Vec<Joined>> {
         let hasher = self.index.hasher();
+        let mut joined = Vec::new();
         if self.is_of_this_log(table)?
-            && let Some(mut changes) = table.file_changes_since(self.index.position().version)?
+            && let Some(changes) = table.file_changes_since(self.index.position().version)?
         {
             for file in &changes.removed {
                 self.index.remove(fingerprint_of(&hasher, file));
             }
-            changes.added.retain(|file| !self.index.covers(fingerprint_of(&hasher, &file.identity())));
-            return Ok(changes.added);
-        }
-        let (mut joined, mut live) = (Vec::new(), HashSet::new());
-        table.live_files(|file| {
-            let identity = fingerprint_of(&hasher, &file.identity());
-            live.insert(identity);
-            if !self.index.covers(identity) {
-                joined.push(file);
+            for entry in changes.added {
+                self.join(&hasher, &entry, &mut joined)?;
             }
+            return Ok(joined);
+        }
+        let mut live = HashSet::new();
+        table.live_files(|entry| {
+            live.insert(self.join(&hasher, &entry, &mut joined)?);
             Ok(())
         })?;
         self.index.retain(|identity| live.contains(&identity));
         Ok(joined)
+    }
+
+    /// Puts a file that the index does not cover among those that have joined; returns its identity.
+    fn join(
+        &mut self,
+        hasher: &KeyHasher,
+        entry: &FileEntry,
+        joined: &mut Vec<Joined>,
+    ) -> Result<Fingerprint> {
+        let file = entry.live()?;
+        let identity = fingerprint_of(hasher, &file.identity());
+        if !self.index.covers(identity) {
+            let id = self.index.reserve(&entry.to_json()).map_err(|e| unwritable(e, &self.folder))?;
+            joined.push(Joined { file, id });
+        }
+        Ok(identity)
     }
 
     /// Returns whether the commits after the index's position say all that has changed since.
@@ -266,7 +309,7 @@ impl TableKeys {
     }
 
     /// Reads the keys of files into the index, with all lanes.
-    fn load(&mut self, table: &DeltaTable, files: Vec<LiveFile>) -> std::result::Result<(), Trouble> {
+    fn load(&mut self, table: &DeltaTable, files: Vec<Joined>) -> std::result::Result<(), Trouble> {
         if files.is_empty() {
             return Ok(());
         }
@@ -274,7 +317,6 @@ impl TableKeys {
         // If this ends early, the index covers a part of the table as of no version, and its files are compared.
         self.index.move_to(LogPosition { version: self.index.position().version, commit_hash: None });
         self.same_log = false;
-        let ids: Vec<FileId> = files.iter().map(|_| self.index.reserve()).collect();
         let lanes = self.lanes.min(files.len());
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (sender, loaded) = bounded::<Loaded>(lanes);
@@ -289,7 +331,7 @@ impl TableKeys {
             // After an error the lanes are listened to until they have seen `stop`: they wait for a place to send to.
             for loaded in loaded {
                 if result.is_ok() {
-                    result = self.take_in(loaded, &files, &ids, &mut progress);
+                    result = self.take_in(loaded, &files, &mut progress);
                     stop.store(result.is_err(), Ordering::Relaxed);
                 }
             }
@@ -300,15 +342,14 @@ impl TableKeys {
     fn take_in(
         &mut self,
         loaded: Loaded,
-        files: &[LiveFile],
-        ids: &[FileId],
+        files: &[Joined],
         progress: &mut Progress,
     ) -> std::result::Result<(), Trouble> {
         match loaded {
-            Loaded::Piece(file, keys) => self.index.add(ids[file], keys).map_err(|e| self.local(e))?,
+            Loaded::Piece(file, keys) => self.index.add(files[file].id, keys).map_err(|e| self.local(e))?,
             Loaded::File(file, keys) => {
-                let identity = fingerprint_of(&self.index.hasher(), &files[file].identity());
-                self.index.cover(identity, ids[file], keys);
+                let identity = fingerprint_of(&self.index.hasher(), &files[file].file.identity());
+                self.index.cover(identity, files[file].id, keys);
                 if progress.file_done(keys) {
                     // So that a build that is interrupted need not begin again.
                     self.index.save().map_err(|e| self.local(e))?;
@@ -328,6 +369,12 @@ impl TableKeys {
     }
 }
 
+/// A file that is new to the index, and the number that it has there.
+struct Joined {
+    file: LiveFile,
+    id: FileId,
+}
+
 /// What a lane has read: of which file, by its position, and what.
 enum Loaded {
     /// Keys of it.
@@ -341,7 +388,7 @@ enum Loaded {
 /// Reads files, each of them once over all lanes, until there are none left or `stop` is set.
 fn read_files(
     reader: &KeyReader,
-    files: &[LiveFile],
+    files: &[Joined],
     next: &AtomicUsize,
     stop: &AtomicBool,
     sender: Sender<Loaded>,
@@ -349,7 +396,7 @@ fn read_files(
     while !stop.load(Ordering::Relaxed) {
         let number = next.fetch_add(1, Ordering::Relaxed);
         let Some(file) = files.get(number) else { return };
-        let read = reader.read(file, |keys| {
+        let read = reader.read(&file.file, |keys| {
             // Nobody listens only if the build has panicked.
             let _ = sender.send(Loaded::Piece(number, keys));
             Ok(())

@@ -39,15 +39,39 @@ pub fn delta_log(table: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
+/// Has Python `deltalake` append to a table, merge into it, delete from it and compact it, as `tests/rig/write_delta.py` says.
+pub fn delta_writes(table: &Path, round: u64) {
+    let mut command = python("write_delta.py");
+    let written = command.arg(table).arg(round.to_string()).stdin(Stdio::null()).output();
+    let written = written.expect("tests/rig/readers starts; it needs python3");
+    let said = String::from_utf8_lossy(&written.stderr);
+    assert!(written.status.success(), "write_delta.py {}: {said}", table.display());
+}
+
+/// A statement in Spark, again and again while another writer is faster.
+pub fn spark_insists(statement: &str) {
+    for _ in 0..100 {
+        match spark_answer(statement) {
+            Ok(_) => return,
+            Err(said) => assert!(said.contains("DELTA_CONCURRENT"), "Spark refused `{statement}`: {said}"),
+        }
+    }
+    panic!("other writers were always faster than `{statement}`");
+}
+
 /// The rows of a query in Spark, as JSON objects (Spark leaves out nulls); panics with Spark's words when it fails.
 pub fn spark_sql(query: &str) -> Vec<Value> {
+    spark_answer(query).unwrap_or_else(|said| panic!("Spark refused `{query}`: {said}"))
+}
+
+fn spark_answer(query: &str) -> Result<Vec<Value>, String> {
     static SPARK: OnceLock<Mutex<Option<Spark>>> = OnceLock::new();
     let mut spark = SPARK.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
     let answer = spark.get_or_insert_with(Spark::start).ask(query);
     drop(spark);
     match answer.pointer("/rows").and_then(Value::as_array) {
-        Some(rows) => rows.clone(),
-        None => panic!("Spark refused `{query}`: {}", answer["error"].as_str().unwrap_or_default()),
+        Some(rows) => Ok(rows.clone()),
+        None => Err(answer["error"].as_str().unwrap_or_default().to_owned()),
     }
 }
 

@@ -1,8 +1,12 @@
-//! Which rows of a micro-batch are inserted: the first of each key, if the table lacks it.
+//! Which rows of a micro-batch count: one of each key. The first, if rows of the table are left as they are; the newest,
+//! if it takes their place.
 //!
-//! First is the first by (topic, partition, offset): the order of a batch, whatever its lanes did, so that a batch that is
-//! run again inserts the same rows. A row one of whose keys is NULL matches no row of the table; within the batch NULL is
-//! a value like any other, as in Spark's `dropDuplicates`. Pure: which keys the table holds is asked of a function.
+//! First and newest are by (topic, partition, offset), the order of a batch whatever its lanes did, so that a batch that is
+//! run again chooses the same rows; newest are by the column of `orderBy` before that. A row one of whose keys is NULL
+//! matches no row of the table; within the batch NULL is a value like any other, as in Spark's `dropDuplicates`. Pure: which
+//! keys the table holds is asked of a function.
+
+use std::cmp::Ordering;
 
 use arrow::array::{BooleanArray, BooleanBufferBuilder};
 
@@ -42,8 +46,8 @@ pub(super) struct MergeCounts {
     pub(super) already_in_table: u64,
 }
 
-/// The first row of each key of a batch, in the order of keys.
-pub(super) struct FirstRows {
+/// One row of each key of a batch, in the order of keys.
+pub(super) struct RowPerKey {
     rows: Vec<Candidate>,
     /// The keys of `rows` that can match a row of the table, in order, and of which row each is.
     keys: Vec<Fingerprint>,
@@ -60,19 +64,56 @@ pub(super) struct Chosen {
     pub(super) counts: MergeCounts,
 }
 
-impl FirstRows {
-    /// Drops the duplicates of a batch.
-    pub(super) fn of(mut candidates: Vec<Candidate>) -> FirstRows {
+impl RowPerKey {
+    /// The first row of each key.
+    pub(super) fn first(mut candidates: Vec<Candidate>) -> RowPerKey {
         candidates.sort_unstable();
+        RowPerKey::of_sorted(candidates)
+    }
+
+    /// The newest row of each key: the last by `order`, and of equal ones the last by its place.
+    pub(super) fn newest(
+        mut candidates: Vec<Candidate>,
+        order: impl Fn(&Candidate, &Candidate) -> Ordering,
+    ) -> RowPerKey {
+        candidates.sort_unstable_by(|one, other| {
+            let newer = || (other.place, other.at).cmp(&(one.place, one.at));
+            one.key.cmp(&other.key).then_with(|| order(other, one)).then_with(newer)
+        });
+        RowPerKey::of_sorted(candidates)
+    }
+
+    /// The row that stands first of each key.
+    fn of_sorted(mut candidates: Vec<Candidate>) -> RowPerKey {
         let all = candidates.len();
         candidates.dedup_by_key(|candidate| candidate.key);
         let not_null = || candidates.iter().enumerate().filter(|(_, candidate)| !candidate.has_null);
-        FirstRows {
+        RowPerKey {
             keys: not_null().map(|(_, candidate)| candidate.key).collect(),
             row_of_key: not_null().map(|(row, _)| row as u32).collect(),
             duplicates: (all - candidates.len()) as u64,
             rows: candidates,
         }
+    }
+
+    /// The rows.
+    pub(super) fn rows(&self) -> &[Candidate] {
+        &self.rows
+    }
+
+    /// The keys that the table may hold, in order.
+    pub(super) fn keys(&self) -> &[Fingerprint] {
+        &self.keys
+    }
+
+    /// Which of the rows has the key at `position` of [`RowPerKey::keys`].
+    pub(super) fn row_of_key(&self, position: usize) -> usize {
+        self.row_of_key[position] as usize
+    }
+
+    /// Rows of the batch that another row of their key has replaced.
+    pub(super) fn duplicates(&self) -> u64 {
+        self.duplicates
     }
 
     /// The rows whose keys the table lacks. `rows` is the number of rows of each piece; `find` is given keys in order
@@ -147,7 +188,7 @@ mod tests {
             let found = keys.iter().enumerate().filter(|(_, key)| table.contains(key));
             Ok(found.flat_map(|(position, _)| [position, position]).collect())
         };
-        FirstRows::of(candidates).absent_from(&pieces, find).unwrap()
+        RowPerKey::first(candidates).absent_from(&pieces, find).unwrap()
     }
 
     #[test]
@@ -170,6 +211,21 @@ mod tests {
     fn rows_of_one_record_keep_their_order() {
         let chosen = choose(&[(1, 0, 5), (1, 0, 5), (1, 0, 5)], &[]);
         assert_eq!(chosen.keep[0], BooleanArray::from(vec![true, false, false]));
+    }
+
+    #[test]
+    fn the_newest_row_of_a_key_is_the_last_by_order_and_of_equal_ones_by_its_place() {
+        let (candidates, _) =
+            candidates(&[(1, 1, 5), (2, 1, 6), (1, 0, 9), (1, 1, 7), (2, 1, 2), (100, 0, 3), (100, 0, 4)]);
+        let places = |rows: &RowPerKey| -> Vec<(u32, i64)> {
+            rows.rows().iter().map(|row| (row.place.log, row.place.offset)).collect()
+        };
+        let by_place = RowPerKey::newest(candidates.clone(), |_, _| Ordering::Equal);
+        assert_eq!(places(&by_place), [(1, 7), (1, 6), (0, 4)]);
+        assert_eq!((by_place.duplicates(), by_place.keys().len(), by_place.row_of_key(1)), (4, 2, 1));
+        // By an order of its own: the lower the offset, the newer.
+        let by_order = RowPerKey::newest(candidates, |one, other| other.place.offset.cmp(&one.place.offset));
+        assert_eq!(places(&by_order), [(1, 5), (1, 2), (0, 3)]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Merging into a Delta table (`sink.merge`, `whenMatched: ignore`): a row is inserted if the table lacks its key.
+//! Merging into a Delta table (`sink.merge`): a row is inserted if the table lacks its key. If the table has it, the row is
+//! left out (`whenMatched: ignore`, here), or takes the place of the table's ([`update`]).
 //!
 //! ```text
 //! lane 1 ─► keys ─► rows wait ─┐                     ┌─────────── the table has moved on ──────────┐
@@ -12,7 +13,11 @@
 //! become superfluous.
 
 mod choose;
+mod matched;
+mod order;
+mod rewrite;
 mod spool;
+mod update;
 mod waiting;
 mod writer;
 
@@ -22,11 +27,13 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use choose::{Chosen, MergeCounts};
+use order::RowRules;
+use rewrite::UpdateCounts;
 use waiting::WaitingBatch;
 use writer::{MergeAttempt, MergeLanes};
 
 use super::DeltaAppend;
-use crate::config::MergeConfig;
+use crate::config::{MergeConfig, WhenMatched};
 use crate::decode::admission::Admission;
 use crate::failpoint;
 use crate::model::{Error, MemoryAccount, Result};
@@ -34,8 +41,8 @@ use crate::sink::{
     AttemptWriter, BatchCommit, CommitOutcome, Description, Part, Sink, SinkCommit, SinkMetrics, SinkState,
     Target,
 };
-use crate::table::DeltaTable;
-use crate::table::key_index::{KeyColumns, OwnFiles, TableKeys};
+use crate::table::key_index::{KeyColumns, OwnChanges, OwnFiles, TableKeys};
+use crate::table::{DeltaTable, check_new_table};
 
 pub use waiting::WaitingRows;
 
@@ -50,13 +57,51 @@ pub struct DeltaMerge {
     lanes: usize,
     /// The keys of the table; `None` until the sink is prepared.
     keys: Option<TableKeys>,
+    /// What `merge` says of rows beside their keys; nothing until the sink is prepared.
+    rules: RowRules,
+    /// What the last batch did that left rows of the table as they were.
     counts: MergeCounts,
+    /// What the last batch did that changed rows.
+    updates: UpdateCounts,
 }
 
 impl DeltaMerge {
     /// A merge into the table of `target`; `lanes` threads may read files for the index.
     pub fn of(target: DeltaAppend, merge: &MergeConfig, lanes: usize) -> DeltaMerge {
-        DeltaMerge { target, merge: merge.clone(), lanes, keys: None, counts: MergeCounts::default() }
+        DeltaMerge {
+            target,
+            merge: merge.clone(),
+            lanes,
+            keys: None,
+            rules: RowRules::default(),
+            counts: MergeCounts::default(),
+            updates: UpdateCounts::default(),
+        }
+    }
+
+    /// Checks that the rows of the table, if it is there, can be changed by rows with these columns.
+    fn check_update(&self, columns: &SchemaRef) -> Result<()> {
+        if let WhenMatched::Ignore = self.merge.when_matched {
+            return Ok(());
+        }
+        self.resolve_rules(columns)?;
+        match self.target.table() {
+            None => check_new_table(&self.target.config.table_properties, self.target.store().url().as_str()),
+            Some(table) => {
+                table.check_rows_can_change()?;
+                update::check_has_all(columns, table)
+            }
+        }
+    }
+
+    /// Finds the columns that decide which row is the newer one and which rows delete.
+    fn resolve_rules(&self, columns: &SchemaRef) -> Result<RowRules> {
+        match &self.merge.when_matched {
+            WhenMatched::Ignore => Ok(RowRules::default()),
+            WhenMatched::Update(update) => {
+                RowRules::resolve(update, columns, self.target.store().url().as_str())
+            }
+        }
     }
 
     /// Writes and commits a batch until it holds.
@@ -78,28 +123,33 @@ impl DeltaMerge {
             };
             failpoint!("merge.files");
             let added = files.iter().flat_map(|own| own.files.iter().cloned()).collect();
-            let Some(outcome) = self.target.commit_as_read(batch, added, read_version)? else {
+            let Some(outcome) = self.target.commit_as_read(batch, added, None, read_version)? else {
                 written = Some((chosen, files));
                 continue;
             };
             if let CommitOutcome::Committed { .. } = outcome {
                 self.counts = chosen.counts;
                 failpoint!("merge.committed");
-                follow_own(keys, self.target.table_mut()?, read_version, files);
+                let own = OwnChanges { added: files, ..OwnChanges::default() };
+                follow_own(keys, self.target.table_mut()?, read_version, own);
             }
             return Ok(outcome);
         }
-        Err(Error::conflict(format!(
-            "table {} has moved on {ROUNDS_MAX} times while micro-batch {} was merged into it",
-            self.target.store().url(),
-            batch.batch_id
-        )))
+        Err(moved_on(&self.target, batch))
     }
 }
 
+fn moved_on(target: &DeltaAppend, batch: &BatchCommit) -> Error {
+    Error::conflict(format!(
+        "table {} has moved on {ROUNDS_MAX} times while micro-batch {} was merged into it",
+        target.store().url(),
+        batch.batch_id
+    ))
+}
+
 /// The batch is committed: an index that can't take it in catches up before the next one, or says then why it can't.
-fn follow_own(keys: &mut TableKeys, table: &mut DeltaTable, read_version: u64, files: Vec<OwnFiles>) {
-    if let Err(error) = keys.committed(table, read_version, files) {
+fn follow_own(keys: &mut TableKeys, table: &mut DeltaTable, read_version: u64, own: OwnChanges) {
+    if let Err(error) = keys.committed(table, read_version, own) {
         tracing::warn!(%error, "the key index could not take in the micro-batch that was committed");
     }
 }
@@ -121,6 +171,7 @@ impl Sink for DeltaMerge {
         if let Some(table) = self.target.table() {
             KeyColumns::resolve(table.arrow_schema()?.as_ref(), &self.merge.keys, url)?;
         }
+        self.check_update(columns)?;
         Ok(admission)
     }
 
@@ -149,7 +200,11 @@ impl Sink for DeltaMerge {
     }
 
     fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>> {
+        self.check_update(columns)?;
         let admission = self.target.prepare(columns)?;
+        // Of the table's columns: the stream's rows have become rows of the table when they are compared.
+        let schema = self.target.table_mut()?.arrow_schema()?;
+        self.rules = self.resolve_rules(&schema)?;
         let table = self.target.table_mut()?;
         self.keys = Some(TableKeys::open(table, &self.merge.keys, &self.merge.index_folder, self.lanes)?);
         failpoint!("merge.indexed");
@@ -161,6 +216,7 @@ impl Sink for DeltaMerge {
         let attempt = MergeAttempt {
             files: self.target.begin_files(attempt, account)?,
             hasher: keys.row_hasher(),
+            rules: self.rules.clone(),
             folder: self.merge.index_folder.clone(),
             lane_bytes: account.limit_bytes() / self.lanes.max(1),
         };
@@ -168,11 +224,29 @@ impl Sink for DeltaMerge {
     }
 
     fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
-        self.counts = MergeCounts::default();
-        self.try_commit(batch, &mut WaitingBatch::of(parts)?)
+        (self.counts, self.updates) = (MergeCounts::default(), UpdateCounts::default());
+        let mut waiting = WaitingBatch::of(parts)?;
+        match &self.merge.when_matched {
+            WhenMatched::Ignore => self.try_commit(batch, &mut waiting),
+            WhenMatched::Update(_) => self.try_update(batch, &mut waiting),
+        }
     }
 
     fn metrics(&self) -> SinkMetrics {
+        if let WhenMatched::Update(_) = &self.merge.when_matched {
+            let counts = &self.updates;
+            return SinkMetrics {
+                output_rows: Some(counts.inserted + counts.updated),
+                counts: vec![
+                    ("numDuplicateRowsInBatch", counts.duplicates_in_batch),
+                    ("numInsertedRows", counts.inserted),
+                    ("numUpdatedRows", counts.updated),
+                    ("numDeletedRows", counts.deleted),
+                    ("numIgnoredRows", counts.ignored),
+                    ("numCopiedRows", counts.copied),
+                ],
+            };
+        }
         SinkMetrics {
             output_rows: Some(self.counts.inserted),
             counts: vec![

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BinaryArray, BooleanArray, RecordBatch};
 
-use super::choose::{Candidate, FirstRows, Place};
+use super::choose::{Candidate, Place, RowPerKey};
 use super::spool::SpooledRows;
 use super::writer::MergeAttempt;
 use crate::model::{Error, Result, TopicPartition};
@@ -30,6 +30,10 @@ pub(super) struct Piece {
     pub(super) keys: RowKeys,
     /// Where the rows were read; `None` if the source has no offsets, and rows are in the order in which they came.
     pub(super) places: Option<RowPlaces>,
+    /// Of each row what `orderBy` compares; `None` without it.
+    pub(super) order: Option<BinaryArray>,
+    /// Which rows delete their key; `None` without `deleteWhen`.
+    pub(super) deletes: Option<BooleanArray>,
 }
 
 impl Piece {
@@ -66,7 +70,27 @@ impl WaitingBatch {
     }
 
     /// The first row of each key.
-    pub(super) fn first_rows(&self) -> FirstRows {
+    pub(super) fn first_rows(&self) -> RowPerKey {
+        RowPerKey::first(self.candidates())
+    }
+
+    /// The newest row of each key.
+    pub(super) fn newest_rows(&self) -> RowPerKey {
+        let pieces: Vec<&Piece> = self.pieces().collect();
+        RowPerKey::newest(self.candidates(), |one, other| order(&pieces, one).cmp(&order(&pieces, other)))
+    }
+
+    /// Of each row what `orderBy` compares, and whether it deletes its key.
+    pub(super) fn rules_of(&self, rows: &[Candidate]) -> Vec<(Option<&[u8]>, bool)> {
+        let pieces: Vec<&Piece> = self.pieces().collect();
+        let deletes = |row: &Candidate| {
+            let deletes = pieces[row.at.0 as usize].deletes.as_ref();
+            deletes.is_some_and(|deletes| deletes.value(row.at.1 as usize))
+        };
+        rows.iter().map(|row| (order(&pieces, row), deletes(row))).collect()
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
         let logs: BTreeSet<&TopicPartition> =
             self.pieces().filter_map(|piece| piece.places.as_ref()).flat_map(RowPlaces::logs).collect();
         let logs: Vec<&TopicPartition> = logs.into_iter().collect();
@@ -94,8 +118,13 @@ impl WaitingBatch {
                 candidates.push(Candidate { key: *key, place, at: (number, row as u32), has_null });
             }
         }
-        FirstRows::of(candidates)
+        candidates
     }
+}
+
+/// What `orderBy` compares of a row.
+fn order<'a>(pieces: &[&'a Piece], row: &Candidate) -> Option<&'a [u8]> {
+    pieces[row.at.0 as usize].order.as_ref().map(|order| order.value(row.at.1 as usize))
 }
 
 impl WaitingRows {

@@ -6,6 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 
 use super::choose::Chosen;
+use super::order::RowRules;
 use super::spool::Spool;
 use super::waiting::{Piece, WaitingBatch, WaitingRows};
 use crate::model::{Error, Result};
@@ -15,7 +16,7 @@ use crate::table::FileWriter;
 use crate::table::key_index::{Fingerprint, OwnFiles, RowHasher};
 
 /// Fewer rows than this are written by one encoder: they make one file, not one for each lane.
-const ONE_ENCODER_ROWS: u64 = 128 * 1024;
+pub(super) const ONE_ENCODER_ROWS: u64 = 128 * 1024;
 /// Files of one run may be written several times, each time under other names.
 const LANES_PER_ROUND: usize = 1_000;
 
@@ -23,6 +24,7 @@ const LANES_PER_ROUND: usize = 1_000;
 pub(super) struct MergeAttempt {
     pub(super) files: FilesOfAttempt,
     pub(super) hasher: RowHasher,
+    pub(super) rules: RowRules,
     /// Where rows wait that are too many for the memory.
     pub(super) folder: std::path::PathBuf,
     /// What each lane may hold in memory.
@@ -61,8 +63,13 @@ struct MergeLane {
 
 impl MergeLane {
     fn push(&mut self, rows: &RecordBatch, places: Option<RowPlaces>) -> Result<()> {
-        let keys = self.attempt.hasher.keys(rows)?;
-        self.pieces.push(Piece { keys, places });
+        let RowRules { order, delete } = &self.attempt.rules;
+        self.pieces.push(Piece {
+            keys: self.attempt.hasher.keys(rows)?,
+            places,
+            order: order.as_ref().map(|order| order.of_rows(rows)).transpose()?,
+            deletes: delete.as_ref().map(|delete| delete.of_rows(rows)).transpose()?,
+        });
         self.rows.push(rows.clone())
     }
 }
@@ -90,7 +97,6 @@ pub(super) fn write(batch: &mut WaitingBatch, chosen: &Chosen, round: u32) -> Re
     if chosen.counts.inserted == 0 {
         return Ok(Vec::new());
     }
-    let name = |lane: usize| round as usize * LANES_PER_ROUND + lane;
     let mut keep = chosen.keep.as_slice();
     let mut jobs = Vec::with_capacity(batch.lanes.len());
     for lane in &mut batch.lanes {
@@ -100,7 +106,7 @@ pub(super) fn write(batch: &mut WaitingBatch, chosen: &Chosen, round: u32) -> Re
     }
     if chosen.counts.inserted < ONE_ENCODER_ROWS {
         let Some((first, _)) = jobs.first() else { return Ok(Vec::new()) };
-        let mut encoder = Encoder::new(&Arc::clone(&first.attempt), name(0))?;
+        let mut encoder = Encoder::new(&Arc::clone(&first.attempt), round, 0)?;
         for (lane, keep) in jobs {
             encoder.write(lane, keep)?;
         }
@@ -112,7 +118,7 @@ pub(super) fn write(batch: &mut WaitingBatch, chosen: &Chosen, round: u32) -> Re
             .enumerate()
             .map(|(number, (lane, keep))| {
                 scope.spawn(move || {
-                    let mut encoder = Encoder::new(&Arc::clone(&lane.attempt), name(number))?;
+                    let mut encoder = Encoder::new(&Arc::clone(&lane.attempt), round, number)?;
                     encoder.write(lane, keep)?;
                     encoder.finish()
                 })
@@ -124,15 +130,30 @@ pub(super) fn write(batch: &mut WaitingBatch, chosen: &Chosen, round: u32) -> Re
 }
 
 /// One writer of files.
-struct Encoder {
+pub(super) struct Encoder {
     files: FileWriter,
-    /// The keys of its rows, in the order in which they are written.
-    keys: Vec<Option<Fingerprint>>,
+    /// The keys of its rows, in the order in which they are written; `None` if they are not all known.
+    keys: Option<Vec<Option<Fingerprint>>>,
 }
 
 impl Encoder {
-    fn new(attempt: &MergeAttempt, lane: usize) -> Result<Encoder> {
-        Ok(Encoder { files: attempt.files.file_writer(lane)?, keys: Vec::new() })
+    /// Writer `lane` of the files that are written in round `round` of an attempt.
+    pub(super) fn new(attempt: &MergeAttempt, round: u32, lane: usize) -> Result<Encoder> {
+        let files = attempt.files.file_writer(round as usize * LANES_PER_ROUND + lane)?;
+        Ok(Encoder { files, keys: Some(Vec::new()) })
+    }
+
+    /// Writes rows with these keys; without the keys of some, the index has to read the files.
+    pub(super) fn push(
+        &mut self,
+        rows: &RecordBatch,
+        keys: Option<impl IntoIterator<Item = Option<Fingerprint>>>,
+    ) -> Result<()> {
+        match (&mut self.keys, keys) {
+            (Some(all), Some(keys)) => all.extend(keys),
+            _ => self.keys = None,
+        }
+        self.files.write(rows)
     }
 
     fn write(&mut self, lane: &mut WaitingRows, keep: &[BooleanArray]) -> Result<()> {
@@ -143,12 +164,12 @@ impl Encoder {
             }
             let rows = filter_record_batch(&rows, keep)
                 .map_err(|e| Error::internal("leave rows out of a batch").source(e))?;
-            self.keys.extend(keep.values().set_indices().map(|row| piece.keys.matchable(row)));
-            self.files.write(&rows)
+            self.push(&rows, Some(keep.values().set_indices().map(|row| piece.keys.matchable(row))))
         })
     }
 
-    fn finish(self) -> Result<OwnFiles> {
+    /// Ends the files.
+    pub(super) fn finish(self) -> Result<OwnFiles> {
         Ok(OwnFiles { files: self.files.finish()?, keys: self.keys })
     }
 }
