@@ -26,13 +26,8 @@ fn rows(schema: &SchemaRef, count: i64) -> RecordBatch {
 
 fn runner(sql: &str) -> Runner {
     let relation = |name: &str, second: &str| Relation { name: name.into(), schema: schema(second) };
-    let definition = Definition {
-        input: relation("input", "v"),
-        tables: vec![relation("d", "x")],
-        views: Vec::new(),
-        sql: sql.into(),
-        conf: Conf::default(),
-    };
+    let of_stream = Definition::of_stream(relation("input", "v"), sql, Conf::default());
+    let definition = Definition { tables: vec![relation("d", "x")], ..of_stream };
     Runner::new(Query::plan(&definition).expect("the query is planned"))
 }
 

@@ -44,9 +44,10 @@ pub const MERGE_NAMES: [&str; 4] = ["merge.run", "merge.indexed", "merge.files",
 
 /// The failpoints that only a query with state comes by: the changes of a batch; the local copy, every hundred batches or some
 /// megabytes; a snapshot; files that it made superfluous.
-pub const STATE_NAMES: [&str; 8] = [
+pub const STATE_NAMES: [&str; 9] = [
     "state.before",
     "state.after",
+    "state.committed",
     "cache.before",
     "cache.after",
     "snapshot.some",

@@ -71,6 +71,17 @@ struct OffsetMetadata {
 struct CommitMetadata {
     #[serde(default)]
     next_batch_watermark_ms: i64,
+    #[serde(default, rename = "alluvia.attempt", skip_serializing_if = "Option::is_none")]
+    attempt: Option<String>,
+}
+
+/// What `commits/N` says of its batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchCommitted {
+    /// The watermark of the next batch, in milliseconds since the Unix epoch; 0 for none.
+    pub next_watermark_ms: i64,
+    /// The run of the batch that counts, of a query that keeps state.
+    pub attempt: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -255,25 +266,27 @@ fn note_of(key: &str) -> (usize, &str) {
 }
 
 /// The text of `commits/N`.
-pub fn commit_text(next_watermark_ms: i64) -> String {
-    let metadata = CommitMetadata { next_batch_watermark_ms: next_watermark_ms };
-    let metadata = serde_json::to_string(&metadata).expect("a number is always JSON");
+pub fn commit_text(commit: &BatchCommitted) -> String {
+    let BatchCommitted { next_watermark_ms, attempt } = commit.clone();
+    let metadata = CommitMetadata { next_batch_watermark_ms: next_watermark_ms, attempt };
+    let metadata = serde_json::to_string(&metadata).expect("numbers and texts are always JSON");
     format!("v1\n{metadata}")
 }
 
-/// Reads `commits/N`: the watermark of the next batch.
+/// Reads `commits/N`.
 ///
 /// # Errors
 /// `Corrupt` if the text is cut or not of that form; `Config` if it is of a format that can't be
 /// carried on (`v2`, which Spark writes with state store format 2).
-pub fn commit_from_text(batch_id: i64, text: &str) -> Result<i64> {
+pub fn commit_from_text(batch_id: i64, text: &str) -> Result<BatchCommitted> {
     let file = format!("commits/{batch_id}");
     let mut lines = versioned(&file, text)?;
     match lines.next() {
-        None | Some("") => Ok(0),
+        None | Some("") => Ok(BatchCommitted::default()),
         Some(line) => {
             let metadata: CommitMetadata = serde_json::from_str(line).map_err(|e| damaged(&file, e))?;
-            Ok(metadata.next_batch_watermark_ms)
+            let CommitMetadata { next_batch_watermark_ms: next_watermark_ms, attempt } = metadata;
+            Ok(BatchCommitted { next_watermark_ms, attempt })
         }
     }
 }
@@ -415,8 +428,12 @@ mod tests {
 
     #[test]
     fn commits_and_initial_offsets_read_back() {
-        assert_eq!(commit_from_text(1, &commit_text(42)).unwrap(), 42);
-        assert_eq!(commit_from_text(1, "v1\n{}").unwrap(), 0);
+        let plain = BatchCommitted { next_watermark_ms: 42, attempt: None };
+        let stateful = BatchCommitted { attempt: Some("run".into()), ..plain.clone() };
+        for commit in [plain, stateful] {
+            assert_eq!(commit_from_text(1, &commit_text(&commit)).unwrap(), commit);
+        }
+        assert_eq!(commit_from_text(1, "v1\n{}").unwrap(), BatchCommitted::default());
         let first = offset(r#"{"t":{"0":5}}"#);
         let bytes = initial_offset_bytes(&first);
         assert_eq!(initial_offset_from_bytes("sources/0/0", &bytes).unwrap(), first);

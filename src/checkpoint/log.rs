@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::document::{self, Plan};
+use super::document::{self, BatchCommitted, Plan};
 use super::identity::{METADATA, STREAM};
 use crate::model::error::Context;
 use crate::model::{Error, Offset, OffsetSeq, Result};
@@ -165,11 +165,11 @@ impl CheckpointLog {
         Plan::from_text(batch_id, &text).context(|| format!("read checkpoint {}", self.store.url()))
     }
 
-    /// The watermark that `commits/N` hands to batch N+1; `None` if the file is not there.
+    /// What `commits/N` says; `None` if the file is not there.
     ///
     /// # Errors
     /// `Corrupt` if the file is damaged.
-    pub async fn committed(&self, batch_id: i64) -> Result<Option<i64>> {
+    pub async fn committed(&self, batch_id: i64) -> Result<Option<BatchCommitted>> {
         let Some(bytes) = self.store.get(&format!("commits/{batch_id}")).await? else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes);
         document::commit_from_text(batch_id, &text)
@@ -218,8 +218,8 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
-    pub async fn put_commit(&self, batch_id: i64, next_watermark_ms: i64) -> Result<()> {
-        let text = document::commit_text(next_watermark_ms);
+    pub async fn put_commit(&self, batch_id: i64, commit: &BatchCommitted) -> Result<()> {
+        let text = document::commit_text(commit);
         self.store.put_if_absent(&format!("commits/{batch_id}"), Bytes::from(text)).await?;
         Ok(())
     }
@@ -309,7 +309,7 @@ mod tests {
         let log = log(&folder, 2);
         for batch in 0..5 {
             log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).await.unwrap();
-            log.put_commit(batch, 0).await.unwrap();
+            log.put_commit(batch, &BatchCommitted::default()).await.unwrap();
             log.store().put(&format!("offsets/.{batch}.crc"), Bytes::from_static(b"x")).await.unwrap();
             log.collect(batch).await.unwrap();
         }
@@ -325,7 +325,7 @@ mod tests {
         let log = log(&folder, 100);
         for batch in 0..3 {
             log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).await.unwrap();
-            log.put_commit(batch, 0).await.unwrap();
+            log.put_commit(batch, &BatchCommitted::default()).await.unwrap();
         }
         let path = |name: &str| folder.path().join(name);
         let left = [

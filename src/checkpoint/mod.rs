@@ -6,6 +6,7 @@
 //! | `sources/S/0` | the offset that source S of a new query starts from | once, before batch 0 |
 //! | `offsets/N` | the plan of micro-batch N, an offset for each source: the write-ahead log | before N runs |
 //! | `commits/N` | N is in the sink | after the sink's commit |
+//! | `state/` | what a stateful query keeps ([`crate::state`]) | before the sink's commit |
 //! | `alluvia/stream.json` | which stream and table the checkpoint serves | once |
 //! | `alluvia/lease/G` | who runs the stream | at start |
 //! | `alluvia/dead-letters/U` | a table that takes or took dead letters | before it takes any |
@@ -23,7 +24,7 @@ pub mod log;
 pub mod rebuild;
 pub mod resume;
 
-pub use document::Plan;
+pub use document::{BatchCommitted, Plan};
 pub use identity::{CheckpointBinding, Identity};
 pub use lease::{Lease, Owner};
 pub use log::{CheckpointLog, Planned};

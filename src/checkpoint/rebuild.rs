@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::document::{Plan, commit_text, initial_offset_bytes};
+use super::document::{BatchCommitted, Plan, commit_text, initial_offset_bytes};
 use super::{CheckpointBinding, Identity};
 use crate::model::{Error, OffsetSeq, Result};
 use crate::storage::Store;
@@ -62,7 +62,8 @@ pub fn files(
         }
         files.push(plan(&rows.plan));
         if !rows.dead_letters_pending || planned.is_some() {
-            files.push(file(&format!("commits/{newest}"), commit_text(rows.next_watermark_ms)));
+            let commit = BatchCommitted { next_watermark_ms: rows.next_watermark_ms, attempt: None };
+            files.push(file(&format!("commits/{newest}"), commit_text(&commit)));
         }
     }
     if let Some(planned) = planned {

@@ -74,7 +74,10 @@ pub static STREAM: Section = Section {
             "When a micro-batch starts: `{processingTime: 5 seconds}` (or just `5 seconds`), `availableNow` or `once`. Absent (or `asSoonAsPossible`): when the last one is done.",
         ),
         required("checkpointLocation", "A URL or path; one checkpoint serves one stream."),
-        optional("outputMode", "`append`, which is the default."),
+        optional(
+            "outputMode",
+            "Which rows of the result a micro-batch writes: `append` (default: rows that will not change any more), `update` (rows that changed) or `complete` (all rows; the sink's are replaced).",
+        ),
         optional(
             "azure",
             "Who the stream is to Azure: to Event Hubs, where neither a connection string nor a JAAS line logs in, and to storage without a key or a signature. Absent: from the environment, as `azure` says.",
@@ -101,6 +104,10 @@ pub static STREAM: Section = Section {
             "How many batches stay in the checkpoint's logs. Default `100`, as Spark's `spark.sql.streaming.minBatchesToRetain`.",
         ),
         optional("restart", "What happens after an error that may pass."),
+        optional(
+            "stateFolder",
+            "A folder on a local disk for the copy of the state of a query that keeps some; what is there may be lost at any time. Default: in the checkpoint's folder if that is local, else in the cache folder of the system.",
+        ),
         optional("conf", "Spark settings that change results, under Spark's names."),
         later("sources", "Joins of several inputs are not there yet: give each its own stream with `source`"),
         optional(
@@ -166,11 +173,17 @@ pub static SOURCE: Section = Section {
             "value",
             "What becomes of a record's value; of `kafka` only. Absent: the raw Kafka columns, as in Spark.",
         ),
-        later("watermark", "Watermarks are not there yet: remove it"),
-        later("dropDuplicates", "Deduplication is not there yet: drop duplicates when you read the table"),
-        later(
+        optional(
+            "watermark",
+            "Spark's `withWatermark`: `{eventTime: COLUMN, delayThreshold: 10 minutes}`. It moves with the greatest event time that was read, less the delay.",
+        ),
+        optional(
+            "dropDuplicates",
+            "Spark's `dropDuplicates`: a list of columns, or `[]` for all; of rows with the same values the first passes. With the watermark's column among them keys are forgotten, else never.",
+        ),
+        optional(
             "dropDuplicatesWithinWatermark",
-            "Deduplication is not there yet: drop duplicates when you read the table",
+            "Spark's `dropDuplicatesWithinWatermark`: a list of columns, or `[]` for all; a key is forgotten when the watermark passes its first row's time and the delay.",
         ),
     ],
     options: option_lists::SOURCE,
@@ -314,6 +327,31 @@ pub static VIEW: Section = Section {
     keys: &[
         required("name", "The name that later views and `sql` call it by; compared without case."),
         required("sql", "One SELECT in Spark's dialect."),
+        optional(
+            "watermark",
+            "Spark's `withWatermark`: `{eventTime: COLUMN, delayThreshold: 10 minutes}`. As on the source, for the view's rows.",
+        ),
+        optional(
+            "dropDuplicates",
+            "Spark's `dropDuplicates`: a list of columns, or `[]` for all; of rows with the same values the first passes. With the watermark's column among them keys are forgotten, else never.",
+        ),
+        optional(
+            "dropDuplicatesWithinWatermark",
+            "Spark's `dropDuplicatesWithinWatermark`: a list of columns, or `[]` for all; a key is forgotten when the watermark passes its first row's time and the delay.",
+        ),
+    ],
+    options: &[],
+};
+
+/// A watermark.
+pub static WATERMARK: Section = Section {
+    path: "streams[].source.watermark",
+    keys: &[
+        required("eventTime", "The column of the event time: a TIMESTAMP, or a window."),
+        required(
+            "delayThreshold",
+            "How late rows may come, in Spark's words: `10 minutes`, `1 hour 30 minutes`.",
+        ),
     ],
     options: &[],
 };

@@ -107,7 +107,7 @@ fn delete_when(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Delet
     Some(DeleteWhen { column: column?, values })
 }
 
-fn local_folder(text: &str, base: &Path) -> Result<PathBuf, String> {
+pub(super) fn local_folder(text: &str, base: &Path) -> Result<PathBuf, String> {
     if text.trim().is_empty() {
         return Err("the folder is empty".into());
     }
@@ -118,7 +118,7 @@ fn local_folder(text: &str, base: &Path) -> Result<PathBuf, String> {
 }
 
 /// Where the system keeps caches, as the XDG base directories have it.
-fn cache_folder(reader: &Reader<'_>) -> Option<PathBuf> {
+pub(super) fn cache_folder(reader: &Reader<'_>) -> Option<PathBuf> {
     let set = |name| reader.lookup.env(name).filter(|value| !value.is_empty());
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let xdg = set("XDG_CACHE_HOME").map(PathBuf::from).and_then(absolute);
@@ -126,7 +126,7 @@ fn cache_folder(reader: &Reader<'_>) -> Option<PathBuf> {
 }
 
 /// A folder's name that no other stream and no other table has.
-fn own_name(stream: &str, table: &Url) -> String {
+pub(super) fn own_name(stream: &str, table: &Url) -> String {
     let readable: String =
         stream.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(40).collect();
     let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{stream}\n{table}").as_bytes());

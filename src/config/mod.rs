@@ -17,6 +17,7 @@ pub mod kafka;
 mod harmless;
 mod keys;
 mod layers;
+mod marks;
 mod location;
 mod lookup;
 mod merge;

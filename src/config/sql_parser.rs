@@ -7,6 +7,7 @@ use std::path::Path;
 use super::document::{Node, Value};
 use super::keys;
 use super::location;
+use super::marks;
 use super::option_lists;
 use super::quantity;
 use super::reader::{Fields, Reader, join};
@@ -61,7 +62,7 @@ fn views(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<ViewConfig> {
         let name = view.parsed(reader, "name", relation);
         let sql = view.text(reader, "sql").map(|text| text.value);
         if let (Some(name), Some(sql)) = (name, sql) {
-            views.push(ViewConfig { name, sql });
+            views.push(ViewConfig { name, sql, marks: marks::read(reader, &view) });
         }
     }
     views

@@ -14,7 +14,7 @@ use url::Url;
 use super::document::Node;
 use super::formats::{SinkConfig, SourceFormat};
 use super::kafka::KafkaOptions;
-use crate::model::KafkaColumn;
+use crate::model::{KafkaColumn, Marks, OutputMode};
 
 /// All streams of one process.
 #[derive(Debug, Clone)]
@@ -36,6 +36,10 @@ pub struct StreamConfig {
     pub source: SourceConfig,
     /// What is written.
     pub sink: SinkConfig,
+    /// `stateFolder`: where the local copy of the query's state lies.
+    pub state_folder: PathBuf,
+    /// `outputMode`.
+    pub output_mode: OutputMode,
     /// `sql`: the query over the input; `None`: every column of it.
     pub sql: Option<String>,
     /// `views`, in order.
@@ -75,6 +79,8 @@ pub struct SourceConfig {
     pub format: SourceFormat,
     /// What becomes of a record's value.
     pub value: ValueConfig,
+    /// `watermark`, `dropDuplicates`, `dropDuplicatesWithinWatermark`.
+    pub marks: Marks,
 }
 
 impl SourceConfig {
@@ -129,6 +135,8 @@ pub struct ViewConfig {
     pub name: String,
     /// Its SELECT, not yet parsed.
     pub sql: String,
+    /// `watermark`, `dropDuplicates`, `dropDuplicatesWithinWatermark` of its rows.
+    pub marks: Marks,
 }
 
 /// A static table that the query may join.

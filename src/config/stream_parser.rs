@@ -13,6 +13,7 @@ use super::formats::{self, SinkConfig, SourceFormat};
 use super::kafka::options::positive;
 use super::keys;
 use super::location;
+use super::marks;
 use super::merge::{self, IndexPlace};
 use super::option_lists;
 use super::origin::Origin;
@@ -68,9 +69,8 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         Some(node) => trigger(reader, node, &fields.path_of("trigger")),
         None => Some(Trigger::AsSoonAsPossible),
     };
-    if let Some(text) = fields.text(reader, "outputMode") {
-        output_mode(reader, &text);
-    }
+    let output_mode = marks::output_mode(reader, &fields);
+    let state_folder = marks::state_folder(reader, &fields, &place);
     if let (Some(text), Some(checkpoint), Some(sink)) = (&checkpoint, &checkpoint_url, &sink) {
         check_places(reader, text, checkpoint, sink, dead_letter.iter().flatten().next());
     }
@@ -94,6 +94,8 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
         name: name?,
         source: source?,
         sink: sink?,
+        state_folder: state_folder?,
+        output_mode,
         sql: sql.query,
         views: sql.views,
         tables: sql.tables,
@@ -234,6 +236,7 @@ fn source(
         Some(node) => json(reader, node, &fields.path_of("value"), stream, corrupt_default),
         None => Some(ValueConfig::Raw),
     };
+    let marks = marks::read(reader, &fields);
     let (source, value) = (source?, value?);
     name?;
     if let (ValueConfig::Json(json), SourceFormat::Kafka(kafka)) = (&value, &source)
@@ -244,7 +247,7 @@ fn source(
         let hint = "add includeHeaders: true to source.options";
         reader.problems.add_with_hint(&fields.origin, &fields.path_of("value.keep"), text, hint);
     }
-    Some(SourceConfig { format: source, value })
+    Some(SourceConfig { format: source, value, marks })
 }
 
 fn json(
@@ -428,17 +431,6 @@ fn processing_time(text: &str) -> Result<Trigger, String> {
     let time = quantity::duration(text, false)?;
     let ms = u64::try_from(time.as_millis()).map_err(|_| "the time is too long")?;
     Ok(Trigger::ProcessingTime(Duration::from_millis(ms)))
-}
-
-fn output_mode(reader: &mut Reader<'_>, text: &Text) {
-    match text.value.trim().to_lowercase().as_str() {
-        "append" => {}
-        "update" | "complete" => {
-            let why = format!("outputMode {} is not available in this version", text.shown());
-            reader.problems.add_with_hint(&text.origin, &text.path, why, "use append, or remove it");
-        }
-        _ => reader.refuse(text, "expected append"),
-    }
 }
 
 fn restart(reader: &mut Reader<'_>, fields: &Fields<'_>) -> RestartPolicy {

@@ -445,9 +445,9 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
             "s.yaml:12:12: streams[0].views: views is there, but no sql that uses it (add sql)",
         ),
         (
-            "outputMode: complete",
+            "outputMode: upsert",
             "",
-            "s.yaml:12:17: streams[0].outputMode: outputMode \"complete\" is not available in this version (use append, or remove it)",
+            "s.yaml:12:17: streams[0].outputMode: \"upsert\": expected append, update or complete",
         ),
         (
             "trigger: {continuous: 1 second}",
@@ -592,14 +592,15 @@ fn many_problems_come_at_once_and_none_shows_a_secret() {
     assert_eq!(
         message.lines().map(|l| l.trim().split(" (").next().unwrap()).collect::<Vec<_>>(),
         [
-            "9 problems in the configuration",
+            "10 problems in the configuration",
             "s.yaml:2:5: streams[0]: the key checkpointLocation is missing",
             "s.yaml:2:11: streams[0].name: \"a/b\": a stream's name has 1 to 128 characters, no slash, and does not begin with a dot",
-            "s.yaml:8:7: streams[0].source.watermark: watermark is not available in this version",
             "s.yaml:4:15: streams[0].source.format: format \"parquet\" is not available in this version",
             "s.yaml:6:9: streams[0].source.options: the option kafka.bootstrap.servers is missing",
             "s.yaml:7:34: streams[0].source.options.kafka.security.protocol: \"TLS\": expected PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL",
             "s.yaml:6:9: streams[0].source.options: no topics are named",
+            "s.yaml:8:7: streams[0].source.watermark: the key eventTime is missing",
+            "s.yaml:8:7: streams[0].source.watermark: the key delayThreshold is missing",
             "s.yaml:9:20: streams[0].sink.format: format \"postgres\" is not available in this version",
             "s.yaml:9:36: streams[0].sink.path: the given value: s3 is not available in this version; use a local path or an abfss URL",
         ],

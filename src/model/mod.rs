@@ -5,6 +5,7 @@
 pub mod error;
 pub mod identity;
 pub mod kafka_column;
+pub mod marks;
 pub mod memory;
 pub mod offset;
 pub mod missing_field;
@@ -15,6 +16,7 @@ pub mod spark_type;
 pub use error::{Error, Kind, Result};
 pub use identity::{Credential, Identity, Secret};
 pub use kafka_column::KafkaColumn;
+pub use marks::{Marks, OutputMode, Watermark};
 pub use memory::{MemoryAccount, MemoryClaim};
 pub use missing_field::MissingField;
 pub use offset::{Notes, Offset, OffsetSeq};

@@ -66,7 +66,7 @@ pub const STEPS: [&str; 7] = [
 ];
 
 /// The parts of `addBatch`, under `alluvia.addBatchMs`.
-pub const ADD_BATCH_STEPS: [&str; 3] = ["writeFiles", "commitDeadLetters", "commitTable"];
+pub const ADD_BATCH_STEPS: [&str; 4] = ["writeFiles", "commitState", "commitDeadLetters", "commitTable"];
 
 /// A source's part.
 #[derive(Debug, Clone, Serialize)]

@@ -1,50 +1,111 @@
-//! What a query may do to a stream: a walk over the plan, before it is optimised.
+//! What a query may do to a stream, and in which output mode: a walk over the plan, before it is cut and optimised.
 //!
-//! Every operator that would need rows of earlier batches is refused with its reason; a plan that passes gives the
-//! same rows however a stream is cut into batches.
+//! The rules are Spark's (`UnsupportedOperationChecker`), so that a plan which passes has the results that Spark's has.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::datasource::source_as_provider;
-use datafusion::logical_expr::{Expr, JoinType, LogicalPlan};
+use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, FetchType, JoinType, LogicalPlan, SkipType};
 
 use super::slot::{Of, Slot};
-use crate::model::{Error, Result};
+use super::stateful::dedupe_node::Dedupe;
+use super::stateful::event_time::{is_event_time, is_session};
+use crate::model::{Error, OutputMode, Result};
 
-/// Refuses a plan that needs state, or that Spark refuses on a stream.
+/// Refuses a plan that Spark refuses on a stream, or that is not supported.
 ///
 /// # Errors
 /// `Config`, with what the query does and what to write instead.
-pub(super) fn stateless(plan: &LogicalPlan) -> Result<()> {
+pub(super) fn of_stream(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     if !reads_stream(plan) {
-        return Err(Error::config("sql does not read the stream").hint("name input in FROM"));
+        return Err(Error::config("WRITE_STREAM_NOT_ALLOWED: sql does not read the stream")
+            .hint("name input in FROM"));
     }
-    node(plan)
+    node(plan, mode)?;
+    let aggregates = count(plan, &is_aggregation);
+    if mode == OutputMode::Complete && aggregates == 0 {
+        return Err(Error::config("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION: outputMode complete needs an aggregation, and sql has none")
+            .hint("use outputMode append"));
+    }
+    if mode != OutputMode::Append {
+        chained(plan)?;
+    }
+    Ok(())
 }
 
-fn node(plan: &LogicalPlan) -> Result<()> {
+/// Refuses stateful operators behind an aggregation whose rows may still change.
+fn chained(plan: &LogicalPlan) -> Result<()> {
+    let below = plan.inputs().into_iter().any(|input| count(input, &is_aggregation) > 0);
+    if below && (is_aggregation(plan) || is_dedupe_by_time(plan)) {
+        return Err(Error::config(
+            "sql has a stateful operator behind an aggregation, which outputMode append alone allows: in the other modes the aggregation gives rows that change later",
+        )
+        .hint("use outputMode append with a watermark, or split the query in two"));
+    }
+    plan.inputs().into_iter().try_for_each(chained)
+}
+
+fn count(plan: &LogicalPlan, is: &dyn Fn(&LogicalPlan) -> bool) -> usize {
+    usize::from(is(plan)) + plan.inputs().into_iter().map(|input| count(input, is)).sum::<usize>()
+}
+
+fn is_aggregation(plan: &LogicalPlan) -> bool {
+    matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_))) && reads_stream(plan)
+}
+
+/// Whether it is a dedupe that forgets keys: one that keeps all gives the same rows whatever comes in which batch.
+fn is_dedupe_by_time(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Extension(extension) = plan else { return false };
+    let Some(dedupe) = extension.node.as_any().downcast_ref::<Dedupe>() else { return false };
+    plan.schema().fields().iter().any(|field| is_event_time(field)) && dedupe.forgets()
+}
+
+fn node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     if !reads_stream(plan) {
         return Ok(());
     }
     match plan {
         LogicalPlan::Aggregate(aggregate) => {
-            let keys: Vec<String> =
-                aggregate.group_expr.iter().map(|key| key.human_display().to_string()).collect();
-            let what = match keys.as_slice() {
-                [] => "aggregates the whole stream".to_owned(),
-                keys => format!("groups the stream by {}", keys.join(", ")),
-            };
-            return Err(refused(&what));
+            let mut keys = Vec::with_capacity(aggregate.group_expr.len());
+            for key in &aggregate.group_expr {
+                if matches!(key, Expr::GroupingSet(_)) {
+                    return Err(unsupported("has GROUPING SETS, ROLLUP or CUBE over the stream"));
+                }
+                keys.push(key.to_field(aggregate.input.schema()).map_err(|e| super::session::refused(&e))?.1);
+            }
+            grouped(keys.iter().map(AsRef::as_ref), mode)?;
         }
-        LogicalPlan::Distinct(_) => return Err(refused("asks for distinct rows of the stream")),
-        LogicalPlan::Window(_) => return Err(refused("uses window functions over the stream")),
-        LogicalPlan::Sort(_) => {
-            return Err(refused("sorts the stream").hint("leave ORDER BY out: a table has no order of rows"));
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            grouped(input.schema().fields().iter().map(AsRef::as_ref), mode)?;
         }
-        LogicalPlan::Limit(_) => return Err(refused("limits the stream's rows")),
+        LogicalPlan::Distinct(Distinct::On(_)) => return Err(unsupported("has DISTINCT ON")),
+        LogicalPlan::Window(_) => {
+            return Err(Error::config(
+                "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING: sql uses window functions over the stream",
+            )
+            .hint("group by window(…) instead"));
+        }
+        LogicalPlan::Sort(_) if mode != OutputMode::Complete => {
+            plan.inputs().into_iter().try_for_each(|input| node(input, mode))?;
+            return Err(Error::config("sql sorts the stream, whose rows have no end").hint(
+                "leave ORDER BY out: a table has no order of rows; it is allowed over an aggregation in outputMode complete",
+            ));
+        }
+        LogicalPlan::Limit(limit) => {
+            let (skip, fetch) = (limit.get_skip_type(), limit.get_fetch_type());
+            match (skip, fetch) {
+                (Ok(SkipType::Literal(0)), Ok(FetchType::Literal(Some(_)))) => {}
+                _ => return Err(unsupported("has OFFSET, or a LIMIT that is no number, over the stream")),
+            }
+            if mode == OutputMode::Update {
+                return Err(Error::config("sql has LIMIT, which outputMode update does not allow"));
+            }
+        }
         LogicalPlan::Join(join) => {
             let (left, right) = (reads_stream(&join.left), reads_stream(&join.right));
             if left && right {
-                return Err(refused("joins the stream with a stream"));
+                return Err(Error::config(
+                    "sql joins the stream with a stream, which is not supported: stream-stream joins need state of both sides",
+                )
+                .hint("write one of them to a table and join that table, named in tables"));
             }
             let kept = match join.join_type {
                 JoinType::Inner => true,
@@ -66,11 +127,35 @@ fn node(plan: &LogicalPlan) -> Result<()> {
             )
             .hint("write them once, by other means, or join them to the stream"));
         }
-        LogicalPlan::RecursiveQuery(_) => return Err(refused("is recursive")),
+        LogicalPlan::RecursiveQuery(_) => return Err(unsupported("is recursive")),
         _ => {}
     }
     subqueries(plan)?;
-    plan.inputs().into_iter().try_for_each(node)
+    plan.inputs().into_iter().try_for_each(|input| node(input, mode))
+}
+
+/// What an aggregation needs of its keys.
+fn grouped<'a>(keys: impl Iterator<Item = &'a arrow::datatypes::Field>, mode: OutputMode) -> Result<()> {
+    let keys: Vec<_> = keys.collect();
+    if keys.iter().any(|key| is_session(key)) {
+        if mode == OutputMode::Update {
+            return Err(Error::config("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION: outputMode update is not supported for session windows")
+                .hint("use outputMode append with a watermark"));
+        }
+        if keys.len() == 1 {
+            return Err(Error::config(
+                "sql groups the stream by a session window alone: sessions are of a key",
+            )
+            .hint("group by session_window(…) and a key"));
+        }
+    }
+    if mode == OutputMode::Append && !keys.iter().any(|key| is_event_time(key)) {
+        return Err(Error::config(
+            "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION: outputMode append needs a watermark on one of the keys of GROUP BY: without it a group is never complete",
+        )
+        .hint("declare watermark: {eventTime: …, delayThreshold: …} and group by window(eventTime, …), or use outputMode update or complete"));
+    }
+    Ok(())
 }
 
 /// A subquery is a join: it may not read the stream.
@@ -85,7 +170,9 @@ fn subqueries(plan: &LogicalPlan) -> Result<()> {
                 _ => None,
             };
             if subquery.is_some_and(|subquery| reads_stream(&subquery.subquery)) {
-                found = Some(refused("reads the stream in a subquery of an expression"));
+                found = Some(Error::config(
+                    "INVALID_SUBQUERY_EXPRESSION.STREAMING_QUERY: sql reads the stream in a subquery of an expression",
+                ));
                 return Ok(TreeNodeRecursion::Stop);
             }
             Ok(TreeNodeRecursion::Continue)
@@ -97,17 +184,10 @@ fn subqueries(plan: &LogicalPlan) -> Result<()> {
 
 /// Whether the rows of a plan come from a stream.
 pub(super) fn reads_stream(plan: &LogicalPlan) -> bool {
-    let of_stream = match plan {
-        LogicalPlan::TableScan(scan) => source_as_provider(&scan.source)
-            .ok()
-            .and_then(|provider| provider.downcast_ref::<Slot>().map(|slot| slot.of == Of::Stream))
-            .unwrap_or_default(),
-        _ => false,
-    };
+    let of_stream = Slot::of_scan(plan).is_some_and(|slot| slot.of == Of::Stream);
     of_stream || plan.inputs().into_iter().any(reads_stream)
 }
 
-fn refused(what: &str) -> Error {
-    Error::config(format!("sql {what}, which needs state that is kept between micro-batches"))
-        .hint("sql takes SELECT, WHERE, UNION ALL and joins with static tables")
+fn unsupported(what: &str) -> Error {
+    Error::config(format!("sql {what}, which is not supported over a stream"))
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::stateful::tracker::WatermarkPolicy;
 use crate::decode::datetime::Zone;
 use crate::model::{Error, Result};
 
@@ -14,6 +15,8 @@ pub const ANSI: &str = "spark.sql.ansi.enabled";
 pub const TIME_ZONE: &str = "spark.sql.session.timeZone";
 /// `spark.sql.caseSensitive`.
 pub const CASE_SENSITIVE: &str = "spark.sql.caseSensitive";
+/// `spark.sql.streaming.multipleWatermarkPolicy`.
+pub const WATERMARK_POLICY: &str = "spark.sql.streaming.multipleWatermarkPolicy";
 
 /// The settings, with Spark 4.0's defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,11 +29,19 @@ pub struct Conf {
     pub zone_id: String,
     /// Whether names are compared in exact case.
     pub case_sensitive: bool,
+    /// Which of several watermarks counts.
+    pub watermark_policy: WatermarkPolicy,
 }
 
 impl Default for Conf {
     fn default() -> Self {
-        Conf { ansi: true, zone: Zone::UTC, zone_id: "UTC".to_owned(), case_sensitive: false }
+        Conf {
+            ansi: true,
+            zone: Zone::UTC,
+            zone_id: "UTC".to_owned(),
+            case_sensitive: false,
+            watermark_policy: WatermarkPolicy::Min,
+        }
     }
 }
 
@@ -50,6 +61,16 @@ impl Conf {
         if let Some(value) = settings.get(TIME_ZONE) {
             conf.zone = Zone::parse(value)?;
             conf.zone_id.clone_from(value);
+        }
+        if let Some(value) = settings.get(WATERMARK_POLICY) {
+            conf.watermark_policy = match value.to_ascii_lowercase().as_str() {
+                "min" => WatermarkPolicy::Min,
+                "max" => WatermarkPolicy::Max,
+                _ => {
+                    return Err(Error::config(format!("{WATERMARK_POLICY} is {value:?}"))
+                        .hint(format!("{WATERMARK_POLICY} takes min or max")));
+                }
+            };
         }
         Ok(conf)
     }

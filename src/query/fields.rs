@@ -129,7 +129,14 @@ impl ScalarUDFImpl for GetField {
             return plan_err!("get_field needs the field's name");
         };
         let data_type = self.field_type(args.arg_fields[0].data_type(), name)?;
-        Ok(Arc::new(Field::new(name, data_type, true)))
+        let mut field = Field::new(name, data_type, true);
+        if let DataType::Struct(fields) = args.arg_fields[0].data_type()
+            && let Some(index) = self.position(fields, name)
+        {
+            // What is marked on the struct's field: that it is a window, or the event time.
+            field.set_metadata(fields[index].metadata().clone());
+        }
+        Ok(Arc::new(field))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

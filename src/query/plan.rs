@@ -1,96 +1,91 @@
-//! A query of a stream, planned once: from its text to a physical plan that every batch runs.
+//! A query of a stream, planned once: from its text to physical plans that every batch runs.
 //!
-//! What is pinned here decides results, with nothing of a batch in it: the plan is the same for every lane and for a
-//! replay.
+//! What is pinned here decides results, with nothing of a batch in it: the plans are the same for every lane and for a
+//! replay. A query that keeps nothing between batches is one fragment, which the lanes run. At a stateful operator the
+//! plan is cut ([`super::stateful`]).
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::DFSchema;
 use datafusion::datasource::ViewTable;
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode};
-use datafusion::physical_plan::{ExecutionPlan, displayable};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
-use futures::executor::block_on;
 
 use super::clock::BatchClock;
 use super::conf::Conf;
+use super::definition::Definition;
+use super::fragment::Fragment;
+use super::rewrite::literal::interval_of;
 use super::rewrite::{Rewriter, twins};
 use super::session::{Session, refused};
-use super::slot::{Of, Slot, SlotExec};
-use super::{check, concat, dialect, types};
+use super::slot::{Of, Slot};
+use super::stateful::cut::Core;
+use super::stateful::dedupe_node::Dedupe;
+use super::stateful::event_time::EventTimeWatermark;
+use super::stateful::tracker::{WatermarkPolicy, WatermarkTracker};
+use super::{check, dialect, types};
 use crate::decode::schema::StructType;
-use crate::model::Result;
 use crate::model::error::Context;
-
-/// A relation that a query may name.
-#[derive(Debug, Clone)]
-pub struct Relation {
-    /// Its name, compared without case.
-    pub name: String,
-    /// Its columns, as Arrow has them.
-    pub schema: SchemaRef,
-}
-
-/// A named SELECT between the stream and the query: Spark's `createOrReplaceTempView`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
-    /// Its name, compared without case.
-    pub name: String,
-    /// Its SELECT.
-    pub sql: String,
-}
-
-/// What a query is made of.
-#[derive(Debug, Clone)]
-pub struct Definition {
-    /// The stream, under the name that the query calls it by.
-    pub input: Relation,
-    /// Static tables, by the names that the query calls them by.
-    pub tables: Vec<Relation>,
-    /// Views, in order; each sees those before it.
-    pub views: Vec<View>,
-    /// The query.
-    pub sql: String,
-    /// Spark's settings.
-    pub conf: Conf,
-}
+use crate::model::{Error, Marks, Result};
 
 /// A planned query.
 pub struct Query {
-    pub(super) physical: Arc<dyn ExecutionPlan>,
+    /// What lanes run over the rows of the first stream; of a stateful query the part below its first operator.
+    pub(super) lanes: Fragment,
+    /// The operators that keep state, and what is between and above them.
+    pub(super) core: Option<Core>,
     pub(super) clock: BatchClock,
     pub(super) session: Session,
-    /// The columns of each relation that the plan reads: the stream's first, then the tables'.
-    pub(super) used: Vec<Arc<[usize]>>,
-    /// Per table, whether the plan reads it.
-    reads: Vec<bool>,
-    /// Whether state of the plan lives on from batch to batch: a hashed table.
-    pub(super) keeps_tables: bool,
+    pub(super) places: Places,
+    /// The delay of each watermark that is declared, in milliseconds.
+    pub(super) delays_ms: Vec<i64>,
+    policy: WatermarkPolicy,
     logical: LogicalPlan,
     output: StructType,
     schema: SchemaRef,
+    /// The columns that lanes give: of a stateless query those of the query.
+    lane_schema: SchemaRef,
+}
+
+/// Which relations have which places: streams first, then static tables, then operators.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) streams: usize,
+    pub(super) tables: usize,
 }
 
 impl Query {
     /// Plans a query.
     ///
     /// # Errors
-    /// `Config`: it can't be parsed, names something that is not there, or needs state.
+    /// `Config`: it can't be parsed, names something that is not there, or cannot be run over a stream.
     pub fn plan(definition: &Definition) -> Result<Query> {
         let clock = BatchClock::default();
+        let places = Places { streams: definition.inputs.len(), tables: definition.tables.len() };
         let mut session = Session::new(&definition.conf, &clock);
-        let relations = std::iter::once(&definition.input).chain(&definition.tables);
-        for (place, relation) in relations.enumerate() {
-            let of = if place == 0 { Of::Stream } else { Of::Table };
-            let slot = Slot::new(place, of, &relation.name, Arc::clone(&relation.schema));
+        let mut delays_ms = Vec::new();
+        for (place, input) in definition.inputs.iter().enumerate() {
+            let relation = &input.relation;
+            let slot = Slot::new(place, Of::Stream, &relation.name, Arc::clone(&relation.schema));
+            session.add_table(&relation.name, Arc::new(slot));
+            if input.marks != Marks::default() {
+                let sql = format!("SELECT * FROM `{}`", relation.name.replace('`', "``"));
+                let plan = logical(&session, &sql).context(|| format!("plan {}", relation.name))?;
+                let plan = marked(plan, &input.marks, &relation.name, &definition.conf, &mut delays_ms)?;
+                session.add_table(&relation.name, Arc::new(ViewTable::new(plan, None)));
+            }
+        }
+        for (number, relation) in definition.tables.iter().enumerate() {
+            let place = places.streams + number;
+            let slot = Slot::new(place, Of::Table, &relation.name, Arc::clone(&relation.schema));
             session.add_table(&relation.name, Arc::new(slot));
         }
         for view in &definition.views {
             let plan = logical(&session, &view.sql).context(|| format!("plan view {}", view.name))?;
+            let plan = marked(plan, &view.marks, &view.name, &definition.conf, &mut delays_ms)?;
             session.add_table(&view.name, Arc::new(ViewTable::new(plan, None)));
         }
         let logical = logical(&session, &definition.sql).context(|| "plan sql".to_owned())?;
@@ -99,19 +94,32 @@ impl Query {
             .analyzer()
             .execute_and_check(logical, session.state().config_options(), |_, _| {})
             .map_err(|error| refused(&error))?;
-        check::stateless(&analyzed)?;
+        check::of_stream(&analyzed, definition.output_mode)?;
         let (output, schema) = output(&analyzed)?;
-        let optimized = session.state().optimizer().optimize(analyzed, session.state(), |_, _| {});
-        let optimized = optimized.map_err(|error| refused(&error))?;
-        let physical =
-            block_on(session.state().query_planner().create_physical_plan(&optimized, session.state()))
-                .map_err(|error| refused(&error))?;
-        let physical = concat::one_partition(physical).map_err(|error| refused(&error))?;
-        let physical = turn_joins(physical).map_err(|error| refused(&error))?;
-        let places = 1 + definition.tables.len();
-        let (used, reads) = used_columns(&physical, places);
-        let keeps_tables = keeps_tables(&physical);
-        Ok(Query { physical, clock, session, used, reads, keeps_tables, logical: optimized, output, schema })
+        let shown = analyzed.clone();
+        let (lanes, core, lane_schema) = match Core::cut(&session, &analyzed, places, definition.output_mode)?
+        {
+            Some((lanes, core, lane_schema)) => (lanes, Some(core), lane_schema),
+            None => {
+                let all = places.streams + places.tables;
+                let fragment = Fragment::plan(&session, analyzed, all).map_err(|error| refused(&error))?;
+                (fragment, None, Arc::clone(&schema))
+            }
+        };
+        let policy = definition.conf.watermark_policy;
+        Ok(Query {
+            lanes,
+            core,
+            clock,
+            session,
+            places,
+            delays_ms,
+            policy,
+            logical: shown,
+            output,
+            schema,
+            lane_schema,
+        })
     }
 
     /// The columns that come out.
@@ -124,23 +132,48 @@ impl Query {
         &self.schema
     }
 
-    /// Which of the stream's columns are read, ascending: batches must have these and no others.
-    pub fn input_columns(&self) -> &[usize] {
-        &self.used[0]
+    /// The columns that lanes give: those of the query, or those that its first stateful operator takes.
+    pub fn lane_schema(&self) -> &SchemaRef {
+        &self.lane_schema
+    }
+
+    /// What moves its watermark, which stands at `watermark_ms`.
+    pub fn watermark_tracker(&self, watermark_ms: i64) -> WatermarkTracker {
+        WatermarkTracker::new(&self.delays_ms, self.policy, watermark_ms)
+    }
+
+    /// Whether it keeps state between micro-batches.
+    pub fn is_stateful(&self) -> bool {
+        self.core.is_some()
+    }
+
+    /// Which of the first stream's columns are read, ascending: batches must have these and no others.
+    pub fn input_columns(&self) -> Arc<[usize]> {
+        self.lanes.used(0)
     }
 
     /// Which columns of a static table are read, ascending; `None` if it is not read at all.
-    pub fn table_columns(&self, table: usize) -> Option<&[usize]> {
-        let read = self.reads.get(table + 1).copied().unwrap_or_default();
-        self.used.get(table + 1).filter(|_| read).map(AsRef::as_ref)
+    pub fn table_columns(&self, table: usize) -> Option<Vec<usize>> {
+        let place = self.places.streams + table;
+        let mut fragments = std::iter::once(&self.lanes).chain(self.core.iter().flat_map(Core::fragments));
+        let mut columns = BTreeSet::new();
+        let mut read = false;
+        for fragment in fragments.by_ref().filter(|fragment| fragment.reads(place)) {
+            read = true;
+            columns.extend(fragment.used(place).iter().copied());
+        }
+        read.then(|| columns.into_iter().collect())
     }
 
     /// The plan as people read it, one operator a line.
     pub fn explain(&self) -> String {
-        displayable(self.physical.as_ref()).indent(false).to_string()
+        match &self.core {
+            None => self.lanes.explain(),
+            Some(core) => core.explain(&self.lanes),
+        }
     }
 
-    /// The optimised logical plan, as people read it.
+    /// The logical plan, as people read it.
     pub fn explain_logical(&self) -> String {
         self.logical.display_indent().to_string()
     }
@@ -157,6 +190,96 @@ fn logical(session: &Session, sql: &str) -> Result<LogicalPlan> {
     session.plan(Statement::Query(Box::new(query))).map_err(|error| refused(&error))
 }
 
+/// A plan with its marks; `name` is the relation's, for messages.
+fn marked(
+    plan: LogicalPlan,
+    marks: &Marks,
+    name: &str,
+    conf: &Conf,
+    delays_ms: &mut Vec<i64>,
+) -> Result<LogicalPlan> {
+    if *marks == Marks::default() {
+        return Ok(plan);
+    }
+    // One name for the columns of a view, whatever they were called by where they came from.
+    let mut plan = LogicalPlanBuilder::from(plan)
+        .alias(name)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|error| refused(&error))?;
+    if let Some(watermark) = &marks.watermark {
+        let column = column(plan.schema(), &watermark.event_time, name, conf)?;
+        let field = plan.schema().field(column);
+        if !is_time(field) {
+            return Err(Error::config(format!(
+                "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE: the watermark of {name} is on {}, which is no TIMESTAMP",
+                field.name()
+            ))
+            .hint("cast the column in a view, and declare the watermark on the view"));
+        }
+        let delay = delay_ms(&watermark.delay_threshold)?;
+        plan = EventTimeWatermark::plan(plan, column, delay, delays_ms.len())
+            .map_err(|error| refused(&error))?;
+        delays_ms.push(delay);
+    }
+    for (keys, within) in [(&marks.drop_duplicates, false), (&marks.drop_duplicates_within_watermark, true)] {
+        let Some(keys) = keys else { continue };
+        let keys = match keys.as_slice() {
+            [] => (0..plan.schema().fields().len()).collect(),
+            keys => {
+                let mut found = Vec::new();
+                for key in keys {
+                    let at = column(plan.schema(), key, name, conf)?;
+                    if !found.contains(&at) {
+                        found.push(at);
+                    }
+                }
+                found
+            }
+        };
+        plan = Dedupe::plan(plan, keys, within);
+    }
+    Ok(plan)
+}
+
+fn is_time(field: &arrow::datatypes::Field) -> bool {
+    use arrow::datatypes::{DataType, TimeUnit};
+    match field.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => zone.is_some(),
+        DataType::Struct(_) => super::stateful::event_time::is_window(field),
+        _ => false,
+    }
+}
+
+/// A delay in milliseconds; a month is 31 days, as in Spark.
+fn delay_ms(text: &str) -> Result<i64> {
+    let Some((months, days, micros)) = interval_of(text) else {
+        return Err(Error::config(format!("CANNOT_PARSE_INTERVAL: {text} is no valid delayThreshold"))
+            .hint("write it as 10 minutes, or 1 hour 30 minutes"));
+    };
+    let days = i64::from(months) * 31 + i64::from(days);
+    let delay = days.saturating_mul(86_400_000).saturating_add(micros.div_euclid(1000));
+    if delay < 0 {
+        return Err(Error::config(format!("INVALID_DELAY_THRESHOLD: the delayThreshold {text} is negative")));
+    }
+    Ok(delay)
+}
+
+fn column(schema: &DFSchema, wanted: &str, relation: &str, conf: &Conf) -> Result<usize> {
+    let same =
+        |name: &str| name == wanted || !conf.case_sensitive && name.to_lowercase() == wanted.to_lowercase();
+    if let Some(at) = schema.fields().iter().position(|field| same(field.name())) {
+        return Ok(at);
+    }
+    let nearest = schema.fields().iter().min_by_key(|field| strsim::levenshtein(field.name(), wanted));
+    let error = Error::config(format!(
+        "UNRESOLVED_COLUMN: {relation} has no column {wanted}, which is marked as a key or an event time"
+    ));
+    Err(match nearest {
+        Some(nearest) => error.hint(format!("the nearest name is {}", nearest.name())),
+        None => error,
+    })
+}
+
 /// The columns that a plan gives, in Spark's types and in the Arrow form that the decoders use.
 fn output(plan: &LogicalPlan) -> Result<(StructType, SchemaRef)> {
     let schema: &Schema = plan.schema().as_arrow();
@@ -169,73 +292,4 @@ fn output(plan: &LogicalPlan) -> Result<(StructType, SchemaRef)> {
     let output = types::of_schema(schema)?;
     let arrow = types::conformed(schema)?;
     Ok((output, Arc::new(arrow)))
-}
-
-/// Turns every join whose build side would read the stream: the build side is kept in the plan, so the second batch
-/// would get the first one's rows.
-fn turn_joins(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-    let turned = plan.transform_up(|node| {
-        let [left, right] = node.children()[..] else { return Ok(Transformed::no(node)) };
-        if !reads_stream(left) || reads_stream(right) {
-            return Ok(Transformed::no(node));
-        }
-        if let Some(join) = node.downcast_ref::<HashJoinExec>() {
-            // NOT IN cannot be turned: its plan is renewed for every batch.
-            if join.null_aware {
-                return Ok(Transformed::no(node));
-            }
-            return Ok(Transformed::yes(join.swap_inputs(PartitionMode::CollectLeft)?));
-        }
-        if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>() {
-            return Ok(Transformed::yes(join.swap_inputs()?));
-        }
-        if let Some(join) = node.downcast_ref::<CrossJoinExec>() {
-            return Ok(Transformed::yes(join.swap_inputs()?));
-        }
-        Ok(Transformed::no(node))
-    })?;
-    Ok(turned.data)
-}
-
-fn reads_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    match plan.downcast_ref::<SlotExec>() {
-        Some(slot) => slot.of == Of::Stream,
-        None => plan.children().into_iter().any(reads_stream),
-    }
-}
-
-/// Whether the plan may be run again without a reset: it hashes static tables, and none of what it keeps reads the
-/// stream.
-fn keeps_tables(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    has_table(plan) && !keeps_stream(plan)
-}
-
-fn has_table(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    match plan.downcast_ref::<SlotExec>() {
-        Some(slot) => slot.of == Of::Table,
-        None => plan.children().into_iter().any(has_table),
-    }
-}
-
-/// Whether a node that collects its first child reads the stream through it.
-fn keeps_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let children = plan.children();
-    let collects = children.len() > 1 && plan.name() != "ConcatExec";
-    let kept = collects && children.first().is_some_and(|first| reads_stream(first));
-    // Only the operators of the stateless plans are known to keep nothing.
-    kept || children.into_iter().any(keeps_stream)
-}
-
-/// Per slot, the columns that any of its leaves asks for, and whether there is a leaf.
-fn used_columns(plan: &Arc<dyn ExecutionPlan>, places: usize) -> (Vec<Arc<[usize]>>, Vec<bool>) {
-    fn collect(plan: &Arc<dyn ExecutionPlan>, used: &mut [BTreeSet<usize>], reads: &mut [bool]) {
-        if let Some(slot) = plan.downcast_ref::<SlotExec>() {
-            used[slot.place].extend(slot.columns.iter().copied());
-            reads[slot.place] = true;
-        }
-        plan.children().into_iter().for_each(|child| collect(child, used, reads));
-    }
-    let (mut used, mut reads) = (vec![BTreeSet::new(); places], vec![false; places]);
-    collect(plan, &mut used, &mut reads);
-    (used.into_iter().map(|columns| columns.into_iter().collect()).collect(), reads)
 }

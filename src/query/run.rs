@@ -5,25 +5,19 @@
 //! what DataFusion keeps inside it is renewed here when it must be.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::DataFusionError;
-use datafusion::execution::TaskContext;
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::execution_plan::reset_plan_states;
-use futures::StreamExt;
-use futures::executor::block_on;
 
 use super::error::{ExpressionError, failure};
+use super::fragment::FragmentRun;
 use super::plan::Query;
-use super::slot::{Inputs, Relation};
+use super::slot::Relation;
+use super::stateful::event_time::{EventTimes, Observed};
+use super::stateful::run::StatefulRun;
 use crate::model::{Error, Result};
-
-/// Executions after which a plan with hashed tables is renewed: each leaves a few kB of metrics in it.
-const EXECUTIONS_MAX: usize = 1000;
 
 /// The contents of a static table in one version.
 #[derive(Debug, Clone)]
@@ -38,27 +32,18 @@ pub struct TableRows {
 #[derive(Debug)]
 pub struct Runner {
     query: Query,
-    kept: Option<Kept>,
-}
-
-/// A plan that has hashed its tables.
-#[derive(Debug, Clone)]
-struct Kept {
-    versions: Vec<String>,
-    plan: Arc<dyn ExecutionPlan>,
-    executions: Arc<AtomicUsize>,
 }
 
 /// One micro-batch: every lane runs its rows through it.
 #[derive(Debug, Clone)]
 pub struct BatchRun {
-    plan: Arc<dyn ExecutionPlan>,
-    /// Whether the plan keeps hashed tables and must not be reset before each execution.
-    keeps: bool,
-    executions: Arc<AtomicUsize>,
+    lanes: FragmentRun,
     relations: Vec<Relation>,
-    context: Arc<TaskContext>,
+    /// The columns that are read of each stream.
+    columns: Vec<Arc<[usize]>>,
+    observed: Arc<Observed>,
     schema: SchemaRef,
+    stateful: Option<StatefulRun>,
 }
 
 /// Why rows did not come out.
@@ -82,7 +67,7 @@ pub struct Sifted {
 impl Runner {
     /// A runner of a planned query.
     pub fn new(query: Query) -> Runner {
-        Runner { query, kept: None }
+        Runner { query }
     }
 
     /// The query.
@@ -93,93 +78,92 @@ impl Runner {
     /// Begins a micro-batch whose plan pins the time `micros`; `tables` in the order of the definition.
     ///
     /// # Errors
-    /// `Internal` if the plan cannot be renewed.
+    /// `Internal` if a plan cannot be renewed.
     pub fn begin(&mut self, micros: i64, tables: &[TableRows]) -> Result<BatchRun> {
         self.query.clock.set(micros);
-        let query = &self.query;
-        let mut relations = vec![Relation { columns: Arc::clone(&query.used[0]), batches: Arc::default() }];
-        for (place, table) in tables.iter().enumerate() {
-            let columns = query.used.get(place + 1).cloned().unwrap_or_default();
-            relations.push(Relation { columns, batches: Arc::clone(&table.batches) });
-        }
-        let kept = self.plan_for(tables)?;
-        let query = &self.query;
-        Ok(BatchRun {
-            plan: kept.plan,
-            keeps: query.keeps_tables,
-            executions: kept.executions,
-            relations,
-            context: query.session.state().task_ctx(),
-            schema: Arc::clone(query.schema()),
-        })
-    }
-
-    /// The plan with its tables hashed, as long as they and the number of its executions allow.
-    fn plan_for(&mut self, tables: &[TableRows]) -> Result<Kept> {
+        let query = &mut self.query;
+        let context = query.session.state().task_ctx();
         let versions: Vec<String> = tables.iter().map(|table| table.version.clone()).collect();
-        if let Some(kept) = &self.kept
-            && kept.versions == versions
-            && kept.executions.load(Ordering::Relaxed) < EXECUTIONS_MAX
-        {
-            return Ok(kept.clone());
+        let mut relations = vec![Relation::default(); query.places.streams];
+        for (number, table) in tables.iter().enumerate() {
+            let columns = query.table_columns(number).unwrap_or_default();
+            relations.push(Relation { columns: columns.into(), batches: Arc::clone(&table.batches) });
         }
-        let plan = reset_plan_states(Arc::clone(&self.query.physical)).map_err(internal)?;
-        let kept = Kept { versions, plan, executions: Arc::default() };
-        self.kept = Some(kept.clone());
-        Ok(kept)
+        let lanes = query.lanes.begin(&versions, &context).map_err(internal)?;
+        let observed: Arc<Observed> = Arc::default();
+        let stateful = match &mut query.core {
+            None => None,
+            Some(core) => {
+                let mut fragments = Vec::with_capacity(core.stages.len());
+                for stage in &mut core.stages {
+                    let begun = stage.fragment.as_mut().map(|fragment| fragment.begin(&versions, &context));
+                    fragments.push(begun.transpose().map_err(internal)?);
+                }
+                Some(StatefulRun {
+                    fragments,
+                    root: core.root.begin(&versions, &context).map_err(internal)?,
+                    lanes: lanes.clone(),
+                    relations: relations.clone(),
+                    observed: Arc::clone(&observed),
+                    schema: Arc::clone(query.schema()),
+                })
+            }
+        };
+        let columns = (0..query.places.streams).map(|stream| query.lanes.used(stream)).collect();
+        let schema = Arc::clone(query.lane_schema());
+        Ok(BatchRun { lanes, relations, columns, observed, schema, stateful })
     }
 }
 
 impl BatchRun {
-    /// The rows that the query makes of `batch`, whose columns are [`Query::input_columns`].
+    /// The rows that the lanes' part of the query makes of `batch`, whose columns are [`Query::input_columns`].
     ///
     /// # Errors
     /// [`Failure::Expression`] if an expression fails for one of the rows; none of them comes out then.
     pub fn rows(&self, batch: RecordBatch) -> std::result::Result<Vec<RecordBatch>, Failure> {
-        let run = || -> std::result::Result<Vec<RecordBatch>, DataFusionError> {
-            let plan = if self.keeps {
-                self.executions.fetch_add(1, Ordering::Relaxed);
-                Arc::clone(&self.plan)
-            } else {
-                reset_plan_states(Arc::clone(&self.plan))?
-            };
-            let mut relations = self.relations.clone();
-            relations[0].batches = Arc::new(vec![batch]);
-            let config = self.context.session_config().clone().with_extension(Arc::new(Inputs { relations }));
-            let context = TaskContext::new(
-                None,
-                String::new(),
-                config,
-                Default::default(),
-                Default::default(),
-                Default::default(),
-                Default::default(),
-                self.context.runtime_env(),
-            );
-            let mut rows = plan.execute(0, Arc::new(context))?;
-            block_on(async {
-                let mut all = Vec::new();
-                while let Some(batch) = rows.next().await {
-                    all.push(batch?);
-                }
-                Ok(all)
-            })
-        };
-        let made = run().map_err(|error| match failure(&error) {
+        self.streams(vec![batch])
+    }
+
+    /// The rows that a query without state makes of a batch of each stream, whose columns are
+    /// [`Query::stream_columns`].
+    ///
+    /// # Errors
+    /// As for [`BatchRun::rows`].
+    pub fn streams(&self, batches: Vec<RecordBatch>) -> std::result::Result<Vec<RecordBatch>, Failure> {
+        let mut relations = self.relations.clone();
+        for (place, batch) in batches.into_iter().enumerate() {
+            let columns = Arc::clone(&self.columns[place]);
+            relations[place] = Relation { columns, batches: Arc::new(vec![batch]) };
+        }
+        self.run(relations)
+    }
+
+    fn run(&self, relations: Vec<Relation>) -> std::result::Result<Vec<RecordBatch>, Failure> {
+        // A run that fails is tried again in parts: what it saw before it failed must not count.
+        let observed: Arc<Observed> = Arc::default();
+        let made = self.lanes.execute(relations, Some(Arc::clone(&observed)));
+        let made = made.map_err(|error| match failure(&error) {
             Some(failure) => Failure::Expression(failure.clone()),
             None => Failure::Other(internal(error)),
         })?;
-        made.into_iter().filter(|rows| rows.num_rows() > 0).map(|rows| self.conform(&rows)).collect()
+        self.observed.add(&observed);
+        made.iter().map(|rows| conform(&self.schema, rows)).collect()
+    }
+
+    /// What each watermark saw so far, in all lanes.
+    pub fn event_times(&self, query: &Query) -> Vec<EventTimes> {
+        self.observed.all(query.delays_ms.len())
+    }
+
+    /// What is run over the rows of all lanes, of a query that keeps state.
+    pub fn stateful(&self) -> Option<&StatefulRun> {
+        self.stateful.as_ref()
     }
 
     /// How many metrics the plan holds: they grow with its executions.
     #[cfg(test)]
     pub(super) fn plan_metrics(&self) -> usize {
-        fn count(plan: &Arc<dyn ExecutionPlan>) -> usize {
-            let own = plan.metrics().map_or(0, |metrics| metrics.iter().count());
-            own + plan.children().into_iter().map(count).sum::<usize>()
-        }
-        count(&self.plan)
+        self.lanes.plan_metrics()
     }
 
     /// The same row by row where it must be: rows for which an expression fails are left out and named. The good
@@ -211,25 +195,25 @@ impl BatchRun {
         }
         Ok(())
     }
+}
 
-    /// Rows in the Arrow form that the query promises.
-    fn conform(&self, rows: &RecordBatch) -> std::result::Result<RecordBatch, Failure> {
-        let conform = |(array, field): (&ArrayRef, &FieldRef)| {
-            if array.data_type() == field.data_type() {
-                return Ok(Arc::clone(array));
-            }
-            compute::cast(array, field.data_type())
-        };
-        let columns = rows.columns().iter().zip(self.schema.fields()).map(conform);
-        let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| internal(e.into()));
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-        columns
-            .and_then(|columns| {
-                RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-                    .map_err(|error| internal(error.into()))
-            })
-            .map_err(Failure::Other)
-    }
+/// Rows in the Arrow form that a query promises.
+pub(super) fn conform(schema: &SchemaRef, rows: &RecordBatch) -> std::result::Result<RecordBatch, Failure> {
+    let conform = |(array, field): (&ArrayRef, &FieldRef)| {
+        if array.data_type() == field.data_type() {
+            return Ok(Arc::clone(array));
+        }
+        compute::cast(array, field.data_type())
+    };
+    let columns = rows.columns().iter().zip(schema.fields()).map(conform);
+    let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| internal(e.into()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    columns
+        .and_then(|columns| {
+            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+                .map_err(|error| internal(error.into()))
+        })
+        .map_err(Failure::Other)
 }
 
 impl From<Failure> for Error {
@@ -241,6 +225,6 @@ impl From<Failure> for Error {
     }
 }
 
-fn internal(error: DataFusionError) -> Error {
+pub(super) fn internal(error: DataFusionError) -> Error {
     Error::internal("run sql").source(error)
 }

@@ -32,6 +32,7 @@ use super::fields::GetField;
 use super::functions::{self, Function};
 use super::generate::{self, Generators};
 use super::rewrite::literal::Literals;
+use super::stateful::event_time::Planner;
 use crate::model::Error;
 
 /// Rows in one batch of a plan: at least those of a lane's batch, so that none is cut.
@@ -67,6 +68,7 @@ impl Session {
                 .with_config(settings(conf))
                 .with_analyzer_rules(rules(conf))
                 .with_optimizer_rules(optimizer_rules())
+                .with_query_planner(Arc::new(Planner))
                 .build(),
             tables: HashMap::new(),
             functions,
@@ -172,6 +174,13 @@ pub(crate) fn refused(error: &DataFusionError) -> Error {
     let message = ["Error during planning: ", "This feature is not implemented: ", "Schema error: "]
         .iter()
         .fold(message, |message, prefix| message.replace(prefix, ""));
+    let class = [
+        ("UNION queries have different number of columns", "NUM_COLUMNS_MISMATCH"),
+        ("Incompatible inputs for Union", "INCOMPATIBLE_COLUMN_TYPE"),
+    ];
+    if let Some((_, class)) = class.iter().find(|(text, _)| message.contains(text)) {
+        return Error::config(format!("{class}: {message}"));
+    }
     if message.contains("must be in GROUP BY or an aggregate function") {
         return Error::config(format!("MISSING_AGGREGATION: {message}"))
             .hint("add the column to GROUP BY, or write any_value(column)");

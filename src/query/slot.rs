@@ -12,12 +12,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, internal_datafusion_err, internal_err};
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{Expr, TableType};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+
+use super::stateful::event_time::Observed;
 
 /// What a slot stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +48,32 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// The slot that a scan reads.
+    pub(crate) fn of_scan(plan: &LogicalPlan) -> Option<Slot> {
+        let LogicalPlan::TableScan(scan) = plan else { return None };
+        let provider = source_as_provider(&scan.source).ok()?;
+        let slot = provider.downcast_ref::<Slot>()?;
+        Some(Slot::new(slot.place, slot.of, &slot.name, Arc::clone(&slot.schema)))
+    }
+
+    /// Its columns.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+}
+
 /// The rows of one execution.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     /// By the slots' places.
     pub(crate) relations: Vec<Relation>,
+    /// Where watermarks note the times that they see.
+    pub(crate) observed: Option<Arc<Observed>>,
 }
 
 /// The rows of one slot.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Relation {
     /// Which columns of the slot's schema the rows have, ascending.
     pub(crate) columns: Arc<[usize]>,

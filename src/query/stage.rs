@@ -10,10 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
+use super::plan::Query;
 use super::run::{BatchRun, Failure, Runner, TableRows};
+use super::stateful::event_time::EventTimes;
+use super::stateful::run::{Answer, Feed, LaneGrouping, Watermarks};
+use super::stateful::tracker::WatermarkTracker;
 use crate::decode::json::{Rejection, RejectionCode};
 use crate::decode::stage::{RejectedRecord, Stage, StageFactory, StageRows};
 use crate::model::{Error, Result};
+use crate::state::{StateBatch, TableDefinition};
 
 /// A planned query between decoder and sink.
 #[derive(Debug, Clone)]
@@ -40,7 +45,7 @@ impl SqlStage {
     /// A stage of `runner`'s query. `columns` are the positions, in the rows that it gets, of the columns that the
     /// query reads; `definition` says all that its results depend on.
     pub fn new(runner: Runner, columns: Vec<usize>, definition: String) -> SqlStage {
-        let schema = Arc::clone(runner.query().schema());
+        let schema = Arc::clone(runner.query().lane_schema());
         let shared = Shared { runner: Mutex::new(runner), batch: RwLock::new(None) };
         SqlStage { shared: Arc::new(shared), schema, definition, columns: columns.into() }
     }
@@ -54,6 +59,76 @@ impl SqlStage {
         let batch = runner.begin(micros, tables)?;
         *self.shared.batch.write().unwrap_or_else(PoisonError::into_inner) = Some(batch);
         Ok(())
+    }
+}
+
+/// What belongs to a query with a watermark or with state.
+impl SqlStage {
+    fn with_query<T>(&self, ask: impl FnOnce(&Query) -> T) -> T {
+        ask(self.shared.runner.lock().unwrap_or_else(PoisonError::into_inner).query())
+    }
+
+    /// The columns that the query gives. Those of the stage are what its lanes give ([`StageFactory::schema`]).
+    pub fn result_schema(&self) -> SchemaRef {
+        self.with_query(|query| Arc::clone(query.schema()))
+    }
+
+    /// As [`Query::is_stateful`].
+    pub fn is_stateful(&self) -> bool {
+        self.with_query(Query::is_stateful)
+    }
+
+    /// As [`Query::has_watermark`].
+    pub fn has_watermark(&self) -> bool {
+        self.with_query(Query::has_watermark)
+    }
+
+    /// As [`Query::wants_empty_batch`].
+    pub fn wants_empty_batch(&self) -> bool {
+        self.with_query(Query::wants_empty_batch)
+    }
+
+    /// As [`Query::watermark_tracker`].
+    pub fn watermark_tracker(&self, watermark_ms: i64) -> WatermarkTracker {
+        self.with_query(|query| query.watermark_tracker(watermark_ms))
+    }
+
+    /// As [`Query::lane_grouping`].
+    pub fn lane_grouping(&self) -> Option<LaneGrouping> {
+        self.with_query(Query::lane_grouping)
+    }
+
+    /// As [`Query::explain_state`].
+    pub fn state_lines(&self) -> Vec<String> {
+        self.with_query(Query::explain_state)
+    }
+
+    /// As [`Query::state_definition`].
+    pub fn state_definition(&self) -> Vec<TableDefinition> {
+        self.with_query(Query::state_definition)
+    }
+
+    /// What the watermarks saw in the batch, in all lanes.
+    pub fn event_times(&self) -> Vec<EventTimes> {
+        let batch = self.shared.batch.read().unwrap_or_else(PoisonError::into_inner);
+        self.with_query(|query| batch.as_ref().map(|batch| batch.event_times(query)).unwrap_or_default())
+    }
+
+    /// Runs what follows the lanes.
+    ///
+    /// # Errors
+    /// `Data` if an expression has no value; what the state returns.
+    pub fn run_state(
+        &self,
+        state: &mut dyn StateBatch,
+        feed: Feed,
+        watermarks: Watermarks,
+    ) -> Result<Answer> {
+        let batch = self.shared.batch.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(run) = batch.as_ref().and_then(BatchRun::stateful) else {
+            return Err(Error::internal("a query without state was run as one that has some"));
+        };
+        Ok(self.with_query(|query| run.run(query, state, feed, watermarks))?)
     }
 }
 

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 
 use super::*;
+use crate::model::{Marks, OutputMode};
 
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     let field = |(name, data_type): &(&str, DataType)| Field::new(*name, data_type.clone(), true);
@@ -31,11 +32,12 @@ fn rows(schema: &SchemaRef, keys: &[&str], first: i32) -> RecordBatch {
 fn runner(sql: &str) -> Runner {
     let relation = |name: &str, schema| Relation { name: name.into(), schema };
     let definition = Definition {
-        input: relation("input", stream()),
+        inputs: vec![Input { relation: relation("input", stream()), marks: Marks::default() }],
         tables: vec![relation("d", table()), relation("e", table())],
         views: Vec::new(),
         sql: sql.into(),
         conf: Conf::default(),
+        output_mode: OutputMode::Append,
     };
     Runner::new(Query::plan(&definition).unwrap_or_else(|error| panic!("{sql}: {error}")))
 }
@@ -46,7 +48,7 @@ fn tables(runner: &Runner, version: i32) -> Vec<TableRows> {
         let keys = if version == 0 { vec!["a", "b", "b"] } else { vec!["a", "c"] };
         let all = rows(&table(), &keys, 10 * (version + 1));
         let columns = runner.query().table_columns(place).unwrap_or_default();
-        let batches = Arc::new(vec![all.project(columns).unwrap()]);
+        let batches = Arc::new(vec![all.project(&columns).unwrap()]);
         TableRows { version: version.to_string(), batches }
     };
     vec![contents(0), contents(1)]
@@ -55,7 +57,7 @@ fn tables(runner: &Runner, version: i32) -> Vec<TableRows> {
 fn answer(runner: &mut Runner, version: i32, batch: &RecordBatch) -> String {
     let tables = tables(runner, version);
     let run = runner.begin(0, &tables).unwrap();
-    let input = batch.project(runner.query().input_columns()).unwrap();
+    let input = batch.project(&runner.query().input_columns()).unwrap();
     let made = run.rows(input).unwrap_or_else(|failure| panic!("{failure:?}"));
     let text = pretty_format_batches(&made).unwrap().to_string();
     let mut lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('+')).collect();
@@ -162,7 +164,7 @@ fn every_branch_of_a_union_comes_out_also_below_a_join() {
         for round in 0..3 {
             let tables = tables(&runner, 0);
             let run = runner.begin(0, &tables).unwrap();
-            let made = run.rows(batch.project(runner.query().input_columns()).unwrap()).unwrap();
+            let made = run.rows(batch.project(&runner.query().input_columns()).unwrap()).unwrap();
             let count: usize = made.iter().map(RecordBatch::num_rows).sum();
             assert_eq!(count, expected, "{sql}, round {round}");
         }
@@ -176,7 +178,7 @@ fn a_plan_that_is_run_often_keeps_no_metrics_and_hashes_a_table_once() {
     for sql in [JOINS[0], "SELECT k, v FROM input WHERE v > 1"] {
         let mut runner = runner(sql);
         let tables = tables(&runner, 0);
-        let input = batch.project(runner.query().input_columns()).unwrap();
+        let input = batch.project(&runner.query().input_columns()).unwrap();
         let mut most = 0;
         for _ in 0..5_000 {
             let run = runner.begin(0, &tables).unwrap();
@@ -190,7 +192,7 @@ fn a_plan_that_is_run_often_keeps_no_metrics_and_hashes_a_table_once() {
 #[test]
 fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for() {
     let mut runner = runner("SELECT v, current_timestamp() AS now FROM input WHERE k = 'a'");
-    assert_eq!(runner.query().input_columns(), [0, 1]);
+    assert_eq!(*runner.query().input_columns(), [0, 1]);
     assert_eq!(runner.query().table_columns(0), None);
     let batch = rows(&stream(), &["a", "b"], 1).project(&[0, 1]).unwrap();
     for micros in [1_700_000_000_000_000, 1_700_000_001_000_000] {

@@ -13,13 +13,16 @@ use arrow::array::RecordBatch;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use super::lane::{Counts, Lane, LaneOutput, OnReject};
+use super::stateful::StateRun;
 use super::stop::Stop;
 use crate::checkpoint::Planned;
 use crate::config::StreamConfig;
 use crate::model::{Error, Loss, MemoryAccount, Result};
 use crate::observe::{Rejected, StreamReporter};
-use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, Part};
+use crate::query::OperatorProgress;
+use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, Part, RowPlaces};
 use crate::source::Split;
+use crate::state::StoreBatch;
 use crate::storage::Store;
 
 /// Batches of fewer offsets than this use one writer: they make one file, not one per lane.
@@ -62,6 +65,8 @@ pub struct Written {
     rejected: BTreeMap<&'static str, Rejected>,
     file_count: u64,
     file_bytes: u64,
+    operators: Vec<OperatorProgress>,
+    state: Option<StoreBatch>,
 }
 
 impl Written {
@@ -98,6 +103,40 @@ impl Written {
     /// Their bytes.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
+    }
+
+    /// What the stateful operators did.
+    pub fn operators(&self) -> &[OperatorProgress] {
+        &self.operators
+    }
+
+    /// Takes what changed in the state out, to be made durable.
+    pub fn take_state(&mut self) -> Option<StoreBatch> {
+        self.state.take()
+    }
+
+    /// The same batch with the result of a query that keeps state, written to `sink`.
+    ///
+    /// # Errors
+    /// What the writer returns.
+    pub fn with_result(mut self, run: StateRun, sink: &dyn AttemptWriter) -> Result<Written> {
+        let (rows, operators, state) = run.into_parts();
+        self.counts.output_rows = rows.iter().map(|rows| rows.num_rows() as u64).sum();
+        let rows = rows.into_iter().map(|rows| sink.align(rows)).collect::<Result<Vec<_>>>()?;
+        self.add_parts(write_result(sink, &rows)?);
+        self.operators = operators;
+        self.state = Some(state);
+        Ok(self)
+    }
+
+    fn add_parts(&mut self, parts: Vec<Part>) {
+        for part in &parts {
+            if let Part::File(file) = part {
+                self.file_count += 1;
+                self.file_bytes += file.size_bytes;
+            }
+        }
+        self.parts.extend(parts);
     }
 
     /// Takes the dead letters out, for the commit that comes first.
@@ -200,6 +239,8 @@ fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<Lan
         rejected: BTreeMap::new(),
         file_count: 0,
         file_bytes: 0,
+        operators: Vec::new(),
+        state: None,
     };
     let (mut rows, mut letters) = (Vec::new(), Vec::new());
     for output in outputs {
@@ -224,13 +265,9 @@ fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<Lan
         }
         written.dead_letters.extend(write_gathered(table.as_ref(), &letters)?);
     }
-    written.parts.extend(write_gathered(attempt.rows.as_ref(), &rows)?);
-    for part in &written.parts {
-        if let Part::File(file) = part {
-            written.file_count += 1;
-            written.file_bytes += file.size_bytes;
-        }
-    }
+    let of_lanes = std::mem::take(&mut written.parts);
+    written.add_parts(of_lanes);
+    written.add_parts(write_gathered(attempt.rows.as_ref(), &rows)?);
     Ok(written)
 }
 
@@ -248,6 +285,24 @@ fn lost_letters(of: &DeadLetters, lost: &[Loss]) -> Result<RecordBatch> {
 /// As for everything that a sink writes.
 pub fn write_lost(table: &dyn AttemptWriter, of: &DeadLetters, lost: &[Loss]) -> Result<Vec<Part>> {
     write_gathered(table, &[table.align(lost_letters(of, lost)?)?])
+}
+
+/// Writes the rows of a result, which come in an order of their own.
+fn write_result(target: &dyn AttemptWriter, rows: &[RecordBatch]) -> Result<Vec<Part>> {
+    if !target.needs_places() {
+        return write_gathered(target, rows);
+    }
+    let mut writer = target.writer(MERGED_LANE)?;
+    let mut next = 0;
+    for rows in rows {
+        let mut places = RowPlaces::default();
+        for _ in 0..rows.num_rows() {
+            places.push("", 0, next);
+            next += 1;
+        }
+        writer.write_placed(rows, places)?;
+    }
+    writer.finish()
 }
 
 fn write_gathered(target: &dyn AttemptWriter, rows: &[RecordBatch]) -> Result<Vec<Part>> {

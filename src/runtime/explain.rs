@@ -4,14 +4,15 @@
 
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
+use super::sql::StreamSql;
 use crate::config::{StreamConfig, Trigger};
-use crate::model::Result;
+use crate::model::{OutputMode, Result};
 use crate::sink::Delivery;
 
 /// One step of a stream: its name, and what it does, line by line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// `source`, `decode`, `query`, `table`, `rejected`, `trigger`, `sink`, `state`.
+    /// `source`, `decode`, `query`, `table`, `output`, `state`, `rejected`, `trigger`, `sink`.
     pub name: &'static str,
     /// What it does.
     pub lines: Vec<String>,
@@ -36,7 +37,13 @@ pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
         steps.push(Step { name: "query", lines: sql.plan_lines() });
         steps.extend(sql.table_lines().into_iter().map(|line| Step::new("table", line)));
     }
-    steps.push(Step::new("state", "none: every micro-batch is computed by itself"));
+    steps.push(Step::new("output", format!("{}: {}", config.output_mode.name(), output(config.output_mode))));
+    let state = pipeline.sql().map(StreamSql::state_lines).unwrap_or_default();
+    if state.is_empty() {
+        steps.push(Step::new("state", "none: every micro-batch is computed by itself"));
+    } else {
+        steps.push(Step { name: "state", lines: state });
+    }
     let rejected = match &config.dead_letter {
         Some(target) => {
             format!("to the dead letters at {}, in the micro-batch's transaction of that table", target.url)
@@ -52,6 +59,14 @@ pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
     };
     steps.push(Step { name: "sink", lines: vec![sink.name, promise.to_owned()] });
     Ok(steps)
+}
+
+fn output(mode: OutputMode) -> &'static str {
+    match mode {
+        OutputMode::Append => "rows that will not change any more",
+        OutputMode::Update => "rows that changed in the micro-batch",
+        OutputMode::Complete => "all rows of the result, in place of the last ones",
+    }
 }
 
 fn trigger(trigger: Trigger) -> String {

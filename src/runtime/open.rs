@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use crate::config::kafka::{StartingOffsets, Subscription};
 use crate::config::{self, KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
 use crate::decode::datetime::Zone;
-use crate::model::Result;
+use crate::model::{Error, OutputMode, Result};
 use crate::query::tables::TableFormat;
 use crate::sink::{ConsoleSink, DeltaAppend, DeltaMerge, MemorySink, Sink};
 use crate::source::Source;
@@ -184,4 +184,25 @@ pub fn static_table_format(format: config::TableFormat) -> TableFormat {
 pub fn lane_count(config: &StreamConfig) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     config.lanes.unwrap_or(cores).clamp(1, LANES_MAX)
+}
+
+/// Refuses a sink that cannot take a result whose rows take the place of earlier ones.
+///
+/// # Errors
+/// `Config`, with what to write instead.
+pub fn check_replaced_rows(config: &StreamConfig) -> Result<()> {
+    let Some(delta) = config.sink.delta() else { return Ok(()) };
+    match config.output_mode {
+        OutputMode::Update if delta.merge.is_none() => Err(Error::config(
+            "outputMode update gives rows that take the place of earlier ones, and the sink appends",
+        )
+        .hint("add sink.merge: {keys: [the columns of GROUP BY], whenMatched: update}")),
+        OutputMode::Complete => Err(Error::config(
+            "outputMode complete replaces the whole result, which the sink delta cannot do",
+        )
+        .hint(
+            "use outputMode update and sink.merge: {keys: [the columns of GROUP BY], whenMatched: update}",
+        )),
+        OutputMode::Append | OutputMode::Update => Ok(()),
+    }
 }

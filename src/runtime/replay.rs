@@ -108,6 +108,13 @@ pub fn replay(
     }
     let access = ctx.access(config);
     let mut row_pipeline = RowPipeline::of(config, &access)?.for_replay();
+    if row_pipeline.keeps_state() {
+        return Err(Error::config(format!(
+            "the dead letters of stream {} cannot be replayed: its query keeps state between micro-batches, and their time in it has passed",
+            config.name
+        ))
+        .hint("mend the records and produce them to the topic again"));
+    }
     let log = CheckpointLog::new(access.checkpoint(config)?, config.min_batches_to_retain);
     let found = recovery::inspect_without_lease(config, &log, &access, &mut row_pipeline)?;
     let committed = found.checkpoint.entries.commits.last().copied();

@@ -110,6 +110,19 @@ impl RowPipeline {
         }
     }
 
+    /// Whether the stream's query keeps state between batches.
+    pub fn keeps_state(&self) -> bool {
+        self.sql.as_ref().is_some_and(|sql| sql.stage.is_stateful())
+    }
+
+    /// What admits rows of a query that keeps state to the sink.
+    ///
+    /// # Errors
+    /// `Config` if the stage can't be built.
+    pub fn result_admission(&self) -> Result<Option<Box<dyn Stage>>> {
+        self.admission.as_ref().filter(|_| self.keeps_state()).map(|admission| admission.stage()).transpose()
+    }
+
     /// The stream's query, if it has one.
     pub fn sql(&self) -> Option<&StreamSql> {
         self.sql.as_ref()
@@ -245,6 +258,9 @@ impl RowPipeline {
     /// # Errors
     /// `Config` if a Delta table can't hold one of them.
     pub fn arrow_schema(&self) -> Result<SchemaRef> {
+        if let Some(sql) = self.sql.as_ref().filter(|sql| sql.stage.is_stateful()) {
+            return Ok(sql.stage.result_schema());
+        }
         if let Some(last) = self.stages.last() {
             return Ok(last.schema());
         }
@@ -274,11 +290,13 @@ impl RowPipeline {
     pub fn lane(&self, trial: Option<&Arc<dyn AttemptWriter>>) -> Result<LanePipeline> {
         let mut stages = self.stages.iter().map(|stage| stage.stage()).collect::<Result<Vec<_>>>()?;
         let mut may_reject = !stages.is_empty() || trial.is_some();
-        if let Some(admission) = &self.admission {
+        // The rows of a query that keeps state come out behind the lanes, and are admitted there.
+        let admission = self.admission.as_ref().filter(|_| !self.keeps_state());
+        if let Some(admission) = admission {
             may_reject |= admission.may_reject();
             stages.push(admission.stage()?);
         }
-        if let Some(writer) = trial {
+        if let Some(writer) = trial.filter(|_| !self.keeps_state()) {
             stages.push(Box::new(TrialStage { writer: Arc::clone(writer) }));
         }
         let keep = match (may_reject, self.on_reject) {

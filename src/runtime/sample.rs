@@ -10,11 +10,14 @@ use arrow::datatypes::SchemaRef;
 use super::lane_pipeline::{Emit, LanePipeline};
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
+use super::sql::StreamSql;
 use crate::config::StreamConfig;
 use crate::decode::json::Rejection;
 use crate::model::{Error, Notes, Record, Result};
+use crate::query::{Feed, Watermarks};
 use crate::sink::RowPlaces;
 use crate::source::{Admission, Intake, Position};
+use crate::state::MemoryState;
 
 /// Bytes that the reader may hold fetched.
 const FETCH_BYTES: usize = 4 << 20;
@@ -55,8 +58,21 @@ pub fn sample(config: &StreamConfig, records: u64, access: &Access) -> Result<Sa
         read = reader.read(&splits, &AtomicBool::new(false), &mut intake)?.records;
     }
     lane.flush(&mut taken)?;
+    if let Some(sql) = pipeline.sql().filter(|sql| sql.stage.is_stateful()) {
+        taken.rows = of_one_batch(sql, taken.rows)?;
+    }
     Ok(Sample { schema: pipeline.arrow_schema()?, rows: taken.rows, records: read, rejected: taken.rejected })
 }
+
+/// The result of a query that keeps state over one micro-batch, after which the watermark has passed everything: what is still
+/// open in append mode is shown too.
+fn of_one_batch(sql: &StreamSql, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    let watermarks = Watermarks { before: 0, now: WATERMARK_END_MS };
+    Ok(sql.stage.run_state(&mut MemoryState::default(), Feed::Rows(rows), watermarks)?.rows)
+}
+
+/// A watermark that everything is before, in milliseconds; as microseconds it still is a number of 64 bits.
+const WATERMARK_END_MS: i64 = i64::MAX / 1000 - 1;
 
 struct Through<'a> {
     lane: &'a mut LanePipeline,

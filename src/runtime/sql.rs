@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::SchemaRef;
 
 use super::open::{self, Access};
-use crate::config::{StreamConfig, TableConfig};
+use crate::config::{StreamConfig, TableConfig, ViewConfig};
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
-use crate::model::{Error, Result};
+use crate::model::{Error, Marks, OutputMode, Result};
 use crate::query::tables::{StaticTable, TableSource};
-use crate::query::{Conf, Definition, Query, Relation, Runner, SqlStage, TableRows, View};
+use crate::query::{Conf, Definition, Input, Query, Relation, Runner, SqlStage, TableRows, View};
 
 /// What the rows of all static tables of a stream may take in memory, where no memory limit says otherwise.
 const TABLES_BYTES: usize = 1 << 30;
@@ -51,7 +51,13 @@ pub struct Planned {
 /// # Errors
 /// `Config` if the query or a table is wrong; `Unavailable` or `Corrupt` if a table cannot be read.
 pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<Option<Planned>> {
-    let Some(sql) = &config.sql else { return Ok(None) };
+    let marked = config.source.marks != Marks::default();
+    let sql = match &config.sql {
+        Some(sql) => sql.as_str(),
+        // What is marked on the source needs no query of the user's.
+        None if marked || config.output_mode != OutputMode::Append => "SELECT * FROM input",
+        None => return Ok(None),
+    };
     let limit = config.memory_limit.map_or(TABLES_BYTES, |limit| limit as usize / 2);
     let mut tables = Vec::with_capacity(config.tables.len());
     for table in &config.tables {
@@ -59,14 +65,26 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
     }
     let relation =
         |table: &StaticTable| Relation { name: table.name().to_owned(), schema: Arc::clone(table.schema()) };
+    let view = |view: &ViewConfig| View {
+        name: view.name.clone(),
+        sql: view.sql.clone(),
+        marks: view.marks.clone(),
+    };
     let definition = Definition {
-        input: Relation { name: INPUT.to_owned(), schema: input },
+        inputs: vec![Input {
+            relation: Relation { name: INPUT.to_owned(), schema: input },
+            marks: config.source.marks.clone(),
+        }],
         tables: tables.iter().map(relation).collect(),
-        views: config.views.iter().map(|v| View { name: v.name.clone(), sql: v.sql.clone() }).collect(),
-        sql: sql.clone(),
+        views: config.views.iter().map(view).collect(),
+        sql: sql.to_owned(),
         conf: Conf::from_map(&config.conf).context(|| "read conf".to_owned())?,
+        output_mode: config.output_mode,
     };
     let query = Query::plan(&definition)?;
+    if query.replaces_rows() {
+        open::check_replaced_rows(config)?;
+    }
     // A table must be able to hold the columns.
     query.output().to_arrow().context(|| "plan sql".to_owned())?;
     let unfit =
@@ -96,8 +114,17 @@ fn source(config: &StreamConfig, table: &TableConfig, access: &Access) -> Result
 /// All that decides what a query answers, as text for the definition's hash.
 fn text(config: &StreamConfig, conf: &Conf) -> String {
     let mut text = format!("sql semantics {SEMANTICS}\n{}", config.sql.as_deref().unwrap_or_default());
+    if config.source.marks != Marks::default() {
+        let _ = write!(text, "\n{:?}", config.source.marks);
+    }
     for view in &config.views {
         let _ = write!(text, "\nview {}\n{}", view.name, view.sql);
+        if view.marks != Marks::default() {
+            let _ = write!(text, "\n{:?}", view.marks);
+        }
+    }
+    if config.output_mode != OutputMode::Append {
+        let _ = write!(text, "\noutput mode {}", config.output_mode.name());
     }
     for table in &config.tables {
         let TableConfig { name, format, url, schema, header, separator } = table;
@@ -109,13 +136,13 @@ fn text(config: &StreamConfig, conf: &Conf) -> String {
 
 impl Planned {
     /// Which of the input's columns the query reads, ascending.
-    pub fn input_columns(&self) -> &[usize] {
+    pub fn input_columns(&self) -> Arc<[usize]> {
         self.query.input_columns()
     }
 
     /// The stage, for rows that have the columns which the query reads at these positions.
     pub fn stage(self, positions: Vec<usize>) -> StreamSql {
-        let columns = (0..self.tables.len()).map(|n| self.query.table_columns(n).map(<[usize]>::to_vec));
+        let columns = (0..self.tables.len()).map(|n| self.query.table_columns(n));
         StreamSql {
             columns: columns.collect(),
             plan: self.query.explain().into(),
@@ -129,6 +156,11 @@ impl StreamSql {
     /// The query's operators, from the sink to the source, one a line.
     pub fn plan_lines(&self) -> Vec<String> {
         self.plan.lines().map(str::to_owned).collect()
+    }
+
+    /// What the query keeps between micro-batches, and what bounds it; a line for each operator.
+    pub fn state_lines(&self) -> Vec<String> {
+        self.stage.state_lines()
     }
 
     /// A line for each table: its name, its format and the columns that are read.

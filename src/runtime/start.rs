@@ -12,6 +12,7 @@ use super::lane::Lane;
 use super::open::{self, Access};
 use super::recovery::{self, CheckpointState, Recovery, Targets};
 use super::row_pipeline::RowPipeline;
+use super::stateful::{ResumePoint, Stateful};
 use super::stop::Stop;
 use crate::checkpoint::lease::Acquire;
 use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, Owner};
@@ -57,6 +58,8 @@ pub struct OpenStream {
     pub access: Access,
     /// What to do first.
     pub decision: Decision,
+    /// The query's watermark and state, if it has any.
+    pub stateful: Option<Stateful>,
 }
 
 /// What to do if another process runs a stream already.
@@ -185,6 +188,10 @@ fn make(
     {
         dead_letter_tables::remember(log.store(), &to.url, table, handle)?;
     }
+    let newest = recovery.sink_state.commit.as_ref();
+    let point = handle.block_on(ResumePoint::read(&log, &recovery.decision, newest))?;
+    let sql = row_pipeline.sql();
+    let stateful = Stateful::open(config, sql, log.store(), &identity.id, point, handle)?;
     let mut opened = OpenStream {
         source,
         lanes: Vec::new(),
@@ -198,6 +205,7 @@ fn make(
         budget: MemoryAccount::new(writer_bytes(config)),
         access,
         decision: recovery.decision,
+        stateful,
     };
     opened.lanes = start_lanes(config, &opened, None, None)?;
     Ok(opened)

@@ -1,14 +1,14 @@
 //! The life of a stream: resume, then micro-batch after micro-batch.
 //!
 //! The order of durable steps is the guarantee, and it is here:
-//! plan (`offsets/N`) → what the lanes write → dead letters' commit → sink's commit → commit log (`commits/N`).
-//! (A state version, of a query that keeps state, belongs before the dead letters.)
+//! plan (`offsets/N`) → what the lanes write → state → dead letters' commit → sink's commit → commit log (`commits/N`).
 //! After a crash between any two of them the newest plan without a commit is run again over exactly
 //! the same ranges, or only the commit log is completed (`checkpoint::resume`).
 
 mod position;
 mod reconcile;
 mod report;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use self::reconcile::same_definition;
 use super::attempt::{self, Attempt, Written, commit_of};
 use super::row_pipeline::RowPipeline;
 use super::start::{self, OpenStream, ProcessContext};
+use super::stateful::Stateful;
 use super::trigger;
 use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
@@ -192,7 +193,8 @@ impl<'a> Stream<'a> {
             Decision::MendCommitLog(batch) => {
                 let planned = handle.block_on(log.planned(batch))?;
                 self.withdraw_dead_letters(&planned)?;
-                handle.block_on(log.put_commit(batch, planned.plan().watermark_ms))?;
+                let commit = self.mended_commit(planned.plan())?;
+                handle.block_on(log.put_commit(batch, &commit))?;
                 failpoint!("mend.after");
                 tracing::info!(
                     stream = self.config.name,
@@ -255,7 +257,7 @@ impl<'a> Stream<'a> {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
         }
         self.position.note(notes, losses.clone())?;
-        let Some(range) = range else {
+        let Some(range) = range.or_else(|| self.empty_range()) else {
             self.reporter.emit(Event::NoData);
             return Ok(false);
         };
@@ -276,7 +278,7 @@ impl<'a> Stream<'a> {
             end: OffsetSeq::of(range.end.clone()),
             notes: vec![range.notes.clone()],
             timestamp_ms: now_ms(),
-            watermark_ms: 0,
+            watermark_ms: self.open.stateful.as_ref().map_or(0, Stateful::watermark_ms),
             definition_hash: self.open.row_pipeline.definition_hash.clone(),
             lost,
             sink_version: self.position.sink_version,
@@ -317,7 +319,6 @@ impl<'a> Stream<'a> {
     fn complete(&mut self, batch: Batch, clock: &mut Clock) -> Result<()> {
         let Batch { planned, range, gone, latest, lag } = batch;
         let batch_id = planned.plan().batch_id;
-        let watermark_ms = planned.plan().watermark_ms;
         self.restart.unfinished = Some(batch_id);
         let _span = tracing::error_span!("batch", batch = batch_id).entered();
         let mut written = self.write(planned, &range, &gone, clock)?;
@@ -325,6 +326,10 @@ impl<'a> Stream<'a> {
         self.report_written(&written, &range.end);
         let verified = self.open.source.verify(&range, &gone);
         verified.context(|| format!("check what micro-batch {batch_id} was read from"))?;
+        let sealed = match written.take_state() {
+            None => None,
+            Some(state) => Some(clock.time_part("commitState", || self.seal(state, written.attempt()))?),
+        };
         // Asked now that the plan is durable: whoever replaced us before this moment has perhaps not seen it, and whoever
         // does so later will. So a plan is committed only if every later owner knows it, and of one batch only one
         // plan ever is, even where retention made room for a second.
@@ -351,8 +356,11 @@ impl<'a> Stream<'a> {
         if written.planned().plan().definition_hash != commit.definition_hash {
             self.withdraw_dead_letters(written.planned())?;
         }
+        self.commit_state(sealed, &outcome, &commit)?;
+        failpoint!("state.committed");
+        let committed = self.committed(&commit, &outcome);
         clock.time("commitOffsets", || {
-            self.ctx.handle.block_on(self.open.log.put_commit(batch_id, watermark_ms))
+            self.ctx.handle.block_on(self.open.log.put_commit(batch_id, &committed))
         })?;
         failpoint!("log.after");
         self.restart.committed += 1;
@@ -382,6 +390,8 @@ impl<'a> Stream<'a> {
         clock: &mut Clock,
     ) -> Result<Written> {
         let failed = match self.write_once(planned.clone(), range, gone, false, clock) {
+            // Rows of a query that keeps state are tried against no record.
+            Err(error) if self.open.row_pipeline.keeps_state() => return Err(error),
             Err(error) if matches!(error.kind(), Kind::Internal | Kind::Config) => error,
             done => return done,
         };
@@ -400,7 +410,7 @@ impl<'a> Stream<'a> {
         clock: &mut Clock,
     ) -> Result<Written> {
         let plan = planned.plan();
-        let attempt = clock.time("queryPlanning", || self.attempt(plan))?;
+        let mut attempt = clock.time("queryPlanning", || self.attempt(plan))?;
         let lost: Vec<Loss> = plan.lost.iter().chain(gone).cloned().collect();
         let (pinned, shares) = clock.time("getBatch", || -> Result<_> {
             let trial = tried.then_some(&attempt.rows);
@@ -409,9 +419,19 @@ impl<'a> Stream<'a> {
             let shares = self.open.source.splits(range, &lost, lanes.len())?;
             Ok((pinned, shares))
         })?;
+        let to_state = self.lane_rows(&shares);
+        let sink = Arc::clone(&attempt.rows);
+        if let Some(rows) = &to_state {
+            attempt.rows = Arc::new(rows.clone());
+        }
         let lanes = pinned.as_ref().unwrap_or(&self.open.lanes);
         let (stop, deadline) = (&self.ctx.stop, self.config.shutdown_timeout);
-        clock.time_part("writeFiles", || attempt::run(lanes, planned, shares, attempt, lost, stop, deadline))
+        let run = || attempt::run(lanes, planned, shares, attempt, lost, stop, deadline);
+        let written = clock.time_part("writeFiles", run)?;
+        match to_state {
+            None => Ok(written),
+            Some(rows) => clock.time_part("runState", || self.run_state(written, &rows, sink.as_ref())),
+        }
     }
 
     fn attempt(&self, plan: &Plan) -> Result<Attempt> {
@@ -451,6 +471,7 @@ impl<'a> Stream<'a> {
             lost: written.lost().iter().map(|lost| lost.range.clone()).collect(),
             dead_letters_pending: open.dead_letters.is_some()
                 && planned.plan().definition_hash != *definition,
+            next_watermark_ms: self.next_watermark_ms(planned.plan()),
             ..commit_of(self.config, open.log.store(), &open.query_id, planned, written.attempt(), definition)
         }
     }
@@ -464,6 +485,11 @@ impl<'a> Stream<'a> {
             }
         });
         self.open.sink.maintain();
+        if let Some(stateful) = &mut self.open.stateful
+            && let Err(error) = stateful.maintain()
+        {
+            tracing::warn!(%error, "the state's files could not be put in order; it is tried again");
+        }
         if let Some(dead_letters) = &mut self.open.dead_letters {
             dead_letters.maintain();
         }

@@ -28,6 +28,11 @@ use arrow::array::RecordBatch;
 
 use crate::model::{Loss, Notes, Offset, OffsetRange, Record, Result};
 
+/// Offsets of one partition that a batch never deals to two lanes, counted from offset 0: 16,384. So what is computed of each
+/// such chunk does not depend on the number of lanes. Only a source that is asked for more splits than that allows
+/// (Kafka's `minPartitions`) may cut a chunk.
+pub const CHUNK_OFFSETS: i64 = 16 * 1024;
+
 /// A source of one stream. Blocks; used from the stream's thread only.
 pub trait Source: Send {
     /// What Spark calls the source's description: `KafkaV2[Subscribe[t]]`.

@@ -58,6 +58,7 @@ mod signals;
 mod soak;
 mod sql;
 mod status_page;
+mod stateful;
 mod statistics;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod storage_faults;

@@ -114,17 +114,15 @@ pub(crate) fn shown(array: &dyn Array, conf: &Conf) -> Answer {
 fn answer(expressions: &[&str], conf: &Conf, input: &RecordBatch) -> Result<Vec<Answer>, Answer> {
     let columns: Vec<String> =
         expressions.iter().enumerate().map(|(at, sql)| format!("{sql} AS c{at}")).collect();
-    let definition = Definition {
-        input: Relation { name: "input".to_owned(), schema: input.schema() },
-        tables: Vec::new(),
-        views: Vec::new(),
-        sql: format!("SELECT {} FROM input", columns.join(", ")),
-        conf: conf.clone(),
-    };
+    let definition = Definition::of_stream(
+        Relation { name: "input".to_owned(), schema: input.schema() },
+        format!("SELECT {} FROM input", columns.join(", ")),
+        conf.clone(),
+    );
     let query = Query::plan(&definition).map_err(|error| Answer::Refused(error.to_string()))?;
     let mut runner = Runner::new(query);
     let run = runner.begin(0, &[]).unwrap();
-    let rows = input.project(runner.query().input_columns()).unwrap();
+    let rows = input.project(&runner.query().input_columns()).unwrap();
     let made = run.rows(rows).map_err(|failure| match failure {
         Failure::Expression(error) => Answer::Raised(error.class.to_owned()),
         other => Answer::Raised(format!("{other:?}")),

@@ -1,22 +1,23 @@
-//! Functions that make rows, as relations: `explode`, `posexplode`, `inline`, `json_tuple`, `window`.
+//! Functions that make rows, as relations: `explode`, `posexplode`, `inline`, `json_tuple`, `window`, `session_window`.
 //!
 //! The rewriter wraps a FROM into a PIVOT that carries the call; [`Generators`] plans it. Each function gives a list
 //! of structs for a row; a list is then taken apart into rows, and a struct into columns. What comes before keeps its
 //! columns and their names.
 
 mod rows;
+mod session;
 mod window;
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Column, NullHandling, Result, TableReference, UnnestOptions, plan_err};
 
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, TableFactor, Value};
 
 use super::fields::GetField;
@@ -24,7 +25,12 @@ use super::fields::GetField;
 /// The functions behind the generators, by name.
 pub(super) fn functions() -> Vec<(&'static str, Arc<ScalarUDF>)> {
     let rows = rows::Rows::all().into_iter().map(|rows| (rows.name, Arc::new(ScalarUDF::from(rows))));
-    rows.chain([("window_rows", Arc::new(ScalarUDF::from(window::WindowRows::default())))]).collect()
+    let windows: [(&'static str, ScalarUDF); 3] = [
+        ("window_rows", ScalarUDF::from(window::WindowRows::default())),
+        ("session_window_rows", ScalarUDF::from(session::SessionRows::default())),
+        ("window_time", ScalarUDF::from(session::WindowTime::default())),
+    ];
+    rows.chain(windows.map(|(name, function)| (name, Arc::new(function)))).collect()
 }
 
 /// Plans the relations that the rewriter made.
@@ -57,6 +63,19 @@ impl RelationPlanner for Generators {
     }
 }
 
+/// A call that makes windows, with its time as a TIMESTAMP: a DATE or a text is cast, as in Spark.
+fn timed(rows: Expr, input: &LogicalPlan) -> Result<Expr> {
+    let Expr::ScalarFunction(mut call) = rows else { return Ok(rows) };
+    if ["window_rows", "session_window_rows"].contains(&call.func.name())
+        && let Some(time) = call.args.first_mut()
+        && matches!(time.get_type(input.schema())?, DataType::Date32 | DataType::Utf8)
+    {
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        *time = cast(std::mem::take(time), timestamp);
+    }
+    Ok(Expr::ScalarFunction(call))
+}
+
 /// `input` with the rows that `rows` makes of each of its rows, as columns of `relation`.
 fn generate(
     input: LogicalPlan,
@@ -70,6 +89,7 @@ fn generate(
         .iter()
         .map(|(qualifier, field)| Expr::Column(Column::new(qualifier.cloned(), field.name())))
         .collect();
+    let rows = timed(rows, &input)?;
     let made = format!("rows of {relation}");
     let mut with_rows = before.clone();
     with_rows.push(rows.alias(&made));

@@ -13,7 +13,9 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::session::last_moments;
 use crate::query::rewrite::literal::interval_of;
+use crate::query::stateful::event_time::{TUMBLING, is_window, window_metadata};
 
 /// The rows of `window()`: lists of `{window: {start, end}}`, the newest window first.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -80,13 +82,20 @@ impl Shape {
     }
 }
 
-fn row_type(time: &DataType) -> Result<DataType> {
+fn row_type(field: &Field) -> Result<DataType> {
+    let time = match field.data_type() {
+        // A window's own time is its last moment.
+        DataType::Struct(bounds) if is_window(field) && bounds.len() == 2 => bounds[1].data_type(),
+        other => other,
+    };
     let DataType::Timestamp(TimeUnit::Microsecond, _) = time else {
         return plan_err!("DATATYPE_MISMATCH: window() takes a TIMESTAMP, not {time}");
     };
     let bounds =
         Fields::from(vec![Field::new("start", time.clone(), true), Field::new("end", time.clone(), true)]);
-    Ok(DataType::Struct(Fields::from(vec![Field::new("window", DataType::Struct(bounds), true)])))
+    let window = Field::new("window", DataType::Struct(bounds), true);
+    let window = window.with_metadata(window_metadata(field, TUMBLING));
+    Ok(DataType::Struct(Fields::from(vec![window])))
 }
 
 impl ScalarUDFImpl for WindowRows {
@@ -104,7 +113,7 @@ impl ScalarUDFImpl for WindowRows {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         Shape::of(args.scalar_arguments.iter().skip(1).copied())?;
-        let row = row_type(args.arg_fields[0].data_type())?;
+        let row = row_type(&args.arg_fields[0])?;
         let list = DataType::List(Arc::new(Field::new("element", row, true)));
         Ok(Arc::new(Field::new("window_rows", list, true)))
     }
@@ -115,7 +124,10 @@ impl ScalarUDFImpl for WindowRows {
             ColumnarValue::Array(_) => None,
         });
         let shape = Shape::of(texts)?;
-        let array = args.args[0].to_array(args.number_rows)?;
+        let mut array = args.args[0].to_array(args.number_rows)?;
+        if matches!(array.data_type(), DataType::Struct(_)) {
+            array = last_moments(&array);
+        }
         let times = array.as_primitive::<TimestampMicrosecondType>();
         let (mut starts, mut ends, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(times.len()));
         for row in 0..times.len() {
@@ -126,7 +138,10 @@ impl ScalarUDFImpl for WindowRows {
             }
             lengths.push(starts.len() - before);
         }
-        let DataType::Struct(fields) = row_type(times.data_type())? else {
+        let DataType::List(element) = args.return_field.data_type() else {
+            return plan_err!("the rows of window() are a list");
+        };
+        let DataType::Struct(fields) = element.data_type() else {
             return plan_err!("a window's row is a struct");
         };
         let DataType::Struct(bounds) = fields[0].data_type().clone() else {
@@ -137,9 +152,13 @@ impl ScalarUDFImpl for WindowRows {
             Arc::new(array.with_data_type(times.data_type().clone()))
         };
         let windows = StructArray::try_new(bounds, vec![column(starts), column(ends)], None)?;
-        let rows = StructArray::try_new(fields, vec![Arc::new(windows)], None)?;
-        let element = Arc::new(Field::new("element", rows.data_type().clone(), true));
-        let list = ListArray::try_new(element, OffsetBuffer::from_lengths(lengths), Arc::new(rows), None)?;
+        let rows = StructArray::try_new(fields.clone(), vec![Arc::new(windows)], None)?;
+        let list = ListArray::try_new(
+            Arc::clone(element),
+            OffsetBuffer::from_lengths(lengths),
+            Arc::new(rows),
+            None,
+        )?;
         Ok(ColumnarValue::Array(Arc::new(list)))
     }
 }

@@ -275,8 +275,8 @@ impl Rewriter<'_> {
                 "UNSUPPORTED_GENERATOR: {name}() must be a column of its own in SELECT, or in LATERAL VIEW"
             )));
         }
-        if name == "window" {
-            return self.window(function.args);
+        if let Some(window) = super::generator::window_function(&name) {
+            return self.window(window, function.args);
         }
         if name == "struct" {
             return self.structure(function.args);

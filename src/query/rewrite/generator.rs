@@ -26,8 +26,13 @@ const GENERATORS: [(&str, &str, bool); 7] = [
     ("json_tuple", "json_tuple", false),
 ];
 
-/// The function that makes the rows of `window()`.
-const WINDOW_ROWS: &str = "window_rows";
+/// The functions that make windows, and those that make their rows.
+const WINDOWS: [(&str, &str); 2] = [("window", "window_rows"), ("session_window", "session_window_rows")];
+
+/// The one of a name's functions that makes windows: its name, and the function of its rows.
+pub(super) fn window_function(name: &str) -> Option<(&'static str, &'static str)> {
+    WINDOWS.into_iter().find(|(window, _)| *window == name)
+}
 
 /// Whether a function makes rows.
 pub(crate) fn is_generator(name: &str) -> bool {
@@ -87,10 +92,14 @@ impl Rewriter<'_> {
     }
 
     /// The reference to a window's column; its rows are made when the SELECT is read to its end.
-    pub(super) fn window(&mut self, args: FunctionArguments) -> Result<Expr> {
+    pub(super) fn window(
+        &mut self,
+        (name, rows): (&'static str, &'static str),
+        args: FunctionArguments,
+    ) -> Result<Expr> {
         let args = arguments(args)?;
         let args = self.exprs(args)?;
-        let call = self.call(WINDOW_ROWS, args)?;
+        let call = self.call(rows, args)?;
         let known = self.windows.iter().find(|pending| pending.call == call);
         let relation = match known {
             Some(pending) => pending.relation.clone(),
@@ -100,12 +109,19 @@ impl Rewriter<'_> {
                 relation
             }
         };
-        Ok(build::column(Some(&relation), "window"))
+        Ok(build::column(Some(&relation), name))
     }
 
     /// Puts the windows that were asked for around the FROM.
     pub(super) fn place_windows(&mut self, from: &mut Vec<TableWithJoins>) -> Result<()> {
-        for pending in std::mem::take(&mut self.windows) {
+        let windows = std::mem::take(&mut self.windows);
+        if windows.len() > 1 {
+            return Err(Error::config(
+                "sql has two different windows in one SELECT: each row would be in every pair of them, which is not supported",
+            )
+            .hint("put one of them into a subquery, or into a view"));
+        }
+        for pending in windows {
             self.wrap(pending.call, false, &pending.relation, Vec::new(), from)?;
         }
         Ok(())

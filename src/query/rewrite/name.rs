@@ -17,11 +17,15 @@ pub(super) fn of_column(expr: &Expr) -> String {
             _ => print(expr),
         },
         Expr::Nested(inner) => of_column(inner),
-        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("window") => {
-            "window".to_owned()
+        Expr::Function(function) if window_name(&function.name.to_string()).is_some() => {
+            window_name(&function.name.to_string()).unwrap_or_default().to_owned()
         }
         _ => print(expr),
     }
+}
+
+fn window_name(function: &str) -> Option<&'static str> {
+    super::generator::window_function(&function.to_lowercase()).map(|(name, _)| name)
 }
 
 pub(super) fn print(expr: &Expr) -> String {

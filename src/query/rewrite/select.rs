@@ -48,6 +48,7 @@ impl Rewriter<'_> {
         if let Some(condition) = select.selection.take() {
             select.selection = Some(self.without_aggregates(Place::Where, |own| own.expr(condition))?);
         }
+        self.name_windows(&select.group_by)?;
         let mut items = Vec::new();
         for item in std::mem::take(&mut select.projection) {
             self.item(item, from, &mut items)?;
@@ -63,6 +64,21 @@ impl Rewriter<'_> {
         refuse_twins(&items)?;
         let aliased = |(expr, name): Item| SelectItem::ExprWithAlias { expr, alias: build::ident(name) };
         select.projection = items.into_iter().map(aliased).collect();
+        Ok(())
+    }
+
+    /// A window of GROUP BY is a column that SELECT may name: `window`, `session_window`.
+    fn name_windows(&mut self, group_by: &GroupByExpr) -> Result<()> {
+        let GroupByExpr::Expressions(keys, _) = group_by else { return Ok(()) };
+        for key in keys {
+            let Expr::Function(function) = key else { continue };
+            let name = function.name.to_string().replace('`', "").to_lowercase();
+            let Some((name, _)) = generator::window_function(&name) else { continue };
+            let made = self.expr(key.clone())?;
+            if let Some(scope) = self.scopes.inner() {
+                scope.aliases.push((name.to_owned(), made));
+            }
+        }
         Ok(())
     }
 

@@ -131,13 +131,11 @@ impl FileTable {
                 format!("try_cast(`{name}` AS {}) AS `{name}`", field.data_type.to_ddl())
             })
             .collect();
-        let query = Query::plan(&Definition {
-            input: Relation { name: "input".into(), schema: texts },
-            tables: Vec::new(),
-            views: Vec::new(),
-            sql: format!("SELECT {} FROM input", casts.join(", ")),
-            conf: Conf::default(),
-        })?;
+        let query = Query::plan(&Definition::of_stream(
+            Relation { name: "input".into(), schema: texts },
+            format!("SELECT {} FROM input", casts.join(", ")),
+            Conf::default(),
+        ))?;
         let run = Runner::new(query).begin(0, &[])?;
         for rows in reader {
             for rows in run.rows(rows.map_err(failed)?).map_err(|failure: Failure| Error::from(failure))? {

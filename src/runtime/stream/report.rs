@@ -4,11 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Clock, Stream, millis};
+use crate::checkpoint::Plan;
 use crate::decode::json::RejectionCode;
 use crate::model::{Offset, OffsetSeq, Result};
+use crate::observe::progress::StateOperatorProgress;
 use crate::observe::progress::{ADD_BATCH_STEPS, AlluviaProgress, BatchTimes, SinkProgress};
 use crate::observe::{Event, Progress, SourceProgress, StreamOpened};
+use crate::query::OperatorProgress;
 use crate::runtime::attempt::Written;
+
+/// What a batch's state took, in milliseconds.
+struct StateTimes {
+    run_ms: u64,
+    commit_ms: u64,
+}
+
+/// A time as Spark's progress has it.
+fn utc(ms: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(ms).unwrap_or_default();
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
 
 impl Stream<'_> {
     pub(super) fn report_opened(&self) {
@@ -49,6 +64,40 @@ impl Stream<'_> {
         }
     }
 
+    /// Spark's `eventTime`: the watermark that the batch ran with, and the event times in it.
+    fn event_time(&self, plan: &Plan) -> BTreeMap<&'static str, String> {
+        let Some(stateful) = &self.open.stateful else { return BTreeMap::new() };
+        let Some(seen) = stateful.seen() else { return BTreeMap::new() };
+        let mut times = BTreeMap::from([("watermark", utc(plan.watermark_ms))]);
+        if let Some(average) = seen.average() {
+            times.extend([("min", utc(seen.min)), ("max", utc(seen.max)), ("avg", utc(average))]);
+        }
+        times
+    }
+
+    fn state_operators(&self, written: &Written, times: &StateTimes) -> Vec<StateOperatorProgress> {
+        let memory_bytes = self.open.stateful.as_ref().map_or(0, |stateful| stateful.size_bytes().0);
+        let one = |operator: &OperatorProgress| StateOperatorProgress {
+            operator_name: operator.operator_name.to_owned(),
+            num_rows_total: operator.num_rows_total,
+            num_rows_updated: operator.num_rows_updated,
+            all_updates_time_ms: times.run_ms,
+            num_rows_removed: operator.num_rows_removed,
+            all_removals_time_ms: 0,
+            commit_time_ms: times.commit_ms,
+            memory_used_bytes: memory_bytes,
+            num_rows_dropped_by_watermark: operator.num_rows_dropped_by_watermark,
+            num_shuffle_partitions: 1,
+            num_state_store_instances: 1,
+            custom_metrics: operator
+                .num_dropped_duplicate_rows
+                .map(|count| ("numDroppedDuplicateRows".to_owned(), count))
+                .into_iter()
+                .collect(),
+        };
+        written.operators().iter().map(one).collect()
+    }
+
     /// The finished batch as Spark's `StreamingQueryProgress`.
     pub(super) fn report(
         &mut self,
@@ -80,6 +129,10 @@ impl Stream<'_> {
         );
         source.metrics.extend(self.open.source.metrics());
         let mut steps = std::mem::take(&mut clock.steps);
+        let steps_of_state = StateTimes {
+            run_ms: steps.remove("runState").unwrap_or_default(),
+            commit_ms: steps.get("commitState").copied().unwrap_or_default(),
+        };
         let parts = ADD_BATCH_STEPS.iter().filter_map(|step| Some((*step, steps.remove(step)?))).collect();
         self.reporter.emit(Event::BatchCommitted(Arc::new(Progress {
             event: "progress",
@@ -93,8 +146,8 @@ impl Stream<'_> {
             input_rows_per_second: times.input_per_second(rows),
             processed_rows_per_second: times.processed_per_second(rows),
             duration_ms: steps,
-            event_time: BTreeMap::new(),
-            state_operators: Vec::new(),
+            event_time: self.event_time(planned.plan()),
+            state_operators: self.state_operators(written, &steps_of_state),
             sources: vec![source],
             sink: SinkProgress {
                 description: self.open.sink.describe().name,

@@ -5,6 +5,7 @@
 //! part of it move.
 
 use crate::model::OffsetRange;
+use crate::source::CHUNK_OFFSETS;
 
 /// The fewest offsets that are worth a connection, a fetch from the middle and a file of their own.
 pub const PIECE_MIN: i64 = 125_000;
@@ -68,7 +69,10 @@ fn balance(plan: &mut [Vec<OffsetRange>], total: i64, piece_min: i64) {
             return;
         }
         let range = &mut plan[most][at];
-        let cut = range.until - piece;
+        let mut cut = range.until - piece;
+        if piece_min > 1 {
+            cut = (cut / CHUNK_OFFSETS * CHUNK_OFFSETS).max(range.from);
+        }
         let moved = OffsetRange { partition: range.partition.clone(), from: cut, until: range.until };
         range.until = cut;
         if range.is_empty() {

@@ -1,0 +1,187 @@
+//! `session_window(ts, gap)`: the span that a row opens, from its time on and `gap` long; and `window_time(window)`.
+//!
+//! A row whose time is NULL, or whose gap is not positive, opens none and does not come out. Which spans are one
+//! session is decided where they are grouped.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{
+    DataType, DurationMicrosecondType, Field, FieldRef, Fields, IntervalMonthDayNanoType, IntervalUnit,
+    TimeUnit, TimestampMicrosecondType,
+};
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::query::rewrite::literal::interval_of;
+use crate::query::stateful::event_time::{SESSION, is_window, window_metadata};
+
+/// A day and a month (31 days) in microseconds.
+const DAY: i64 = 86_400_000_000;
+
+/// The rows of `session_window()`: lists of at most one `{session_window: {start, end}}`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct SessionRows {
+    signature: Signature,
+}
+
+impl Default for SessionRows {
+    fn default() -> Self {
+        SessionRows { signature: Signature::any(2, Volatility::Immutable) }
+    }
+}
+
+/// The gap of each row in microseconds; `None` where it is NULL.
+fn gaps(column: &ArrayRef) -> Result<Vec<Option<i64>>> {
+    let rows = 0..column.len();
+    Ok(match column.data_type() {
+        DataType::Utf8 => {
+            let texts = column.as_string::<i32>();
+            let gap = |row: usize| match texts.is_valid(row).then(|| texts.value(row)) {
+                None => Ok(None),
+                Some(text) => match interval_of(text) {
+                    Some((months, days, micros)) => {
+                        Ok(Some((i64::from(months) * 31 + i64::from(days)) * DAY + micros))
+                    }
+                    None => plan_err!("CANNOT_PARSE_INTERVAL: {text} is not a valid interval"),
+                },
+            };
+            rows.map(gap).collect::<Result<_>>()?
+        }
+        DataType::Duration(TimeUnit::Microsecond) => {
+            let lengths = column.as_primitive::<DurationMicrosecondType>();
+            rows.map(|row| lengths.is_valid(row).then(|| lengths.value(row))).collect()
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let lengths = column.as_primitive::<IntervalMonthDayNanoType>();
+            let micros = |row: usize| {
+                let length = lengths.value(row);
+                (i64::from(length.months) * 31 + i64::from(length.days)) * DAY + length.nanoseconds / 1000
+            };
+            rows.map(|row| lengths.is_valid(row).then(|| micros(row))).collect()
+        }
+        other => {
+            return plan_err!("DATATYPE_MISMATCH: the gap of session_window() is an interval, not {other}");
+        }
+    })
+}
+
+impl ScalarUDFImpl for SessionRows {
+    fn name(&self) -> &str {
+        "session_window_rows"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        plan_err!("session_window() takes a time and a gap")
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let time = &args.arg_fields[0];
+        if !matches!(time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
+            return plan_err!(
+                "DATATYPE_MISMATCH: session_window() takes a TIMESTAMP, not {}",
+                time.data_type()
+            );
+        }
+        let bound = |name: &str| Field::new(name, time.data_type().clone(), true);
+        let span = DataType::Struct(Fields::from(vec![bound("start"), bound("end")]));
+        let span = Field::new("session_window", span, true).with_metadata(window_metadata(time, SESSION));
+        let row = DataType::Struct(Fields::from(vec![span]));
+        let list = DataType::List(Arc::new(Field::new("element", row, true)));
+        Ok(Arc::new(Field::new("session_window_rows", list, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let times = args.args[0].to_array(args.number_rows)?;
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        let gaps = gaps(&args.args[1].to_array(args.number_rows)?)?;
+        let (mut starts, mut ends, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(gaps.len()));
+        for (row, gap) in gaps.into_iter().enumerate() {
+            let gap = gap.filter(|gap| *gap > 0 && times.is_valid(row));
+            if let Some(gap) = gap {
+                starts.push(times.value(row));
+                ends.push(times.value(row).saturating_add(gap));
+            }
+            lengths.push(usize::from(gap.is_some()));
+        }
+        let DataType::List(element) = args.return_field.data_type() else {
+            return plan_err!("the rows of session_window() are a list");
+        };
+        let DataType::Struct(fields) = element.data_type() else {
+            return plan_err!("a session's row is a struct");
+        };
+        let DataType::Struct(bounds) = fields[0].data_type() else {
+            return plan_err!("a session is a struct");
+        };
+        let column = |values: Vec<i64>| -> ArrayRef {
+            let array = TimestampMicrosecondArray::from(values);
+            Arc::new(array.with_data_type(times.data_type().clone()))
+        };
+        let spans = StructArray::try_new(bounds.clone(), vec![column(starts), column(ends)], None)?;
+        let rows = StructArray::try_new(fields.clone(), vec![Arc::new(spans)], None)?;
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let list = ListArray::try_new(Arc::clone(element), offsets, Arc::new(rows), None)?;
+        Ok(ColumnarValue::Array(Arc::new(list)))
+    }
+}
+
+/// `window_time(window)`: the last moment that lies in a window, with the window's event time.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct WindowTime {
+    signature: Signature,
+}
+
+impl Default for WindowTime {
+    fn default() -> Self {
+        WindowTime { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for WindowTime {
+    fn name(&self) -> &str {
+        "window_time"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        plan_err!("window_time() takes a window")
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let window = &args.arg_fields[0];
+        let DataType::Struct(fields) = window.data_type() else {
+            return plan_err!("DATATYPE_MISMATCH: window_time() takes a window, not {}", window.data_type());
+        };
+        if !is_window(window) || fields.len() != 2 {
+            return plan_err!("window_time() takes a column that window() or session_window() made");
+        }
+        let mut metadata = window.metadata().clone();
+        metadata.retain(|key, _| *key != crate::query::stateful::event_time::WINDOW);
+        let time = Field::new("window_time", fields[1].data_type().clone(), true);
+        Ok(Arc::new(time.with_metadata(metadata)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let windows = args.args[0].to_array(args.number_rows)?;
+        Ok(ColumnarValue::Array(last_moments(&windows)))
+    }
+}
+
+/// Of each window its end less a microsecond.
+pub(super) fn last_moments(windows: &ArrayRef) -> ArrayRef {
+    let windows: &StructArray = windows.as_struct();
+    let ends = windows.column(1).as_primitive::<TimestampMicrosecondType>();
+    let moment = |row: usize| (windows.is_valid(row) && ends.is_valid(row)).then(|| ends.value(row) - 1);
+    let made: TimestampMicrosecondArray = (0..windows.len()).map(moment).collect();
+    Arc::new(made.with_data_type(ends.data_type().clone()))
+}

@@ -1,0 +1,185 @@
+//! `dropDuplicates` and `dropDuplicatesWithinWatermark`: of rows with one key the first passes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, TimeUnit};
+
+use super::event_time::times;
+use super::keys::{NO_TIME, bound, timed, times_of};
+use super::{BatchTimes, Operator, OperatorProgress, failed};
+use crate::model::{Error, OutputMode, Result};
+use crate::state::codec::Codec;
+use crate::state::{StateBatch, StateColumn, TableDefinition, TableId};
+
+/// The operator. Its rows pass with all columns that it is given.
+#[derive(Debug)]
+pub(in crate::query) struct DropDuplicates {
+    /// The columns of the keys, among those that it is given.
+    pub(super) keys: Vec<usize>,
+    pub(super) codec: Arc<Codec>,
+    /// The column of the event time, if a watermark is declared.
+    pub(super) event_time: Option<usize>,
+    pub(super) expiry: Expiry,
+    pub(super) table: TableId,
+    /// The keys.
+    pub(super) columns: Vec<StateColumn>,
+}
+
+/// When a key is forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expiry {
+    /// Never.
+    Never,
+    /// When the watermark passes the event time, which is one of its columns.
+    EventTime,
+    /// When the watermark passes the time of the key's first row and this many microseconds; `index` holds the keys by
+    /// that time.
+    Within { delay: i64, index: TableId },
+}
+
+impl DropDuplicates {
+    /// Spark's name of the operator.
+    fn name(&self) -> &'static str {
+        match self.expiry {
+            Expiry::Within { .. } => "dedupeWithinWatermark",
+            Expiry::Never | Expiry::EventTime => "dedupe",
+        }
+    }
+
+    fn bytes(&self, batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+        let columns: Vec<_> = self.keys.iter().map(|key| Arc::clone(batch.column(*key))).collect();
+        let rows = self.codec.encode(&columns, batch.num_rows())?;
+        let column = self.event_time.map(|column| times(batch.column(column))).transpose().map_err(failed)?;
+        let times = match self.expiry {
+            Expiry::EventTime => times_of(column.as_ref(), batch.num_rows()),
+            Expiry::Never | Expiry::Within { .. } => vec![NO_TIME; batch.num_rows()],
+        };
+        Ok((0..batch.num_rows()).map(|row| timed(times[row], rows.row(row))).collect())
+    }
+
+    /// Removes what the watermark has passed; returns how many keys went.
+    fn evict(&self, state: &mut dyn StateBatch, watermark: i64) -> Result<u64> {
+        match self.expiry {
+            Expiry::Never => Ok(0),
+            Expiry::EventTime => state.expire(self.table, &bound(watermark)),
+            Expiry::Within { index, .. } => {
+                let mut gone = Vec::new();
+                state.scan(index, &[], Some(&bound(watermark)), &mut |key, _| {
+                    gone.push(key.get(8..).unwrap_or_default().to_vec());
+                    Ok(())
+                })?;
+                let count = gone.len() as u64;
+                for key in gone {
+                    state.delete(self.table, key);
+                }
+                state.expire(index, &bound(watermark))?;
+                Ok(count)
+            }
+        }
+    }
+}
+
+impl Operator for DropDuplicates {
+    fn run(
+        &self,
+        state: &mut dyn StateBatch,
+        rows: Vec<RecordBatch>,
+        at: BatchTimes,
+    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
+        let (mut late, mut duplicates, mut new) = (0, 0, 0);
+        let mut passed: HashSet<Vec<u8>> = HashSet::new();
+        let mut out = Vec::with_capacity(rows.len());
+        for batch in rows {
+            let keys = self.bytes(&batch)?;
+            let column =
+                self.event_time.map(|column| times(batch.column(column))).transpose().map_err(failed)?;
+            let event_times = times_of(column.as_ref(), batch.num_rows());
+            let mut order: Vec<usize> = (0..keys.len()).filter(|row| event_times[*row] > at.late).collect();
+            late += (keys.len() - order.len()) as u64;
+            order.sort_by(|a, b| keys[*a].cmp(&keys[*b]).then(a.cmp(b)));
+            let asked: Vec<&[u8]> = order.iter().map(|row| keys[*row].as_slice()).collect();
+            let known = state.get_many(self.table, &asked)?;
+            let mut keep = vec![false; keys.len()];
+            for (row, known) in order.into_iter().zip(known) {
+                let key = &keys[row];
+                if known.is_some() || passed.contains(key) {
+                    duplicates += 1;
+                    continue;
+                }
+                passed.insert(key.clone());
+                keep[row] = true;
+                new += 1;
+                let mut value = Vec::new();
+                if let Expiry::Within { delay, index } = self.expiry {
+                    // As in Spark, a NULL time is the epoch.
+                    let time = if event_times[row] == NO_TIME { 0 } else { event_times[row] };
+                    let expires = time.saturating_add(delay);
+                    value = expires.to_be_bytes().to_vec();
+                    state.put(index, timed(expires, key), Vec::new());
+                }
+                state.put(self.table, key.clone(), value);
+            }
+            let kept = filter_record_batch(&batch, &BooleanArray::from(keep))
+                .map_err(|error| Error::internal("leave duplicates out").source(error))?;
+            if kept.num_rows() > 0 {
+                out.push(kept);
+            }
+        }
+        let removed = self.evict(state, at.watermark)?;
+        let progress = OperatorProgress {
+            operator_name: self.name(),
+            num_rows_total: state.len(self.table)?,
+            num_rows_updated: new,
+            num_rows_removed: removed,
+            num_rows_dropped_by_watermark: late,
+            num_dropped_duplicate_rows: Some(duplicates),
+        };
+        Ok((out, progress))
+    }
+
+    fn wants_empty_batch(&self, _mode: OutputMode) -> bool {
+        true
+    }
+
+    fn explain(&self) -> String {
+        let keys: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let keys = keys.join(", ");
+        match self.expiry {
+            Expiry::Never => {
+                format!(
+                    "DropDuplicates by {keys}: keeps every key for ever, for none of them is the event time"
+                )
+            }
+            Expiry::EventTime => {
+                format!("DropDuplicates by {keys}: keeps a key until the watermark passes its event time")
+            }
+            Expiry::Within { delay, .. } => format!(
+                "DropDuplicatesWithinWatermark by {keys}: keeps a key until the watermark passes its first row's time and {} ms",
+                delay / 1000
+            ),
+        }
+    }
+
+    fn state_definition(&self) -> Vec<TableDefinition> {
+        let keys = self.columns.clone();
+        let table = |name: &str, keys, values| TableDefinition {
+            name: name.to_owned(),
+            operator: self.name().to_owned(),
+            keys,
+            values,
+            layout: None,
+        };
+        match self.expiry {
+            Expiry::Never | Expiry::EventTime => vec![table("keys", keys, Vec::new())],
+            Expiry::Within { .. } => {
+                let expires = StateColumn::new("expires", &DataType::Timestamp(TimeUnit::Microsecond, None));
+                let mut by_time = vec![expires.clone()];
+                by_time.extend(keys.clone());
+                vec![table("keys", keys, vec![expires]), table("keys by expiry", by_time, Vec::new())]
+            }
+        }
+    }
+}

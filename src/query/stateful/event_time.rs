@@ -1,0 +1,383 @@
+//! Event time: which column carries it, and how far it has come.
+//!
+//! `EventTimeWatermark` stands in a plan where Spark's does: above the source or view that declares it. It passes
+//! rows on and notes their times. A column carries the mark in its field's metadata, as Spark's attributes do: a
+//! plain column keeps it through SELECT and alias, `window()` hands it on, every other expression loses it.
+
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMicrosecondType};
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, ReplaceChildrenOptions};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use futures::StreamExt;
+
+use crate::query::slot::Inputs;
+
+/// Marks the column that carries the event time. A mark of its own, because a UNION of watermarks with different delays
+/// keeps only what they have in common.
+const EVENT_TIME: &str = "spark.eventTime";
+/// The delay of its watermark in milliseconds.
+const DELAY: &str = "spark.watermarkDelayMs";
+/// Marks a column that `window` or `session_window` made; the value is [`TUMBLING`] or [`SESSION`].
+pub(in crate::query) const WINDOW: &str = "spark.timeWindow";
+/// A window of fixed length.
+pub(in crate::query) const TUMBLING: &str = "window";
+/// A session.
+pub(in crate::query) const SESSION: &str = "session";
+
+/// Whether a column carries the event time.
+pub(in crate::query) fn is_event_time(field: &Field) -> bool {
+    field.metadata().contains_key(EVENT_TIME)
+}
+
+/// The delay, in milliseconds, of the watermark whose event time a column carries; `None` for a UNION of several.
+pub(super) fn delay_of(field: &Field) -> Option<i64> {
+    field.metadata().get(DELAY).and_then(|text| text.parse().ok())
+}
+
+/// What the metadata of a window's column are, made from the column of the times.
+pub(in crate::query) fn window_metadata(time: &Field, kind: &str) -> HashMap<String, String> {
+    let mut metadata: HashMap<String, String> = [EVENT_TIME, DELAY]
+        .into_iter()
+        .filter_map(|key| time.metadata().get(key).map(|value| (key.to_owned(), value.clone())))
+        .collect();
+    metadata.insert(WINDOW.to_owned(), kind.to_owned());
+    metadata
+}
+
+/// Whether a column is a window that `window()` or `session_window()` made.
+pub(in crate::query) fn is_window(field: &Field) -> bool {
+    field.metadata().contains_key(WINDOW)
+}
+
+/// Whether a column is a session.
+pub(in crate::query) fn is_session(field: &Field) -> bool {
+    field.metadata().get(WINDOW).is_some_and(|kind| kind == SESSION)
+}
+
+/// The times, in microseconds since the Unix epoch, of a column that carries the event time: a window's is its end.
+pub(super) fn times(column: &ArrayRef) -> Result<ArrayRef> {
+    match column.data_type() {
+        DataType::Struct(_) => match column.as_struct().column_by_name("end") {
+            Some(end) => Ok(Arc::clone(end)),
+            None => internal_err!("a window without an end"),
+        },
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(Arc::clone(column)),
+        other => internal_err!("an event time of type {other}"),
+    }
+}
+
+/// The event times that a watermark saw in a micro-batch, in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct EventTimes {
+    /// Rows.
+    pub count: u64,
+    /// The smallest.
+    pub min: i64,
+    /// The greatest.
+    pub max: i64,
+    /// Their sum, for the average.
+    pub sum: f64,
+}
+
+impl EventTimes {
+    /// The mean; `None` without rows.
+    pub fn average(&self) -> Option<i64> {
+        (self.count > 0).then(|| (self.sum / self.count as f64) as i64)
+    }
+
+    /// Both together.
+    pub fn merge(&mut self, other: &EventTimes) {
+        if other.count == 0 {
+            return;
+        }
+        if self.count == 0 {
+            *self = *other;
+            return;
+        }
+        self.count += other.count;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum += other.sum;
+    }
+
+    fn of(column: &ArrayRef) -> Result<EventTimes> {
+        let column = times(column)?;
+        let times = column.as_primitive::<TimestampMicrosecondType>();
+        let mut seen = EventTimes { min: i64::MAX, max: i64::MIN, ..EventTimes::default() };
+        for row in 0..times.len() {
+            // As Spark has it, a NULL is the epoch.
+            let ms = if times.is_valid(row) { times.value(row).div_euclid(1000) } else { 0 };
+            seen.count += 1;
+            seen.min = seen.min.min(ms);
+            seen.max = seen.max.max(ms);
+            seen.sum += ms as f64;
+        }
+        Ok(if seen.count == 0 { EventTimes::default() } else { seen })
+    }
+}
+
+/// What the watermarks of a query saw in one run of a micro-batch, by their number; shared by its lanes.
+#[derive(Debug, Default)]
+pub(in crate::query) struct Observed(Mutex<Vec<EventTimes>>);
+
+impl Observed {
+    fn note(&self, watermark: usize, times: &EventTimes) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= watermark {
+            all.resize(watermark + 1, EventTimes::default());
+        }
+        all[watermark].merge(times);
+    }
+
+    /// Adds what another run saw.
+    pub(in crate::query) fn add(&self, other: &Observed) {
+        let other = other.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        other.iter().enumerate().for_each(|(number, times)| self.note(number, times));
+    }
+
+    /// What the first `count` watermarks saw.
+    pub(in crate::query) fn all(&self, count: usize) -> Vec<EventTimes> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        all.resize(count, EventTimes::default());
+        all
+    }
+}
+
+/// The node of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::query) struct EventTimeWatermark {
+    input: LogicalPlan,
+    column: usize,
+    delay_ms: i64,
+    /// Its number in the query.
+    number: usize,
+    schema: DFSchemaRef,
+}
+
+impl EventTimeWatermark {
+    /// A watermark on column `column` of `input`.
+    pub(in crate::query) fn plan(
+        input: LogicalPlan,
+        column: usize,
+        delay_ms: i64,
+        number: usize,
+    ) -> Result<LogicalPlan> {
+        let mut fields = Vec::new();
+        for (index, (qualifier, field)) in input.schema().iter().enumerate() {
+            let mut field = Arc::clone(field);
+            if index == column {
+                let mut metadata = field.metadata().clone();
+                metadata.insert(EVENT_TIME.to_owned(), "true".to_owned());
+                metadata.insert(DELAY.to_owned(), delay_ms.to_string());
+                field = Arc::new(field.as_ref().clone().with_metadata(metadata));
+            }
+            fields.push((qualifier.cloned(), field));
+        }
+        let schema = DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?;
+        let node = EventTimeWatermark { input, column, delay_ms, number, schema: Arc::new(schema) };
+        Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+}
+
+impl PartialOrd for EventTimeWatermark {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (self == other).then_some(Ordering::Equal)
+    }
+}
+
+impl UserDefinedLogicalNodeCore for EventTimeWatermark {
+    fn name(&self) -> &str {
+        "EventTimeWatermark"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    /// Filters on other columns go below, as Spark moves them: the rows that they take away raise no watermark.
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        HashSet::from([self.schema.field(self.column).name().clone()])
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.schema.field(self.column).name();
+        write!(f, "EventTimeWatermark {name}, delay {} ms", self.delay_ms)
+    }
+
+    fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let Some(input) = inputs.into_iter().next() else {
+            return internal_err!("a watermark without an input");
+        };
+        let (qualifier, field) = self.schema.qualified_field(self.column);
+        let column =
+            input.schema().iter().position(|(of, other)| of == qualifier && other.name() == field.name());
+        let Some(column) = column else {
+            return internal_err!("a watermark's input lost the column {}", field.name());
+        };
+        match EventTimeWatermark::plan(input, column, self.delay_ms, self.number)? {
+            LogicalPlan::Extension(made) => match made.node.as_any().downcast_ref::<Self>() {
+                Some(node) => Ok(node.clone()),
+                None => internal_err!("a watermark became another node"),
+            },
+            _ => internal_err!("a watermark became another node"),
+        }
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        let mut needed = output_columns.to_vec();
+        needed.push(self.column);
+        needed.sort_unstable();
+        needed.dedup();
+        Some(vec![needed])
+    }
+}
+
+/// Plans our own nodes.
+#[derive(Debug)]
+pub(in crate::query) struct Planner;
+
+#[async_trait::async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        state: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Watermarks)]);
+        planner.create_physical_plan(plan, state).await
+    }
+}
+
+struct Watermarks;
+
+#[async_trait::async_trait]
+impl ExtensionPlanner for Watermarks {
+    async fn plan_extension(
+        &self,
+        _planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        _state: &dyn Session,
+        _planning: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<EventTimeWatermark>() else { return Ok(None) };
+        let [input] = physical_inputs else { return internal_err!("a watermark without an input") };
+        let schema = Arc::new(node.schema.as_arrow().clone());
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Some(Arc::new(WatermarkExec {
+            input: Arc::clone(input),
+            column: node.column,
+            number: node.number,
+            properties: Arc::new(properties),
+        })))
+    }
+}
+
+/// Notes the event times of the rows that pass.
+#[derive(Debug)]
+struct WatermarkExec {
+    input: Arc<dyn ExecutionPlan>,
+    column: usize,
+    number: usize,
+    properties: Arc<PlanProperties>,
+}
+
+impl WatermarkExec {
+    fn over(&self, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<WatermarkExec> {
+        let Some(input) = children.into_iter().next() else {
+            return internal_err!("a watermark without an input");
+        };
+        let properties = Arc::clone(&self.properties);
+        Ok(WatermarkExec { input, column: self.column, number: self.number, properties })
+    }
+}
+
+impl DisplayAs for WatermarkExec {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let schema = self.properties.eq_properties.schema();
+        write!(f, "Watermark on {}", schema.field(self.column).name())
+    }
+}
+
+impl ExecutionPlan for WatermarkExec {
+    fn name(&self) -> &'static str {
+        "WatermarkExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(self.over(children)?))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(self.over(children)?))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let inputs = context.session_config().get_extension::<Inputs>();
+        let Some(observed) = inputs.and_then(|inputs| inputs.observed.clone()) else {
+            return internal_err!("a plan with a watermark was run without a place for its event times");
+        };
+        let rows = self.input.execute(partition, context)?;
+        let schema = Arc::clone(self.properties.eq_properties.schema());
+        let (column, number, given) = (self.column, self.number, Arc::clone(&schema));
+        let noted = rows.map(move |batch| {
+            let batch = batch?;
+            observed.note(number, &EventTimes::of(batch.column(column))?);
+            Ok(RecordBatch::try_new(Arc::clone(&given), batch.columns().to_vec())?)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, noted)))
+    }
+}

@@ -1,0 +1,334 @@
+//! Session windows: rows of a key whose spans touch are one session, in a batch and across batches.
+//!
+//! The sessions of a key lie together in the state, by their start; a second table has them by their end, for the
+//! watermark.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute;
+use arrow::datatypes::TimestampMicrosecondType;
+
+use super::aggregate::{Grouping, Groups, partials};
+use super::keys::{bound, timed};
+use super::{BatchTimes, Operator, OperatorProgress, failed};
+use crate::model::{Error, OutputMode, Result};
+use crate::state::codec::Codec;
+use crate::state::{StateBatch, TableDefinition, TableId, time_of, time_prefix};
+
+/// The operator.
+#[derive(Debug)]
+pub(in crate::query) struct Sessions {
+    /// Rows are grouped by the keys and by their own span.
+    pub(super) grouping: Arc<Grouping>,
+    /// The key that is a span's start; its end is the next one.
+    pub(super) start: usize,
+    /// Of the other keys.
+    pub(super) codec: Arc<Codec>,
+    pub(super) mode: OutputMode,
+    pub(super) table: TableId,
+    /// The sessions by their end.
+    pub(super) index: TableId,
+    /// Whether the session carries the event time.
+    pub(super) has_event_time: bool,
+}
+
+/// A session of one key: of the state, or of the batch.
+struct Span {
+    start: i64,
+    end: i64,
+    /// Its row among the states of where it is from.
+    from: From,
+}
+
+#[derive(Clone, Copy)]
+enum From {
+    State(usize),
+    Batch(usize),
+}
+
+/// What the batch does to the sessions of its keys.
+#[derive(Default)]
+struct Merged {
+    /// For each session its key (a row of the batch's groups), start and end.
+    sessions: Vec<(usize, i64, i64)>,
+    /// Of each row of the state the session that it goes into.
+    of_state: Vec<usize>,
+    /// The same of each row of the batch.
+    of_batch: Vec<usize>,
+    /// Values of the state that are merged, in the order of `of_state`.
+    values: Vec<Vec<u8>>,
+}
+
+impl Sessions {
+    fn other_keys(&self, groups: &Groups) -> Vec<ArrayRef> {
+        let other = |(at, key): (usize, &ArrayRef)| {
+            (at != self.start && at != self.start + 1).then(|| Arc::clone(key))
+        };
+        groups.keys.iter().enumerate().filter_map(other).collect()
+    }
+
+    /// The bytes of the other keys of each group.
+    fn bytes(&self, groups: &Groups) -> Result<Vec<Vec<u8>>> {
+        let keys = self.other_keys(groups);
+        if keys.is_empty() {
+            return Ok(vec![Vec::new(); groups.rows]);
+        }
+        let rows = self.codec.encode(&keys, groups.rows)?;
+        Ok(rows.iter().map(<[u8]>::to_vec).collect())
+    }
+
+    /// Takes the sessions of the batch's keys out of the state and puts them together with the batch's.
+    fn merge_spans(&self, state: &mut dyn StateBatch, groups: &Groups, keys: &[Vec<u8>]) -> Result<Merged> {
+        let starts = groups.keys[self.start].as_primitive::<TimestampMicrosecondType>();
+        let ends = groups.keys[self.start + 1].as_primitive::<TimestampMicrosecondType>();
+        let mut order: Vec<usize> = (0..groups.rows).collect();
+        order.sort_by(|a, b| keys[*a].cmp(&keys[*b]).then(a.cmp(b)));
+        let mut merged = Merged { of_batch: vec![0; groups.rows], ..Merged::default() };
+        for rows in order.chunk_by(|a, b| keys[*a] == keys[*b]) {
+            let key = &keys[rows[0]];
+            let mut spans: Vec<Span> = rows
+                .iter()
+                .map(|row| Span { start: starts.value(*row), end: ends.value(*row), from: From::Batch(*row) })
+                .collect();
+            let mut old: Vec<(Vec<u8>, i64)> = Vec::new();
+            let (first, values) = (merged.values.len(), &mut merged.values);
+            state.scan(self.table, key, Some(&after(key)), &mut |found, value| {
+                if found.len() != key.len() + 8 {
+                    return Ok(());
+                }
+                let start = time_of(&found[key.len()..]).ok_or_else(damaged)?;
+                let end = time_of(value).ok_or_else(damaged)?;
+                spans.push(Span { start, end, from: From::State(values.len() - first) });
+                old.push((found.to_vec(), end));
+                values.push(value[8..].to_vec());
+                Ok(())
+            })?;
+            for (found, end) in &old {
+                state.delete(self.table, found.clone());
+                state.delete(self.index, timed(*end, found));
+            }
+            // Of equal starts the state's session comes first.
+            spans.sort_by_key(|span| (span.start, matches!(span.from, From::Batch(_))));
+            let mut of_state = vec![0; old.len()];
+            let mut current: Option<usize> = None;
+            for span in spans {
+                let session = match current {
+                    Some(session) if span.start <= merged.sessions[session].2 => session,
+                    _ => {
+                        merged.sessions.push((rows[0], span.start, span.end));
+                        merged.sessions.len() - 1
+                    }
+                };
+                current = Some(session);
+                let end = &mut merged.sessions[session].2;
+                *end = (*end).max(span.end);
+                match span.from {
+                    From::State(row) => of_state[row] = session,
+                    From::Batch(row) => merged.of_batch[row] = session,
+                }
+            }
+            merged.of_state.extend(of_state);
+        }
+        Ok(merged)
+    }
+
+    fn update(&self, state: &mut dyn StateBatch, groups: &Groups) -> Result<u64> {
+        let keys = self.bytes(groups)?;
+        let merged = self.merge_spans(state, groups, &keys)?;
+        let count = merged.sessions.len();
+        let values: Vec<&[u8]> = merged.values.iter().map(Vec::as_slice).collect();
+        let old = match values.is_empty() || self.grouping.state_columns.is_empty() {
+            true => None,
+            false => Some(self.grouping.state_codec.decode(&values)?),
+        };
+        let states = || {
+            let mut accumulators = self.grouping.accumulators()?;
+            if let Some(old) = &old {
+                self.grouping.merge(&mut accumulators, old, &merged.of_state, count)?;
+            }
+            self.grouping.merge(&mut accumulators, &groups.states, &merged.of_batch, count)?;
+            Grouping::states(&mut accumulators)
+        };
+        let states = self.grouping.encode_states(&states().map_err(failed)?, count)?;
+        for ((row, start, end), states) in merged.sessions.into_iter().zip(states) {
+            let mut key = keys[row].clone();
+            key.extend_from_slice(&time_prefix(start));
+            let mut value = time_prefix(end).to_vec();
+            value.extend_from_slice(&states);
+            state.put(self.index, timed(end, &key), Vec::new());
+            state.put(self.table, key, value);
+        }
+        Ok(count as u64)
+    }
+
+    /// The result of sessions, by their keys in the table.
+    fn result(&self, sessions: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<RecordBatch>> {
+        if sessions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (mut keys, mut starts, mut ends, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (key, value) in sessions {
+            let split = key.len().checked_sub(8).ok_or_else(damaged)?;
+            keys.push(&key[..split]);
+            starts.push(time_of(&key[split..]).ok_or_else(damaged)?);
+            ends.push(time_of(value).ok_or_else(damaged)?);
+            states.push(&value[8..]);
+        }
+        let grouping = &self.grouping;
+        let others = if grouping.keys.len() == 2 { Vec::new() } else { self.codec.decode(&keys)? };
+        let mut others = others.into_iter();
+        let times = |values: &[i64], at: usize| -> ArrayRef {
+            let array = TimestampMicrosecondArray::from(values.to_vec());
+            Arc::new(array.with_data_type(grouping.keys[at].clone()))
+        };
+        let mut columns = Vec::with_capacity(grouping.keys.len());
+        for at in 0..grouping.keys.len() {
+            columns.push(match at {
+                at if at == self.start => times(&starts, at),
+                at if at == self.start + 1 => times(&ends, at),
+                _ => others.next().ok_or_else(damaged)?,
+            });
+        }
+        let states = match grouping.state_columns.is_empty() {
+            true => Vec::new(),
+            false => grouping.state_codec.decode(&states)?,
+        };
+        let groups = Groups { keys: columns, states, rows: sessions.len() };
+        Ok(vec![grouping.result(&groups).map_err(failed)?])
+    }
+
+    /// Takes the sessions that the watermark has passed out of the state.
+    fn take_ended(&self, state: &mut dyn StateBatch, watermark: i64) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut keys = Vec::new();
+        state.scan(self.index, &[], Some(&bound(watermark)), &mut |key, _| {
+            keys.push(key.get(8..).unwrap_or_default().to_vec());
+            Ok(())
+        })?;
+        keys.sort();
+        let asked: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let values = state.get_many(self.table, &asked)?;
+        let mut ended = Vec::with_capacity(keys.len());
+        for (key, value) in keys.into_iter().zip(values) {
+            state.delete(self.table, key.clone());
+            ended.push((key, value.ok_or_else(damaged)?));
+        }
+        state.expire(self.index, &bound(watermark))?;
+        Ok(ended)
+    }
+
+    fn all(&self, state: &dyn StateBatch) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut all = Vec::new();
+        state.scan(self.table, &[], None, &mut |key, value| {
+            all.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn merge(
+        &self,
+        state: &mut dyn StateBatch,
+        partials: Vec<RecordBatch>,
+        at: BatchTimes,
+    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
+        // Session windows drop late rows in every mode.
+        let late = self.has_event_time.then_some(at.late);
+        let (groups, dropped) = self.grouping.combine(partials, late).map_err(failed)?;
+        let groups = in_order_of_start(groups, self.start).map_err(failed)?;
+        let updated = self.update(state, &groups)?;
+        let mut progress = OperatorProgress {
+            operator_name: "sessionWindowStateStoreSaveExec",
+            num_rows_updated: updated,
+            num_rows_dropped_by_watermark: dropped,
+            ..OperatorProgress::default()
+        };
+        let out = match self.mode {
+            OutputMode::Append => {
+                let ended = self.take_ended(state, at.watermark)?;
+                progress.num_rows_removed = ended.len() as u64;
+                self.result(&ended)?
+            }
+            OutputMode::Update | OutputMode::Complete => self.result(&self.all(state)?)?,
+        };
+        progress.num_rows_total = state.len(self.table)?;
+        Ok((out, progress))
+    }
+}
+
+/// Groups by the start of their span, so that those of one session are merged in that order.
+fn in_order_of_start(
+    groups: Groups,
+    start: usize,
+) -> std::result::Result<Groups, datafusion::common::DataFusionError> {
+    let starts = groups.keys[start].as_primitive::<TimestampMicrosecondType>();
+    let mut order: Vec<u32> = (0..groups.rows as u32).collect();
+    order.sort_by_key(|row| (starts.is_valid(*row as usize).then(|| starts.value(*row as usize)), *row));
+    let order = UInt32Array::from(order);
+    let take = |columns: &[ArrayRef]| {
+        columns
+            .iter()
+            .map(|column| compute::take(column, &order, None))
+            .collect::<std::result::Result<_, _>>()
+    };
+    Ok(Groups { keys: take(&groups.keys)?, states: take(&groups.states)?, rows: groups.rows })
+}
+
+/// The first bytes after all that begin with `key`: keys are self-delimiting, so what begins with one is of it.
+fn after(key: &[u8]) -> Vec<u8> {
+    let mut bytes = key.to_vec();
+    bytes.extend_from_slice(&[0xff; 9]);
+    bytes
+}
+
+fn damaged() -> Error {
+    Error::corrupt("the state of a session window is damaged")
+}
+
+impl Operator for Sessions {
+    fn run(
+        &self,
+        state: &mut dyn StateBatch,
+        rows: Vec<RecordBatch>,
+        at: BatchTimes,
+    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
+        self.merge(state, partials(&self.grouping, rows)?, at)
+    }
+
+    fn run_partials(
+        &self,
+        state: &mut dyn StateBatch,
+        partials: Vec<RecordBatch>,
+        at: BatchTimes,
+    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
+        self.merge(state, partials, at)
+    }
+
+    fn grouping(&self) -> Option<&Arc<Grouping>> {
+        Some(&self.grouping)
+    }
+
+    fn wants_empty_batch(&self, mode: OutputMode) -> bool {
+        mode != OutputMode::Complete
+    }
+
+    fn explain(&self) -> String {
+        let keys: Vec<&str> = self.grouping.key_columns.iter().map(|column| column.name.as_str()).collect();
+        let bound = match self.mode {
+            OutputMode::Append => "keeps a session until the watermark passes its end",
+            OutputMode::Update | OutputMode::Complete => "keeps every session for ever",
+        };
+        format!("Sessions by {}: {bound}", keys.join(", "))
+    }
+
+    fn state_definition(&self) -> Vec<TableDefinition> {
+        let table = |name: &str, values| TableDefinition {
+            name: name.to_owned(),
+            operator: "sessionWindowStateStoreSaveExec".to_owned(),
+            keys: self.grouping.key_columns.clone(),
+            values,
+            layout: None,
+        };
+        vec![table("sessions", self.grouping.state_columns.clone()), table("sessions by end", Vec::new())]
+    }
+}

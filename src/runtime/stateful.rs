@@ -1,0 +1,290 @@
+//! The part of a stream's query that knows what was before: its watermark, and the state of its operators.
+//!
+//! The state is durable before the sink commits a batch, and becomes the stream's only after it: the commit says which
+//! run of the batch counts, and a start restores the state of that run ([`crate::state`]).
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+
+use super::lane_rows::LaneRows;
+use super::sql::StreamSql;
+use crate::checkpoint::{CheckpointLog, Decision};
+use crate::config::StreamConfig;
+use crate::decode::stage::{Stage, StageRows};
+use crate::model::error::Context;
+use crate::model::{Error, MemoryAccount, Result};
+use crate::query::{EventTimes, OperatorProgress, WatermarkTracker, Watermarks};
+use crate::sink::SinkCommit;
+use crate::source::Split;
+use crate::state::{Committed, SealedBatch, StateDefinition, StateOptions, StateStore, StoreBatch};
+use crate::storage::Store;
+
+/// What a state store may hold in memory where no memory limit says otherwise, in bytes.
+const STATE_BYTES: usize = 256 << 20;
+
+/// Where a query stands at a start: its watermarks, and the newest batch of its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// Of the batch before the next one, and of the next one.
+    pub watermarks: Watermarks,
+    /// The newest committed batch, and the run of it that counts.
+    pub committed: Option<Committed>,
+}
+
+impl ResumePoint {
+    /// What the checkpoint and the sink's newest commit say.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, if one that must be there is missing or damaged.
+    pub async fn read(
+        log: &CheckpointLog,
+        decision: &Decision,
+        newest: Option<&SinkCommit>,
+    ) -> Result<ResumePoint> {
+        let run = |batch_id: i64, attempt: Option<String>| {
+            Some(Committed { batch_id, attempt: attempt.unwrap_or_default() })
+        };
+        match *decision {
+            Decision::StartFresh => Ok(ResumePoint::default()),
+            Decision::PlanAfter(batch) => {
+                let before = log.plan(batch).await?.watermark_ms;
+                let commit = log.committed(batch).await?.unwrap_or_default();
+                let now = before.max(commit.next_watermark_ms);
+                Ok(ResumePoint {
+                    watermarks: Watermarks { before, now },
+                    committed: run(batch, commit.attempt),
+                })
+            }
+            Decision::MendCommitLog(batch) => {
+                let before = log.plan(batch).await?.watermark_ms;
+                let info = newest.and_then(|commit| commit.info.as_ref());
+                let next = info.map_or(0, |info| info.next_batch_watermark_ms);
+                let attempt = info.and_then(|info| info.attempt.clone());
+                let watermarks = Watermarks { before, now: before.max(next) };
+                Ok(ResumePoint { watermarks, committed: run(batch, attempt) })
+            }
+            Decision::Rerun(batch) => {
+                let now = log.plan(batch).await?.watermark_ms;
+                if batch == 0 {
+                    return Ok(ResumePoint { watermarks: Watermarks { before: 0, now }, committed: None });
+                }
+                let before = log.plan(batch - 1).await?.watermark_ms;
+                let commit = log.committed(batch - 1).await?.unwrap_or_default();
+                let watermarks = Watermarks { before, now };
+                Ok(ResumePoint { watermarks, committed: run(batch - 1, commit.attempt) })
+            }
+        }
+    }
+}
+
+/// A query's progress through event time, and its state.
+pub struct Stateful {
+    sql: StreamSql,
+    tracker: WatermarkTracker,
+    watermarks: Watermarks,
+    /// The event times of the last batch, of a query with a watermark.
+    seen: Option<EventTimes>,
+    /// Whether a batch was run since the start: before it none without data is due, as in Spark.
+    has_run: bool,
+    state: Option<State>,
+}
+
+struct State {
+    store: StateStore,
+    options: StateOptions,
+}
+
+/// What a batch of a query that keeps state gave.
+pub struct StateRun {
+    /// The rows of the result, admitted to the sink.
+    pub rows: Vec<RecordBatch>,
+    /// What the operators did.
+    pub operators: Vec<OperatorProgress>,
+    batch: StoreBatch,
+}
+
+impl Stateful {
+    /// Opens the state of a query; `None` for one without watermark and state.
+    ///
+    /// # Errors
+    /// As for [`StateStore::open`].
+    pub fn open(
+        config: &StreamConfig,
+        sql: Option<&StreamSql>,
+        checkpoint: &Store,
+        query_id: &str,
+        point: ResumePoint,
+        handle: &tokio::runtime::Handle,
+    ) -> Result<Option<Stateful>> {
+        let Some(sql) = sql.filter(|sql| sql.stage.has_watermark() || sql.stage.is_stateful()) else {
+            return Ok(None);
+        };
+        let state = match sql.stage.is_stateful() {
+            false => None,
+            true => {
+                let options = StateOptions {
+                    local: config.state_folder.clone(),
+                    checkpoint: checkpoint.clone(),
+                    query_id: query_id.to_owned(),
+                    definition: definition(sql),
+                    memory_bytes: config.memory_limit.map_or(STATE_BYTES, |limit| limit as usize / 4),
+                    batches_to_retain: config.min_batches_to_retain,
+                    handle: handle.clone(),
+                };
+                let store = StateStore::open(options.clone(), point.committed.as_ref());
+                Some(State { store: store.context(|| "open the state of sql".to_owned())?, options })
+            }
+        };
+        Ok(Some(Stateful {
+            tracker: sql.stage.watermark_tracker(point.watermarks.now),
+            sql: sql.clone(),
+            watermarks: point.watermarks,
+            seen: None,
+            has_run: false,
+            state,
+        }))
+    }
+
+    /// The watermark of the next batch, in milliseconds since the Unix epoch.
+    pub fn watermark_ms(&self) -> i64 {
+        self.watermarks.now
+    }
+
+    /// Whether it keeps state, and not a watermark alone.
+    pub fn keeps_state(&self) -> bool {
+        self.state.is_some()
+    }
+
+    /// Whether a batch without data is due: the watermark has passed what the last batch saw of it.
+    pub fn wants_empty_batch(&self) -> bool {
+        let moved = self.watermarks.now > self.watermarks.before;
+        self.has_run && moved && self.state.is_some() && self.sql.stage.wants_empty_batch()
+    }
+
+    /// Where the lanes of a run write.
+    pub fn lane_rows(&self, shares: &[Vec<Split>], account: &Arc<MemoryAccount>) -> LaneRows {
+        LaneRows::new(self.sql.stage.lane_grouping(), shares, account)
+    }
+
+    /// Runs the query over what the lanes made of batch `batch_id`; nothing of it is kept before it is sealed.
+    ///
+    /// # Errors
+    /// `Data` if an expression has no value or the sink does not take a row; what the state returns.
+    pub fn run(
+        &mut self,
+        batch_id: i64,
+        lanes: &LaneRows,
+        admission: Option<Box<dyn Stage>>,
+    ) -> Result<StateRun> {
+        let Some(State { store, .. }) = &mut self.state else {
+            return Err(Error::internal("a query without state was run as one that has some"));
+        };
+        let mut batch = store.begin(batch_id)?;
+        let answer = self.sql.stage.run_state(&mut batch, lanes.feed(), self.watermarks)?;
+        let rows = match admission {
+            None => answer.rows,
+            Some(mut stage) => {
+                answer.rows.into_iter().map(|rows| admitted(stage.as_mut(), rows)).collect::<Result<_>>()?
+            }
+        };
+        Ok(StateRun { rows, operators: answer.operators, batch })
+    }
+
+    /// Makes what a run changed durable, under the run's name.
+    ///
+    /// # Errors
+    /// As for [`StateStore::seal`].
+    pub fn seal(&self, run: StoreBatch, attempt: &str) -> Result<SealedBatch> {
+        match &self.state {
+            Some(State { store, .. }) => store.seal(run, attempt),
+            None => Err(Error::internal("a query without state has nothing to seal")),
+        }
+    }
+
+    /// What the watermarks saw in the batch.
+    pub fn event_times(&self) -> Vec<EventTimes> {
+        self.sql.stage.event_times()
+    }
+
+    /// The watermark of the batch after the one that has just run.
+    pub fn next_watermark_ms(&self) -> i64 {
+        self.tracker.clone().advance(&self.event_times())
+    }
+
+    /// The batch is in the sink: its state and its watermark are the stream's now. `theirs` is the run of another
+    /// process whose commit counts instead.
+    ///
+    /// # Errors
+    /// As for [`StateStore::open`], where another run counts.
+    pub fn commit(&mut self, sealed: Option<SealedBatch>, theirs: Option<Committed>) -> Result<()> {
+        if let Some(State { store, options }) = &mut self.state {
+            match (sealed, theirs) {
+                (_, Some(theirs)) => *store = StateStore::open(options.clone(), Some(&theirs))?,
+                (Some(sealed), None) => store.commit(sealed)?,
+                (None, None) => return Err(Error::internal("a batch of a query with state was not sealed")),
+            }
+        }
+        let seen = self.event_times();
+        let mut all = EventTimes::default();
+        seen.iter().for_each(|times| all.merge(times));
+        self.seen = self.sql.stage.has_watermark().then_some(all);
+        let next = self.tracker.advance(&seen);
+        self.watermarks = Watermarks { before: self.watermarks.now, now: next };
+        self.has_run = true;
+        Ok(())
+    }
+
+    /// Does what can wait; what it could not do is returned.
+    ///
+    /// # Errors
+    /// As for [`StateStore::maintain`]; the state is whole in any case.
+    pub fn maintain(&mut self) -> Result<()> {
+        self.state.as_mut().map_or(Ok(()), |state| state.store.maintain())
+    }
+
+    /// The event times of the batch that was committed last; `None` without a watermark.
+    pub fn seen(&self) -> Option<&EventTimes> {
+        self.seen.as_ref()
+    }
+
+    /// What the state holds in memory, and of its local copy on disk, in bytes.
+    pub fn size_bytes(&self) -> (u64, u64) {
+        self.state.as_ref().map_or((0, 0), |state| {
+            let size = state.store.size();
+            (size.memory_bytes, size.disk_bytes)
+        })
+    }
+
+    /// Leaves the local copy current for the next start.
+    pub fn close(self) {
+        if let Some(state) = self.state
+            && let Err(error) = state.store.close()
+        {
+            tracing::warn!(%error, "the local copy of the state could not be brought up to date");
+        }
+    }
+}
+
+impl StateRun {
+    /// What is to be sealed, and the rest.
+    pub fn into_parts(self) -> (Vec<RecordBatch>, Vec<OperatorProgress>, StoreBatch) {
+        (self.rows, self.operators, self.batch)
+    }
+}
+
+/// What the state of a query is made of.
+pub fn definition(sql: &StreamSql) -> StateDefinition {
+    StateDefinition::new(sql.stage.state_definition())
+}
+
+/// Rows of a result as the sink takes them. A row that it does not take stops the stream: no record is to blame.
+fn admitted(stage: &mut dyn Stage, rows: RecordBatch) -> Result<RecordBatch> {
+    let mut rejected = Vec::new();
+    let rows = stage.apply(StageRows::derived(rows), &mut rejected)?;
+    match rejected.into_iter().next() {
+        None => Ok(rows.into_batch()),
+        Some((_, why)) => Err(Error::data(format!("the sink does not take a row of sql: {why}"))
+            .hint("change the query so that it gives a value that fits; a row of a result has no record that could be rejected for it")),
+    }
+}

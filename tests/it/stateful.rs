@@ -1,0 +1,225 @@
+//! Streams that keep state: windows, watermarks and deduplication, killed and started again, with and without the local copy
+//! of their state. What is in the table is what an unbroken run writes.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::time::Duration;
+
+use alluvia::failpoint::{NAMES, STATE_NAMES};
+use serde_json::Value;
+
+use crate::rig::{Alluvia, Broker, Message, delta_rows};
+use crate::scene::each;
+
+const BOUND: Duration = Duration::from_secs(120);
+/// 2024-01-01 00:00:00 UTC in seconds.
+const EPOCH: u64 = 1_704_067_200;
+
+/// Events of three devices over `minutes` minutes, in disorder of at most 40 seconds, every tenth sent twice.
+fn events(minutes: u64) -> Vec<Message> {
+    let mut all = Vec::new();
+    for n in 0..minutes * 20 {
+        let at = EPOCH + n * 3 - (n * 7919 % 40).min(n * 3);
+        let time =
+            format!("2024-01-01T{:02}:{:02}:{:02}Z", (at - EPOCH) / 3600, (at - EPOCH) / 60 % 60, at % 60);
+        let event = format!(r#"{{"id":"e{n}","device":"d{}","v":{}.25,"ts":"{time}"}}"#, n % 3, n % 17);
+        for _ in 0..1 + u64::from(n % 10 == 0) {
+            all.push(Message::new(event.clone()).partition((n % 2) as i32));
+        }
+    }
+    all
+}
+
+/// A last event that closes every window before it.
+fn closing() -> [Message; 2] {
+    [0, 1].map(|partition| {
+        let event = format!(r#"{{"id":"end{partition}","device":"end","v":0,"ts":"2024-01-02T00:00:00Z"}}"#);
+        Message::new(event).partition(partition)
+    })
+}
+
+struct Scene {
+    bootstrap: String,
+    topic: String,
+    query: &'static str,
+}
+
+/// Windows over deduplicated events: two operators in a row.
+const WINDOWS: &str = "      watermark: { eventTime: ts, delayThreshold: 1 minute }
+      dropDuplicates: [id, ts]
+    sql: |
+      SELECT window.start AS start, device, count(*) AS n, avg(v) AS mean
+      FROM input GROUP BY window(ts, '1 minute'), device
+";
+/// Deduplication alone.
+const DISTINCT: &str = "      watermark: { eventTime: ts, delayThreshold: 2 minutes }
+      dropDuplicatesWithinWatermark: [id]
+";
+
+impl Scene {
+    fn new(broker: &Broker, hint: &str, query: &'static str) -> Scene {
+        let topic = broker.topic(hint, 2);
+        broker.produce(&topic, events(40));
+        broker.produce(&topic, closing());
+        Scene { bootstrap: broker.bootstrap().to_owned(), topic, query }
+    }
+
+    fn yaml(&self) -> String {
+        format!(
+            "streams:
+  - name: kept
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{}', startingOffsets: earliest, maxOffsetsPerTrigger: 150 }}
+      value: {{ format: json, schema: 'id STRING, device STRING, v DOUBLE, ts TIMESTAMP' }}
+{}    sink: {{ format: delta, path: ./table }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+    minBatchesToRetain: 2
+    lanes: 2
+",
+            self.bootstrap, self.topic, self.query
+        )
+    }
+
+    fn run(&self, folder: &Path, what: &str) {
+        let ended = Alluvia::run(&self.yaml(), folder).wait(BOUND);
+        assert_eq!(ended.code(), 0, "{what}: {}", ended.stderr);
+    }
+
+    /// Runs with a failpoint that kills; whether it was passed.
+    fn killed_at(&self, folder: &Path, name: &str, hit: u64) -> bool {
+        let arm = format!("{name}=kill@{hit}");
+        let ended = Alluvia::run_with(&self.yaml(), folder, &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);
+        let killed = ended.status.signal() == Some(libc::SIGKILL);
+        assert!(killed || ended.status.success(), "{arm}: {}\n{}", ended.status, ended.stderr);
+        killed
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        if self.query == WINDOWS { &["start", "device", "n", "mean"] } else { &["id", "device", "v", "ts"] }
+    }
+
+    fn rows(&self, folder: &Path) -> Vec<String> {
+        let mut rows: Vec<String> =
+            delta_rows(&folder.join("table"), self.columns()).iter().map(Value::to_string).collect();
+        rows.sort();
+        rows
+    }
+}
+
+#[test]
+fn windows_close_once_and_late_duplicates_are_counted_once() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "windows", WINDOWS);
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Alluvia::run(&scene.yaml(), folder.path()).wait(BOUND);
+    let ended = ended.success();
+    let rows = delta_rows(&folder.path().join("table"), &["start", "device", "n", "mean"]);
+    let total: i64 = rows.iter().map(|row| row["n"].as_i64().unwrap()).sum();
+    assert_eq!(total, 40 * 20, "each event once");
+    let mut keys: Vec<String> =
+        rows.iter().map(|row| format!("{} {}", row["start"], row["device"])).collect();
+    let all = keys.len();
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), all, "each window of a device once");
+    // The progress says what Spark's says.
+    let lines = ended.stderr.lines().filter(|line| line.contains("\"event\":\"progress\""));
+    let progress: Vec<Value> =
+        lines.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let last = progress.last().expect("a line of progress");
+    assert!(last["eventTime"]["watermark"].as_str().unwrap() > "2024-01-01T00:30", "{last}");
+    let names: Vec<&str> = last["stateOperators"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|o| o["operatorName"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["stateStoreSave", "dedupe"]);
+    let duplicates: u64 = progress
+        .iter()
+        .map(|p| p["stateOperators"][1]["customMetrics"]["numDroppedDuplicateRows"].as_u64().unwrap())
+        .sum();
+    assert_eq!(duplicates, 40 * 2);
+}
+
+#[test]
+fn a_kill_at_every_step_gives_the_rows_of_an_unbroken_run() {
+    let Some(broker) = Broker::shared() else { return };
+    for (hint, query) in [("kept", WINDOWS), ("once", DISTINCT)] {
+        let scene = Scene::new(broker, hint, query);
+        let unbroken = tempfile::tempdir().unwrap();
+        scene.run(unbroken.path(), "the unbroken run");
+        let expected = scene.rows(unbroken.path());
+        assert!(expected.len() > 50, "{} rows", expected.len());
+        let own = ["state.before", "state.after", "state.committed"];
+        let shared = ["plan.after", "files.after", "sink.before", "sink.after", "log.after"];
+        let known = |name: &&str| NAMES.contains(name) || STATE_NAMES.contains(name);
+        let cases: Vec<(&str, u64)> = own
+            .iter()
+            .chain(&shared)
+            .filter(|name| known(name))
+            .flat_map(|name| [(*name, 1), (*name, 3)])
+            .collect();
+        assert_eq!(cases.len(), 16);
+        each(&cases, |(name, hit)| {
+            let folder = tempfile::tempdir().unwrap();
+            assert!(scene.killed_at(folder.path(), name, *hit), "{name}@{hit} was never reached");
+            // In half of the restarts the disk with the local copy is lost.
+            if hit % 2 == 1 && name.len() % 2 == 0 {
+                let _ = fs::remove_dir_all(folder.path().join("checkpoint/alluvia/state"));
+            }
+            scene.run(folder.path(), name);
+            assert_eq!(scene.rows(folder.path()), expected, "after a kill at {name}@{hit}");
+        });
+    }
+}
+
+#[test]
+fn a_changed_query_on_old_state_is_refused_and_nothing_is_changed() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "changed", WINDOWS);
+    let folder = tempfile::tempdir().unwrap();
+    scene.run(folder.path(), "the first run");
+    let before = scene.rows(folder.path());
+    let other = scene.yaml().replace("count(*) AS n, avg(v) AS mean", "count(*) AS n, max(device) AS mean");
+    let ended = Alluvia::run(&other, folder.path()).wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("state"), "{}", ended.stderr);
+    // A filter is not part of the state.
+    let filtered = scene.yaml().replace("FROM input GROUP BY", "FROM input WHERE v >= 0 GROUP BY");
+    Alluvia::run(&filtered, folder.path()).wait(BOUND).success();
+    assert_eq!(scene.rows(folder.path()), before);
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_made() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("refused_state", 1);
+    let cases = [
+        (
+            "    sql: SELECT device, count(*) AS n FROM input GROUP BY device\n",
+            "outputMode append needs a watermark",
+        ),
+        (
+            "    sql: SELECT device, count(*) AS n FROM input GROUP BY device\n    outputMode: update\n",
+            "add sink.merge",
+        ),
+        ("    outputMode: complete\n", "outputMode complete needs an aggregation"),
+        (
+            "    sql: SELECT a.device FROM input a JOIN input b ON a.id = b.id\n",
+            "joins the stream with a stream",
+        ),
+    ];
+    for (more, reason) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene { bootstrap: broker.bootstrap().to_owned(), topic: topic.clone(), query: "" };
+        let yaml = scene.yaml().replace("    sink:", &format!("{more}    sink:"));
+        let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains(reason), "{reason}: {}", ended.stderr);
+        assert!(!folder.path().join("checkpoint").exists() && !folder.path().join("table").exists());
+    }
+}
