@@ -138,13 +138,9 @@ fn aggregates_that_spark_refuses_are_refused_with_its_class() {
         ("(SELECT collect_list(x ORDER BY k) FROM d)", "ORDER BY"),
         ("(SELECT percentile_cont(0.5) FROM d)", "WITHIN GROUP"),
     ] {
-        let definition = Definition {
-            input: relation("input", stream()),
-            tables: vec![relation("d", table())],
-            views: Vec::new(),
-            sql: format!("SELECT k, {sql} AS a FROM input"),
-            conf: Conf::default(),
-        };
+        let sql_text = format!("SELECT k, {sql} AS a FROM input");
+        let of_stream = Definition::of_stream(relation("input", stream()), sql_text, Conf::default());
+        let definition = Definition { tables: vec![relation("d", table())], ..of_stream };
         let error = Query::plan(&definition).expect_err(sql).to_string();
         assert!(error.contains(class), "{sql}: {error}");
     }
