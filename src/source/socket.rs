@@ -216,7 +216,11 @@ impl Source for SocketSource {
 
     fn committed(&mut self, until: &Offset) -> Result<()> {
         let until = number(until)?;
-        self.lines.lock().drop_before(until);
+        let mut waiting = self.lines.lock();
+        // Told so at a start, before any line has its number: what waits comes behind it.
+        waiting.number_from(until);
+        waiting.drop_before(until);
+        drop(waiting);
         self.lines.taken.notify_all();
         Ok(())
     }
@@ -274,6 +278,23 @@ mod tests {
             self.0.extend(rows.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_start_behind_committed_lines_drops_none_that_wait() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let options = SocketOptions { host: "127.0.0.1".into(), port, include_timestamp: false };
+        let mut source = SocketSource::open(&options).unwrap();
+        server.accept().unwrap().0.write_all(b"c\nd\ne\n").unwrap();
+        let began = Instant::now();
+        while source.lines.lock().lines.len() < 3 && began.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        source.committed(&at(2)).unwrap();
+        let position = Position { offset: at(2), notes: Notes::new() };
+        let available = source.latest_offset(&position, &Admission::default()).unwrap();
+        assert_eq!(available.latest, at(5));
     }
 
     #[test]
