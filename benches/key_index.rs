@@ -120,6 +120,7 @@ fn table_of(keys: u64, folder: &Path, handle: &Handle) -> DeltaTable {
         replaces: None,
         files_may_be_gone: false,
         read_version: None,
+        replaces_table: false,
         changes: None,
         checkpoint: Map::new(),
     };

@@ -173,6 +173,7 @@ pub fn commit_of(
         lost: Vec::new(),
         dead_letters_pending: false,
         newest_dead_letter_batch: None,
+        replaces_table: false,
         is_of_lost_ranges: false,
     }
 }

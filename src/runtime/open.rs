@@ -197,12 +197,10 @@ pub fn check_replaced_rows(config: &StreamConfig) -> Result<()> {
             "outputMode update gives rows that take the place of earlier ones, and the sink appends",
         )
         .hint("add sink.merge: {keys: [the columns of GROUP BY], whenMatched: update}")),
-        OutputMode::Complete => Err(Error::config(
-            "outputMode complete replaces the whole result, which the sink delta cannot do",
+        OutputMode::Complete if delta.merge.is_some() => Err(Error::config(
+            "outputMode complete replaces the table in every micro-batch, and sink.merge changes rows of it",
         )
-        .hint(
-            "use outputMode update and sink.merge: {keys: [the columns of GROUP BY], whenMatched: update}",
-        )),
-        OutputMode::Append | OutputMode::Update => Ok(()),
+        .hint("remove sink.merge, or use outputMode update")),
+        OutputMode::Append | OutputMode::Update | OutputMode::Complete => Ok(()),
     }
 }

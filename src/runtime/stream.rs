@@ -28,7 +28,7 @@ use crate::checkpoint::{Decision, Lease, Plan, Planned};
 use crate::config::{StreamConfig, Trigger};
 use crate::failpoint;
 use crate::model::error::Context;
-use crate::model::{Error, Kind, Loss, Offset, OffsetSeq, Result};
+use crate::model::{Error, Kind, Loss, Offset, OffsetSeq, OutputMode, Result};
 use crate::observe::{Event, StreamReporter};
 use crate::sink::{BatchCommit, DeadLetters, Sink};
 use crate::source::{Admission, Available, SourceRange};
@@ -471,6 +471,7 @@ impl<'a> Stream<'a> {
             lost: written.lost().iter().map(|lost| lost.range.clone()).collect(),
             dead_letters_pending: open.dead_letters.is_some()
                 && planned.plan().definition_hash != *definition,
+            replaces_table: self.config.output_mode == OutputMode::Complete,
             next_watermark_ms: self.next_watermark_ms(planned.plan()),
             ..commit_of(self.config, open.log.store(), &open.query_id, planned, written.attempt(), definition)
         }

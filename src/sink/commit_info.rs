@@ -219,6 +219,7 @@ mod tests {
                 batch_id: 2,
                 version: None,
             }),
+            replaces_table: false,
             is_of_lost_ranges: false,
         }
     }

@@ -79,7 +79,13 @@ impl Sink for MemorySink {
 
     fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
         let rows = parts.into_iter().map(part_rows).collect::<Result<_>>()?;
-        tables().entry(self.stream.clone()).or_default().insert(batch.batch_id, rows);
+        let mut tables = tables();
+        let batches = tables.entry(self.stream.clone()).or_default();
+        if batch.replaces_table {
+            batches.clear();
+        }
+        batches.insert(batch.batch_id, rows);
+        drop(tables);
         Ok(CommitOutcome::Committed { version: None })
     }
 
@@ -153,6 +159,7 @@ mod tests {
             lost: Vec::new(),
             dead_letters_pending: false,
             newest_dead_letter_batch: None,
+            replaces_table: false,
             is_of_lost_ranges: false,
         }
     }

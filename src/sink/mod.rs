@@ -314,6 +314,8 @@ pub struct BatchCommit {
     pub dead_letters_pending: bool,
     /// The newest batch that has dead letters, and where they are.
     pub newest_dead_letter_batch: Option<DeadLetterBatch>,
+    /// Whether the batch's rows take the place of all rows of the target: outputMode complete.
+    pub replaces_table: bool,
     /// Whether it is a commit of [`BatchCommit::of_lost_ranges`].
     pub is_of_lost_ranges: bool,
 }
@@ -330,6 +332,7 @@ impl BatchCommit {
             definition_hash: commit_info::lost_ranges_text(&self.lost),
             dead_letters_pending: false,
             is_of_lost_ranges: true,
+            replaces_table: false,
             ..self.clone()
         }
     }

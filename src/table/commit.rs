@@ -51,6 +51,8 @@ pub struct Append {
     pub read_version: Option<u64>,
     /// What leaves the table in the same version: of a merge that changes rows. `None` for a commit that adds files only.
     pub changes: Option<RowChanges>,
+    /// Whether the files take the place of the whole table, whose files are `changes.removed`.
+    pub replaces_table: bool,
     /// What the checkpoint needs to be mended from this commit; stands under `alluvia` in commitInfo.
     pub checkpoint: Map<String, Value>,
 }
@@ -327,11 +329,11 @@ fn pause(attempt: u32) -> Duration {
 /// The operation that a commit says it is, with its parameters and metrics: Delta's `STREAMING UPDATE`, or `MERGE` of a
 /// merge that changes rows.
 fn operation(append: &Append, removed: usize) -> (&'static str, Value, Map<String, Value>) {
-    if let Some(changes) = &append.changes {
+    if let Some(changes) = append.changes.as_ref().filter(|_| !append.replaces_table) {
         return ("MERGE", changes.parameters.clone(), changes.metrics.clone());
     }
     let parameters = json!({
-        "outputMode": "Append",
+        "outputMode": if append.replaces_table { "Complete" } else { "Append" },
         "queryId": append.query_id,
         "epochId": append.batch_id.to_string(),
     });

@@ -223,3 +223,42 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
         assert!(!folder.path().join("checkpoint").exists() && !folder.path().join("table").exists());
     }
 }
+
+#[test]
+fn complete_replaces_the_table_and_update_changes_its_rows() {
+    let Some(broker) = Broker::shared() else { return };
+    let count = "    sql: SELECT device, count(*) AS n, max(v) AS most FROM input GROUP BY device\n";
+    let complete = format!("{count}    outputMode: complete\n");
+    let update = format!("{count}    outputMode: update\n");
+    let scene = Scene::new(broker, "modes", "");
+    let expected = |device: u64| {
+        let own: Vec<u64> = (0..40 * 20).filter(|n| n % 3 == device).collect();
+        let sent: usize = own.iter().map(|n| 1 + usize::from(n % 10 == 0)).sum();
+        format!(
+            r#"{{"device":"d{device}","n":{sent},"most":{}.25}}"#,
+            own.iter().map(|n| n % 17).max().unwrap()
+        )
+    };
+    let mut all: Vec<String> = (0..3).map(expected).collect();
+    all.push(r#"{"device":"end","n":2,"most":0.0}"#.to_owned());
+    all.sort();
+    for (more, merge) in [(&complete, ""), (&update, ", merge: { keys: [device], whenMatched: update }")] {
+        let folder = tempfile::tempdir().unwrap();
+        let yaml = scene.yaml().replace(
+            "    sink: { format: delta, path: ./table }",
+            &format!("{more}    sink: {{ format: delta, path: ./table{merge} }}"),
+        );
+        for name in ["state.after", "sink.after"] {
+            let arm = format!("{name}=kill@2");
+            let ended = Alluvia::run_with(&yaml, folder.path(), &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);
+            assert_eq!(ended.status.signal(), Some(libc::SIGKILL), "{}", ended.stderr);
+        }
+        Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
+        let mut rows: Vec<String> = delta_rows(&folder.path().join("table"), &["device", "n", "most"])
+            .iter()
+            .map(Value::to_string)
+            .collect();
+        rows.sort();
+        assert_eq!(rows, all, "{more}");
+    }
+}

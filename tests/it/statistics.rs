@@ -69,6 +69,7 @@ impl Written {
             replaces: None,
             files_may_be_gone: false,
             read_version: None,
+            replaces_table: false,
             changes: None,
             checkpoint: serde_json::Map::new(),
         };

@@ -10,6 +10,8 @@ use crate::table::{AddedFile, Append, Appended, RowChanges};
 
 /// Superseded runs of a batch that one commit replaces before it gives up.
 const SUPERSEDED_MAX: u32 = 10;
+/// Commits of others that a batch which replaces the table is tried against.
+const IN_PLACE_TRIES: u32 = 30;
 
 impl DeltaAppend {
     /// Commits a micro-batch: its files and the stream's transaction in one version.
@@ -98,6 +100,35 @@ impl DeltaAppend {
         }
     }
 
+    /// Commits a micro-batch whose rows take the place of all that the table holds: outputMode complete.
+    ///
+    /// # Errors
+    /// As for [`DeltaAppend::commit_files`]; `Conflict` if other writers keep changing the table.
+    pub(super) fn commit_in_place(
+        &mut self,
+        batch: &BatchCommit,
+        files: &[AddedFile],
+    ) -> Result<CommitOutcome> {
+        for _ in 0..IN_PLACE_TRIES {
+            let table = self.table_mut()?;
+            table.check_rows_can_change()?;
+            let (mut removed, read_version) = (Vec::new(), table.version());
+            table.live_files(|file| {
+                removed.push(file);
+                Ok(())
+            })?;
+            let changes = RowChanges { removed, ..RowChanges::default() };
+            if let Some(outcome) = self.commit_as_read(batch, files.to_vec(), Some(changes), read_version)? {
+                return Ok(outcome);
+            }
+        }
+        Err(Error::conflict(format!(
+            "other writers keep changing table {}, which micro-batch {} replaces",
+            self.store().url(),
+            batch.batch_id
+        )))
+    }
+
     fn append(
         &mut self,
         batch: &BatchCommit,
@@ -170,6 +201,7 @@ fn append_of(batch: &BatchCommit, files: Vec<AddedFile>) -> Append {
         files_may_be_gone: false,
         read_version: None,
         changes: None,
+        replaces_table: batch.replaces_table,
         checkpoint: CommitInfo::of(batch).to_json(),
     }
 }

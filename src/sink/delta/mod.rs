@@ -247,7 +247,12 @@ impl Sink for DeltaAppend {
     }
 
     fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
-        self.commit_files(batch, super::files(parts)?)
+        let files = super::files(parts)?;
+        if batch.replaces_table {
+            self.commit_in_place(batch, &files)
+        } else {
+            self.commit_files(batch, files)
+        }
     }
 
     fn take_conflicts(&mut self) -> u32 {
