@@ -139,7 +139,7 @@ pub static EVENT_HUBS: &[OptionRow] = &[
     ),
     honoured(
         "consumerGroup",
-        "The group that clients name; no group is joined. eventhubs.consumerGroup is the same.",
+        "The group that clients name, and that commitOffsets commits to; no group is joined. eventhubs.consumerGroup is the same.",
     ),
     honoured("tenantId", "With namespace: instead of the block azure's."),
     honoured("clientId", "With namespace: instead of the block azure's."),
@@ -192,7 +192,10 @@ pub static EVENT_HUBS: &[OptionRow] = &[
 /// librdkafka's or need a word. What is neither here nor in [`super::librdkafka`] is refused.
 pub static KAFKA: &[OptionRow] = &[
     honoured("bootstrap.servers", "Required."),
-    honoured("group.id", "Used as it is, instead of groupIdPrefix; no group is joined."),
+    honoured(
+        "group.id",
+        "Used as it is, instead of groupIdPrefix, also by commitOffsets; no group is joined.",
+    ),
     honoured(
         "isolation.level",
         "read_committed or read_uncommitted, for the data and for where the log ends. Default read_uncommitted, as in Java and Spark.",
