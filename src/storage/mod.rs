@@ -406,6 +406,9 @@ fn bad_url(url: &Url, source: impl Into<Box<dyn std::error::Error + Send + Sync>
 /// What a store's error means: refused credentials and rights are for the operator to mend, a full disk
 /// and everything else may pass.
 pub fn kind(error: &object_store::Error) -> Kind {
+    if let Some(ours) = ours(error) {
+        return ours.kind();
+    }
     match error {
         _ if no_container(error) => Kind::Config,
         object_store::Error::PermissionDenied { .. }
@@ -438,6 +441,18 @@ pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str)
         Some(hint) => error.hint(hint),
         None => error,
     }
+}
+
+/// An error of ours that is the cause of another one: a token that was not given.
+pub fn ours<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Error> {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(found) = inner.downcast_ref::<Error>() {
+            return Some(found);
+        }
+        cause = inner.source();
+    }
+    None
 }
 
 /// Whether Azure says that the container itself is not there.

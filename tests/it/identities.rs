@@ -17,14 +17,14 @@ const BOUND: Duration = Duration::from_secs(60);
 const START_BOUND: Duration = Duration::from_secs(30);
 
 /// A folder with everything that the identities are made of, and who gives tokens for them.
-struct Rig {
-    folder: TempDir,
-    entra: Entra,
+pub struct Rig {
+    pub folder: TempDir,
+    pub entra: Entra,
     broker: &'static Broker,
 }
 
 impl Rig {
-    fn start(broker: &'static Broker, life: u32) -> Rig {
+    pub fn start(broker: &'static Broker, life: u32) -> Rig {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("secret"), "s3cr3t-of-the-app\n").unwrap();
@@ -51,12 +51,12 @@ impl Rig {
         Rig { folder, entra, broker }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
     /// A stream from the event hub `topic` with the block `azure`.
-    fn yaml(&self, topic: &str, azure: &str, trigger: &str) -> String {
+    pub fn yaml(&self, topic: &str, azure: &str, trigger: &str) -> String {
         let azure = if azure.is_empty() { String::new() } else { format!("    azure: {{ {azure} }}\n") };
         format!(
             "streams:
@@ -89,7 +89,7 @@ impl Rig {
 }
 
 /// A search path on which the rig's Azure CLI comes first.
-fn with_azure_cli() -> String {
+pub fn with_azure_cli() -> String {
     format!(
         "{}/tests/rig/azure-cli:{}",
         env!("CARGO_MANIFEST_DIR"),

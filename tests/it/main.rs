@@ -13,6 +13,8 @@ mod azurite;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod azurite_faults;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
+mod azurite_identities;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod azurite_owners;
 mod chart;
 mod check_chain;

@@ -27,7 +27,7 @@ use super::{HeldLease, LeaseStore, Owner, Taken};
 use crate::checkpoint::RESTORE;
 use crate::model::{Error, Result};
 use crate::storage::azure::Container;
-use crate::storage::{Deadline, Store};
+use crate::storage::{self, Deadline, Store};
 
 /// The blob, from the checkpoint's folder.
 const BLOB: &str = "alluvia/lease";
@@ -148,6 +148,9 @@ impl Blob {
         let text = self.container.text_of(error);
         let failed = |error: Error| Refused::Failed(error.source(text.clone()));
         let message = format!("cannot {what} at {}", self.place);
+        if let Some(ours) = storage::ours(error) {
+            return Refused::Failed(Error::new(ours.kind(), message).source(text));
+        }
         match error.http_status() {
             Some(StatusCode::Conflict | StatusCode::PreconditionFailed) => Refused::Lease,
             Some(StatusCode::NotFound) if text.contains("ContainerNotFound") => failed(

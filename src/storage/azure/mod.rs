@@ -7,9 +7,9 @@ mod blob;
 mod options;
 mod place;
 mod redact;
-mod tokens;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,19 +18,18 @@ use object_store::azure::{
     MicrosoftAzureBuilder,
 };
 use object_store::path::Path;
-use object_store::{BackoffConfig, DynObjectStore, RetryConfig, StaticCredentialProvider};
+use object_store::{
+    BackoffConfig, CredentialProvider, DynObjectStore, RetryConfig, StaticCredentialProvider,
+};
 use url::Url;
 
 pub use self::blob::Container;
 use self::options::{Login, Options};
 use self::place::Place;
 use self::redact::{RedactedStore, Secrets};
-use self::tokens::{TokenCredentials, Tokens};
-use super::credentials;
-use crate::model::{Error, Result};
+use super::credentials::{self, TokenProvider};
+use crate::model::{Credential, Error, Result, Secret};
 
-/// What tokens are asked for.
-const SCOPE: &str = "https://storage.azure.com/.default";
 /// Requests that are safe to send again are sent again for so long.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often at most.
@@ -68,7 +67,7 @@ fn open_at(
     let options = Options::of(given, of_url.0, of_url.1, environment)
         .map_err(|error| error.context(format!("open {url}")))?;
     let secrets = secrets(&options.login);
-    let credentials = credentials(&options.login)?;
+    let credentials = provider(&options.login)?;
     let bad = |source| Error::config(format!("cannot open the store of {url}")).source(source);
     let store =
         store(&options, &place.container, credentials.clone()).map_err(|e| bad(secrets.text_of(&e)))?;
@@ -114,7 +113,7 @@ fn store(
 }
 
 /// What requests are signed with; `None`: nothing.
-fn credentials(login: &Login) -> Result<Option<AzureCredentialProvider>> {
+fn provider(login: &Login) -> Result<Option<AzureCredentialProvider>> {
     let fixed = |credential| -> Option<AzureCredentialProvider> {
         Some(Arc::new(StaticCredentialProvider::new(credential)))
     };
@@ -128,14 +127,36 @@ fn credentials(login: &Login) -> Result<Option<AzureCredentialProvider>> {
         }
         Login::Sas(sas) => fixed(AzureCredential::SASToken(pairs(sas)?)),
         Login::Token(token) => fixed(AzureCredential::BearerToken(token.clone())),
-        Login::ClientSecret { authority, tenant_id, client_id, secret } => {
-            let tokens = Tokens::of(login, || {
-                credentials::application(authority, tenant_id, client_id, secret, SCOPE)
-            })?;
-            Some(Arc::new(TokenCredentials(tokens)))
+        Login::Identity(identity) => {
+            let tokens = credentials::renewed(identity, credentials::STORAGE_SCOPE);
+            Some(Arc::new(IdentityTokens(tokens)))
         }
         Login::Anonymous => None,
     })
+}
+
+/// The kept tokens of an identity, as object_store takes them.
+struct IdentityTokens(Arc<dyn TokenProvider>);
+
+impl fmt::Debug for IdentityTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tokens of {}", self.0.principal())
+    }
+}
+
+#[async_trait::async_trait]
+impl CredentialProvider for IdentityTokens {
+    type Credential = AzureCredential;
+
+    async fn get_credential(&self) -> object_store::Result<Arc<AzureCredential>> {
+        let tokens = Arc::clone(&self.0);
+        // One that is kept is there at once; the first one is waited for.
+        let answer = tokio::task::spawn_blocking(move || tokens.token()).await;
+        let answer = answer.unwrap_or_else(|e| Err(Error::internal("a token was not asked for").source(e)));
+        let failed =
+            |error| object_store::Error::Generic { store: "MicrosoftAzure", source: Box::new(error) };
+        Ok(Arc::new(AzureCredential::BearerToken(answer.map_err(failed)?.text)))
+    }
 }
 
 /// The parameters of a shared access signature, with or without the `?` before it.
@@ -154,9 +175,14 @@ fn pairs(sas: &str) -> Result<Vec<(String, String)>> {
 /// What no text may show.
 fn secrets(login: &Login) -> Secrets {
     match login {
-        Login::AccountKey(secret) | Login::Token(secret) | Login::ClientSecret { secret, .. } => {
-            Secrets::new([secret.as_str()])
-        }
+        Login::AccountKey(secret) | Login::Token(secret) => Secrets::new([secret.as_str()]),
+        Login::Identity(identity) => match &identity.credential {
+            Credential::ClientSecret { secret: Secret::Text(secret), .. }
+            | Credential::ClientCertificate { password: Secret::Text(secret), .. } => {
+                Secrets::new([secret.as_str()])
+            }
+            _ => Secrets::default(),
+        },
         Login::Sas(sas) => {
             let pairs = pairs(sas).unwrap_or_default();
             let signature = pairs.iter().find(|(name, _)| name == "sig").map(|(_, value)| value.as_str());

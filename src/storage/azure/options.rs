@@ -9,18 +9,17 @@ use std::fmt;
 
 use object_store::azure::AzureConfigKey as Key;
 
-use crate::model::{Error, Result};
+use crate::model::identity;
+use crate::model::{Error, Identity, Result};
 
 /// The account and the key of Azurite, which are public.
 const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
 const EMULATOR_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10000/devstoreaccount1";
-/// Where applications of the public cloud log in.
-const AUTHORITY: &str = "https://login.microsoftonline.com";
 
 /// What requests are signed with.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Login {
     /// The account's key.
     AccountKey(String),
@@ -28,17 +27,8 @@ pub(super) enum Login {
     Sas(String),
     /// A token that was given as it is.
     Token(String),
-    /// An application of Entra ID with a client secret.
-    ClientSecret {
-        /// Where it logs in.
-        authority: String,
-        /// Its tenant.
-        tenant_id: String,
-        /// Its id.
-        client_id: String,
-        /// Its secret.
-        secret: String,
-    },
+    /// The tokens of an identity of Entra ID.
+    Identity(Identity),
     /// None: a container that everybody may read and write.
     Anonymous,
 }
@@ -46,13 +36,13 @@ pub(super) enum Login {
 /// Shows which kind it is, and no secret.
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Login::AccountKey(_) => "account key",
-            Login::Sas(_) => "shared access signature",
-            Login::Token(_) => "token",
-            Login::ClientSecret { .. } => "client secret",
-            Login::Anonymous => "none",
-        })
+        match self {
+            Login::AccountKey(_) => f.write_str("account key"),
+            Login::Sas(_) => f.write_str("shared access signature"),
+            Login::Token(_) => f.write_str("token"),
+            Login::Identity(identity) => write!(f, "{identity}"),
+            Login::Anonymous => f.write_str("none"),
+        }
     }
 }
 
@@ -76,7 +66,7 @@ struct Given<'o> {
 }
 
 /// The meanings that are read here, by object_store's key; everything else is the client's.
-const READ: [(Key, &str); 14] = [
+const READ: [(Key, &str); 13] = [
     (Key::AccountName, "account"),
     (Key::AccessKey, "key"),
     (Key::SasKey, "sas"),
@@ -85,12 +75,29 @@ const READ: [(Key, &str); 14] = [
     (Key::ClientSecret, "secret"),
     (Key::AuthorityId, "tenant"),
     (Key::AuthorityHost, "authority"),
+    (Key::FederatedTokenFile, "federated"),
     (Key::UseEmulator, "emulator"),
     (Key::Endpoint, "endpoint"),
     (Key::SkipSignature, "anonymous"),
     (Key::ContainerName, "container"),
-    (Key::UseFabricEndpoint, "fabric"),
-    (Key::DisableTagging, "tagging"),
+];
+
+/// Those that describe an identity, and what it calls them.
+const OF_IDENTITY: [(&str, &str); 5] = [
+    ("client", "clientId"),
+    ("secret", "clientSecret"),
+    ("tenant", "tenantId"),
+    ("authority", "authorityHost"),
+    ("federated", "federatedTokenFile"),
+];
+
+/// Those by which an identity travels among the options as a whole, that object_store has none of.
+const IDENTITY_ONLY: [&str; 5] = [
+    "azure_credential",
+    "azure_client_secret_file",
+    "azure_client_certificate",
+    "azure_client_certificate_password",
+    "azure_metadata_host",
 ];
 
 impl Options {
@@ -106,13 +113,22 @@ impl Options {
     ) -> Result<Options> {
         let mut client = Vec::new();
         let mut keys: BTreeMap<&'static str, (&str, String)> = BTreeMap::new();
-        for (name, value) in given {
+        let identity = identity_of(given)?;
+        let whole = |name: &str| identity.is_some() && IDENTITY_ONLY.contains(&name);
+        for (name, value) in given.iter().filter(|(name, _)| !whole(name)) {
             let key = name.to_ascii_lowercase().parse::<Key>().map_err(|_| {
                 Error::config(format!("storageOptions.{name} is unknown"))
                     .hint("the keys are object_store's: azure_storage_account_name, azure_storage_account_key, azure_storage_sas_token, azure_tenant_id, azure_client_id, azure_client_secret, azure_storage_endpoint, timeout, …")
             })?;
             match READ.iter().find(|(read, _)| *read == key) {
                 None => client.push((key, value.clone())),
+                // The identity as a whole says the same.
+                Some((_, meaning))
+                    if identity.is_some() && OF_IDENTITY.iter().any(|(of, _)| of == meaning) => {}
+                Some((_, "container")) => {
+                    return Err(Error::config(format!("storageOptions.{name} is refused"))
+                        .hint("write the container into the URL: az://CONTAINER/PATH"));
+                }
                 Some((_, meaning)) => {
                     if let Some((other, _)) = keys.insert(meaning, (name, value.clone())) {
                         return Err(contradiction(&format!(
@@ -132,10 +148,10 @@ impl Options {
                 endpoint.map_or_else(|| format!("https://{account}.blob.core.windows.net"), str::to_owned)
             }
         };
-        let login = match given.login()? {
+        let login = match given.login(identity)? {
             Some(login) => login,
             None if emulator => Login::AccountKey(EMULATOR_KEY.into()),
-            None => return Err(no_credential(&account)),
+            None => Login::Identity(given.identity(&endpoint)?),
         };
         check_scheme(&endpoint, emulator, &login, &client)?;
         if emulator {
@@ -186,8 +202,10 @@ impl Given<'_> {
         })
     }
 
-    /// The credential of the options; of the environment if they have none.
-    fn login(&self) -> Result<Option<Login>> {
+    /// The credential of the options, or a key or a signature of the environment if they name none; `None` if an identity of
+    /// the environment is left.
+    fn login(&self, identity: Option<Identity>) -> Result<Option<Login>> {
+        let named = OF_IDENTITY.iter().any(|(meaning, _)| self.option(meaning).is_some());
         let kinds: Vec<&str> = ["key", "sas", "token", "secret"]
             .into_iter()
             .filter(|meaning| self.option(meaning).is_some())
@@ -201,64 +219,46 @@ impl Given<'_> {
             )));
         }
         let value = |meaning: &str| self.option(meaning).unwrap_or_default().to_owned();
-        Ok(Some(match kinds.first() {
-            Some(&"key") => Login::AccountKey(value("key")),
-            Some(&"sas") => Login::Sas(value("sas")),
-            Some(&"token") => Login::Token(value("token")),
-            Some(&"secret") => self.client_secret(value("secret"), &self.written("secret"))?,
-            Some(_) => Login::Anonymous,
-            None => return self.login_of_environment(),
-        }))
-    }
-
-    fn login_of_environment(&self) -> Result<Option<Login>> {
-        // An application that the options name has its secret in the environment, not a key of somebody else's.
-        let named = ["client", "tenant"].iter().any(|meaning| self.option(meaning).is_some());
-        if !named {
-            if let Some(key) = self.env(&["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY"]) {
-                return Ok(Some(Login::AccountKey(key)));
+        Ok(match kinds.first() {
+            Some(&"key") => Some(Login::AccountKey(value("key"))),
+            Some(&"sas") => Some(Login::Sas(value("sas"))),
+            Some(&"token") => Some(Login::Token(value("token"))),
+            Some(&"anonymous") => Some(Login::Anonymous),
+            _ if identity.is_some() => identity.map(Login::Identity),
+            _ if named => None,
+            _ => {
+                let key = self.env(&["AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY"]);
+                let sas = || self.env(&["AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"]);
+                let token = || self.env(&["AZURE_STORAGE_TOKEN"]);
+                let login = key.map(Login::AccountKey).or_else(|| sas().map(Login::Sas));
+                login.or_else(|| token().map(Login::Token))
             }
-            if let Some(sas) = self.env(&["AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_SAS_KEY"]) {
-                return Ok(Some(Login::Sas(sas)));
-            }
-        }
-        match self.env(&["AZURE_CLIENT_SECRET"]) {
-            Some(secret) => self.client_secret(secret, "AZURE_CLIENT_SECRET").map(Some),
-            None if named => {
-                Err(Error::config("storageOptions names an application of Entra ID, and no secret of it")
-                    .hint("set storageOptions.azure_client_secret, best as ${env:NAME} or ${file:/path}"))
-            }
-            None => Ok(None),
-        }
-    }
-
-    fn client_secret(&self, secret: String, at: &str) -> Result<Login> {
-        let part = |meaning: &str, key: &str, variable: &str| {
-            let found = self.option(meaning).map(str::to_owned).or_else(|| self.env(&[variable]));
-            found.ok_or_else(|| {
-                Error::config(format!("{at} is a client secret, and storageOptions.{key} is missing"))
-                    .hint(format!("set storageOptions.{key}, or {variable} in the environment"))
-            })
-        };
-        let authority = self.option("authority").map(str::to_owned);
-        let authority = authority.or_else(|| self.env(&["AZURE_AUTHORITY_HOST"]));
-        Ok(Login::ClientSecret {
-            authority: authority.unwrap_or_else(|| AUTHORITY.to_owned()),
-            tenant_id: part("tenant", "azure_tenant_id", "AZURE_TENANT_ID")?,
-            client_id: part("client", "azure_client_id", "AZURE_CLIENT_ID")?,
-            secret,
         })
     }
+
+    /// The identity that single options describe, completed from the environment.
+    fn identity(&self, endpoint: &str) -> Result<Identity> {
+        let given: identity::Given = (OF_IDENTITY.iter())
+            .filter_map(|(meaning, key)| Some((*key, self.option(meaning)?.to_owned())))
+            .collect();
+        let host = url::Url::parse(endpoint).ok().and_then(|url| url.host_str().map(str::to_owned));
+        Identity::resolve(&given, self.environment, &host.unwrap_or_default()).map_err(unusable)
+    }
+}
+
+/// The identity that the stream file names as a whole, if it does.
+fn identity_of(given: &BTreeMap<String, String>) -> Result<Option<Identity>> {
+    Identity::from_options(given).map_err(unusable)
+}
+
+fn unusable(why: String) -> Error {
+    Error::config(format!("the identity for Azure Storage cannot be used: {why}")).hint(
+        "give the identity in the block azure, or storageOptions.azure_storage_account_key or azure_storage_sas_token; best as ${env:NAME} or ${file:/path}",
+    )
 }
 
 fn contradiction(fact: &str) -> Error {
     Error::config(fact).hint("keep one of them")
-}
-
-fn no_credential(account: &str) -> Error {
-    Error::config(format!("there is no credential for the storage account {account}")).hint(
-        "set storageOptions.azure_storage_account_key, or storageOptions.azure_storage_sas_token, or azure_tenant_id, azure_client_id and azure_client_secret there; best as ${env:NAME} or ${file:/path}",
-    )
 }
 
 /// Plain HTTP is for emulators, and a token never goes over it.
@@ -276,7 +276,7 @@ fn check_scheme(endpoint: &str, emulator: bool, login: &Login, client: &[(Key, S
     }
     match url.scheme() {
         "https" => Ok(()),
-        "http" if matches!(login, Login::Token(_) | Login::ClientSecret { .. }) => Err(Error::config(
+        "http" if matches!(login, Login::Token(_) | Login::Identity(_)) => Err(Error::config(
             "storageOptions.azure_storage_endpoint is http, and a token of Entra ID is sent over https only",
         )
         .hint("use an https endpoint, or an account key or a SAS")),
@@ -315,7 +315,8 @@ mod tests {
             (&[("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=hunter2")], "shared access signature"),
             (&[("bearer_token", "hunter2")], "token"),
             (&[("azure_skip_signature", "true")], "none"),
-            (&application, "client secret"),
+            (&application, "application c"),
+            (&[], "the managed identity"),
         ] {
             let read = read(options, &[]).unwrap();
             assert_eq!(format!("{:?}", read.login), login, "{options:?}");
@@ -333,9 +334,16 @@ mod tests {
         assert_eq!(read(&[], &key).unwrap().login, Login::AccountKey("k".into()));
         assert_eq!(read(&[("sas_token", "sig=x")], &key).unwrap().login, Login::Sas("sig=x".into()));
         let named = read(&[("client_id", "c")], &key).unwrap().login;
-        assert!(
-            matches!(named, Login::ClientSecret { client_id, tenant_id, .. } if client_id == "c" && tenant_id == "t")
-        );
+        assert_eq!(format!("{named:?}"), "application c");
+        let workload =
+            [("AZURE_CLIENT_ID", "w"), ("AZURE_TENANT_ID", "t"), ("AZURE_FEDERATED_TOKEN_FILE", "/f")];
+        assert_eq!(format!("{:?}", read(&[], &workload).unwrap().login), "workload identity w");
+        let whole = read(&[], &workload).unwrap().login;
+        let Login::Identity(identity) = &whole else { panic!("{whole:?}") };
+        let travelled: Vec<(String, String)> = identity.to_options().into_iter().collect();
+        let travelled: Vec<_> = travelled.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let with_single = [&travelled[..], &[("azure_storage_client_id", "w")]].concat();
+        assert_eq!(read(&with_single, &[]).unwrap().login, whole);
         let emulator = [("azure_storage_use_emulator".to_owned(), "true".to_owned())].into();
         let emulator = Options::of(&emulator, None, None, &|_| None).unwrap();
         assert_eq!(
@@ -348,7 +356,10 @@ mod tests {
     fn a_missing_or_contradicting_credential_names_the_key_that_mends_it_and_shows_no_secret() {
         type Case<'c> = (&'c [(&'c str, &'c str)], &'c [&'c str]);
         let cases: [Case<'_>; 11] = [
-            (&[], &["no credential", "acc", "storageOptions.azure_storage_account_key"]),
+            (
+                &[("container_name", "c")],
+                &["storageOptions.container_name is refused", "az://CONTAINER/PATH"],
+            ),
             (
                 &[("account_key", "hunter2"), ("sas_token", "hunter2")],
                 &["storageOptions.account_key and storageOptions.sas_token", "keep one"],
@@ -360,9 +371,9 @@ mod tests {
             (&[("account_key", "hunter2"), ("access_key", "hunter2")], &["the same setting"]),
             (
                 &[("azure_client_secret", "hunter2"), ("client_id", "c")],
-                &["storageOptions.azure_client_secret", "set storageOptions.azure_tenant_id"],
+                &["tenantId is missing", "block azure", "storageOptions.azure_storage_account_key"],
             ),
-            (&[("client_id", "c"), ("azure_tenant_id", "t")], &["set storageOptions.azure_client_secret"]),
+            (&[("azure_federated_token_file", "/f")], &["tenantId is missing"]),
             (
                 &[("azure_storage_acount_key", "hunter2")],
                 &["storageOptions.azure_storage_acount_key is unknown"],
