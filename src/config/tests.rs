@@ -740,6 +740,12 @@ fn the_examples_of_the_repository_load_and_read_back() {
         "Endpoint=sb://ns.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=y",
     );
     let set = [("KAFKA_BOOTSTRAP_SERVERS", "b:9092"), ("KAFKA_USERNAME", "u"), ("KAFKA_PASSWORD", "p")];
+    world.env.extend([("EVENT_HUBS_NAMESPACE", "ns"), ("STORAGE_ACCOUNT", "acc")]);
+    world.env.extend([
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_CLIENT_ID", "c"),
+        ("AZURE_FEDERATED_TOKEN_FILE", "/t"),
+    ]);
     world.env.extend(set);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     let in_folder = |folder: &Path| std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());

@@ -76,7 +76,7 @@ impl Lake {
     }
 
     /// What no output may show: the credential, and of a signature its value, as it is and decoded.
-    fn secrets(&self) -> Vec<String> {
+    pub fn secrets(&self) -> Vec<String> {
         let credential =
             |key: &str| self.options.iter().find(|(known, _)| *known == key).map(|(_, value)| value.clone());
         let mut secrets = Vec::from_iter(credential("azure_storage_account_key"));

@@ -11,8 +11,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use serde_json::Value;
 
+use crate::azurite::Lake;
 use crate::kafka_faults::numbered;
-use crate::rig::{Alluvia, Broker, Entra};
+use crate::rig::{Alluvia, Azurite, Broker, Entra, Scheme};
 
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -67,6 +68,14 @@ fn breaks(yaml: &str, environment: &[(&str, &str)], code: i32, link: &str, says:
     let untried = checks.iter().filter(|check| check["ok"].is_null());
     assert!(untried.clone().all(|check| check["notTriedAfter"] == link), "{checks:#?}");
     assert_eq!(untried.count() > 0, !["read", "owner"].contains(&link), "{checks:#?}");
+}
+
+/// A file with the CAs of the broker's rig and of Azurite.
+pub fn both_cas(broker: &Broker, azurite: &Azurite, folder: &Path) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    let file = folder.join("cas.pem");
+    std::fs::write(&file, format!("{}\n{}", read(broker.fact("/ca")), read(azurite.ca()))).unwrap();
+    file.display().to_string()
 }
 
 fn tls(ca: &str) -> Vec<String> {
@@ -212,6 +221,67 @@ fn a_store_that_cannot_be_reached_is_named_before_the_tables_in_it() {
     breaks(&keyed, &[], 2, "storage", &["acc.no-such-host.invalid", "privatelink.dfs.core.windows.net"]);
 }
 
+#[test]
+fn a_token_for_storage_that_is_refused_and_rights_that_are_missing_are_told_apart() {
+    let (Some(broker), Some(azurite)) = (Broker::shared(), Azurite::shared(Scheme::Https)) else { return };
+    let topic = broker.topic("chain-rights", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "s3cr3t").unwrap();
+    let entra = Entra::start(broker, &secret, 3600);
+    let cas = both_cas(broker, azurite, folder.path());
+    let environment = [("SSL_CERT_FILE", cas.as_str()), ("AZURE_AUTHORITY_HOST", entra.url.as_str())];
+    let stream = yaml(&options(broker.bootstrap(), &topic, &[]));
+    let application = |password: &str| {
+        let password = password.to_owned();
+        let lake = Lake::with(azurite, "chain", |_| {
+            vec![
+                ("azure_tenant_id", "t".to_owned()),
+                ("azure_client_id", "app".to_owned()),
+                ("azure_client_secret", password),
+            ]
+        });
+        lake.moved(&stream, "main")
+    };
+    breaks(&application("hunter2"), &environment, 2, "storageToken", &["AADSTS7000215", "clientSecret"]);
+    let (code, checks) = check(&application("s3cr3t"), &environment);
+    let names = [
+        "schema",
+        "storage",
+        "storageToken",
+        "resolve",
+        "tcp",
+        "broker",
+        "source",
+        "read",
+        "table",
+        "checkpoint",
+        "owner",
+    ];
+    assert_eq!((code, steps(&checks, |ok| ok == true)), (0, names.to_vec()), "{checks:#?}");
+    let reader = Lake::with(azurite, "chain", |container| {
+        vec![("azure_storage_sas_token", azurite.sas(container, "rl", 3600))]
+    });
+    let (code, checks) = check(&reader.moved(&stream, "main"), &environment);
+    assert_eq!((code, steps(&checks, |ok| ok == false)), (2, vec!["table", "checkpoint"]), "{checks:#?}");
+    let table = checks.iter().find(|check| check["check"] == "table").unwrap();
+    assert!(table["error"].as_str().unwrap().contains("403"), "{table:#?}");
+}
+
+#[test]
+fn a_stream_in_azure_that_another_process_runs_is_told_by_its_lease() {
+    let (Some(broker), Some(azurite)) = (Broker::shared(), Azurite::shared(Scheme::Http)) else { return };
+    let topic = broker.topic("chain-owner", 1);
+    let lake = Lake::new(azurite, "chain-owner");
+    let yaml = lake.moved(&yaml(&options(broker.bootstrap(), &topic, &[])), "main");
+    let folder = tempfile::tempdir().unwrap();
+    let running = lake.run(&yaml, folder.path(), &[("ALLUVIA_LOG", "debug")]);
+    running.wait_for("the stream has started", BOUND);
+    breaks(&yaml, &[], 5, "owner", &["is run by"]);
+    running.terminate();
+    running.wait(BOUND).success();
+}
+
 /// An example, with the topic and more options.
 fn example(name: &str, topic: &str, more: &[String]) -> String {
     let path = format!("{}/config/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
@@ -248,17 +318,48 @@ fn the_examples_pass_the_check_at_the_rig() {
         ),
     ];
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/config/examples");
+    let in_azure = "event-hubs-adls-workload-identity";
     let there: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap().trim_end_matches(".yaml").to_owned())
         .collect();
-    assert!(
-        there.iter().all(|name| cases.iter().any(|(case, ..)| case == name)),
-        "one has no case: {there:?}"
-    );
+    let tried = |name: &String| name == in_azure || cases.iter().any(|(case, ..)| case == name);
+    assert!(there.iter().all(tried), "one has no case: {there:?}");
     for (name, more, environment) in &cases {
         let environment = [&environment[..], &[trust]].concat();
         let (code, checks) = check(&example(name, &topic, more), &environment);
         assert_eq!((code, steps(&checks, |ok| ok != true)), (0, Vec::new()), "{name}: {checks:#?}");
     }
+    let Some(azurite) = Azurite::shared(Scheme::Https) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(at("secret"), "unused").unwrap();
+    std::fs::write(at("federated"), "federated-t0ken").unwrap();
+    let entra =
+        Entra::start_with(broker, Path::new(&at("secret")), 3600, &["--federated-token", &at("federated")]);
+    let lake = Lake::with(azurite, "example", |_| Vec::new());
+    let text = example(in_azure, &topic, &own("tokens"));
+    assert_eq!(
+        text.matches("abfss://lake@${env:STORAGE_ACCOUNT}.dfs.core.windows.net/").count(),
+        3,
+        "{text}"
+    );
+    let here = text.replace(
+        "abfss://lake@${env:STORAGE_ACCOUNT}.dfs.core.windows.net/",
+        &format!("az://{}/", lake.container),
+    );
+    let cas = both_cas(broker, azurite, folder.path());
+    let federated = at("federated");
+    let environment = [
+        ("EVENT_HUBS_NAMESPACE", broker.fact("/tokens/audience").trim_start_matches("https://")),
+        ("AZURE_TENANT_ID", "t"),
+        ("AZURE_CLIENT_ID", "app"),
+        ("AZURE_FEDERATED_TOKEN_FILE", &federated),
+        ("AZURE_AUTHORITY_HOST", &entra.url),
+        ("SSL_CERT_FILE", &cas),
+    ];
+    let (code, checks) = check(&lake.moved(&here, "main"), &environment);
+    assert_eq!((code, steps(&checks, |ok| ok != true)), (0, Vec::new()), "{in_azure}: {checks:#?}");
+    let names = steps(&checks, |ok| ok == true);
+    assert!(["token", "storageToken", "table", "owner"].iter().all(|name| names.contains(name)), "{names:?}");
 }

@@ -17,6 +17,7 @@ mod azurite_identities;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod azurite_owners;
 mod chart;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod check_chain;
 mod check_command;
 mod checkpoint_commands;
@@ -30,6 +31,7 @@ mod durable;
 mod fuzz_admission;
 mod guarantees;
 mod guests;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod identities;
 mod ingest;
 mod java_names;
@@ -55,6 +57,7 @@ mod rig;
 #[cfg_attr(not(any(debug_assertions, feature = "failpoints")), allow(dead_code))]
 mod scene;
 mod schema_infer;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod secrets_sweep;
 mod signals;
 mod soak;
