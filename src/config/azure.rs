@@ -111,8 +111,6 @@ pub fn storage(
         let set = |name: &&str| reader.lookup.env(name).is_some_and(|value| !value.is_empty());
         keyless |= KEYLESS_VARIABLES.iter().any(set);
     }
-    let spelled_out = |name: &&str| options.keys().any(|key| stem(&key.to_lowercase()) == *name);
-    keyless |= ["client_id", "client_secret"].iter().all(spelled_out);
     if !keyless {
         // What names an identity as a whole goes before the block; single keys are laid over it.
         let mut all = if given.contains_key("credential") { Given::new() } else { block.clone() };

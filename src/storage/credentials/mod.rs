@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 pub use renewed::{RenewedTokens, TokenState};
 
-use crate::model::{Credential, Error, Identity, Result, Secret};
+use crate::model::{Credential, Error, Identity, Result};
 
 /// The scope of Azure Storage, in every cloud.
 pub const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
@@ -57,26 +57,6 @@ pub trait TokenProvider: Send + Sync {
     /// # Errors
     /// `Config` if the credentials are refused; `Unavailable` if nobody answers.
     fn token(&self) -> Result<AccessToken>;
-}
-
-/// A provider for an application with a client secret. `authority` is `https://login.microsoftonline.com` or that of
-/// another cloud.
-///
-/// # Errors
-/// None; a wrong value is refused when a token is asked for.
-pub fn application(
-    authority: &str,
-    tenant_id: &str,
-    client_id: &str,
-    client_secret: &str,
-    scope: &str,
-) -> Result<Arc<dyn TokenProvider>> {
-    let credential = Credential::ClientSecret {
-        tenant_id: tenant_id.to_owned(),
-        client_id: client_id.to_owned(),
-        secret: Secret::Text(client_secret.to_owned()),
-    };
-    Ok(asking(&Identity { authority: authority.to_owned(), credential }, scope))
 }
 
 /// A provider that asks for a new token whenever it is asked for one. Everything that stands in files is read anew.
