@@ -20,6 +20,8 @@ mod keys;
 mod limit;
 pub mod run;
 mod session;
+#[cfg(test)]
+mod tests;
 pub mod tracker;
 
 use std::sync::Arc;

@@ -1,0 +1,168 @@
+//! What must hold for every input: windows do not depend on how a stream is cut into batches, nor on the number of lanes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Float64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::util::pretty::pretty_format_batches;
+use proptest::prelude::*;
+
+use crate::model::{Marks, OutputMode, Watermark};
+use crate::query::{Conf, Definition, Feed, Input, Query, Relation, Runner, WatermarkTracker, Watermarks};
+use crate::state::MemoryState;
+
+/// Key, time in milliseconds, value.
+type Event = (u8, i64, f64);
+
+const SQL: &str =
+    "SELECT window.start AS start, k, count(*) AS n, sum(v) AS total, avg(v) AS mean, stddev(v) AS spread
+    FROM input GROUP BY window(ts, '10 seconds'), k";
+/// Later than every event.
+const END_MS: i64 = 10_000_000;
+
+fn schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("k", DataType::Utf8, true),
+        Field::new("ts", time, true),
+        Field::new("v", DataType::Float64, true),
+    ]))
+}
+
+fn rows(events: &[Event]) -> RecordBatch {
+    let keys: StringArray = events.iter().map(|(key, ..)| Some(format!("k{key}"))).collect();
+    let times: TimestampMicrosecondArray = events.iter().map(|(_, ms, _)| Some(ms * 1000)).collect();
+    let values: Float64Array = events.iter().map(|(.., value)| Some(*value)).collect();
+    let times = times.with_timezone("UTC");
+    RecordBatch::try_new(schema(), vec![Arc::new(keys), Arc::new(times), Arc::new(values)]).unwrap()
+}
+
+/// A stream of its own, batch after batch.
+struct Stream {
+    runner: Runner,
+    state: MemoryState,
+    tracker: WatermarkTracker,
+    watermarks: Watermarks,
+    out: Vec<String>,
+}
+
+impl Stream {
+    fn new(sql: &str, mode: OutputMode) -> Stream {
+        let watermark = Watermark { event_time: "ts".into(), delay_threshold: "30 seconds".into() };
+        let relation = Relation { name: "input".into(), schema: schema() };
+        let marks = Marks { watermark: Some(watermark), ..Marks::default() };
+        let of_stream = Definition::of_stream(relation.clone(), sql, Conf::default());
+        let definition =
+            Definition { inputs: vec![Input { relation, marks }], output_mode: mode, ..of_stream };
+        let query = Query::plan(&definition).unwrap();
+        let tracker = query.watermark_tracker(0);
+        let runner = Runner::new(query);
+        Stream {
+            runner,
+            state: MemoryState::default(),
+            tracker,
+            watermarks: Watermarks::default(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Runs a batch whose rows are dealt to `lanes` lanes in chunks of `chunk` rows.
+    fn batch(&mut self, events: &[Event], lanes: usize, chunk: usize) {
+        let run = self.runner.begin(0, &[]).unwrap();
+        let query = self.runner.query();
+        let grouping = query.lane_grouping().expect("its lanes group");
+        let mut groups: Vec<_> = (0..lanes).map(|_| grouping.begin().unwrap()).collect();
+        for (number, events) in events.chunks(chunk).enumerate() {
+            let input = rows(events).project(&query.input_columns()).unwrap();
+            for made in run.rows(input).unwrap() {
+                let chunks = vec![number as u64; made.num_rows()];
+                groups[number % lanes].update(&made, chunks).unwrap();
+            }
+        }
+        // Whichever lane ends first.
+        let parts = groups.into_iter().rev().map(|groups| groups.finish().unwrap()).collect();
+        let mut state = self.state.begin();
+        let stateful = run.stateful().expect("it keeps state");
+        let answer = stateful.run(query, &mut state, Feed::Groups(parts), self.watermarks).unwrap();
+        self.state.commit(state);
+        let text = pretty_format_batches(&answer.rows).unwrap().to_string();
+        // The columns' widths follow the other rows.
+        let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.out.extend(text.lines().skip(3).filter(|line| line.starts_with('|')).map(cells));
+        let next = self.tracker.advance(&run.event_times(query));
+        self.watermarks = Watermarks { before: self.watermarks.now, now: next };
+    }
+
+    /// Closes every window; what came out, sorted.
+    fn finish(mut self) -> Vec<String> {
+        for _ in 0..2 {
+            self.batch(&[(0, END_MS, 0.0)], 1, 16);
+        }
+        self.out.sort();
+        self.out
+    }
+}
+
+/// Events in disorder of less than the delay.
+fn events(value: impl Strategy<Value = f64>) -> impl Strategy<Value = Vec<Event>> {
+    let event = (0_u8..4, 0_i64..20_000, value);
+    prop::collection::vec(event, 1..120).prop_map(|events| {
+        let at = |(number, (key, back, value)): (usize, (u8, i64, f64))| {
+            (key, 30_000 + number as i64 * 700 - back, value)
+        };
+        events.into_iter().enumerate().map(at).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_split_into_batches_gives_the_same_windows(
+        // Quarters, whose sums are exact in whatever order.
+        events in events((0_i32..4000).prop_map(|n| f64::from(n) / 4.0)),
+        cuts in prop::collection::vec(1_usize..40, 1..12),
+    ) {
+        let counts = SQL.replace(", stddev(v) AS spread", "");
+        let mut whole = Stream::new(&counts, OutputMode::Append);
+        whole.batch(&events, 1, 1000);
+        let mut cut = Stream::new(&counts, OutputMode::Append);
+        let mut rest = &events[..];
+        for size in cuts.iter().cycle() {
+            let (now, later) = rest.split_at((*size).min(rest.len()));
+            cut.batch(now, 1, 1000);
+            rest = later;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(whole.finish(), cut.finish());
+    }
+
+    #[test]
+    fn any_number_of_lanes_gives_the_same_bits(
+        events in events(-1e9_f64..1e9),
+        lanes in 2_usize..5,
+    ) {
+        for mode in [OutputMode::Append, OutputMode::Update] {
+            let [mut one, mut several] = [1, lanes].map(|_| Stream::new(SQL, mode));
+            for batch in events.chunks(50) {
+                one.batch(batch, 1, 16);
+                several.batch(batch, lanes, 16);
+            }
+            prop_assert_eq!(one.finish(), several.finish());
+        }
+    }
+}
+
+#[test]
+fn partial_groups_of_keys_that_a_lane_has_never_seen_are_none() {
+    let mut stream = Stream::new(SQL, OutputMode::Append);
+    stream.batch(&[], 3, 16);
+    stream.batch(&[(1, 40_000, 1.5)], 3, 16);
+    let rows = stream.finish();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let cells: BTreeMap<usize, &str> = rows[0].split('|').map(str::trim).enumerate().collect();
+    assert_eq!((cells[&2], cells[&3], cells[&4]), ("k1", "1", "1.5"), "{rows:?}");
+}
