@@ -132,7 +132,8 @@ pub struct SinkProgress {
     pub description: String,
     /// Rows added to the table.
     pub num_output_rows: u64,
-    /// The sink's own numbers, as texts; of a merge `numDuplicateRowsInBatch` and `numDuplicateRowsInTable`.
+    /// The sink's own numbers, as texts; of a merge `numDuplicateRowsInBatch` and `numDuplicateRowsInTable`, or
+    /// the rows that it inserted, updated, deleted, ignored and copied.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, String>,
 }

@@ -15,6 +15,10 @@ pub const SCHEMA: &str =
 
 /// One event in so many is malformed.
 const MALFORMED_EVERY: u64 = 9_973;
+/// One message in so many is an event that was sent before, as a producer sends it again after a lost answer.
+const AGAIN_EVERY: u64 = 100;
+/// How far back such an event is: some come again in the same micro-batch, some in a later one.
+const AGAIN_BACK: [u64; 2] = [37, 2_003];
 /// The time of the first event: 2026-01-01T00:00:00Z.
 const FIRST_EVENT_MS: i64 = 1_767_225_600_000;
 
@@ -25,6 +29,8 @@ pub struct Generated {
     pub malformed: u64,
     /// Others whose status is `offline`: those that the demo's query leaves out.
     pub offline: u64,
+    /// Others that were sent before, and become no row again.
+    pub again: u64,
 }
 
 /// Sends `events` events; `may_send(sent)` says `Some(true)` to go on, `Some(false)` to wait a moment and
@@ -59,7 +65,8 @@ pub fn generate(
                 continue;
             }
         }
-        let (event, kind) = event(sent);
+        let number = number_of(sent);
+        let (event, kind) = event(number);
         let partition = i32::try_from(sent % u64::from(partitions.unsigned_abs())).unwrap_or(0);
         let mut record: BaseRecord<'_, str, String> =
             BaseRecord::to(topic).payload(&event).partition(partition);
@@ -72,10 +79,17 @@ pub fn generate(
         }
         generated.malformed += u64::from(kind == Kind::Malformed);
         generated.offline += u64::from(kind == Kind::Offline);
+        generated.again += u64::from(kind == Kind::Row && number != sent);
         sent += 1;
     }
     producer.flush(Duration::from_secs(30)).map_err(failed)?;
     Ok(generated)
+}
+
+/// The event that message `sent` holds: its own, or one that was sent before.
+fn number_of(sent: u64) -> u64 {
+    let back = AGAIN_BACK[(sent / AGAIN_EVERY % 2) as usize];
+    if sent % AGAIN_EVERY == AGAIN_EVERY - 1 { sent.checked_sub(back).unwrap_or(sent) } else { sent }
 }
 
 /// What becomes of an event.
@@ -110,4 +124,23 @@ fn event(number: u64) -> (String, Kind) {
         r#"{{"event_id":"e-{number}","device":"device-{device:03}","status":"{status}","temperature":{whole}.{part:02},"event_time":"{time}"}}"#
     );
     (event, if status == "offline" { Kind::Offline } else { Kind::Row })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn events_that_come_again_were_sent_before_and_none_comes_three_times() {
+        let mut seen: BTreeMap<u64, u32> = BTreeMap::new();
+        for sent in 0..50_000 {
+            let number = number_of(sent);
+            assert!(number == sent || seen.contains_key(&number), "{sent}");
+            *seen.entry(number).or_default() += 1;
+        }
+        assert!(seen.values().all(|times| *times <= 2), "{seen:?}");
+        assert_eq!(seen.values().filter(|times| **times == 2).count(), 490);
+    }
 }

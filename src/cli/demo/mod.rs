@@ -2,7 +2,7 @@
 //!
 //! librdkafka's mock cluster plays the broker, generated device events go in, a local Delta table comes
 //! out, and at the end the table is read back and compared with what was generated. A few events are
-//! malformed, to show where such records go. What runs is the real stream from a real stream file.
+//! malformed, to show where such records go, and some come twice and are one row. What runs is the real stream from a real stream file.
 
 mod events;
 mod preview;
@@ -47,10 +47,13 @@ pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
     std::fs::write(&file, &yaml).map_err(|e| cannot_write(&file, e))?;
     let config = Config::from_files(std::slice::from_ref(&file), &[], &ProcessLookup)?;
     println!(
-        "Alluvia demo: an embedded Kafka broker, {} device events (a few of them malformed),",
+        "Alluvia demo: an embedded Kafka broker, {} messages with device events (a few malformed, some twice),",
         grouped(args.events)
     );
-    println!("a query over them, one Delta table. The stream file is {}\n", file.display());
+    println!(
+        "a query over them, one Delta table with a row for each event. The stream file is {}\n",
+        file.display()
+    );
 
     let reporter = Reporter::new(match Style::detect() {
         Style::Terminal => Style::Terminal,
@@ -141,7 +144,8 @@ streams:
     sql: |
       SELECT event_id, device, status, temperature, temperature * 1.8D + 32 AS fahrenheit, event_time, partition, offset
       FROM input WHERE status <> 'offline'
-    sink: {{ format: delta, path: '{folder}/table' }}
+    # An event that comes again, in this micro-batch or a later one, is no second row.
+    sink: {{ format: delta, path: '{folder}/table', merge: {{ keys: [event_id] }} }}
     deadLetter: {{ format: delta, path: '{folder}/dead_letters' }}
     trigger: {{ processingTime: 200 milliseconds }}
     checkpointLocation: '{folder}/checkpoint'

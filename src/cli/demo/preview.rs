@@ -1,11 +1,12 @@
 //! The end of the demo: the table read back, counted against what was generated, and shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use siphasher::sip128::SipHasher24;
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -26,10 +27,11 @@ const WIDTH: usize = 34;
 /// # Errors
 /// `Data` if an event is missing or twice there.
 pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -> Result<()> {
-    let Generated { malformed, offline } = generated;
+    let Generated { malformed, offline, again } = generated;
     let table = open(&folder.join("table"), handle)?;
     let letters = open(&folder.join("dead_letters"), handle)?;
     let (rows, distinct) = count(&table)?;
+    let ids = distinct_ids(&table)?;
     let (rejected, distinct_rejected) = count(&letters)?;
     println!("\nDelta table {} (version {}):", table.store().url(), table.version());
     print_rows(&table, &["event_id", "device", "status", "temperature", "fahrenheit", "offset"])?;
@@ -39,22 +41,24 @@ pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -
     }
     print_history(&table, handle)?;
     let exact = rows == distinct
+        && rows == ids
         && rejected == distinct_rejected
         && rejected == malformed
-        && rows + rejected + offline == events;
+        && rows + rejected + offline + again == events;
     println!(
-        "\n{} events generated = {} rows + {} dead letters + {} that the query leaves out; every (partition, offset) is there once{}",
+        "\n{} messages = {} rows + {} dead letters + {} that the query leaves out + {} events that came again; every event_id is there once{}",
         grouped(events),
         grouped(rows),
         grouped(rejected),
         grouped(offline),
+        grouped(again),
         if exact { "." } else { ": NO." }
     );
     if exact {
         return Ok(());
     }
     Err(Error::data(format!(
-        "the tables do not hold the {events} events once each: {rows} rows ({distinct} distinct), {rejected} dead letters ({distinct_rejected} distinct), {malformed} were malformed and {offline} offline"
+        "the tables do not hold the {events} events once each: {rows} rows ({distinct} places, {ids} ids), {rejected} dead letters ({distinct_rejected} distinct), {malformed} were malformed, {offline} offline, and {again} came again"
     ))
     .hint("if the demo was not interrupted this is a defect: please report it"))
 }
@@ -86,6 +90,19 @@ fn count(table: &DeltaTable) -> Result<(u64, u64)> {
         distinct += places.len() as u64;
     }
     Ok((rows, distinct))
+}
+
+/// How many different events the table holds.
+fn distinct_ids(table: &DeltaTable) -> Result<u64> {
+    let mut ids = HashSet::new();
+    table.read(&["event_id"], |batch| {
+        let texts = batch.column(0).as_string_opt::<i32>();
+        let texts = texts.ok_or_else(|| Error::internal("event_id is no text"))?;
+        // A hash of each is enough to count by.
+        ids.extend(texts.iter().flatten().map(|id| SipHasher24::new().hash(id.as_bytes()).as_u128()));
+        Ok(())
+    })?;
+    Ok(ids.len() as u64)
 }
 
 /// The table's history, read by delta-rs: another library than the one that wrote it.

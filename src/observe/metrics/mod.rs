@@ -241,8 +241,9 @@ impl Metrics {
             let duplicates = operator.custom_metrics.get("numDroppedDuplicateRows");
             add(&self.duplicate_rows, duplicates.copied().unwrap_or(0));
         }
-        if let Some(duplicates) = progress.sink.metrics.get("numDuplicateRows") {
-            add(&self.duplicate_rows, duplicates.parse().unwrap_or(0));
+        for name in ["numDuplicateRowsInBatch", "numDuplicateRowsInTable"] {
+            let duplicates = progress.sink.metrics.get(name).and_then(|count| count.parse().ok());
+            add(&self.duplicate_rows, duplicates.unwrap_or(0));
         }
         if ours.files > 0 {
             let mean = ours.file_bytes as f64 / ours.files as f64;
@@ -401,6 +402,8 @@ mod tests {
             custom_metrics: [("numDroppedDuplicateRows".to_owned(), 2)].into(),
             ..StateOperatorProgress::default()
         });
+        let counts = [("numDuplicateRowsInBatch", "3"), ("numDuplicateRowsInTable", "5")];
+        progress.sink.metrics = counts.map(|(name, count)| (name.to_owned(), count.to_owned())).into();
         let events = [
             Event::Opened(Box::new(crate::observe::event::StreamOpened {
                 query_id: String::new(),
@@ -447,7 +450,7 @@ mod tests {
         assert_eq!(value(&text, r#"alluvia_group_offset{partition="1",stream="q",topic="t"}"#), 40.0);
         assert_eq!(value(&text, r#"alluvia_throttle_seconds{stream="q"}"#), 0.25);
         assert_eq!(value(&text, r#"alluvia_late_rows_total{stream="q"}"#), 4.0);
-        assert_eq!(value(&text, r#"alluvia_duplicate_rows_total{stream="q"}"#), 2.0);
+        assert_eq!(value(&text, r#"alluvia_duplicate_rows_total{stream="q"}"#), 10.0);
         assert_eq!(value(&text, r#"alluvia_watermark_delay_seconds{stream="q"}"#), 70.0);
         assert_eq!(value(&text, r#"alluvia_oldest_uncommitted_event_age_seconds{stream="q"}"#), 10.0);
         assert_eq!(value(&text, r#"alluvia_stream_state{state="restarting",stream="q"}"#), 1.0);
