@@ -92,6 +92,12 @@ fn number_of(sent: u64) -> u64 {
     if sent % AGAIN_EVERY == AGAIN_EVERY - 1 { sent.checked_sub(back).unwrap_or(sent) } else { sent }
 }
 
+/// How many of the first `messages` messages are events before `micros` (since the Unix epoch) that are read, each once.
+pub fn before(micros: i64, messages: u64) -> u64 {
+    let until = u64::try_from(micros / 1000 - FIRST_EVENT_MS).unwrap_or_default().min(messages);
+    (0..until).filter(|sent| number_of(*sent) == *sent && event(*sent).1 != Kind::Malformed).count() as u64
+}
+
 /// What becomes of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {

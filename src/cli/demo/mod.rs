@@ -24,6 +24,7 @@ use crate::observe::{Reporter, Style};
 use crate::runtime::{ProcessContext, Stop, Streams};
 
 const STREAM: &str = "device_events";
+const WINDOWS: &str = "status_windows";
 const TOPIC: &str = "device-events";
 const PARTITIONS: i32 = 8;
 /// The mock cluster keeps 5 MiB per partition and drops what is older, read or not: so many events may
@@ -51,7 +52,7 @@ pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
         grouped(args.events)
     );
     println!(
-        "a query over them, one Delta table with a row for each event. The stream file is {}\n",
+        "a query over them, two Delta tables with a row for each event. The stream file is {}\n",
         file.display()
     );
 
@@ -86,7 +87,9 @@ fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) 
         });
         let watcher = scope.spawn(|| {
             while !stop.requested() && !stream_ended.load(Ordering::Relaxed) {
-                let so_far = reporter.totals().get(STREAM).map_or(0, |totals| totals.input_rows);
+                let totals = reporter.totals();
+                let read_by = |name: &str| totals.get(name).map_or(0, |totals| totals.input_rows);
+                let so_far = read_by(STREAM).min(read_by(WINDOWS));
                 read.store(so_far, Ordering::Relaxed);
                 if so_far >= args.events {
                     stop.request();
@@ -127,7 +130,7 @@ fn cannot_write(path: &Path, source: std::io::Error) -> Error {
 fn stream_file(brokers: &str, folder: &Path) -> String {
     let folder = folder.display();
     format!(
-        "# The stream of `alluvia demo`. The same file runs against a real broker: change bootstrap.servers.
+        "# The streams of `alluvia demo`. The same file runs against a real broker: change bootstrap.servers.
 streams:
   - name: {STREAM}
     source:
@@ -149,6 +152,27 @@ streams:
     deadLetter: {{ format: delta, path: '{folder}/dead_letters' }}
     trigger: {{ processingTime: 200 milliseconds }}
     checkpointLocation: '{folder}/checkpoint'
+
+  # The same events in windows of ten seconds of their own time. A window is written once the watermark has passed it.
+  - name: {WINDOWS}
+    source:
+      format: kafka
+      options:
+        kafka.bootstrap.servers: '{brokers}'
+        subscribe: {TOPIC}
+        startingOffsets: earliest
+      value:
+        format: json
+        mode: DROPMALFORMED
+        schema: 'event_id STRING, status STRING, temperature DOUBLE, event_time TIMESTAMP'
+      watermark: {{ eventTime: event_time, delayThreshold: 30 seconds }}
+      dropDuplicates: [event_id, event_time]
+    sql: |
+      SELECT window.start AS start, window.end AS end, status, count(*) AS events, round(avg(temperature), 2) AS mean
+      FROM input GROUP BY window(event_time, '10 seconds'), status
+    sink: {{ format: delta, path: '{folder}/windows' }}
+    trigger: {{ processingTime: 200 milliseconds }}
+    checkpointLocation: '{folder}/windows_checkpoint'
 ",
         events::SCHEMA
     )

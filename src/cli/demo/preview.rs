@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use siphasher::sip128::SipHasher24;
 use tokio::runtime::Handle;
@@ -40,6 +40,7 @@ pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -
         print_rows(&letters, &["partition", "offset", "errorCode", "errorField", "value"])?;
     }
     print_history(&table, handle)?;
+    windows(folder, events, handle)?;
     let exact = rows == distinct
         && rows == ids
         && rejected == distinct_rejected
@@ -61,6 +62,31 @@ pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -
         "the tables do not hold the {events} events once each: {rows} rows ({distinct} places, {ids} ids), {rejected} dead letters ({distinct_rejected} distinct), {malformed} were malformed, {offline} offline, and {again} came again"
     ))
     .hint("if the demo was not interrupted this is a defect: please report it"))
+}
+
+/// Shows the windows, and checks that those which are closed have counted every event once.
+fn windows(folder: &Path, messages: u64, handle: &Handle) -> Result<()> {
+    let table = open(&folder.join("windows"), handle)?;
+    let (mut counted, mut end, mut closed) = (0, None, HashSet::new());
+    table.read(&["end", "events"], |batch| {
+        let ends = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+        let events = batch.column(1).as_primitive::<Int64Type>();
+        for row in 0..batch.num_rows() {
+            counted += events.value(row) as u64;
+            end = end.max(Some(ends.value(row)));
+            closed.insert(ends.value(row));
+        }
+        Ok(())
+    })?;
+    println!("\nWindows {}:", table.store().url());
+    print_rows(&table, &["start", "status", "events", "mean"])?;
+    let expected = end.map_or(0, |end| super::events::before(end, messages));
+    println!("  {} windows are closed and have counted {} events", closed.len(), grouped(counted));
+    if counted == expected {
+        return Ok(());
+    }
+    Err(Error::data(format!("the windows have counted {counted} events of {expected}"))
+        .hint("if the demo was not interrupted this is a defect: please report it"))
 }
 
 fn open(folder: &Path, handle: &Handle) -> Result<DeltaTable> {
