@@ -30,6 +30,13 @@ use crate::model::{Error, Result};
 
 /// The files of the tree: small, so that a window's keys fill whole ones, which are dropped when it expires.
 const FILE_BYTES: u64 = 8 << 20;
+/// How many keys are looked up as one range, and the fewest for which one is opened.
+const CHUNK_KEYS: usize = 256;
+const CHUNK_KEYS_MIN: usize = 64;
+/// Rows that are read of a range for each key that is asked for, before the keys are looked up one by one.
+const ROWS_A_KEY_MAX: usize = 6;
+/// Chunks between two tries at most, where keys lie far apart.
+const CHUNKS_PAUSE_MAX: i32 = 64;
 /// The table whose one key says which version the tree holds; behind all others.
 const MARKER: [u8; 2] = u16::MAX.to_be_bytes();
 /// Processes that may have a copy in one folder at once: one runs, others may be frozen.
@@ -139,12 +146,40 @@ impl Cache {
 
     /// The values of ascending keys of a table, each handed to `found` with its index; keys that are not there are left out.
     ///
+    /// Keys that lie close together are read as a range, which costs a small part of what it costs to look each of them up.
+    ///
     /// # Errors
     /// `Unavailable` if the tree cannot be read.
-    pub(super) fn get_many<'k>(
+    pub(super) fn get_many(
         &self,
         table: TableId,
-        keys: impl Iterator<Item = (usize, &'k [u8])>,
+        keys: &[(usize, &[u8])],
+        found: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<()> {
+        // Chunks that are looked up one by one before a range is tried again.
+        let (mut single, mut pause) = (0, 1);
+        for chunk in keys.chunks(CHUNK_KEYS) {
+            if single > 0 || chunk.len() < CHUNK_KEYS_MIN {
+                single -= i32::from(single > 0);
+                self.get_each(table, chunk, found)?;
+                continue;
+            }
+            let read = self.get_range(table, chunk, found)?;
+            if read < chunk.len() {
+                self.get_each(table, &chunk[read..], found)?;
+                (single, pause) = (pause, (2 * pause).min(CHUNKS_PAUSE_MAX));
+            } else {
+                pause = 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks keys up one by one.
+    fn get_each(
+        &self,
+        table: TableId,
+        keys: &[(usize, &[u8])],
         found: &mut dyn FnMut(usize, &[u8]),
     ) -> Result<()> {
         let mut full = table.0.to_be_bytes().to_vec();
@@ -153,11 +188,36 @@ impl Cache {
                 full.truncate(2);
                 full.extend_from_slice(key);
                 if let Some(value) = self.keyspace.get(&full)? {
-                    found(index, &value);
+                    found(*index, &value);
                 }
             }
             Ok(())
         })
+    }
+
+    /// Looks keys up in the range that they span, unless there are too many others between them: returns how many were looked up.
+    fn get_range(
+        &self,
+        table: TableId,
+        keys: &[(usize, &[u8])],
+        found: &mut dyn FnMut(usize, &[u8]),
+    ) -> Result<usize> {
+        let (Some((_, first)), Some((_, last))) = (keys.first(), keys.last()) else { return Ok(0) };
+        let end = [*last, &[0]].concat();
+        let (mut rows, mut next) = (self.range(table, first, Some(&end)), 0);
+        for _ in 0..keys.len() * ROWS_A_KEY_MAX {
+            let Some(row) = rows.next().transpose()? else { return Ok(keys.len()) };
+            let key = key_of(&row);
+            next += keys[next..].iter().take_while(|(_, wanted)| *wanted < key).count();
+            if let Some((index, _)) = keys.get(next).filter(|(_, wanted)| *wanted == key) {
+                found(*index, &row.1);
+                next += 1;
+            }
+            if next == keys.len() {
+                break;
+            }
+        }
+        Ok(next)
     }
 
     /// The rows of a table from `from` on and below `to`.

@@ -43,10 +43,10 @@ impl View {
             match layers.iter().find_map(|changes| changes.get(key)) {
                 Some(Some(value)) => found(index, value),
                 Some(None) => {}
-                None => left.push(index),
+                None => left.push((index, key)),
             }
         }
-        self.cache.get_many(table, left.iter().map(|index| (*index, keys[*index])), found)
+        self.cache.get_many(table, &left, found)
     }
 
     /// Visits the keys from `from` on and below `to` with their values, as if `own` had been committed too.

@@ -62,6 +62,8 @@ mod secrets_sweep;
 mod signals;
 mod soak;
 mod sql;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod state_store;
 mod status_page;
 mod stateful;
 mod statistics;

@@ -119,6 +119,38 @@ fn the_local_copy_is_used_if_it_is_current_and_advanced_if_it_is_behind() {
 }
 
 #[test]
+fn keys_are_found_whether_they_lie_close_together_or_far_apart() {
+    let mut rig = Rig::new();
+    // Even keys are there; those of the first half in both tables, so that a range ends at its table.
+    rig.put(0, 0..2000, b"other");
+    rig.batch(|both| {
+        both(&mut |batch| {
+            for key in (0..20_000_u32).step_by(2) {
+                batch.put(TableId(0), key.to_be_bytes().to_vec(), key.to_le_bytes().to_vec());
+                batch.delete(TableId(0), (key + 1).to_be_bytes().to_vec());
+            }
+            for key in 0..10_000_u32 {
+                batch.put(TableId(1), key.to_be_bytes().to_vec(), b"other".to_vec());
+            }
+        });
+    });
+    rig.store.take().unwrap().close().unwrap();
+    rig.open();
+    let model = rig.model();
+    let batch = rig.store.as_mut().unwrap().begin(2).unwrap();
+    let rng = &mut StdRng::seed_from_u64(3);
+    let every = |step: usize| (0..20_100_u32).step_by(step).collect::<Vec<u32>>();
+    let near_then_far = (0..1000).chain((1000..20_100).step_by(97)).chain(20_100..20_400).collect();
+    let random = (0..20_100).filter(|_| rng.random_bool(0.2)).collect();
+    for keys in [every(1), every(2), every(3), every(40), near_then_far, random, every(300), Vec::new()] {
+        let keys: Vec<[u8; 4]> = keys.into_iter().map(u32::to_be_bytes).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(<[u8; 4]>::as_slice).collect();
+        let found = batch.get_many(TableId(0), &keys).unwrap();
+        assert!(found == model.get_many(TableId(0), &keys).unwrap(), "{} keys", keys.len());
+    }
+}
+
+#[test]
 fn a_batch_that_changes_nothing_leaves_a_small_file_and_only_real_removals_are_written() {
     let mut rig = Rig::new();
     let small = rig.batch(|_| ());
