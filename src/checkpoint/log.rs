@@ -18,6 +18,9 @@ fn initial(source: usize) -> String {
     format!("sources/{source}/0")
 }
 
+/// The file that says which state a query of Alluvia keeps.
+const STATE_DEFINITION: &str = "state/definition";
+
 /// A micro-batch whose plan is durable, with the offsets it starts from.
 #[derive(Debug, Clone)]
 pub struct Planned {
@@ -128,8 +131,13 @@ impl CheckpointLog {
         if state.is_empty().await? {
             return Ok(());
         }
-        Err(Error::config(format!("checkpoint {} holds the state of a stateful query", self.store.url()))
-            .hint("Spark's state can't be read by others: start this stream on a new checkpointLocation"))
+        let error =
+            Error::config(format!("checkpoint {} holds the state of a stateful query", self.store.url()));
+        Err(error.hint(if self.store.get(STATE_DEFINITION).await?.is_some() {
+            "the stream keeps no state now: run it as it was, or start it on a new checkpointLocation"
+        } else {
+            "Spark's state can't be read by others: start this stream on a new checkpointLocation"
+        }))
     }
 
     /// Reads the plan of batch `batch_id` and where it starts.
@@ -341,6 +349,20 @@ mod tests {
         log.collect_all(&log.entries().await.unwrap(), 2).await.unwrap();
         assert_eq!(left.map(|name| path(name).exists()), [false, false, true, true, true]);
         assert_eq!(log.entries().await.unwrap().plans, [0, 1, 2].into());
+    }
+
+    #[tokio::test]
+    async fn state_is_refused_with_the_way_out_of_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, 100);
+        log.refuse_state().await.unwrap();
+        for (file, expected) in
+            [("state/0/0/1.delta", "Spark's state"), (STATE_DEFINITION, "run it as it was")]
+        {
+            log.store().put(file, Bytes::from_static(b"x")).await.unwrap();
+            let error = log.refuse_state().await.unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{RESTORE, codec};
+use super::{RESTORE, codec, files};
 use crate::model::spark_type::name_of;
 use crate::model::{Error, Result};
 use crate::storage::{Put, Store};
@@ -99,9 +99,18 @@ impl StateDefinition {
     /// Compares the state in a checkpoint with what the query keeps now, and changes nothing. Returns whether there is state.
     ///
     /// # Errors
-    /// `Config` if the query has changed, with what has; and as for [`StateDefinition::read`].
+    /// `Config` if the query has changed, with what has, or if the state is not Alluvia's; and as for [`StateDefinition::read`].
     pub async fn check(&self, checkpoint: &Store) -> Result<bool> {
-        let Some(kept) = StateDefinition::read(checkpoint).await? else { return Ok(false) };
+        let Some(kept) = StateDefinition::read(checkpoint).await? else {
+            if files::folder(checkpoint, "state").is_empty().await? {
+                return Ok(false);
+            }
+            return Err(Error::config(format!(
+                "{}state holds the state of a query that Alluvia has not written, or has lost {DEFINITION}",
+                checkpoint.url()
+            ))
+            .hint("start the stream on a new checkpointLocation; Spark's state can't be read by others"));
+        };
         match self.change_since(&kept) {
             None => Ok(true),
             Some(change) => Err(Error::config(format!(
@@ -270,6 +279,14 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.to_string().contains("new checkpointLocation"), "{error}");
         }
+    }
+
+    #[tokio::test]
+    async fn state_of_spark_is_refused() {
+        let (_folder, store) = checkpoint();
+        store.put("state/0/0/1.delta", Bytes::from_static(b"x")).await.unwrap();
+        let error = definition(|_| ()).check(&store).await.unwrap_err();
+        assert!(error.kind() == Kind::Config && error.to_string().contains("Spark's state"), "{error}");
     }
 
     #[tokio::test]

@@ -236,6 +236,6 @@ pub(super) fn check_attempt(attempt: &str) -> Result<()> {
 }
 
 /// A folder of the checkpoint.
-fn folder(checkpoint: &Store, name: &str) -> Store {
+pub(super) fn folder(checkpoint: &Store, name: &str) -> Store {
     Store::new(std::sync::Arc::clone(checkpoint.root()), checkpoint.url().clone(), checkpoint.path(name))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -96,8 +97,9 @@ fn run(folder: &Path) {
         change(batch_id, &mut batch);
         let attempt = format!("{:016x}", rand::random::<u64>());
         let sealed = state.seal(batch, &attempt).unwrap();
-        let put = sink.put_if_absent(&batch_id.to_string(), Bytes::from(attempt));
-        assert_eq!(runtime.block_on(put).unwrap(), Put::Created);
+        let name = batch_id.to_string();
+        let put = runtime.block_on(sink.put_if_absent(&name, Bytes::from(attempt)));
+        assert_eq!(put.unwrap(), Put::Created);
         state.commit(sealed).unwrap();
         state.maintain().unwrap();
     }
@@ -122,8 +124,14 @@ fn run_and_kill(folder: &Path, failpoints: &str) -> bool {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&ran.stderr) + String::from_utf8_lossy(&ran.stdout);
-    assert!(ran.status.success() || said.contains("\"failpoint\""), "{failpoints}: {said}");
+    assert!(ran.status.success() || ran.status.signal() == Some(libc::SIGKILL), "{failpoints}: {said}");
     ran.status.success()
+}
+
+/// A folder in memory if there is one: a process that is killed loses nothing there, and thousands of flushes cost nothing.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
 fn rows(batch: &dyn StateBatch, table: TableId) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -145,8 +153,10 @@ fn a_kill_at_every_failpoint_of_the_state_leaves_the_state_of_the_committed_batc
         change(batch_id, &mut batch);
         expected.push(batch);
     }
-    for (round, name) in alluvia::failpoint::STATE_NAMES.into_iter().enumerate() {
-        let folder = tempfile::tempdir().unwrap();
+    // The one that the stream comes by, not the store, is in the crash test of a stream with state.
+    let names = alluvia::failpoint::STATE_NAMES.into_iter().filter(|name| *name != "state.committed");
+    for (round, name) in names.enumerate() {
+        let folder = scratch();
         // Killed there once early, and again by the process that goes on; the local copy is lost in half of the cases.
         let hits: [u32; 2] = if name.starts_with("state") { [70, 90] } else { [1, 2] };
         for (kill, hit) in hits.into_iter().enumerate() {

@@ -10,18 +10,22 @@
 //! FOLDER/0/tree/     the tree
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+mod expired;
+mod folder;
+
+use std::fs::{self, File};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use fjall::compaction::Leveled;
-use fjall::compaction::filter::{
-    CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
-};
+use fjall::compaction::filter::Factory;
 use fjall::{AbstractTree, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use serde::{Deserialize, Serialize};
+
+use expired::Expired;
+use folder::{disk, lock_folder, remove_folder};
 
 use super::TableId;
 use super::version::{Layer, Version};
@@ -39,8 +43,6 @@ const ROWS_A_KEY_MAX: usize = 6;
 const CHUNKS_PAUSE_MAX: i32 = 64;
 /// The table whose one key says which version the tree holds; behind all others.
 const MARKER: [u8; 2] = u16::MAX.to_be_bytes();
-/// Processes that may have a copy in one folder at once: one runs, others may be frozen.
-const COPIES_MAX: u32 = 16;
 
 /// Which state the tree holds, and of which query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,40 +62,6 @@ pub(super) struct Cache {
     expired: Expired,
     // Held until the tree is closed: fields are dropped in their order.
     _lock: File,
-}
-
-/// The bounds below which compactions leave keys of each table out.
-#[derive(Clone, Default)]
-struct Expired(Arc<RwLock<Vec<Vec<u8>>>>);
-
-impl Expired {
-    /// Takes the bounds of the version that the tree holds: no version that is read from now on has lower ones.
-    fn follow(&self, version: &Version) {
-        let bounds = version.tables.iter().map(|table| table.expired_below.clone()).collect();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = bounds;
-    }
-}
-
-impl Factory for Expired {
-    fn name(&self) -> &str {
-        "expired"
-    }
-
-    fn make_filter(&self, _context: &Context) -> Box<dyn CompactionFilter> {
-        Box::new(ExpiredFilter(self.0.read().unwrap_or_else(PoisonError::into_inner).clone()))
-    }
-}
-
-struct ExpiredFilter(Vec<Vec<u8>>);
-
-impl CompactionFilter for ExpiredFilter {
-    fn filter_item(&mut self, item: ItemAccessor<'_>, _context: &Context) -> CompactionFilterResult {
-        let is_expired = item.key().split_first_chunk::<2>().is_some_and(|(table, key)| {
-            self.0.get(usize::from(u16::from_be_bytes(*table))).is_some_and(|bound| key < bound.as_slice())
-        });
-        // An older value of the key may come to light again; it is as expired as this one.
-        Ok(if is_expired { Verdict::Destroy } else { Verdict::Keep })
-    }
 }
 
 /// A key and its value, the key behind its table's number.
@@ -404,49 +372,6 @@ fn open_tree(tree: &Path, cache_bytes: usize, expired: &Expired) -> fjall::Resul
         KeyspaceCreateOptions::default().compaction_strategy(Arc::new(strategy))
     })?;
     Ok((database, keyspace))
-}
-
-/// The first copy in a folder that no process uses, and its lock.
-fn lock_folder(folder: &Path) -> Result<(PathBuf, File)> {
-    for copy in 0..COPIES_MAX {
-        let folder = folder.join(copy.to_string());
-        fs::create_dir_all(&folder).map_err(|e| disk("make the folder", &folder, e))?;
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"));
-        let file = file.map_err(|e| disk("open the lock of", &folder, e))?;
-        match file.try_lock() {
-            Ok(()) => {
-                remove_left_copies(folder.parent().unwrap_or(&folder), copy + 1);
-                return Ok((folder, file));
-            }
-            Err(fs::TryLockError::WouldBlock) => {}
-            Err(fs::TryLockError::Error(e)) => return Err(disk("lock", &folder, e)),
-        }
-    }
-    Err(Error::config(format!("{COPIES_MAX} processes use the folder {} for the state", folder.display()))
-        .hint("give each stream a folder of its own on a local disk"))
-}
-
-/// Removes copies of processes that are gone, from number `from` on: the room is all that matters, so failures do not.
-fn remove_left_copies(folder: &Path, from: u32) {
-    for copy in from..COPIES_MAX {
-        let folder = folder.join(copy.to_string());
-        if let Ok(file) = File::open(folder.join("lock"))
-            && file.try_lock().is_ok()
-        {
-            let _ = fs::remove_dir_all(&folder);
-        }
-    }
-}
-
-fn remove_folder(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(disk("remove", folder, e)),
-        _ => Ok(()),
-    }
-}
-
-fn disk(verb: &str, folder: &Path, source: std::io::Error) -> Error {
-    Error::unavailable(format!("cannot {verb} {}", folder.display())).source(source).hint(HINT)
 }
 
 /// Why a call of the tree failed.
