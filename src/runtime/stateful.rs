@@ -218,12 +218,16 @@ impl Stateful {
     /// # Errors
     /// As for [`StateStore::open`], where another run counts.
     pub fn commit(&mut self, sealed: Option<SealedBatch>, theirs: Option<Committed>) -> Result<()> {
-        if let Some(State { store, options }) = &mut self.state {
-            match (sealed, theirs) {
-                (_, Some(theirs)) => *store = StateStore::open(options.clone(), Some(&theirs))?,
-                (Some(sealed), None) => store.commit(sealed)?,
-                (None, None) => return Err(Error::internal("a batch of a query with state was not sealed")),
+        if let Some(theirs) = theirs {
+            // The folder of the local copy must be free for the store that takes this one's place.
+            if let Some(State { store, options }) = self.state.take() {
+                drop(store);
+                let store = StateStore::open(options.clone(), Some(&theirs))?;
+                self.state = Some(State { store, options });
             }
+        } else if let Some(State { store, .. }) = &mut self.state {
+            let unsealed = || Error::internal("a batch of a query with state was not sealed");
+            store.commit(sealed.ok_or_else(unsealed)?)?;
         }
         let seen = self.event_times();
         let mut all = EventTimes::default();
