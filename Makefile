@@ -9,7 +9,7 @@ RECORDS ?= 100000
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt audit broker services bench bench-peers soak fuzz-admission oracle-json oracle-streaming
+.PHONY: help demo test check fmt audit broker services bench bench-peers bench-merge bench-state soak fuzz-admission oracle-json oracle-streaming
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,12 @@ bench: services ## workload W1: Alluvia and the raw limit, and the latency of sm
 
 bench-peers: services ## the same with a hand-written Python loop and Spark 4.0
 	$(RIG)/readers python benches/e2e/run.py --peers --only throughput $(ARGS)
+
+bench-merge: services ## workload W2: merges by key into large tables, beside delta-rs (ARGS="--peers --keys 1000000,10000000,100000000")
+	$(RIG)/readers python benches/e2e/merge.py $(ARGS)
+
+bench-state: services ## workload W3: windows, watermarks and deduplication (ARGS="--peers": beside Spark 4.0)
+	$(RIG)/readers python benches/e2e/state.py $(ARGS)
 
 soak: services ## random kills, stops, broker crashes and storage faults, optimised as a release is (MINUTES=10 SEED=…)
 	$(call one_test,soak,--release --features failpoints)

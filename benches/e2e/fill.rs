@@ -1,4 +1,4 @@
-//! Fills a topic with events of workload W1: partition by number, in order, the same bytes in every run.
+//! Fills a topic with events of workload W1: partition by number, in order, the same bytes in every run; on demand with repeats.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
 use crate::Outcome;
+use crate::repeats::Repeats;
 use crate::workload::{FIRST_EVENT_MS, partition_of, write_event};
 
 const BOUND: Duration = Duration::from_secs(120);
@@ -30,6 +31,8 @@ pub struct Fill {
     partitions: u32,
     #[arg(long, default_value_t = 20_261_101)]
     seed: u64,
+    #[command(flatten)]
+    repeats: Repeats,
     /// Send even if the topic holds messages already.
     #[arg(long)]
     append: bool,
@@ -43,6 +46,15 @@ impl Fill {
         let sends = self.append || held == 0;
         if sends {
             self.send()?;
+            let now = self.make_topic()?;
+            if now != held + self.messages {
+                return Err(format!(
+                    "topic {} holds {now} messages, not {}: the broker has refused some",
+                    self.topic,
+                    held + self.messages
+                )
+                .into());
+            }
         } else if held != self.messages {
             return Err(format!(
                 "topic {} holds {held} messages, not {}; delete it",
@@ -68,7 +80,7 @@ impl Fill {
     /// Makes the topic unless it exists; returns the number of messages in it.
     fn make_topic(&self) -> Outcome<u64> {
         let admin: AdminClient<DefaultClientContext> = self.client().create()?;
-        // Events carry times of the past, which a retention by time would delete.
+        // Records carry times of the past (a broker refuses those of the future), which a retention by time would delete.
         let topic = NewTopic::new(&self.topic, self.partitions as i32, TopicReplication::Fixed(1))
             .set("retention.ms", "-1");
         for made in
@@ -93,12 +105,13 @@ impl Fill {
             .set("queue.buffering.max.kbytes", "131072");
         let producer: ThreadedProducer<DefaultProducerContext> = config.create()?;
         let mut value = Vec::with_capacity(512);
-        for seq in self.first..self.first + self.messages {
+        for number in 0..self.messages {
+            let seq = self.repeats.event_of(number, self.first);
             value.clear();
             write_event(&mut value, self.seed, seq);
             let mut record = BaseRecord::<(), [u8]>::to(&self.topic).payload(&value);
-            record =
-                record.partition(partition_of(seq, self.partitions)).timestamp(FIRST_EVENT_MS + seq as i64);
+            let partition = partition_of(self.first + number, self.partitions);
+            record = record.partition(partition).timestamp(FIRST_EVENT_MS + number as i64);
             while let Err((error, same)) = producer.send(record) {
                 if !matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)) {
                     return Err(error.into());

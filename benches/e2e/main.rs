@@ -1,10 +1,13 @@
-//! The programs behind `make bench`: the topic of workload W1, and the raw limit that Alluvia is measured against.
+//! The programs behind `make bench`, `make bench-merge` and `make bench-state`: the topics of workloads W1 to W3, the tables of W2,
+//! and the raw limit that Alluvia is measured against.
 //!
-//! `benches/e2e/run.py` starts them, measures them from outside (wall, CPU, memory) and prints the table. No code of
+//! `benches/e2e/run.py`, `merge.py` and `state.py` start them, measure them from outside (wall, CPU, memory) and prints the table. No code of
 //! Alluvia is used here: the raw limit is what the libraries alone can do.
 
 mod fill;
 mod raw_limit;
+mod repeats;
+mod table;
 mod workload;
 
 use std::error::Error;
@@ -28,6 +31,8 @@ struct Arguments {
 enum Program {
     /// Makes the topic and sends events `first .. first + messages`, or leaves it alone when it holds just as many.
     Fill(fill::Fill),
+    /// Writes a Delta table that holds the keys of events `0 .. keys`.
+    Table(table::Table),
     /// Prints the events' schema as DDL.
     Schema,
     /// Consumes the whole topic with two clients, decodes by arrow-json, writes one Parquet file per client.
@@ -45,13 +50,14 @@ enum Program {
 fn main() -> Outcome<()> {
     match Arguments::parse().program {
         Some(Program::Fill(fill)) => fill.run(),
+        Some(Program::Table(table)) => table.run(),
         Some(Program::RawLimit { bootstrap, topic, out }) => raw_limit::run(&bootstrap, &topic, &out),
         Some(Program::Schema) => {
             println!("{}", workload::SCHEMA_DDL);
             Ok(())
         }
         None => {
-            println!("run by `make bench`: benches/e2e/run.py");
+            println!("run by `make bench`, `make bench-merge` and `make bench-state`: benches/e2e/*.py");
             Ok(())
         }
     }

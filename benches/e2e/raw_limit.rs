@@ -142,7 +142,7 @@ impl Encoder {
 }
 
 /// `workload::SCHEMA_DDL` in Arrow's types.
-fn schema() -> Arc<Schema> {
+pub fn schema() -> Arc<Schema> {
     let column = |name: &str, kind: DataType| Field::new(name, kind, true);
     let location = Fields::from(vec![column("lat", DataType::Float64), column("lon", DataType::Float64)]);
     Arc::new(Schema::new(vec![

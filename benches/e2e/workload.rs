@@ -26,9 +26,11 @@ pub fn write_event(out: &mut Vec<u8>, seed: u64, seq: u64) {
     let [a, b] = [mixed(seed, seq * 2), mixed(seed, seq * 2 + 1)];
     let (temperature, humidity) = (a % 6_000, (a >> 16) % 1_000);
     let (lat, lon) = ((a >> 32) % 90_000_000, (b >> 32) % 180_000_000);
+    out.extend_from_slice(br#"{"event_id":""#);
+    write_event_id(out, seed, seq);
     write!(
         out,
-        r#"{{"event_id":"{seq:012x}-{a:016x}","device":"device-{:05}","status":"{}","temperature":{}.{:02},"humidity":{}.{},"battery":{},"seq":{seq},"event_time":"{}","location":{{"lat":{}.{:06},"lon":-{}.{:06}}}}}"#,
+        r#"","device":"device-{:05}","status":"{}","temperature":{}.{:02},"humidity":{}.{},"battery":{},"seq":{seq},"event_time":"{}","location":{{"lat":{}.{:06},"lon":-{}.{:06}}}}}"#,
         b % 5_000,
         STATUSES[(b >> 20) as usize % STATUSES.len()],
         temperature / 100,
@@ -43,6 +45,11 @@ pub fn write_event(out: &mut Vec<u8>, seed: u64, seq: u64) {
         lon % 1_000_000,
     )
     .expect("writing to memory cannot fail");
+}
+
+/// Appends the `event_id` of event `seq`: hexadecimal digits in the order of the numbers.
+pub fn write_event_id(out: &mut Vec<u8>, seed: u64, seq: u64) {
+    write!(out, "{seq:012x}-{:016x}", mixed(seed, seq * 2)).expect("writing to memory cannot fail");
 }
 
 /// SplitMix64 of a seed and a number: no state, so that any event can be made by itself.
