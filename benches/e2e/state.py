@@ -87,18 +87,23 @@ def keys(bench):
     }
 
 
-def trickle(bench, name, topic, query, first, count):
-    """Batches of eight rows in the stream that the last round has left, started again with the state that it has."""
-    folder, trickled = SCRATCH / name, f"w3-trickle-{time.time_ns()}"
-    fill(bench, trickled, 0, "--partitions", 1)
+def trickle(bench, name, topic, query, first, count, trickled=None):
+    """Batches of eight rows in the stream that the last round has left, started again with the state that it has.
+
+    They come in a topic of their own, a new one unless it is given: a stream keeps the topics that it has read."""
+    folder = SCRATCH / name
+    if trickled is None:
+        trickled = f"w3-trickle-{time.time_ns()}"
+        fill(bench, trickled, 0, "--partitions", 1)
     file = state_file(bench, folder, [topic, trickled], query, "500 milliseconds")
-    return small_batches(bench, folder, file, trickled, SMALL_BATCH, count, first)
+    return small_batches(bench, folder, file, trickled, SMALL_BATCH, count, first) | {"topic": trickled}
 
 
-def restart(bench, first):
-    """W3b's stream started without the local copy: seconds to its first batch."""
+def restart(bench, before):
+    """W3b's stream started without the local copy, after the batches `before`: seconds to its first batch."""
     shutil.rmtree(SCRATCH / "W3b" / "state")
-    return trickle(bench, "W3b", bench.many, KEYS, first, 0)
+    first = bench.live_keys + (len(before["said_ms"]) + 1) * SMALL_BATCH
+    return trickle(bench, "W3b", bench.many, KEYS, first, 0, before["topic"])
 
 
 # ---- checks --------------------------------------------------------------------------------------------------------
@@ -221,7 +226,7 @@ def main():
             "W3": trickle(bench, "W3", bench.w1, WINDOWS, bench.messages, count),
             "W3b": trickle(bench, "W3b", bench.many, KEYS, bench.live_keys, count),
         }
-        restarted = restart(bench, bench.live_keys + (count + 1) * SMALL_BATCH)
+        restarted = restart(bench, small["W3b"])
         for name, batches in small.items():
             print_small(name, batches)
         print_state(bench, results["W3b"], restarted)
