@@ -1,6 +1,7 @@
 //! What the proofs have in common: a topic with malformed messages in it, a stream that takes it in
 //! several micro-batches, and the comparison of both its tables with the topic, message by message.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -104,6 +105,27 @@ impl Scene {
     /// The same stream, going on until it is stopped.
     pub fn endless_yaml(&self) -> String {
         self.yaml().replace("trigger: availableNow", "trigger: { processingTime: 50 ms }")
+    }
+
+    /// The same stream with a row for each device: the newest by its number, whatever the order in which they come.
+    pub fn newest_yaml(yaml: &str) -> String {
+        yaml.replace(
+            "path: ./table,",
+            "path: ./table, merge: { keys: [device], whenMatched: update, orderBy: seq, indexFolder: ./index },",
+        )
+    }
+
+    /// The table of [`Scene::newest_yaml`] holds the newest event of each device that has one, and nothing else.
+    pub fn check_newest(&self, folder: &Path, what: &str) {
+        let mut newest: BTreeMap<String, [String; 3]> = BTreeMap::new();
+        for (_, _, value) in self.messages().filter(|(malformed, ..)| !malformed) {
+            let event: Value = serde_json::from_slice(&value).expect("the workload is JSON");
+            let text = |key: &str| event[key].as_str().expect("a text").to_owned();
+            newest.insert(text("device"), [text("device"), text("event_id"), event["seq"].to_string()]);
+        }
+        let expected = digest_of(newest.into_values());
+        let there = delta_digest(&folder.join("table"), &["device", "event_id", "seq"]);
+        assert!(there.same_rows(&expected), "{what}: the table has {there:?}, the topic {expected:?}");
     }
 
     /// Makes of an empty folder one in which the next run comes by failpoint `name`, where a new stream does not.

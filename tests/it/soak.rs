@@ -1,7 +1,8 @@
 //! Everything at once, seeded: kills, stops, freezes, zombies, broker crashes, failing storage, while messages (some of
 //! them malformed) keep coming. `make soak MINUTES=20 SEED=1` runs it for long, optimised as a release is; the ordinary
 //! run is short. Beside the process that is ill-treated runs a witness on tables of its own, under the same broker and
-//! the same failing storage, that nobody kills: its memory is what must stay flat.
+//! the same failing storage, that nobody kills: its memory is what must stay flat. A third one merges the same topic into a
+//! table with a row for each device; it is killed too, and loses its local disk.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -108,10 +109,13 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
     let scene = Scene::new(&broker, "soak", PARTITIONS, 1_000, 3_000);
     let endless = endless(&scene);
     let (folder, apart) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (merging, merged) = (Scene::newest_yaml(&endless), tempfile::tempdir().unwrap());
     let mut random = StdRng::seed_from_u64(seed);
     let mut did = [0_u32; 6];
+    let mut merge_kills = 0;
     let mut witness = start(&endless, apart.path(), &mut random);
     let mut program = start(&endless, folder.path(), &mut random);
+    let mut merger = start(&merging, merged.path(), &mut random);
     let (mut ill_treated, mut undisturbed) = (Memory::default(), Memory::default());
     let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
     while Instant::now() < end {
@@ -157,6 +161,14 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
                 broker.start();
                 did[3] += 1;
             }
+            12..=14 => {
+                merger.kill();
+                if random.random_range(0..2) == 0 {
+                    let _ = std::fs::remove_dir_all(merged.path().join("index"));
+                }
+                merger = start(&merging, merged.path(), &mut random);
+                merge_kills += 1;
+            }
             // Left alone, it gets to the end of the topic.
             11 => {
                 wait_until(|| scene.is_taken(folder.path()), "it has read all there is", &mut program);
@@ -166,14 +178,17 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
         }
         assert!(!program.ended(), "it ended by itself:\n{}", program.stderr());
         assert!(!witness.ended(), "the witness ended by itself:\n{}", witness.stderr());
+        assert!(!merger.ended(), "the merging stream ended by itself:\n{}", merger.stderr());
     }
     wait_until(|| scene.is_taken(folder.path()), "it has read all there is", &mut program);
     wait_until(|| scene.is_taken(apart.path()), "the witness has read all there is", &mut witness);
+    wait_until(|| scene.is_taken(merged.path()), "the merging stream has read all there is", &mut merger);
     stop(program);
     stop(witness);
+    stop(merger);
     let [kills, stops, freezes, crashes, zombies, ends] = did;
     println!(
-        "soak: {} messages, {kills} kills, {stops} stops, {freezes} freezes, {zombies} zombies, {crashes} broker crashes, \
+        "soak: {} messages, {merge_kills} kills of the merging stream, {kills} kills, {stops} stops, {freezes} freezes, {zombies} zombies, {crashes} broker crashes, \
          {ends} times left alone until all was read",
         scene.events(),
     );
@@ -182,6 +197,7 @@ fn soak_with_kills_freezes_and_broker_crashes_ends_with_table_equal_to_topic() {
     }
     scene.finish(folder.path(), "the soak");
     scene.finish(apart.path(), "the witness");
+    scene.check_newest(merged.path(), "the merging stream");
     ill_treated.check_flat("the ill-treated process", minutes);
     undisturbed.check_flat("the witness", minutes);
 }
