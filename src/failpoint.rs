@@ -42,6 +42,9 @@ pub const NAMES: [&str; 28] = [
 /// The failpoints that only a merge comes by, in the order in which it does.
 pub const MERGE_NAMES: [&str; 4] = ["merge.run", "merge.indexed", "merge.files", "merge.committed"];
 
+/// The failpoints that only a merge comes by that keeps snapshots of its index.
+pub const INDEX_SNAPSHOT_NAMES: [&str; 2] = ["merge.uploaded", "merge.snapshot"];
+
 /// The failpoints that only a query with state comes by: the changes of a batch; the local copy, every hundred batches or some
 /// megabytes; a snapshot; files that it made superfluous.
 pub const STATE_NAMES: [&str; 9] = [
@@ -76,6 +79,7 @@ pub const fn is_known(name: &str) -> bool {
     is_in(&NAMES, name)
         || is_in(&MERGE_NAMES, name)
         || is_in(&UPDATE_NAMES, name)
+        || is_in(&INDEX_SNAPSHOT_NAMES, name)
         || is_in(&STATE_NAMES, name)
 }
 

@@ -258,7 +258,7 @@ pub static MERGE: Section = Section {
         ),
         optional(
             "indexFolder",
-            "A folder on a local disk for the index of the table's keys, which is built again if it is lost; the stream makes one of its own in it. Default: in the checkpoint if that is on a local disk, else in the user's cache (`XDG_CACHE_HOME`).",
+            "A folder on a local disk for the index of the table's keys, which is had from its snapshot in the checkpoint or built again if it is lost; the stream makes one of its own in it. Default: in the checkpoint if that is on a local disk, else in the user's cache (`XDG_CACHE_HOME`).",
         ),
     ],
     options: &[],

@@ -51,6 +51,17 @@ impl Access {
     pub fn checkpoint(&self, config: &StreamConfig) -> Result<Store> {
         self.store(config, &config.checkpoint)
     }
+
+    /// Where snapshots of the key index of a merge are kept; `None` if the index itself is in the checkpoint.
+    fn index_snapshots(&self, config: &StreamConfig, merge: &config::MergeConfig) -> Result<Option<Store>> {
+        if config.checkpoint.to_file_path().is_ok_and(|folder| merge.index_folder.starts_with(folder)) {
+            return Ok(None);
+        }
+        let folder = config.checkpoint.join("alluvia/key-index-snapshots/");
+        let folder =
+            folder.map_err(|e| Error::internal("a folder in the checkpoint has no URL").source(e))?;
+        self.store(config, &folder).map(Some)
+    }
 }
 
 /// The stream's source.
@@ -162,7 +173,10 @@ pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
             let appended = DeltaAppend::open(target, store, &access.handle, zone)?;
             match &target.merge {
                 None => Box::new(appended),
-                Some(merge) => Box::new(DeltaMerge::of(appended, merge, lane_count(config))),
+                Some(merge) => {
+                    let snapshots = access.index_snapshots(config, merge)?;
+                    Box::new(DeltaMerge::of(appended, merge, lane_count(config), snapshots))
+                }
             }
         }
         SinkConfig::Console(options) => Box::new(ConsoleSink::new(options)),

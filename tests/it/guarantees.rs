@@ -72,7 +72,8 @@ fn the_page_names_every_failpoint_and_no_other() {
     let section = page.split("## Killed there").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
     let named: BTreeSet<&str> = quoted(section).into_iter().filter(|text| !text.contains("::")).collect();
     let merges = alluvia::failpoint::MERGE_NAMES.into_iter().chain(alluvia::failpoint::UPDATE_NAMES);
-    let more = merges.chain(alluvia::failpoint::STATE_NAMES);
+    let snapshots = alluvia::failpoint::INDEX_SNAPSHOT_NAMES.into_iter();
+    let more = merges.chain(snapshots).chain(alluvia::failpoint::STATE_NAMES);
     assert_eq!(named, alluvia::failpoint::NAMES.into_iter().chain(more).collect());
 }
 

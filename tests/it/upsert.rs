@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use alluvia::failpoint::{MERGE_NAMES, UPDATE_NAMES};
+use alluvia::failpoint::{INDEX_SNAPSHOT_NAMES, MERGE_NAMES, UPDATE_NAMES};
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Alluvia, Broker, Ended, Message, delta_digest, delta_rows, delta_writes, digest_of, spark_history,
-    spark_insists, spark_sql, until,
+    Alluvia, Broker, Ended, Message, delta_digest, delta_rows, delta_writes, digest_of, row_counts,
+    spark_history, spark_insists, spark_sql, until,
 };
 use crate::scene::{BOUND, draw, each, seed};
 
@@ -135,6 +135,11 @@ fn a_key_is_one_row_with_its_newest_values_in_every_kind_of_table() {
         if sink != VECTORS {
             changes.check(&table, sink);
         }
+        let but: &[&str] = if sink == VECTORS { &["deltalake"] } else { &[] };
+        let counts = row_counts(&table, but);
+        let counts: Vec<u64> =
+            counts.as_object().unwrap().values().map(|count| count.as_u64().unwrap()).collect();
+        assert_eq!(counts, vec![changes.newest().len() as u64; 2 - but.len()], "{sink}");
         let all: Vec<Value> = first.into_iter().chain(second).collect();
         let (inserted, updated) = (metric(&all, "numInsertedRows"), metric(&all, "numUpdatedRows"));
         assert_eq!(inserted, changes.newest().len() as u64, "{sink}");
@@ -400,6 +405,7 @@ fn an_upsert_that_is_killed_anywhere_leaves_each_key_once_with_its_disk_lost_in_
     let cases: Vec<(u64, &str, u64)> = MERGE_NAMES
         .into_iter()
         .chain(UPDATE_NAMES)
+        .chain(INDEX_SNAPSHOT_NAMES)
         .chain(steps)
         .flat_map(|name| [1, 3].map(move |hit| (name, hit)))
         .zip(0..)
@@ -409,20 +415,28 @@ fn an_upsert_that_is_killed_anywhere_leaves_each_key_once_with_its_disk_lost_in_
     each(&cases, |(number, name, hit)| {
         let folder = tempfile::tempdir().unwrap();
         let kind = ["", DAYS, VECTORS][(number % 3) as usize];
-        let yaml = changes.yaml(kind);
+        // Away from the checkpoint, which then has snapshots of it.
+        let yaml =
+            changes.yaml(kind).replace("whenMatched: update", "whenMatched: update, indexFolder: ./index");
+        let of_snapshot = INDEX_SNAPSHOT_NAMES.contains(name);
         let mut said = Vec::new();
         // Twice in a row, each time with or without the local disk, then to the end.
         for kill in 0..2 {
-            let arm = format!("{name}=kill@{}", if kill == 0 { *hit } else { 1 });
+            let arm = match kill {
+                // An index that is built of files is saved, and there is a snapshot of it.
+                0 if of_snapshot => "log.after=kill@1".to_owned(),
+                0 => format!("{name}=kill@{hit}"),
+                _ => format!("{name}=kill@1"),
+            };
             let ended = Alluvia::run_with(&yaml, folder.path(), &[("ALLUVIA_FAILPOINTS", &arm)]).wait(BOUND);
             let by_signal = ended.status.signal() == Some(libc::SIGKILL);
             assert!(by_signal || ended.status.success(), "{arm}: {}\n{}", ended.status, ended.stderr);
-            if by_signal {
+            if by_signal && !(of_snapshot && kill == 0) {
                 killed.lock().unwrap().insert(*name);
             }
-            let lost = draw(seed, number * 2 + kill, 2) == 0;
+            let lost = of_snapshot || draw(seed, number * 2 + kill, 2) == 0;
             if lost {
-                let _ = fs::remove_dir_all(folder.path().join("checkpoint/alluvia/key-index"));
+                let _ = fs::remove_dir_all(folder.path().join("index"));
             }
             said.push(format!("{arm}{}", if lost { ", disk lost" } else { "" }));
         }
@@ -433,11 +447,8 @@ fn an_upsert_that_is_killed_anywhere_leaves_each_key_once_with_its_disk_lost_in_
         if kind == VECTORS { changes.check_by_spark(&table, &what) } else { changes.check(&table, &what) }
     });
     let reached: Vec<&str> = killed.into_inner().unwrap().into_iter().collect();
-    assert_eq!(
-        reached.len(),
-        MERGE_NAMES.len() + UPDATE_NAMES.len() + steps.len(),
-        "only {reached:?} were reached"
-    );
+    let all = MERGE_NAMES.len() + UPDATE_NAMES.len() + INDEX_SNAPSHOT_NAMES.len() + steps.len();
+    assert_eq!(reached.len(), all, "only {reached:?} were reached");
 }
 
 #[test]

@@ -78,7 +78,14 @@ impl Manifest {
     /// # Errors
     /// `InvalidData` if it is damaged or in another form, `NotFound` if there is none, or what the system says.
     pub(super) fn read(folder: &Path) -> io::Result<Manifest> {
-        let bytes = fs::read(folder.join(MANIFEST))?;
+        Manifest::parse(&fs::read(folder.join(MANIFEST))?)
+    }
+
+    /// The same of the manifest's bytes.
+    ///
+    /// # Errors
+    /// `InvalidData` if they are damaged or in another form.
+    pub(super) fn parse(bytes: &[u8]) -> io::Result<Manifest> {
         let broken = || damaged("the manifest is cut off or damaged".into());
         let (body, checksum) = bytes.split_last_chunk::<4>().ok_or_else(broken)?;
         if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {

@@ -19,6 +19,7 @@ mod own_changes;
 mod page;
 mod reader;
 mod run;
+mod snapshot;
 mod table_keys;
 
 use std::fs;
@@ -41,6 +42,7 @@ pub use files::FileId;
 pub use fingerprint::Fingerprint;
 pub use key_columns::{ComparedColumn, KeyColumns, RowKeys};
 pub use own_changes::{OwnChanges, OwnDeletions, OwnFiles};
+pub use snapshot::{PendingSnapshot, Snapshots};
 pub use table_keys::{FoundKeys, RowHasher, TableKeys};
 
 /// Entries that are kept in memory at most before they become a run: 24 MB.
@@ -78,6 +80,8 @@ struct KeyIndex {
     dead: u64,
     /// How often the index has moved on since it was saved.
     unsaved: u32,
+    /// Whether it was saved since a snapshot of it was last taken.
+    saved: bool,
 }
 
 /// What an index costs.
@@ -118,6 +122,7 @@ impl KeyIndex {
             runs: Vec::new(),
             dead: 0,
             unsaved: 0,
+            saved: false,
         };
         index.remove_unnamed()?;
         Ok(index)
@@ -148,6 +153,7 @@ impl KeyIndex {
             recent: Vec::new(),
             runs,
             unsaved: 0,
+            saved: false,
         };
         index.remove_unnamed()?;
         Ok(index)
@@ -269,7 +275,19 @@ impl KeyIndex {
         let of = (&self.keys, self.position, &self.secret);
         Manifest::write(&self.folder, of, names, &self.files, &self.list)?;
         self.unsaved = 0;
+        self.saved = true;
         self.remove_unnamed()
+    }
+
+    /// A snapshot of the index, if it was saved since the last one.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn snapshot(&mut self, to: &Snapshots) -> io::Result<Option<PendingSnapshot>> {
+        if !std::mem::take(&mut self.saved) {
+            return Ok(None);
+        }
+        PendingSnapshot::of(self, to).map(Some)
     }
 
     /// What the index costs.

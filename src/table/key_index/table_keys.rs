@@ -19,6 +19,7 @@ use super::fingerprint::{Fingerprint, HashSecret, KeyHasher};
 use super::key_columns::{KeyColumns, RowKeys};
 use super::own_changes::{KeysOfFile, OwnChanges};
 use super::reader::{KeyReader, Trouble};
+use super::snapshot::{PendingSnapshot, Snapshots};
 use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
 use crate::model::{Error, Result};
 use crate::table::live_files::{FileIdentity, LiveFile};
@@ -38,6 +39,8 @@ pub struct TableKeys {
     lanes: usize,
     /// Whether the index's position was compared with the log, or was reached by following it.
     same_log: bool,
+    /// Where snapshots of the index are kept, if they are.
+    snapshots: Option<Snapshots>,
 }
 
 /// What the table holds of keys that were looked for.
@@ -72,26 +75,31 @@ impl RowHasher {
 }
 
 impl TableKeys {
-    /// The keys of `table` by its index in `folder`, which is made if it is not there or can't be used. `names` are the
-    /// key columns, `lanes` the threads that may read files.
+    /// The keys of `table` by its index in `folder`, which is made if it is not there or can't be used: of the newest of
+    /// `snapshots`, or anew. `names` are the key columns, `lanes` the threads that may read files.
     ///
     /// # Errors
     /// `Config` if a key column is not there or can't be compared; `Unavailable` if the folder can't be written to; as
     /// for [`TableKeys::follow`].
-    pub fn open(table: &mut DeltaTable, names: &[String], folder: &Path, lanes: usize) -> Result<TableKeys> {
+    pub fn open(
+        table: &mut DeltaTable,
+        names: &[String],
+        folder: &Path,
+        lanes: usize,
+        snapshots: Option<Snapshots>,
+    ) -> Result<TableKeys> {
         let url = table.store().url().to_string();
         let columns = KeyColumns::resolve(table.arrow_schema()?.as_ref(), names, &url)?;
         let keys = IndexedKeys { table_id: table.id().to_owned(), key_columns: columns.names_and_types() };
-        let index = match KeyIndex::open(folder, &keys) {
-            Ok(index) => index,
-            Err(e) if is_unusable(&e) => {
-                if e.kind() != io::ErrorKind::NotFound {
-                    tracing::warn!(table = url, reason = %e, "the key index cannot be used and is built again");
-                }
-                KeyIndex::create(folder, keys.clone(), HashSecret::random())
-                    .map_err(|e| unwritable(e, folder))?
-            }
-            Err(e) => return Err(unwritable(e, folder)),
+        let index = match open_usable(folder, &keys, &url)? {
+            Some(index) => Some(index),
+            None if restored(snapshots.as_ref(), folder) => open_usable(folder, &keys, &url)?,
+            None => None,
+        };
+        let index = match index {
+            Some(index) => index,
+            None => KeyIndex::create(folder, keys.clone(), HashSecret::random())
+                .map_err(|e| unwritable(e, folder))?,
         };
         let mut opened = TableKeys {
             columns,
@@ -100,6 +108,7 @@ impl TableKeys {
             index,
             lanes: lanes.max(1),
             same_log: false,
+            snapshots,
         };
         opened.follow(table)?;
         Ok(opened)
@@ -108,6 +117,15 @@ impl TableKeys {
     /// What takes the keys of rows; they stay good as long as this lives.
     pub fn row_hasher(&self) -> RowHasher {
         RowHasher { columns: self.columns.clone(), hasher: self.index.hasher() }
+    }
+
+    /// A snapshot to be uploaded, if one is due.
+    ///
+    /// # Errors
+    /// `Unavailable` if the index can't be read.
+    pub fn snapshot(&mut self) -> Result<Option<PendingSnapshot>> {
+        let Some(snapshots) = &self.snapshots else { return Ok(None) };
+        self.index.snapshot(snapshots).map_err(|e| unwritable(e, &self.folder))
     }
 
     /// What the index costs.
@@ -444,6 +462,29 @@ impl Progress {
         }
         due
     }
+}
+
+/// The index in a folder; `None` if there is none that can be used.
+fn open_usable(folder: &Path, keys: &IndexedKeys, table: &str) -> Result<Option<KeyIndex>> {
+    match KeyIndex::open(folder, keys) {
+        Ok(index) => Ok(Some(index)),
+        Err(e) if is_unusable(&e) => {
+            if e.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(table, reason = %e, "the key index cannot be used");
+            }
+            Ok(None)
+        }
+        Err(e) => Err(unwritable(e, folder)),
+    }
+}
+
+/// Returns whether a snapshot was put into the folder; without one the index is built from the table.
+fn restored(snapshots: Option<&Snapshots>, folder: &Path) -> bool {
+    let restored = snapshots.map_or(Ok(false), |snapshots| snapshots.restore(folder));
+    restored.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the snapshots of the key index cannot be read");
+        false
+    })
 }
 
 fn position_of(table: &DeltaTable) -> LogPosition {

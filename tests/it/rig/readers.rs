@@ -85,6 +85,16 @@ pub fn spark_merge(table: &Path, schema: &str, keys: &[&str], batches: &[std::pa
     assert!(merged.status.success(), "spark_merge.py {}: {said}", table.display());
 }
 
+/// The number of rows that each reader reads from a table, by its name: Python `deltalake` and DuckDB; `but` are left out.
+pub fn row_counts(table: &Path, but: &[&str]) -> Value {
+    let mut command = python("read_counts.py");
+    command.arg(table).args(but.iter().map(|reader| format!("--but={reader}"))).stdin(Stdio::null());
+    let read = command.output().expect("tests/rig/readers starts; it needs python3");
+    let said = String::from_utf8_lossy(&read.stderr);
+    assert!(read.status.success(), "read_counts.py {}: {said}", table.display());
+    serde_json::from_slice(&read.stdout).expect("JSON")
+}
+
 /// The number of rows that Spark reads from a table.
 pub fn spark_count(table: &Path) -> u64 {
     let rows = spark_sql(&format!("SELECT count(*) AS rows FROM delta.`{}`", table.display()));

@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use tokio::task::JoinHandle;
 
 use choose::{Chosen, MergeCounts};
 use order::RowRules;
@@ -41,7 +42,8 @@ use crate::sink::{
     AttemptWriter, BatchCommit, CommitOutcome, Description, Part, Sink, SinkCommit, SinkMetrics, SinkState,
     Target,
 };
-use crate::table::key_index::{KeyColumns, OwnChanges, OwnFiles, TableKeys};
+use crate::storage::Store;
+use crate::table::key_index::{KeyColumns, OwnChanges, OwnFiles, Snapshots, TableKeys};
 use crate::table::{DeltaTable, check_new_table};
 
 pub use waiting::WaitingRows;
@@ -57,6 +59,10 @@ pub struct DeltaMerge {
     lanes: usize,
     /// The keys of the table; `None` until the sink is prepared.
     keys: Option<TableKeys>,
+    /// Where snapshots of the index are kept, if they are.
+    snapshots: Option<Snapshots>,
+    /// The snapshot that is being uploaded, if one is.
+    uploading: Option<JoinHandle<()>>,
     /// What `merge` says of rows beside their keys; nothing until the sink is prepared.
     rules: RowRules,
     /// What the last batch did that left rows of the table as they were.
@@ -66,9 +72,18 @@ pub struct DeltaMerge {
 }
 
 impl DeltaMerge {
-    /// A merge into the table of `target`; `lanes` threads may read files for the index.
-    pub fn of(target: DeltaAppend, merge: &MergeConfig, lanes: usize) -> DeltaMerge {
+    /// A merge into the table of `target`; `lanes` threads may read files for the index, snapshots of which are kept in
+    /// `snapshots`.
+    pub fn of(
+        target: DeltaAppend,
+        merge: &MergeConfig,
+        lanes: usize,
+        snapshots: Option<Store>,
+    ) -> DeltaMerge {
+        let snapshots = snapshots.map(|store| Snapshots::new(store, &target.handle));
         DeltaMerge {
+            snapshots,
+            uploading: None,
             target,
             merge: merge.clone(),
             lanes,
@@ -76,6 +91,23 @@ impl DeltaMerge {
             rules: RowRules::default(),
             counts: MergeCounts::default(),
             updates: UpdateCounts::default(),
+        }
+    }
+
+    /// Starts the upload of a snapshot of the index where one is due, one at a time and off the commit path.
+    fn upload_snapshot(&mut self) {
+        if self.uploading.as_ref().is_some_and(|upload| !upload.is_finished()) {
+            return;
+        }
+        let Some(keys) = &mut self.keys else { return };
+        let failed = |error: Error| tracing::warn!(%error, "the key index has no new snapshot; a later one makes up for it");
+        match keys.snapshot() {
+            Ok(None) => {}
+            Ok(Some(snapshot)) => {
+                let upload = move || snapshot.upload().unwrap_or_else(failed);
+                self.uploading = Some(self.target.handle.spawn_blocking(upload));
+            }
+            Err(error) => failed(error),
         }
     }
 
@@ -206,7 +238,13 @@ impl Sink for DeltaMerge {
         let schema = self.target.table_mut()?.arrow_schema()?;
         self.rules = self.resolve_rules(&schema)?;
         let table = self.target.table_mut()?;
-        self.keys = Some(TableKeys::open(table, &self.merge.keys, &self.merge.index_folder, self.lanes)?);
+        self.keys = Some(TableKeys::open(
+            table,
+            &self.merge.keys,
+            &self.merge.index_folder,
+            self.lanes,
+            self.snapshots.clone(),
+        )?);
         failpoint!("merge.indexed");
         Ok(admission)
     }
@@ -258,5 +296,6 @@ impl Sink for DeltaMerge {
 
     fn maintain(&mut self) {
         self.target.maintain();
+        self.upload_snapshot();
     }
 }

@@ -86,7 +86,7 @@ impl Lake {
 
     fn keys(&self, table: &mut DeltaTable, columns: &[&str]) -> TableKeys {
         let columns: Vec<String> = columns.iter().map(|name| (*name).to_owned()).collect();
-        TableKeys::open(table, &columns, &self.path("index"), 2).unwrap()
+        TableKeys::open(table, &columns, &self.path("index"), 2, None).unwrap()
     }
 
     /// The ids that an index opened now finds in the table as it is now, out of 0..100.
@@ -209,7 +209,7 @@ fn a_file_that_should_be_there_and_is_not_is_an_error() {
     lake.add("a", &[1]);
     fs::remove_file(lake.path("table/a")).unwrap();
     let mut table = lake.table();
-    let error = TableKeys::open(&mut table, &["id".to_owned()], &lake.path("index"), 2).err().unwrap();
+    let error = TableKeys::open(&mut table, &["id".to_owned()], &lake.path("index"), 2, None).err().unwrap();
     assert!(error.to_string().contains("cannot read the keys of table"), "{error}");
 }
 
@@ -419,6 +419,64 @@ fn files_that_our_own_commit_takes_out_or_deletes_rows_of_are_followed_without_r
     };
     keys.committed(&mut table, 2, changes).unwrap();
     assert_eq!(ids(&mut keys, &mut table), [1, 2, 4, 5]);
+}
+
+#[test]
+fn an_index_that_is_lost_is_had_from_its_snapshot_without_reading_the_table() {
+    let mut lake = Lake::new(false);
+    let url = Url::from_directory_path(lake.path("snapshots")).unwrap();
+    let store = Store::open(&url, &BTreeMap::new()).unwrap();
+    let snapshots = Snapshots::new(store, lake.runtime.handle());
+    let open = |lake: &Lake, table: &mut DeltaTable| {
+        TableKeys::open(table, &["id".to_owned()], &lake.path("index"), 2, Some(snapshots.clone())).unwrap()
+    };
+    let folder = lake.path("snapshots");
+    let names = |end: &str| {
+        let files = fs::read_dir(&folder).unwrap();
+        files.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(end)).count()
+    };
+    for round in 0..4 {
+        // A disk that is gone, so that the index is saved again.
+        let _ = fs::remove_dir_all(lake.path("index"));
+        let id = round * 2;
+        lake.add(&format!("f{round}"), &[id, id + 1]);
+        let mut table = lake.table();
+        let mut keys = open(&lake, &mut table);
+        keys.snapshot().unwrap().map(PendingSnapshot::upload).transpose().unwrap();
+        assert!(keys.snapshot().unwrap().is_none(), "it was not saved again");
+    }
+    assert_eq!(names(".manifest"), 2, "two are kept of four");
+    let mut table = lake.table();
+    let mut keys = open(&lake, &mut table);
+    keys.index.save().unwrap();
+    keys.snapshot().unwrap().unwrap().upload().unwrap();
+    assert_eq!(names(".manifest"), 2);
+    keys.index.save().unwrap();
+    keys.snapshot().unwrap().unwrap().upload().unwrap();
+    assert_eq!(names(".manifest"), 2, "two are kept");
+    // The files of the table are not read: they are not there.
+    (0..4).for_each(|file| {
+        fs::rename(lake.path(&format!("table/f{file}")), lake.path(&format!("hidden{file}"))).unwrap()
+    });
+    fs::remove_dir_all(lake.path("index")).unwrap();
+    assert_eq!(ids(&mut open(&lake, &mut table), &mut table), (0..8).collect::<Vec<_>>());
+    // The newest one is damaged: the one before is taken.
+    let mut manifests: Vec<PathBuf> =
+        fs::read_dir(lake.path("snapshots")).unwrap().map(|file| file.unwrap().path()).collect();
+    manifests.retain(|path| path.extension().is_some_and(|extension| extension == "manifest"));
+    manifests.sort();
+    let mut bytes = fs::read(&manifests[1]).unwrap();
+    bytes[9] ^= 2;
+    fs::write(&manifests[1], bytes).unwrap();
+    fs::remove_dir_all(lake.path("index")).unwrap();
+    assert_eq!(ids(&mut open(&lake, &mut table), &mut table), (0..8).collect::<Vec<_>>());
+    // None can be used: the table is read.
+    (0..4).for_each(|file| {
+        fs::rename(lake.path(&format!("hidden{file}")), lake.path(&format!("table/f{file}"))).unwrap()
+    });
+    manifests.iter().for_each(|path| fs::write(path, b"").unwrap());
+    fs::remove_dir_all(lake.path("index")).unwrap();
+    assert_eq!(ids(&mut open(&lake, &mut table), &mut table), (0..8).collect::<Vec<_>>());
 }
 
 #[test]
