@@ -13,6 +13,7 @@ use datafusion::common::{DataFusionError, Result, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::functions_aggregate::grouping::grouping_udaf;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
 use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
@@ -59,6 +60,8 @@ impl Session {
                 functions.insert(*name, (entry.name, function.clone()));
             }
         }
+        // Of `grouping` the analyzer makes an expression over the sets of keys.
+        functions.insert("grouping", ("grouping", Function::Aggregate(grouping_udaf())));
         for (name, function) in own_functions(conf, clock) {
             functions.insert(name, (name, Function::Scalar(function)));
         }
@@ -184,6 +187,9 @@ pub(crate) fn refused(error: &DataFusionError) -> Error {
     if message.contains("must be in GROUP BY or an aggregate function") {
         return Error::config(format!("MISSING_AGGREGATION: {message}"))
             .hint("add the column to GROUP BY, or write any_value(column)");
+    }
+    if message.contains("HAVING clause references") {
+        return Error::config(format!("MISSING_GROUP_BY: {message}"));
     }
     Error::config(message)
 }

@@ -7,6 +7,9 @@ Every call is over the same rows, in the same order (`input.json`): groups of ro
 lines, the first of which names the settings: `["call", "type", "name of its column", {"group": "value as Spark's CAST(… AS STRING) writes it"}]`;
 binary as hex, an error as `{"!": "ERROR_CLASS"}`. The group `none` is the call over no rows and without GROUP BY. A refusal is
 `["call", "?", "ERROR_CLASS", {}]`.
+
+`queries.json` has whole queries: `["query", "columns as DDL", [[value, …], …]]` with the rows in the order of their texts (with ORDER BY as
+they came), or `["query", "?", "ERROR_CLASS"]`.
 """
 import argparse
 import json
@@ -48,6 +51,32 @@ NUMBERS = ["b", "s", "i", "l", "f", "d", "m", "mm", "mh", "md", "n"]
 ALL = [name for name in COLUMNS if name not in ("h", "w", "x", "y")]
 ANY = ALL + ["h"]
 FRACTIONS = ["0.5", "0.0", "1.0", "0.25", "0.1D", "0.33", "array(0.0, 0.5, 1.0)", "array(0.25D)", "1"]
+
+
+QUERIES = [
+    "SELECT d, count(*) AS n FROM input GROUP BY d", "SELECT f, x, count(*) AS n, min(h) AS lo FROM input GROUP BY f, x", "SELECT DISTINCT d FROM input WHERE g IN ('zeros', 'nan', 'floats', 'one')", "SELECT DISTINCT x, y FROM input WHERE g = 'zeros' OR g = 'nan'",
+    "SELECT array(d) AS a, count(*) AS n FROM input GROUP BY array(d)", "SELECT struct(d, o) AS s, count(*) AS n FROM input GROUP BY struct(d, o)", "SELECT CASE WHEN h > 1 THEN map('a', 1, 'b', 2) ELSE map('b', 2, 'a', 1) END AS m, count(*) AS n FROM input GROUP BY CASE WHEN h > 1 THEN map('a', 1, 'b', 2) ELSE map('b', 2, 'a', 1) END",
+    "SELECT g, h, count(*) AS n FROM input GROUP BY 1, 2", "SELECT h + 1 AS hh, count(*) AS n FROM input GROUP BY hh", "SELECT h % 2, sum(i) FROM input GROUP BY h % 2 HAVING sum(i) > 10", "SELECT g, max(h) FROM input GROUP BY ALL", "SELECT h, g, max(w) + 1 FROM input GROUP BY ALL", "SELECT upper(t), count(1) FROM input GROUP BY upper(t)",
+    "SELECT g, count(*) FROM input GROUP BY g HAVING count(*) > 5 AND max(h) > 1", "SELECT count(*) FROM input HAVING count(*) > 1000", "SELECT g FROM input GROUP BY g HAVING sum(h) > 3", "SELECT g, sum(h) AS s FROM input GROUP BY g HAVING s > 3", "SELECT G, COUNT(*) FROM INPUT GROUP BY g", "SELECT input.g, max(input.h) FROM input GROUP BY input.g",
+    "SELECT g, h, count(*) AS n, grouping(g) AS gg, grouping(h) AS gh, grouping_id() AS gi, grouping_id(g, h) AS gi2 FROM input GROUP BY ROLLUP(g, h)", "SELECT o, h, sum(i) AS s FROM input GROUP BY CUBE(o, h)", "SELECT o, h, count(d) AS c FROM input GROUP BY GROUPING SETS ((o), (h), ())", "SELECT o, h, count(*) AS n FROM input GROUP BY o, h WITH ROLLUP", "SELECT o, h, count(*) AS n, grouping_id() FROM input GROUP BY o, h WITH CUBE",
+    "SELECT d, grouping(d) AS gd, count(*) AS n FROM input WHERE g IN ('zeros', 'nan', 'floats') GROUP BY ROLLUP(d)", "SELECT o, count(*) AS n FROM input GROUP BY ROLLUP(o) HAVING grouping(o) = 1", "SELECT grouping(g) FROM input GROUP BY g",
+    "SELECT g, s FROM (SELECT g, h, sum(i) AS s FROM input GROUP BY g, h) WHERE s > 5", "SELECT max(s) FROM (SELECT g, sum(i) AS s FROM input GROUP BY g)", "SELECT g, (SELECT max(h) FROM input) AS m, count(*) AS n FROM input GROUP BY g", "SELECT a.g, n FROM (SELECT DISTINCT g FROM input) a JOIN (SELECT g, count(*) AS n FROM input GROUP BY g) b ON a.g = b.g",
+    "SELECT g FROM input GROUP BY g HAVING every(h >= 0) ORDER BY g LIMIT 3", "SELECT g, count(*) AS n FROM input GROUP BY g ORDER BY n DESC, g LIMIT 4", "SELECT g, sum(h) AS s FROM input GROUP BY g ORDER BY sum(h) DESC, g", "SELECT tag, count(*) AS n FROM (SELECT explode(a) AS tag FROM input) GROUP BY tag", "SELECT count(DISTINCT g), count(DISTINCT g, h), sum(DISTINCT h), max(w) FROM input",
+    "SELECT g, count(*) AS n FROM input WHERE false GROUP BY g", "SELECT CAST(ts AS DATE), count(*) FROM input GROUP BY CAST(ts AS DATE)", "SELECT date_trunc('MONTH', ts) AS m, min(ts), max(ts) FROM input GROUP BY 1", "SELECT g, collect_list(struct(h, w)) AS l FROM input WHERE h > 2 GROUP BY g", "SELECT sum(h) AS s, s + 1 AS t FROM input", "SELECT count(*) AS n, count(*) + 1 AS m, sum(h) / count(*) AS a FROM input",
+    "SELECT t.g, t.n FROM (SELECT g, count(*) AS n FROM input GROUP BY g) t WHERE t.n = (SELECT max(n) FROM (SELECT count(*) AS n FROM input GROUP BY g))", "SELECT g, first(i) AS a, last(i) AS z FROM input GROUP BY g", "SELECT CASE WHEN sum(h) > 5 THEN 'many' ELSE 'few' END AS c, g FROM input GROUP BY g", "SELECT concat(g, '-', max(h)) FROM input GROUP BY g", "WITH c AS (SELECT g, avg(x) AS a FROM input GROUP BY g) SELECT count(a) FROM c", "SELECT z, r, count(*) AS n FROM input GROUP BY z, r", "SELECT mh, md, count(*) AS n FROM input GROUP BY mh, md", "SELECT g, h FROM input GROUP BY g, h HAVING count(*) > 3",
+    "SELECT g, h FROM input GROUP BY g", "SELECT g FROM input GROUP BY count(*)", "SELECT sum(count(*)) FROM input", "SELECT g, count(*) FROM input GROUP BY 3", "SELECT count(*) FROM input WHERE count(*) > 1", "SELECT *, count(*) FROM input GROUP BY g", "SELECT g, count(*) AS n FROM input GROUP BY n", "SELECT g FROM input HAVING h > 1", "SELECT sum(h) FROM input GROUP BY g ORDER BY h", "SELECT nosuch(h) FROM input GROUP BY g", "SELECT DISTINCT g FROM input ORDER BY h",
+]
+
+
+def whole(spark, query):
+    try:
+        frame = spark.sql(query)
+    except Exception as error:
+        return [query, "?", error_class(error)]
+    columns = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in frame.schema)
+    shown = [f"hex(`{f.name}`)" if f.dataType.simpleString() == "binary" else f"CAST(`{f.name}` AS STRING)" for f in frame.schema]
+    rows = [list(row) for row in frame.selectExpr(*shown).collect()]
+    return [query, columns, rows if "ORDER BY" in query else sorted(rows, key=json.dumps)]
 
 
 def families(rng):
@@ -166,6 +195,8 @@ def main():
                 spark.conf.set(key, "true")
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
             print(f"{name}: {len(calls)} calls", flush=True)
+        if not asked.only or "queries" in asked.only.split(","):
+            (folder / "queries.json").write_text("[\n" + ",\n".join(json.dumps(whole(spark, query), ensure_ascii=False) for query in QUERIES) + "\n]\n")
         spark.stop()
 
 

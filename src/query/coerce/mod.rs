@@ -108,11 +108,8 @@ impl Coercion {
     /// A key of GROUP BY in the form that makes equal values the same; an aggregate as it is.
     fn key(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
         match expr {
-            Expr::GroupingSet(sets) => {
-                let sets = Expr::GroupingSet(sets);
-                Ok(sets.map_children(|key| Ok(Transformed::yes(self.key(key, schema)?)))?.data)
-            }
-            Expr::AggregateFunction(_) => Ok(expr),
+            // The columns above are found by the keys of several sets as they are.
+            Expr::AggregateFunction(_) | Expr::GroupingSet(_) => Ok(expr),
             Expr::Alias(ref alias) if matches!(*alias.expr, Expr::AggregateFunction(_)) => Ok(expr),
             expr if needs_key(&expr.get_type(schema)?) => {
                 Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&self.group_key), vec![expr])))

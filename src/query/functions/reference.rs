@@ -37,6 +37,8 @@ const PLANNED: &[(&str, &str)] = &[
     ("inline_outer", "in SELECT or LATERAL VIEW"),
     ("json_tuple", "in SELECT or LATERAL VIEW"),
     ("window", "a STRUCT of start and end"),
+    ("grouping", "with ROLLUP, CUBE or GROUPING SETS"),
+    ("grouping_id", "with ROLLUP, CUBE or GROUPING SETS"),
 ];
 
 /// The page.

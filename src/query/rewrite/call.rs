@@ -1,18 +1,19 @@
-//! Calls of aggregates: WITHIN GROUP as arguments, and the names that Spark gives to calls.
+//! Calls of aggregates: where they may stand, WITHIN GROUP as arguments, `grouping`, and the names that Spark gives to calls.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, OrderByExpr, Value,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, OrderByExpr, Value,
 };
 
-use super::Rewriter;
 use super::expression::unsupported;
 use super::name::{arguments, print};
+use super::{Rewriter, build};
 use crate::model::{Error, Result};
 
 /// A place where no aggregate may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Where,
+    GroupBy,
     Aggregate,
 }
 
@@ -43,11 +44,68 @@ impl Rewriter<'_> {
                 Err(Error::config(format!("INVALID_WHERE_CONDITION: WHERE has the aggregate {name}()"))
                     .hint("test it in HAVING"))
             }
+            Some(Place::GroupBy) => {
+                Err(Error::config(format!("GROUP_BY_AGGREGATE: GROUP BY has the aggregate {name}()")))
+            }
             Some(Place::Aggregate) => Err(Error::config(format!(
                 "NESTED_AGGREGATE_FUNCTION: the aggregate {name}() is an argument of another aggregate"
             ))
             .hint("aggregate in a subquery of FROM first")),
         }
+    }
+}
+
+/// The keys of a GROUP BY that has ROLLUP, CUBE or GROUPING SETS, each once.
+pub(super) fn grouping_keys(group_by: &GroupByExpr) -> Option<Vec<Expr>> {
+    let GroupByExpr::Expressions(exprs, modifiers) = group_by else { return None };
+    let mut keys: Vec<Expr> = Vec::new();
+    let mut several = !modifiers.is_empty();
+    for expr in exprs {
+        let sets = match expr {
+            Expr::Rollup(sets) | Expr::Cube(sets) | Expr::GroupingSets(sets) => {
+                several = true;
+                sets.concat()
+            }
+            key => vec![key.clone()],
+        };
+        for key in sets {
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+    }
+    several.then_some(keys)
+}
+
+impl Rewriter<'_> {
+    /// `grouping(key)` as TINYINT, `grouping_id(keys)` as BIGINT: a bit for each key that a row's set leaves out.
+    ///
+    /// # Errors
+    /// `Config`: GROUP BY has one set of keys.
+    pub(super) fn grouping(&mut self, name: &str, args: FunctionArguments) -> Result<Expr> {
+        let Some(keys) = self.grouping_keys.clone() else {
+            return Err(Error::config(format!(
+                "UNSUPPORTED_GROUPING_EXPRESSION: {name}() needs GROUP BY with ROLLUP, CUBE or GROUPING SETS"
+            )));
+        };
+        let given = match args {
+            FunctionArguments::List(list) => list.args,
+            _ => Vec::new(),
+        };
+        let of = |arg: FunctionArg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
+            other => Err(unsupported(&format!("{name}({other})"))),
+        };
+        let mut args = given.into_iter().map(of).collect::<Result<Vec<_>>>()?;
+        if name == "grouping" && args.len() != 1 {
+            return Err(Error::config("WRONG_NUM_ARGS: grouping takes one key of GROUP BY"));
+        }
+        if args.is_empty() {
+            args = keys;
+        }
+        let call = build::call("grouping", self.exprs(args)?);
+        let kind = if name == "grouping" { "TINYINT" } else { "BIGINT" };
+        self.call("cast", vec![call, build::text(kind)])
     }
 }
 
@@ -104,8 +162,8 @@ fn order_of(order: &OrderByExpr) -> (Expr, bool, bool) {
 
 /// The name of a call: some print arguments that were not written, or leave out some that were.
 pub(super) fn name_of(function: &Function) -> String {
-    let written = function.name.to_string();
-    let name = written.to_lowercase();
+    // Spark prints the names of its functions in lower case, however they were written.
+    let name = function.name.to_string().to_lowercase();
     let args = match &function.args {
         FunctionArguments::List(list) => list.args.as_slice(),
         _ => &[],
@@ -114,17 +172,17 @@ pub(super) fn name_of(function: &Function) -> String {
     let first = || args.first().map(print_one).unwrap_or_default();
     let mut call = match (name.as_str(), args.len()) {
         ("first" | "last" | "first_value" | "last_value" | "any_value" | "approx_count_distinct", 2) => {
-            format!("{written}({})", first())
+            format!("{name}({})", first())
         }
         ("array_agg", _) => format!("collect_list({text})"),
-        ("sort_array", 1) => format!("{written}({text}, true)"),
+        ("sort_array", 1) => format!("{name}({text}, true)"),
         ("sqrt", _) => format!("SQRT({text})"),
-        ("percentile", 2) => format!("{written}({text}, 1)"),
-        ("approx_percentile" | "percentile_approx", 2) => format!("{written}({text}, 10000)"),
+        ("percentile", 2) => format!("{name}({text}, 1)"),
+        ("approx_percentile" | "percentile_approx", 2) => format!("{name}({text}, 10000)"),
         ("listagg" | "string_agg", 1) => format!("listagg({text}, NULL)"),
         ("string_agg", _) => format!("listagg({text})"),
         ("mode", 2 | 3) => format!("mode() WITHIN GROUP (ORDER BY {} DESC)", first()),
-        _ => format!("{written}({text})"),
+        _ => format!("{name}({text})"),
     };
     if let [order] = function.within_group.as_slice() {
         let (value, descending, nulls_first) = order_of(order);

@@ -176,6 +176,12 @@ impl Rewriter<'_> {
     }
 
     fn identifier(&mut self, name: Ident) -> Result<Expr> {
+        if self.aliases_first
+            && self.no_aggregate.is_none()
+            && let Some(column) = self.scopes.alias(&name)
+        {
+            return Ok(column);
+        }
         let found = self.scopes.resolve(std::slice::from_ref(&name));
         match found {
             Err(error) if name.quote_style.is_none() => {
@@ -277,6 +283,9 @@ impl Rewriter<'_> {
         }
         if let Some(window) = super::generator::window_function(&name) {
             return self.window(window, function.args);
+        }
+        if name == "grouping" || name == "grouping_id" {
+            return self.grouping(&name, function.args);
         }
         if name == "struct" {
             return self.structure(function.args);

@@ -46,6 +46,10 @@ pub(crate) struct Rewriter<'a> {
     named: usize,
     /// Where an aggregate may not stand, while it may not.
     no_aggregate: Option<call::Place>,
+    /// Whether a name means a column of the SELECT list before one of the FROM; not in an aggregate's arguments.
+    aliases_first: bool,
+    /// The keys of the SELECT at hand as they were written, if it groups by several sets of them.
+    grouping_keys: Option<Vec<Expr>>,
 }
 
 impl<'a> Rewriter<'a> {
@@ -58,6 +62,8 @@ impl<'a> Rewriter<'a> {
             windows: Vec::new(),
             named: 0,
             no_aggregate: None,
+            aliases_first: false,
+            grouping_keys: None,
         }
     }
 
@@ -66,9 +72,9 @@ impl<'a> Rewriter<'a> {
     /// # Errors
     /// `Config`, with Spark's error class where it has one.
     pub(crate) fn query(&mut self, query: Query) -> Result<Query> {
-        let outer = self.no_aggregate.take();
+        let outer = (self.no_aggregate.take(), std::mem::take(&mut self.aliases_first));
         let query = self.whole_query(query);
-        self.no_aggregate = outer;
+        (self.no_aggregate, self.aliases_first) = outer;
         query
     }
 

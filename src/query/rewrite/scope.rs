@@ -87,6 +87,13 @@ impl Scopes {
         Err(self.unresolved(parts))
     }
 
+    /// The column of the SELECT list at hand that has this alias.
+    pub(super) fn alias(&self, name: &Ident) -> Option<Expr> {
+        let aliases = &self.levels.last()?.aliases;
+        let alias = aliases.iter().rev().find(|(alias, _)| self.same(alias, &name.value));
+        alias.map(|(_, expr)| expr.clone())
+    }
+
     fn at(&self, level: &Scope, parts: &[Ident]) -> Result<Option<Found>> {
         let [first, rest @ ..] = parts else { return Ok(None) };
         if let Some(name) = level.parameters.iter().find(|name| self.same(name, &first.value)) {

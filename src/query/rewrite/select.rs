@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 
-use super::call::Place;
+use super::call::{Place, grouping_keys};
 use super::expression::unsupported;
 use super::scope::Scope;
 use super::{Rewriter, build, generator, name};
@@ -26,11 +26,13 @@ impl Rewriter<'_> {
     pub(super) fn select(&mut self, mut select: Select, order_by: Option<&mut OrderBy>) -> Result<Select> {
         refuse_clauses(&select)?;
         let outer_windows = std::mem::take(&mut self.windows);
+        let outer_keys = std::mem::replace(&mut self.grouping_keys, grouping_keys(&select.group_by));
         let (mut from, columns) = self.from(std::mem::take(&mut select.from))?;
         self.scopes.push(Scope { columns, ..Scope::default() });
         let outcome = self.body(&mut select, &mut from, order_by);
         self.scopes.pop();
         self.windows = outer_windows;
+        self.grouping_keys = outer_keys;
         outcome?;
         select.from = from;
         Ok(select)
@@ -55,8 +57,14 @@ impl Rewriter<'_> {
         }
         let group_by =
             std::mem::replace(&mut select.group_by, GroupByExpr::Expressions(Vec::new(), Vec::new()));
-        select.group_by = self.group_by(group_by, &items)?;
-        select.having = select.having.take().map(|condition| self.expr(condition)).transpose()?;
+        select.group_by = self.without_aggregates(Place::GroupBy, |own| own.group_by(group_by, &items))?;
+        if let Some(condition) = select.having.take() {
+            // HAVING sees the columns that come out before those of the FROM.
+            self.aliases_first = true;
+            let condition = self.expr(condition);
+            self.aliases_first = false;
+            select.having = Some(condition?);
+        }
         if let Some(order_by) = order_by {
             self.order_by(order_by, &items)?;
         }
@@ -120,7 +128,7 @@ impl Rewriter<'_> {
             )));
         }
         let alias = names.into_iter().next().map(|name| name.value);
-        let name = alias.clone().unwrap_or_else(|| name::of_column(&expr));
+        let name = alias.clone().unwrap_or_else(|| self.name_of(&expr));
         let expr = self.expr(expr)?;
         if let Some(alias) = alias
             && let Some(scope) = self.scopes.inner()
@@ -129,6 +137,18 @@ impl Rewriter<'_> {
         }
         items.push((expr, name));
         Ok(())
+    }
+
+    /// The name of a column without an alias. A column that is cast keeps its own, a field does not.
+    fn name_of(&self, expr: &Expr) -> String {
+        let Expr::Cast { expr: inner, .. } = expr else { return name::of_column(expr) };
+        let parts = match &**inner {
+            Expr::Identifier(name) => std::slice::from_ref(name),
+            Expr::CompoundIdentifier(parts) => parts.as_slice(),
+            _ => return name::of_column(expr),
+        };
+        let is_column = self.scopes.resolve(parts).is_ok_and(|found| found.taken == parts.len());
+        name::of_column(if is_column { inner } else { expr })
     }
 
     /// `relation.*`, or `column.*` for the fields of a struct.
