@@ -172,6 +172,12 @@ impl BatchRun {
     /// # Errors
     /// Anything but a failing expression.
     pub fn sift(&self, batch: &RecordBatch) -> Result<Sifted> {
+        // An expression over static tables alone fails without rows, too: that is no row's fault.
+        if self.relations.len() > self.columns.len()
+            && let Err(Failure::Expression(error)) = self.rows(batch.slice(0, 0))
+        {
+            return Err(Error::data(error.to_string()));
+        }
         let mut sifted = Sifted::default();
         self.sift_range(batch, 0, &mut sifted)?;
         Ok(sifted)

@@ -146,6 +146,26 @@ fn aggregates_that_spark_refuses_are_refused_with_its_class() {
     }
 }
 
+/// What fails for a static table fails the batch; no record of the stream is blamed for it.
+#[test]
+fn an_aggregate_of_a_static_table_that_overflows_stops_the_batch_and_rejects_no_row() {
+    for sql in [
+        "SELECT k, v, (SELECT sum(x * 9223372036854775807L) FROM d) AS s FROM input",
+        "SELECT i.k, s FROM input i JOIN (SELECT k, sum(CAST(k AS INT)) AS s FROM d GROUP BY k) t ON i.k = t.k",
+    ] {
+        let mut runner = runner(sql);
+        let tables = tables(&runner, 0);
+        let run = runner.begin(0, &tables).unwrap();
+        let batch = rows(&stream(), &["a", "b"], 1).project(&runner.query().input_columns()).unwrap();
+        assert!(matches!(run.rows(batch.clone()), Err(Failure::Expression(_))), "{sql}");
+        let error = run.sift(&batch).expect_err(sql).to_string();
+        assert!(
+            error.contains("ARITHMETIC_OVERFLOW") || error.contains("CAST_INVALID_INPUT"),
+            "{sql}: {error}"
+        );
+    }
+}
+
 #[test]
 fn every_branch_of_a_union_comes_out_also_below_a_join() {
     let batch = rows(&stream(), &["a", "b"], 1);
