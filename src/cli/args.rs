@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod settings;
+pub mod table;
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -203,6 +204,9 @@ pub enum Command {
     /// Look at or replay records that could not be decoded
     #[command(subcommand, after_help = DEAD_LETTERS_EXAMPLES)]
     DeadLetters(DeadLettersCommand),
+    /// Look at the Delta table of a stream, and look after it
+    #[command(subcommand, after_help = table::EXAMPLES)]
+    Table(table::TableCommand),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
 }

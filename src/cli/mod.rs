@@ -16,6 +16,7 @@ mod schema_infer;
 mod stop;
 mod streams;
 mod sql;
+mod table;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -49,6 +50,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Checkpoint(command) => checkpoint::run(&command),
         Command::Explain(args) => explain::explain(&args),
         Command::Sql(args) => sql::sql(&args),
+        Command::Table(command) => table::run(&command),
         Command::Completions(args) => completions::print(&args),
         Command::DeadLetters(DeadLettersCommand::Show(args)) => dead_letters::show(&args),
         Command::DeadLetters(DeadLettersCommand::Replay(args)) => dead_letters::replay(&args, &cli.global),

@@ -149,6 +149,18 @@ impl FileEntry {
         self.deletion_vector.is_some()
     }
 
+    /// How many of its rows are deleted by its deletion vector.
+    pub fn deleted_rows(&self) -> u64 {
+        self.deletion_vector
+            .as_ref()
+            .map_or(0, |vector| u64::try_from(vector.cardinality).unwrap_or_default())
+    }
+
+    /// The values of the partition columns by their physical names, as the log has them.
+    pub(super) fn partition_values(&self) -> &BTreeMap<String, Option<String>> {
+        &self.file_constant_values.partition_values
+    }
+
     /// What is needed to read the file.
     ///
     /// # Errors

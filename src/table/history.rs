@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 
 use futures::future::ready;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use tokio::runtime::Handle;
 
 use super::{DeltaTable, OwnCommit};
 use crate::model::{Error, Result};
@@ -76,6 +78,62 @@ pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>>
         }
         Ok(newest)
     })
+}
+
+/// One commit of a table, as `DESCRIBE HISTORY` of Delta has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitSummary {
+    /// The table's version that it made.
+    pub version: u64,
+    /// When it was made, in ms since the Unix epoch; 0 if it does not say.
+    pub timestamp_ms: i64,
+    /// `STREAMING UPDATE`, `MERGE`, `OPTIMIZE`, …; empty if it does not say.
+    pub operation: String,
+    /// What the operation was given, names and texts.
+    pub operation_parameters: Value,
+    /// What the operation did, names and numbers as texts.
+    pub operation_metrics: Value,
+    /// Who made it.
+    pub engine_info: Option<String>,
+    /// How many files it added.
+    pub files_added: usize,
+    /// The application transactions that came with it: query or application id, and version (of a stream its micro-batch).
+    pub transactions: BTreeMap<String, i64>,
+    /// The stream of Alluvia that made it.
+    pub stream: Option<String>,
+}
+
+/// The newest commits of the table in `store` that its log still holds, the newest first.
+///
+/// # Errors
+/// `Config` if there is no table; as for [`newest_commit_of`].
+pub fn newest(store: &Store, handle: &Handle, limit: usize) -> Result<Vec<CommitSummary>> {
+    handle.block_on(async {
+        let commits = commits_between(store, 0, u64::MAX).await?;
+        let newest = commits.take(limit.max(1)).map_ok(|(version, commit)| summary(version, &commit));
+        let newest: Vec<CommitSummary> = newest.try_collect().await?;
+        if newest.is_empty() { Err(super::no_table(store)) } else { Ok(newest) }
+    })
+}
+
+fn summary(version: u64, commit: &Commit) -> CommitSummary {
+    let info = commit.actions.iter().find_map(|action| action.get("commitInfo")).unwrap_or(&Value::Null);
+    let transactions = commit.actions.iter().map(|action| &action["txn"]);
+    let transaction = |txn: &Value| Some((txn["appId"].as_str()?.to_owned(), txn["version"].as_i64()?));
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let timestamp = info["inCommitTimestamp"].as_i64().or_else(|| info["timestamp"].as_i64());
+    CommitSummary {
+        version,
+        timestamp_ms: timestamp.unwrap_or_default(),
+        operation: text(&info["operation"]).unwrap_or_default(),
+        operation_parameters: info["operationParameters"].clone(),
+        operation_metrics: info["operationMetrics"].clone(),
+        engine_info: text(&info["engineInfo"]),
+        files_added: commit.added,
+        transactions: transactions.filter_map(transaction).collect(),
+        stream: text(&info["alluvia"]["stream"]),
+    }
 }
 
 /// The commits from version `since` on before `end` that the log still holds, the newest first. Their names decide, not

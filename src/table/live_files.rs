@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use delta_kernel::engine::arrow_utils::to_json_bytes;
-use delta_kernel::{DeltaResult, FilteredEngineData};
+use delta_kernel::{DeltaResult, Engine, FilteredEngineData, SnapshotRef};
 
 use super::file_entry::FileEntry;
 use super::{DeltaTable, kernel_error};
 use crate::model::Result;
+use crate::storage::Store;
 
 /// What is needed to read a file of a table.
 #[derive(Debug, Clone)]
@@ -59,14 +60,7 @@ impl DeltaTable {
     /// # Errors
     /// As for [`DeltaTable::open`], or what `each` returns.
     pub(crate) fn live_files(&self, mut each: impl FnMut(FileEntry) -> Result<()>) -> Result<()> {
-        let failed = |e| kernel_error(e, "list the files", &self.store);
-        let scan =
-            Arc::clone(&self.snapshot).scan_builder().without_row_transforms().build().map_err(failed)?;
-        for found in scan.scan_metadata(self.engine.as_ref()).map_err(failed)? {
-            let files = found.map(|found| found.scan_files);
-            lines(files).map_err(failed)?.iter().try_for_each(|line| each(FileEntry::parse(line)?))?;
-        }
-        Ok(())
+        each_file(&self.snapshot, self.engine.as_ref(), &self.store, &mut each)
     }
 
     /// What became of the table's files after version `since`; `None` if the log no longer says so, and the whole list
@@ -102,6 +96,25 @@ impl DeltaTable {
         });
         Ok(Some(FileChanges { added, removed: removed.collect() }))
     }
+}
+
+/// Hands over every file of a table as of a snapshot.
+///
+/// # Errors
+/// As for [`DeltaTable::open`], or what `each` returns.
+pub(super) fn each_file(
+    snapshot: &SnapshotRef,
+    engine: &dyn Engine,
+    store: &Store,
+    each: &mut dyn FnMut(FileEntry) -> Result<()>,
+) -> Result<()> {
+    let failed = |e| kernel_error(e, "list the files", store);
+    let scan = Arc::clone(snapshot).scan_builder().without_row_transforms().build().map_err(failed)?;
+    for found in scan.scan_metadata(engine).map_err(failed)? {
+        let files = found.map(|found| found.scan_files);
+        lines(files).map_err(failed)?.iter().try_for_each(|line| each(FileEntry::parse(line)?))?;
+    }
+    Ok(())
 }
 
 /// The selected rows, a line of JSON each.

@@ -31,6 +31,7 @@ mod row_changes;
 mod sidecars;
 mod sorted_runs;
 mod statistics;
+pub mod table_stats;
 mod trial;
 mod upload;
 
@@ -258,6 +259,12 @@ impl DeltaTable {
     pub fn columns_with_default(&self) -> Vec<String> {
         features::columns_with(self.metadata(), "CURRENT_DEFAULT")
     }
+}
+
+/// The error of a place where there is no table.
+pub fn no_table(store: &Store) -> Error {
+    Error::config(format!("there is no Delta table at {}", store.url()))
+        .hint("name the table's folder or URL, or a stream file whose sink is a Delta table that has been written to")
 }
 
 /// The newest snapshot of the table in `store`; `None` if there is no log.

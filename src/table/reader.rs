@@ -19,10 +19,10 @@ use crate::storage::Store;
 
 /// A Delta table that others write.
 pub struct TableReader {
-    store: Store,
-    engine: Arc<dyn Engine>,
+    pub(super) store: Store,
+    pub(super) engine: Arc<dyn Engine>,
     handle: Handle,
-    snapshot: SnapshotRef,
+    pub(super) snapshot: SnapshotRef,
 }
 
 impl TableReader {

@@ -70,6 +70,7 @@ mod statistics;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod storage_faults;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
+mod table_commands;
 mod tables;
 mod takeover;
 mod terminal;

@@ -58,6 +58,30 @@ pub(super) struct Manifest {
     pub(super) list_places: HashMap<FileId, EntryPlace>,
 }
 
+/// What an index in a folder says of itself; nothing but its manifest is read, so that the stream that uses it is not disturbed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SavedIndex {
+    /// The key columns.
+    pub key_columns: Vec<String>,
+    /// The version of the table that it was last saved for.
+    pub version: u64,
+    /// The keys that it holds: a key that is in several files counts as often.
+    pub keys: u64,
+}
+
+impl SavedIndex {
+    /// The index in `folder` of the table with this id; `None` if there is none that can be read.
+    pub fn of(folder: &Path, table_id: &str) -> Option<SavedIndex> {
+        let manifest = Manifest::read(folder).ok()?;
+        (manifest.keys.table_id == table_id).then(|| SavedIndex {
+            key_columns: manifest.keys.key_columns.into_iter().map(|(name, _)| name).collect(),
+            version: manifest.position.version,
+            keys: manifest.files.entries(),
+        })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Head {

@@ -41,6 +41,7 @@ use manifest::{IndexedKeys, LogPosition};
 pub use files::FileId;
 pub use fingerprint::Fingerprint;
 pub use key_columns::{ComparedColumn, KeyColumns, RowKeys};
+pub use manifest::SavedIndex;
 pub use own_changes::{OwnChanges, OwnDeletions, OwnFiles};
 pub use snapshot::{PendingSnapshot, Snapshots};
 pub use table_keys::{FoundKeys, RowHasher, TableKeys};
