@@ -55,6 +55,9 @@ fn history_and_stats_say_what_delta_rs_and_spark_say() {
     let place = folder.path();
     let merge = "      merge: { keys: [k] }";
     Alluvia::run(&yaml(broker, &topic, merge), place).wait(BOUND).success();
+    // A start saves the index that it had to build; all of these are duplicates.
+    broker.produce(&topic, messages(90));
+    Alluvia::run(&yaml(broker, &topic, merge), place).wait(BOUND).success();
     let whole = json_of(place, &["stats", "table"]);
     let log = delta_log(&place.join("table"));
     let files = log["files"].as_array().unwrap();
@@ -85,7 +88,8 @@ fn history_and_stats_say_what_delta_rs_and_spark_say() {
     assert_eq!(commits.len(), spark.len());
     for (ours, theirs) in commits.iter().zip(&spark) {
         assert_eq!((&ours["version"], &ours["operation"]), (&theirs["version"], &theirs["operation"]));
-        assert_eq!(ours["operationMetrics"], theirs["operationMetrics"], "version {}", ours["version"]);
+        let metrics = |commit: &Value| commit["operationMetrics"].as_object().cloned().unwrap_or_default();
+        assert_eq!(metrics(ours), metrics(theirs), "version {}", ours["version"]);
     }
     assert_eq!((&commits[0]["operation"], &commits[1]["stream"]), (&json!("DELETE"), &json!("days")));
     assert_eq!(
