@@ -32,7 +32,7 @@ fn yaml(broker: &Broker, topic: &str, merge: &str) -> String {
 }
 
 fn messages(rows: u64) -> Vec<Message> {
-    let value = |k: u64| json!({"k": k, "day": ["mon", "tue a/b", "wed"][(k % 3) as usize]}).to_string();
+    let value = |k: u64| json!({"k": k, "day": DAYS[(k % 3) as usize]}).to_string();
     (0..rows).map(|k| Message::new(value(k)).partition(0)).collect()
 }
 
@@ -45,6 +45,8 @@ fn json_of(folder: &Path, arguments: &[&str]) -> Value {
     let ended = table(folder, &all).success();
     serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{}: {e}", ended.stdout))
 }
+
+const DAYS: [&str; 3] = ["mon", "tue a/b", "wed"];
 
 #[test]
 fn history_and_stats_say_what_delta_rs_and_spark_say() {

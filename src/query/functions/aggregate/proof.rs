@@ -443,8 +443,11 @@ fn generated_aggregates_give_sparks_answers() {
     assert!(passing.is_empty(), "deviations.txt names aggregates that give Spark's answer: {passing:?}");
 }
 
+/// The columns of a result, and its rows as texts.
+type Whole = (String, Vec<Vec<Option<String>>>);
+
 /// A query's columns as DDL, and its rows: in their order if they have one, else by their texts.
-fn whole(sql: &str, input: &RecordBatch, way: Way) -> Result<(String, Vec<Vec<Option<String>>>), Failed> {
+fn whole(sql: &str, input: &RecordBatch, way: Way) -> Result<Whole, Failed> {
     let conf = Conf::default();
     let made = run(sql, &conf, input, way)?;
     let schema = made.schema();
