@@ -12,6 +12,8 @@ const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo te
 const PLANNED: &[(&str, &str)] = &[
     ("!", "`! x`"),
     ("!=", "`a != b`"),
+    ("session_window", "`GROUP BY session_window(time, gap), key`"),
+    ("window_time", "the last moment of a window, with its event time"),
     ("||", "texts or arrays joined, as by `concat`"),
     ("==", "`a == b`"),
     ("<<", "`a << n`"),
@@ -60,7 +62,13 @@ fn page() -> String {
                 there.push(format!("| `{}` | {kind}{same} | {cases} |", name.replace('|', "\\|")));
             }
             (None, Some((_, form))) => {
-                there.push(format!("| `{}` | {form} | stateless |", name.replace('|', "\\|")));
+                let theme = match name {
+                    "window" => "tumbling, sliding",
+                    "session_window" => "session_window",
+                    "window_time" => "chained",
+                    _ => "stateless",
+                };
+                there.push(format!("| `{}` | {form} | {theme} |", name.replace('|', "\\|")));
             }
             (None, None) => missing.push(format!("`{name}`")),
         }

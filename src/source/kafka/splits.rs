@@ -115,7 +115,14 @@ mod tests {
     #[test]
     fn one_big_partition_is_split_into_consecutive_pieces() {
         let plan = assign_splits(&[range(0, 100, 1_000_100)], 4, None);
-        assert!(loads(&plan).iter().all(|&load| (249_990..=250_010).contains(&load)), "{plan:?}");
+        let even = 250_000 - 2 * CHUNK_OFFSETS..=250_000 + 2 * CHUNK_OFFSETS;
+        assert!(loads(&plan).iter().all(|load| even.contains(load)), "{plan:?}");
+        let cuts = plan.iter().flatten().map(|range| range.from).filter(|from| *from != 100);
+        assert_eq!(
+            cuts.filter(|cut| cut % CHUNK_OFFSETS == 0).count(),
+            3,
+            "no chunk is of two lanes: {plan:?}"
+        );
     }
 
     #[test]
