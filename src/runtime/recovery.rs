@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use super::dead_letter_tables;
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
+use super::stateful;
 use crate::checkpoint::log::Entries;
 use crate::checkpoint::{
     CheckpointBinding, CheckpointLog, Decision, Facts, Identity, LetterFacts, LostQuery, TableFacts, decide,
@@ -289,6 +290,8 @@ pub fn inspect(
 ) -> Result<Recovery> {
     let (checkpoint, targets) = read(config, log, access, listed)?;
     targets.check_columns(pipeline)?;
+    let newest_commit = checkpoint.entries.commits.last().copied();
+    stateful::check_state(pipeline.sql(), log.store(), newest_commit, &access.handle)?;
     recover(config, log, access, &pipeline.definition_hash, checkpoint, targets)
 }
 

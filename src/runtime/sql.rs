@@ -158,6 +158,11 @@ impl StreamSql {
         self.plan.lines().map(str::to_owned).collect()
     }
 
+    /// Whether the query has a watermark or state.
+    pub fn keeps_more_than_rows(&self) -> bool {
+        self.stage.has_watermark() || self.stage.is_stateful()
+    }
+
     /// What the query keeps between micro-batches, and what bounds it; a line for each operator.
     pub fn state_lines(&self) -> Vec<String> {
         self.stage.state_lines()

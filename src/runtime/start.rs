@@ -188,10 +188,14 @@ fn make(
     {
         dead_letter_tables::remember(log.store(), &to.url, table, handle)?;
     }
-    let newest = recovery.sink_state.commit.as_ref();
-    let point = handle.block_on(ResumePoint::read(&log, &recovery.decision, newest))?;
-    let sql = row_pipeline.sql();
-    let stateful = Stateful::open(config, sql, log.store(), &identity.id, point, handle)?;
+    let stateful = match row_pipeline.sql().filter(|sql| sql.keeps_more_than_rows()) {
+        None => None,
+        Some(sql) => {
+            let newest = recovery.sink_state.commit.as_ref();
+            let point = handle.block_on(ResumePoint::read(&log, &recovery.decision, newest))?;
+            Some(Stateful::open(config, sql, log.store(), &identity.id, point, handle)?)
+        }
+    };
     let mut opened = OpenStream {
         source,
         lanes: Vec::new(),

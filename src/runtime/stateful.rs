@@ -105,21 +105,18 @@ pub struct StateRun {
 }
 
 impl Stateful {
-    /// Opens the state of a query; `None` for one without watermark and state.
+    /// Opens the state of a query that has a watermark or state.
     ///
     /// # Errors
     /// As for [`StateStore::open`].
     pub fn open(
         config: &StreamConfig,
-        sql: Option<&StreamSql>,
+        sql: &StreamSql,
         checkpoint: &Store,
         query_id: &str,
         point: ResumePoint,
         handle: &tokio::runtime::Handle,
-    ) -> Result<Option<Stateful>> {
-        let Some(sql) = sql.filter(|sql| sql.stage.has_watermark() || sql.stage.is_stateful()) else {
-            return Ok(None);
-        };
+    ) -> Result<Stateful> {
         let state = match sql.stage.is_stateful() {
             false => None,
             true => {
@@ -136,14 +133,14 @@ impl Stateful {
                 Some(State { store: store.context(|| "open the state of sql".to_owned())?, options })
             }
         };
-        Ok(Some(Stateful {
+        Ok(Stateful {
             tracker: sql.stage.watermark_tracker(point.watermarks.now),
             sql: sql.clone(),
             watermarks: point.watermarks,
             seen: None,
             has_run: false,
             state,
-        }))
+        })
     }
 
     /// The watermark of the next batch, in milliseconds since the Unix epoch.
@@ -278,8 +275,30 @@ impl StateRun {
 }
 
 /// What the state of a query is made of.
-pub fn definition(sql: &StreamSql) -> StateDefinition {
+fn definition(sql: &StreamSql) -> StateDefinition {
     StateDefinition::new(sql.stage.state_definition())
+}
+
+/// Refuses a query that cannot go on with what the checkpoint keeps. Changes nothing.
+///
+/// # Errors
+/// `Config`, saying what has changed and what to do.
+pub fn check_state(
+    sql: Option<&StreamSql>,
+    checkpoint: &Store,
+    newest_commit: Option<i64>,
+    handle: &tokio::runtime::Handle,
+) -> Result<()> {
+    let Some(sql) = sql.filter(|sql| sql.stage.is_stateful()) else { return Ok(()) };
+    let has_state = handle.block_on(definition(sql).check(checkpoint))?;
+    match newest_commit {
+        Some(batch) if !has_state => Err(Error::config(format!(
+            "checkpoint {} has committed micro-batch {batch} of a query without state, and the query keeps state now",
+            checkpoint.url()
+        ))
+        .hint("start the stream on a new checkpointLocation")),
+        _ => Ok(()),
+    }
 }
 
 /// Rows of a result as the sink takes them. A row that it does not take stops the stream: no record is to blame.

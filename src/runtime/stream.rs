@@ -133,6 +133,14 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// Whatever a step returned; what it means is decided by `supervise`.
     pub fn run(&mut self) -> Result<()> {
+        self.run_batches()?;
+        if let Some(stateful) = self.open.stateful.take() {
+            stateful.close();
+        }
+        Ok(())
+    }
+
+    fn run_batches(&mut self) -> Result<()> {
         self.report_opened();
         let reran = self.resume()?;
         if reran && self.config.trigger == Trigger::Once {

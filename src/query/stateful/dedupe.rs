@@ -90,7 +90,6 @@ impl Operator for DropDuplicates {
         at: BatchTimes,
     ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
         let (mut late, mut duplicates, mut new) = (0, 0, 0);
-        let mut passed: HashSet<Vec<u8>> = HashSet::new();
         let mut out = Vec::with_capacity(rows.len());
         for batch in rows {
             let keys = self.bytes(&batch)?;
@@ -102,14 +101,15 @@ impl Operator for DropDuplicates {
             order.sort_by(|a, b| keys[*a].cmp(&keys[*b]).then(a.cmp(b)));
             let asked: Vec<&[u8]> = order.iter().map(|row| keys[*row].as_slice()).collect();
             let known = state.get_many(self.table, &asked)?;
+            // What batches of rows before this one let pass is in the state.
+            let mut passed: HashSet<&[u8]> = HashSet::new();
             let mut keep = vec![false; keys.len()];
             for (row, known) in order.into_iter().zip(known) {
                 let key = &keys[row];
-                if known.is_some() || passed.contains(key) {
+                if known.is_some() || !passed.insert(key) {
                     duplicates += 1;
                     continue;
                 }
-                passed.insert(key.clone());
                 keep[row] = true;
                 new += 1;
                 let mut value = Vec::new();
