@@ -1,8 +1,7 @@
 //! The functions of Spark that a query may call: one allow-list.
 //!
-//! A function is in it only with the names of the oracle's cases that prove its results; `datafusion`'s and
-//! `datafusion-spark`'s own functions are taken from there one by one, for many differ from Spark's. The
-//! planner looks names up here, and nowhere else.
+//! A function is in it only with the names of the oracle's cases that prove its results; DataFusion's own
+//! functions are taken from there one by one, for many differ from Spark's. The planner looks names up here, and nowhere else.
 //!
 //! The rewriter (`query::rewrite`) turns Spark's own forms into calls, so these names must be here too:
 //! `cast(x, 'ddl')` and `try_cast`, `case_when(condition, value, …[, otherwise])`, `get_item(x, index)` for `x[index]`,
