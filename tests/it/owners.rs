@@ -95,7 +95,7 @@ fn a_process_that_waits_for_the_lease_goes_on_when_the_owner_is_gone() {
     fs::write(folder.path().join("second.yaml"), scene.yaml()).unwrap();
     let arguments = ["run", "second.yaml", "--wait-for-lease"].map(OsStr::new);
     let mut waiting = Alluvia::start(arguments, folder.path(), &[]);
-    waiting.wait_for("waiting for the owner of the stream to end", BOUND);
+    waiting.wait_for("waiting for the lease of the owner of the stream to end", BOUND);
     assert!(!waiting.ended());
     owner.kill();
     waiting.wait(BOUND).success();
@@ -105,7 +105,7 @@ fn a_process_that_waits_for_the_lease_goes_on_when_the_owner_is_gone() {
     scene.produce(broker, 10_000);
     owner.wait_for("\"event\":\"progress\"", BOUND);
     let waiting = Alluvia::start(arguments, folder.path(), &[]);
-    waiting.wait_for("waiting for the owner of the stream to end", BOUND);
+    waiting.wait_for("waiting for the lease of the owner of the stream to end", BOUND);
     waiting.terminate();
     let ended = waiting.wait(BOUND).success();
     assert!(ended.stderr.contains("stopped; no micro-batch was running"), "{}", ended.stderr);
