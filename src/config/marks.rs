@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::document::{Node, Value};
 use super::keys;
-use super::merge::{self, IndexPlace};
+use super::local_folder::{self, LocalPlace};
 use super::reader::{Fields, Reader, Text};
 use crate::model::{Marks, OutputMode, Watermark};
 
@@ -65,15 +65,10 @@ pub(super) fn output_mode(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Outpu
 pub(super) fn state_folder(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
-    place: &IndexPlace<'_>,
+    place: &LocalPlace<'_>,
 ) -> Option<PathBuf> {
-    let own = || place.checkpoint.map(|checkpoint| merge::own_name(place.stream, checkpoint));
-    if let Some(text) = fields.text(reader, "stateFolder") {
-        return Some(reader.parse(&text, |text| merge::local_folder(text, place.base))?.join(own()?));
+    match local_folder::read(reader, fields, "stateFolder", place, "state", place.checkpoint)? {
+        Some(folder) => Some(folder),
+        None => Some(local_folder::in_cache(&std::env::temp_dir(), "state", place, place.checkpoint?)),
     }
-    if let Some(folder) = place.checkpoint.and_then(|url| url.to_file_path().ok()) {
-        return Some(folder.join("alluvia").join("state"));
-    }
-    let cache = merge::cache_folder(reader).unwrap_or_else(std::env::temp_dir);
-    Some(cache.join("alluvia").join("state").join(own()?))
 }

@@ -17,6 +17,7 @@ pub mod kafka;
 mod harmless;
 mod keys;
 mod layers;
+mod local_folder;
 mod marks;
 mod location;
 mod lookup;

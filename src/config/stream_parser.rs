@@ -12,9 +12,10 @@ use super::document::{Node, Value};
 use super::formats::{self, SinkConfig, SourceFormat};
 use super::kafka::options::positive;
 use super::keys;
+use super::local_folder::LocalPlace;
 use super::location;
 use super::marks;
-use super::merge::{self, IndexPlace};
+use super::merge;
 use super::option_lists;
 use super::origin::Origin;
 use super::quantity;
@@ -53,7 +54,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Op
     });
     let checkpoint = fields.text(reader, "checkpointLocation");
     let checkpoint_url = checkpoint.as_ref().and_then(|t| reader.parse(t, |t| location::parse(t, base)));
-    let place = IndexPlace { base, checkpoint: checkpoint_url.as_ref(), stream: &shown };
+    let place = LocalPlace { base, checkpoint: checkpoint_url.as_ref(), stream: &shown };
     let sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &place));
     if let Some(source) = &source {
         check_partitions(reader, &fields, source);
@@ -302,7 +303,7 @@ fn kept(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<KafkaColumn> {
     columns
 }
 
-fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &IndexPlace<'_>) -> Option<SinkConfig> {
+fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>) -> Option<SinkConfig> {
     let fields = reader.fields(node, path, &keys::SINK)?;
     let name = format(reader, &fields, &formats::names("sink"));
     if let Some(name) = name {
