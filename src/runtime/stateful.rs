@@ -290,15 +290,7 @@ pub fn check_state(
     handle: &tokio::runtime::Handle,
 ) -> Result<()> {
     let Some(sql) = sql.filter(|sql| sql.stage.is_stateful()) else { return Ok(()) };
-    let has_state = handle.block_on(definition(sql).check(checkpoint))?;
-    match newest_commit {
-        Some(batch) if !has_state => Err(Error::config(format!(
-            "checkpoint {} has committed micro-batch {batch} of a query without state, and the query keeps state now",
-            checkpoint.url()
-        ))
-        .hint("start the stream on a new checkpointLocation")),
-        _ => Ok(()),
-    }
+    handle.block_on(definition(sql).check_start(checkpoint, newest_commit)).map(|_| ())
 }
 
 /// Rows of a result as the sink takes them. A row that it does not take stops the stream: no record is to blame.

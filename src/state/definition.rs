@@ -121,6 +121,23 @@ impl StateDefinition {
         }
     }
 
+    /// As [`StateDefinition::check`], for a query whose newest committed batch is `newest`: a query that has committed batches
+    /// without state can't begin to keep some.
+    ///
+    /// # Errors
+    /// `Config` for that; else as for [`StateDefinition::check`].
+    pub async fn check_start(&self, checkpoint: &Store, newest: Option<i64>) -> Result<bool> {
+        let has_state = self.check(checkpoint).await?;
+        match newest {
+            Some(batch) if !has_state => Err(Error::config(format!(
+                "checkpoint {} has committed micro-batch {batch} of a query without state, and the query keeps state now",
+                checkpoint.url()
+            ))
+            .hint("start the stream on a new checkpointLocation")),
+            _ => Ok(has_state),
+        }
+    }
+
     /// Writes the definition of a query that starts for the first time.
     ///
     /// # Errors

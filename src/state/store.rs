@@ -157,18 +157,10 @@ impl StateStore {
         limits: Limits,
     ) -> Result<StateStore> {
         let StateOptions { checkpoint, handle, .. } = &options;
-        let has_state = handle.block_on(options.definition.check(checkpoint))?;
-        match committed {
-            Some(committed) if !has_state => {
-                return Err(Error::config(format!(
-                    "checkpoint {} has committed micro-batch {} of a query without state, and the query keeps state now",
-                    checkpoint.url(),
-                    committed.batch_id
-                ))
-                .hint("start the stream on a new checkpointLocation"));
-            }
-            None if !has_state => handle.block_on(options.definition.write(checkpoint))?,
-            _ => {}
+        let newest = committed.map(|committed| committed.batch_id);
+        let has_state = handle.block_on(options.definition.check_start(checkpoint, newest))?;
+        if !has_state {
+            handle.block_on(options.definition.write(checkpoint))?;
         }
         let definition = options.definition.to_string();
         let Restored { cache, cached, version, layer, since, origin } =
