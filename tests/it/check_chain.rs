@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::azurite::Lake;
 use crate::kafka_faults::numbered;
+use crate::kafka_logins::plain;
 use crate::rig::{Alluvia, Azurite, Broker, Entra, Scheme};
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -80,17 +81,6 @@ pub fn both_cas(broker: &Broker, azurite: &Azurite, folder: &Path) -> String {
 
 fn tls(ca: &str) -> Vec<String> {
     vec!["kafka.security.protocol: SSL".into(), format!("kafka.ssl.ca.location: '{ca}'")]
-}
-
-fn plain(broker: &Broker, password: &str) -> Vec<String> {
-    vec![
-        "kafka.security.protocol: SASL_SSL".into(),
-        "kafka.sasl.mechanism: PLAIN".into(),
-        format!("kafka.ssl.ca.location: '{}'", broker.fact("/ca")),
-        format!(
-            "kafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"$ConnectionString\" password=\"{password}\";'"
-        ),
-    ]
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn scram(protocol: &str, mechanism: &str, password: &str) -> Vec<String> {
     ]
 }
 
-fn plain(broker: &Broker, password: &str) -> Vec<String> {
+/// The options of a login with PLAIN over TLS, as an Event Hubs namespace has it.
+pub fn plain(broker: &Broker, password: &str) -> Vec<String> {
     vec![
         "kafka.security.protocol: SASL_SSL".into(),
         "kafka.sasl.mechanism: PLAIN".into(),

@@ -178,28 +178,45 @@ fn run_file(path: &Path, input: &RecordBatch) -> Vec<(String, String)> {
 
 #[test]
 fn generated_expressions_give_sparks_answers() {
-    let wanted = std::env::var("EXPRESSIONS").ok();
-    let show = std::env::var("EXPRESSIONS_SHOW").is_ok();
     let input = input();
+    let run = |path: &Path| {
+        let failed = run_file(path, &input).into_iter();
+        failed.map(|(sql, why)| (sql, format!("Spark: {why}"))).collect()
+    };
+    prove("expressions", &folder(), run, |path| cases(path).1.len());
+}
+
+/// Runs the files of cases in `folder`, or those that the variable named `what` in capitals names. Prints the count of each file
+/// and closes with `N passed, N failed`; with the variable `…_SHOW` each failure. Fails on one that `deviations.txt` does not name, and on a
+/// deviation that gives Spark's answer.
+pub(super) fn prove(
+    what: &str,
+    folder: &Path,
+    run_file: impl Fn(&Path) -> Vec<(String, String)>,
+    count: impl Fn(&Path) -> usize,
+) {
+    let variable = what.to_uppercase();
+    let wanted = std::env::var(&variable).ok();
+    let show = std::env::var(format!("{variable}_SHOW")).is_ok();
     let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
     files.sort();
     let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
     if let Some(wanted) = &wanted {
         files.retain(|path| wanted.split(',').any(|wanted| wanted == name(path)));
     }
-    let known = std::fs::read_to_string(folder().join("deviations.txt")).unwrap_or_default();
+    let known = std::fs::read_to_string(folder.join("deviations.txt")).unwrap_or_default();
     let known: BTreeSet<&str> =
         known.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
     let (mut total, mut failed) = (0, BTreeMap::new());
     for path in &files {
         let family = name(path);
-        let found = run_file(path, &input);
-        let count = cases(path).1.len();
+        let found = run_file(path);
+        let count = count(path);
         println!("{family}: {} passed, {} failed", count - found.len(), found.len());
         if show {
-            found.iter().for_each(|(sql, why)| println!("{family}: {sql}    Spark: {why}"));
+            found.iter().for_each(|(sql, why)| println!("{family}: {sql}    {why}"));
         }
         total += count;
         failed.extend(found.into_iter().map(|(sql, why)| (format!("{family}: {sql}"), why)));
@@ -207,10 +224,11 @@ fn generated_expressions_give_sparks_answers() {
     let unknown: Vec<_> = failed.iter().filter(|(name, _)| !known.contains(name.as_str())).collect();
     let passing: Vec<_> =
         known.iter().filter(|name| wanted.is_none() && !failed.contains_key(**name)).collect();
-    unknown.iter().for_each(|(name, why)| println!("{name}    Spark: {why}"));
+    unknown.iter().for_each(|(name, why)| println!("{name}    {why}"));
     println!("{} passed, {} failed", total - failed.len(), failed.len());
-    assert!(unknown.is_empty(), "{} expressions differ from Spark's answers", unknown.len());
-    assert!(passing.is_empty(), "deviations.txt names expressions that give Spark's answer: {passing:?}");
+    assert!(total > 0, "{} has no cases", folder.display());
+    assert!(unknown.is_empty(), "{} {what} differ from Spark's answers", unknown.len());
+    assert!(passing.is_empty(), "deviations.txt names {what} that give Spark's answer: {passing:?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! merged. Both must give Spark's answer, its type and its column's name. Fails on a failure that `deviations.txt` does not
 //! name, and on a name there that passes. `queries.json` has whole queries, with GROUP BY in all its forms. `AGGREGATES=sum,count` selects files, `AGGREGATES_SHOW=1` prints every failure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ use crate::decode::schema::StructType;
 use crate::query::clock::BatchClock;
 use crate::query::dialect;
 use crate::query::error::failure;
-use crate::query::functions::proof::{shown, simple};
+use crate::query::functions::proof::{prove, shown, simple};
 use crate::query::rewrite::Rewriter;
 use crate::query::session::{Session, refused};
 use crate::query::{Conf, functions};
@@ -407,40 +407,8 @@ fn run_file(path: &Path, input: &RecordBatch) -> Vec<(String, String)> {
 
 #[test]
 fn generated_aggregates_give_sparks_answers() {
-    let wanted = std::env::var("AGGREGATES").ok();
-    let show = std::env::var("AGGREGATES_SHOW").is_ok();
     let input = input();
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|ending| ending == "jsonl"));
-    files.sort();
-    let name = |path: &Path| path.file_stem().unwrap().to_string_lossy().into_owned();
-    if let Some(wanted) = &wanted {
-        files.retain(|path| wanted.split(',').any(|wanted| wanted == name(path)));
-    }
-    let known = std::fs::read_to_string(folder().join("deviations.txt")).unwrap_or_default();
-    let known: BTreeSet<&str> =
-        known.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
-    let (mut total, mut failed) = (0, BTreeMap::new());
-    for path in &files {
-        let family = name(path);
-        let found = run_file(path, &input);
-        let count = cases(path).1.len();
-        println!("{family}: {} passed, {} failed", count - found.len(), found.len());
-        if show {
-            found.iter().for_each(|(sql, why)| println!("{family}: {sql}    {why}"));
-        }
-        total += count;
-        failed.extend(found.into_iter().map(|(sql, why)| (format!("{family}: {sql}"), why)));
-    }
-    let unknown: Vec<_> = failed.iter().filter(|(name, _)| !known.contains(name.as_str())).collect();
-    let passing: Vec<_> =
-        known.iter().filter(|name| wanted.is_none() && !failed.contains_key(**name)).collect();
-    unknown.iter().for_each(|(name, why)| println!("{name}    {why}"));
-    println!("{} passed, {} failed", total - failed.len(), failed.len());
-    assert!(total > 0, "tests/oracle/aggregates has no cases");
-    assert!(unknown.is_empty(), "{} aggregates differ from Spark's answers", unknown.len());
-    assert!(passing.is_empty(), "deviations.txt names aggregates that give Spark's answer: {passing:?}");
+    prove("aggregates", &folder(), |path| run_file(path, &input), |path| cases(path).1.len());
 }
 
 /// The columns of a result, and its rows as texts.
