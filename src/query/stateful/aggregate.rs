@@ -19,7 +19,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
-use super::keys::{bound, normalised, timed, times_of};
+use super::keys::{bound, times_of};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{OutputMode, Result};
 use crate::state::codec::Codec;
@@ -89,12 +89,12 @@ pub(super) struct Groups {
 }
 
 impl Grouping {
-    pub(super) fn accumulators(&self) -> DfResult<Vec<Box<dyn GroupsAccumulator>>> {
+    fn accumulators(&self) -> DfResult<Vec<Box<dyn GroupsAccumulator>>> {
         self.aggregates.iter().map(|aggregate| accumulator(&aggregate.function)).collect()
     }
 
     /// Merges states into `accumulators`: row N into group `ids[N]`.
-    pub(super) fn merge(
+    fn merge(
         &self,
         accumulators: &mut [Box<dyn GroupsAccumulator>],
         states: &[ArrayRef],
@@ -110,7 +110,20 @@ impl Grouping {
         Ok(())
     }
 
-    pub(super) fn states(accumulators: &mut [Box<dyn GroupsAccumulator>]) -> DfResult<Vec<ArrayRef>> {
+    /// The states that come of merging others, in their order: row N of each into group `ids[N]`.
+    pub(super) fn merged(
+        &self,
+        states: &[(&[ArrayRef], &[usize])],
+        groups: usize,
+    ) -> DfResult<Vec<ArrayRef>> {
+        let mut accumulators = self.accumulators()?;
+        for (states, ids) in states {
+            self.merge(&mut accumulators, states, ids, groups)?;
+        }
+        Self::states(&mut accumulators)
+    }
+
+    fn states(accumulators: &mut [Box<dyn GroupsAccumulator>]) -> DfResult<Vec<ArrayRef>> {
         let mut states = Vec::new();
         for accumulator in accumulators {
             states.extend(accumulator.state(EmitTo::All)?);
@@ -153,32 +166,6 @@ impl Grouping {
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.output), columns, &options)?)
     }
 
-    /// The bytes of each key, without a time.
-    pub(super) fn encode_keys(&self, keys: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u8>>> {
-        if keys.is_empty() {
-            return Ok(vec![Vec::new(); rows]);
-        }
-        let rows = self.key_codec.encode(keys, rows)?;
-        Ok((0..rows.len()).map(|row| rows.row(row).to_vec()).collect())
-    }
-
-    /// Groups from the bytes of their keys and states.
-    pub(super) fn decode(&self, keys: &[&[u8]], states: &[&[u8]]) -> Result<Groups> {
-        let rows = keys.len();
-        let keys = if self.keys.is_empty() { Vec::new() } else { self.key_codec.decode(keys)? };
-        let states =
-            if self.state_columns.is_empty() { Vec::new() } else { self.state_codec.decode(states)? };
-        Ok(Groups { keys, states, rows })
-    }
-
-    pub(super) fn encode_states(&self, states: &[ArrayRef], rows: usize) -> Result<Vec<Vec<u8>>> {
-        if states.is_empty() {
-            return Ok(vec![Vec::new(); rows]);
-        }
-        let rows = self.state_codec.encode(states, rows)?;
-        Ok((0..rows.len()).map(|row| rows.row(row).to_vec()).collect())
-    }
-
     /// Merges the partial groups of a batch by key, those of an earlier chunk first. Groups that are late, whose event
     /// time is not after `late`, are left out; their number is returned with the others.
     pub(super) fn combine(&self, partials: Vec<RecordBatch>, late: Option<i64>) -> DfResult<(Groups, u64)> {
@@ -200,9 +187,7 @@ impl Grouping {
         let keys = &all.columns()[1..=self.keys.len()];
         let states = &all.columns()[1 + self.keys.len()..];
         let (keys, ids, rows) = intern(keys, all.num_rows())?;
-        let mut accumulators = self.accumulators()?;
-        self.merge(&mut accumulators, states, &ids, rows)?;
-        let groups = Groups { keys, states: Self::states(&mut accumulators)?, rows };
+        let groups = Groups { keys, states: self.merged(&[(states, &ids)], rows)?, rows };
         match (late, self.event_time) {
             (Some(late), Some(key)) => groups.after(key, late),
             _ => Ok((groups, 0)),
@@ -298,7 +283,7 @@ impl Partial {
 
     fn add(&mut self, rows: &RecordBatch, chunks: UInt64Array) -> DfResult<()> {
         let mut keys: Vec<ArrayRef> = vec![Arc::new(chunks)];
-        keys.extend(rows.columns()[..self.grouping.keys.len()].iter().map(normalised));
+        keys.extend_from_slice(&rows.columns()[..self.grouping.keys.len()]);
         self.values.intern(&keys, &mut self.ids)?;
         let groups = self.values.len();
         for (aggregate, accumulator) in self.grouping.aggregates.iter().zip(&mut self.accumulators) {
@@ -350,11 +335,81 @@ pub(in crate::query) struct GroupBy {
 }
 
 impl GroupBy {
-    /// Merges partial groups of a batch with the state.
-    ///
-    /// # Errors
-    /// The state's, or an aggregate's.
-    fn merge(
+    /// Puts what the state has of these groups and what the batch has together, and back; returns the result.
+    fn update(&self, state: &mut dyn StateBatch, groups: &Groups) -> Result<Groups> {
+        let grouping = &self.grouping;
+        let times = times_of(grouping.event_time.map(|key| &groups.keys[key]), groups.rows);
+        let keys = grouping.key_codec.encode_keys(&times, &groups.keys)?;
+        let mut order: Vec<usize> = (0..groups.rows).collect();
+        order.sort_unstable_by_key(|row| keys.row(*row));
+        let asked: Vec<&[u8]> = order.iter().map(|row| keys.row(*row)).collect();
+        let known = state.get_many(self.table, &asked)?;
+        let (mut ids, mut values) = (Vec::new(), Vec::new());
+        for (row, value) in order.iter().zip(&known) {
+            if let Some(value) = value {
+                ids.push(*row);
+                values.push(value.as_slice());
+            }
+        }
+        let states = if ids.is_empty() {
+            groups.states.clone()
+        } else {
+            let all: Vec<usize> = (0..groups.rows).collect();
+            let old = grouping.state_codec.decode(&values)?;
+            grouping.merged(&[(&old, &ids), (&groups.states, &all)], groups.rows).map_err(failed)?
+        };
+        let values = grouping.state_codec.encode(&states, groups.rows)?;
+        for row in order {
+            state.put(self.table, keys.row(row).to_vec(), values.row(row).to_vec());
+        }
+        Ok(Groups { keys: groups.keys.clone(), states, rows: groups.rows })
+    }
+
+    /// The one group of an aggregate of everything, before its first record.
+    fn nothing(&self) -> DfResult<Groups> {
+        let mut accumulators = self.grouping.accumulators()?;
+        for (aggregate, accumulator) in self.grouping.aggregates.iter().zip(&mut accumulators) {
+            let types = aggregate.function.expressions();
+            let mut args = Vec::with_capacity(types.len());
+            for (argument, expr) in aggregate.args.iter().zip(types) {
+                args.push(match argument {
+                    Argument::Constant(value) => value.to_array_of_size(0)?,
+                    Argument::Column(_) => new_empty_array(&expr.data_type(&self.grouping.input)?),
+                });
+            }
+            accumulator.update_batch(&args, &[], None, 1)?;
+        }
+        Ok(Groups { keys: Vec::new(), states: Grouping::states(&mut accumulators)?, rows: 1 })
+    }
+
+    /// The result of all groups of the state whose key is below `until`.
+    fn emit(&self, state: &dyn StateBatch, until: Option<&[u8]>) -> Result<Vec<RecordBatch>> {
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        state.scan(self.table, &[], until, &mut |key, value| {
+            keys.push(key.to_vec());
+            values.push(value.to_vec());
+            Ok(())
+        })?;
+        let mut out = Vec::new();
+        for (keys, values) in keys.chunks(EMIT_ROWS).zip(values.chunks(EMIT_ROWS)) {
+            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+            let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+            let groups = Groups {
+                keys: self.grouping.key_codec.decode_keys(&keys)?,
+                states: self.grouping.state_codec.decode(&values)?,
+                rows: keys.len(),
+            };
+            out.push(self.grouping.result(&groups).map_err(failed)?);
+        }
+        Ok(out)
+    }
+}
+
+/// Groups that are evaluated at once.
+const EMIT_ROWS: usize = 16 * 1024;
+
+impl Operator for GroupBy {
+    fn run(
         &self,
         state: &mut dyn StateBatch,
         partials: Vec<RecordBatch>,
@@ -394,113 +449,6 @@ impl GroupBy {
         Ok((out.into_iter().filter(|batch| batch.num_rows() > 0).collect(), progress))
     }
 
-    /// Puts what the state has of these groups and what the batch has together, and back; returns the result.
-    fn update(&self, state: &mut dyn StateBatch, groups: &Groups) -> Result<Groups> {
-        let grouping = &self.grouping;
-        let bytes = grouping.encode_keys(&groups.keys, groups.rows)?;
-        let times = match grouping.event_time {
-            Some(key) => times_of(Some(&groups.keys[key]), groups.rows),
-            None => vec![super::keys::NO_TIME; groups.rows],
-        };
-        let mut order: Vec<(Vec<u8>, usize)> =
-            (0..groups.rows).map(|row| (timed(times[row], &bytes[row]), row)).collect();
-        order.sort();
-        let asked: Vec<&[u8]> = order.iter().map(|(key, _)| key.as_slice()).collect();
-        let known = state.get_many(self.table, &asked)?;
-        let (mut ids, mut values) = (Vec::new(), Vec::new());
-        for ((_, row), value) in order.iter().zip(&known) {
-            if let Some(value) = value {
-                ids.push(*row);
-                values.push(value.as_slice());
-            }
-        }
-        let all: Vec<usize> = (0..groups.rows).collect();
-        let states = || -> Result<Vec<ArrayRef>> {
-            if ids.is_empty() {
-                return Ok(groups.states.clone());
-            }
-            let old = if grouping.state_columns.is_empty() {
-                Vec::new()
-            } else {
-                grouping.state_codec.decode(&values)?
-            };
-            let merged = || -> DfResult<Vec<ArrayRef>> {
-                let mut accumulators = grouping.accumulators()?;
-                grouping.merge(&mut accumulators, &old, &ids, groups.rows)?;
-                grouping.merge(&mut accumulators, &groups.states, &all, groups.rows)?;
-                Grouping::states(&mut accumulators)
-            };
-            merged().map_err(failed)
-        };
-        let states = states()?;
-        let values = grouping.encode_states(&states, groups.rows)?;
-        let mut values: Vec<Option<Vec<u8>>> = values.into_iter().map(Some).collect();
-        for (key, row) in order {
-            if let Some(value) = values[row].take() {
-                state.put(self.table, key, value);
-            }
-        }
-        Ok(Groups { keys: groups.keys.clone(), states, rows: groups.rows })
-    }
-
-    /// The one group of an aggregate of everything, before its first record.
-    fn nothing(&self) -> DfResult<Groups> {
-        let mut accumulators = self.grouping.accumulators()?;
-        for (aggregate, accumulator) in self.grouping.aggregates.iter().zip(&mut accumulators) {
-            let types = aggregate.function.expressions();
-            let mut args = Vec::with_capacity(types.len());
-            for (argument, expr) in aggregate.args.iter().zip(types) {
-                args.push(match argument {
-                    Argument::Constant(value) => value.to_array_of_size(0)?,
-                    Argument::Column(_) => new_empty_array(&expr.data_type(&self.grouping.input)?),
-                });
-            }
-            accumulator.update_batch(&args, &[], None, 1)?;
-        }
-        Ok(Groups { keys: Vec::new(), states: Grouping::states(&mut accumulators)?, rows: 1 })
-    }
-
-    /// The result of all groups of the state whose key is below `until`.
-    fn emit(&self, state: &dyn StateBatch, until: Option<&[u8]>) -> Result<Vec<RecordBatch>> {
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        state.scan(self.table, &[], until, &mut |key, value| {
-            keys.push(key.get(8..).unwrap_or_default().to_vec());
-            values.push(value.to_vec());
-            Ok(())
-        })?;
-        let mut out = Vec::new();
-        for (keys, values) in keys.chunks(EMIT_ROWS).zip(values.chunks(EMIT_ROWS)) {
-            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
-            let groups = self.grouping.decode(&keys, &values)?;
-            out.push(self.grouping.result(&groups).map_err(failed)?);
-        }
-        Ok(out)
-    }
-}
-
-/// Groups that are evaluated at once.
-const EMIT_ROWS: usize = 16 * 1024;
-
-impl Operator for GroupBy {
-    fn run(
-        &self,
-        state: &mut dyn StateBatch,
-        rows: Vec<RecordBatch>,
-        at: BatchTimes,
-    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
-        self.merge(state, self.partials(rows)?, at)
-    }
-
-    fn run_partials(
-        &self,
-        state: &mut dyn StateBatch,
-        partials: Vec<RecordBatch>,
-        at: BatchTimes,
-    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
-        self.merge(state, partials, at)
-    }
-
     fn grouping(&self) -> Option<&Arc<Grouping>> {
         Some(&self.grouping)
     }
@@ -535,12 +483,6 @@ impl Operator for GroupBy {
             values: self.grouping.state_columns.clone(),
             layout: None,
         }]
-    }
-}
-
-impl GroupBy {
-    fn partials(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
-        partials(&self.grouping, rows)
     }
 }
 

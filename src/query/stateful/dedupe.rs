@@ -11,7 +11,7 @@ use super::event_time::times;
 use super::keys::{NO_TIME, bound, timed, times_of};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{Error, OutputMode, Result};
-use crate::state::codec::Codec;
+use crate::state::codec::{Codec, Rows};
 use crate::state::{StateBatch, StateColumn, TableDefinition, TableId};
 
 /// The operator. Its rows pass with all columns that it is given.
@@ -49,15 +49,15 @@ impl DropDuplicates {
         }
     }
 
-    fn bytes(&self, batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+    /// The keys of rows whose event times are `times`.
+    fn keys(&self, batch: &RecordBatch, times: &[i64]) -> Result<Rows> {
         let columns: Vec<_> = self.keys.iter().map(|key| Arc::clone(batch.column(*key))).collect();
-        let rows = self.codec.encode(&columns, batch.num_rows())?;
-        let column = self.event_time.map(|column| times(batch.column(column))).transpose().map_err(failed)?;
-        let times = match self.expiry {
-            Expiry::EventTime => times_of(column.as_ref(), batch.num_rows()),
-            Expiry::Never | Expiry::Within { .. } => vec![NO_TIME; batch.num_rows()],
-        };
-        Ok((0..batch.num_rows()).map(|row| timed(times[row], rows.row(row))).collect())
+        match self.expiry {
+            Expiry::EventTime => self.codec.encode_keys(times, &columns),
+            Expiry::Never | Expiry::Within { .. } => {
+                self.codec.encode_keys(&vec![NO_TIME; batch.num_rows()], &columns)
+            }
+        }
     }
 
     /// Removes what the watermark has passed; returns how many keys went.
@@ -92,20 +92,20 @@ impl Operator for DropDuplicates {
         let (mut late, mut duplicates, mut new) = (0, 0, 0);
         let mut out = Vec::with_capacity(rows.len());
         for batch in rows {
-            let keys = self.bytes(&batch)?;
             let column =
                 self.event_time.map(|column| times(batch.column(column))).transpose().map_err(failed)?;
             let event_times = times_of(column.as_ref(), batch.num_rows());
+            let keys = self.keys(&batch, &event_times)?;
             let mut order: Vec<usize> = (0..keys.len()).filter(|row| event_times[*row] > at.late).collect();
             late += (keys.len() - order.len()) as u64;
-            order.sort_by(|a, b| keys[*a].cmp(&keys[*b]).then(a.cmp(b)));
-            let asked: Vec<&[u8]> = order.iter().map(|row| keys[*row].as_slice()).collect();
+            order.sort_by_key(|row| keys.row(*row));
+            let asked: Vec<&[u8]> = order.iter().map(|row| keys.row(*row)).collect();
             let known = state.get_many(self.table, &asked)?;
             // What batches of rows before this one let pass is in the state.
             let mut passed: HashSet<&[u8]> = HashSet::new();
             let mut keep = vec![false; keys.len()];
             for (row, known) in order.into_iter().zip(known) {
-                let key = &keys[row];
+                let key = keys.row(row);
                 if known.is_some() || !passed.insert(key) {
                     duplicates += 1;
                     continue;
@@ -120,7 +120,7 @@ impl Operator for DropDuplicates {
                     value = expires.to_be_bytes().to_vec();
                     state.put(index, timed(expires, key), Vec::new());
                 }
-                state.put(self.table, key.clone(), value);
+                state.put(self.table, key.to_vec(), value);
             }
             let kept = filter_record_batch(&batch, &BooleanArray::from(keep))
                 .map_err(|error| Error::internal("leave duplicates out").source(error))?;

@@ -1,8 +1,7 @@
 //! Keys of state: columns as bytes, led by a time.
 
-use arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array};
-use arrow::datatypes::{DataType, Float32Type, Float64Type, TimestampMicrosecondType};
-use std::sync::Arc;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::TimestampMicrosecondType;
 
 use crate::state::time_prefix;
 
@@ -27,21 +26,4 @@ pub(super) fn timed(time: i64, key: &[u8]) -> Vec<u8> {
 /// The first key after all whose time is not after `watermark`, both in microseconds.
 pub(super) fn bound(watermark: i64) -> [u8; 8] {
     time_prefix(watermark.saturating_add(1))
-}
-
-/// Floats as GROUP BY compares them: one zero, one NaN.
-pub(super) fn normalised(column: &ArrayRef) -> ArrayRef {
-    match column.data_type() {
-        DataType::Float64 => {
-            let one = |value: f64| if value.is_nan() { f64::NAN } else { value + 0.0 };
-            let made: Float64Array = column.as_primitive::<Float64Type>().unary(one);
-            Arc::new(made)
-        }
-        DataType::Float32 => {
-            let one = |value: f32| if value.is_nan() { f32::NAN } else { value + 0.0 };
-            let made: Float32Array = column.as_primitive::<Float32Type>().unary(one);
-            Arc::new(made)
-        }
-        _ => Arc::clone(column),
-    }
 }

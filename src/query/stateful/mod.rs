@@ -18,6 +18,7 @@ pub(super) mod dedupe_node;
 pub(super) mod event_time;
 mod keys;
 mod limit;
+mod operator_plan;
 pub mod run;
 mod session;
 #[cfg(test)]
@@ -61,7 +62,7 @@ pub struct OperatorProgress {
 
 /// A stateful operator.
 pub(super) trait Operator: Send + Sync + std::fmt::Debug {
-    /// Runs over the rows of a micro-batch, in their order.
+    /// Runs over a micro-batch: over its rows, in their order, or, if it has a [`Grouping`], over its partial groups.
     ///
     /// # Errors
     /// What the state or an expression returns.
@@ -71,19 +72,6 @@ pub(super) trait Operator: Send + Sync + std::fmt::Debug {
         rows: Vec<RecordBatch>,
         times: BatchTimes,
     ) -> Result<(Vec<RecordBatch>, OperatorProgress)>;
-
-    /// The same over partial groups that lanes have made; of an operator that has a [`Grouping`].
-    ///
-    /// # Errors
-    /// As for [`Operator::run`].
-    fn run_partials(
-        &self,
-        _state: &mut dyn StateBatch,
-        _partials: Vec<RecordBatch>,
-        _times: BatchTimes,
-    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
-        Err(Error::internal("an operator without groups was given some"))
-    }
 
     /// How lanes group its rows, if they may.
     fn grouping(&self) -> Option<&Arc<Grouping>> {

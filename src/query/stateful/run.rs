@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
 
-use super::aggregate::{Grouping, Partial};
+use super::aggregate::{Grouping, Partial, partials};
 use super::event_time::Observed;
 use super::{BatchTimes, OperatorProgress};
 use crate::model::{OutputMode, Result};
@@ -96,16 +96,20 @@ impl StatefulRun {
         let mut operators = Vec::with_capacity(core.stages.len());
         for (number, (stage, fragment)) in core.stages.iter().zip(&self.fragments).enumerate() {
             let taken = if core.of_lanes == Some(number) { of_lanes.take() } else { None };
-            let (rows, progress) = match (taken, fragment) {
-                (Some(Feed::Groups(groups)), _) => stage.operator.run_partials(state, groups, times),
-                (Some(Feed::Rows(rows)), _) => stage.operator.run(state, rows, times),
-                (_, fragment) => {
-                    let run = fragment.as_ref().unwrap_or(&self.lanes);
-                    let rows = self.execute(run, &relations)?;
-                    stage.operator.run(state, rows, times)
+            let rows = match taken {
+                Some(Feed::Groups(groups)) => groups,
+                taken => {
+                    let rows = match taken {
+                        Some(Feed::Rows(rows)) => rows,
+                        _ => self.execute(fragment.as_ref().unwrap_or(&self.lanes), &relations)?,
+                    };
+                    match stage.operator.grouping() {
+                        Some(grouping) => partials(grouping, rows).map_err(Failure::Other)?,
+                        None => rows,
+                    }
                 }
-            }
-            .map_err(Failure::Other)?;
+            };
+            let (rows, progress) = stage.operator.run(state, rows, times).map_err(Failure::Other)?;
             operators.push(progress);
             relations[first + number] =
                 Relation { columns: Arc::clone(&stage.columns), batches: Arc::new(rows) };

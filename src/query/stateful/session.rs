@@ -9,11 +9,11 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondAr
 use arrow::compute;
 use arrow::datatypes::TimestampMicrosecondType;
 
-use super::aggregate::{Grouping, Groups, partials};
+use super::aggregate::{Grouping, Groups};
 use super::keys::{bound, timed};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{Error, OutputMode, Result};
-use crate::state::codec::Codec;
+use crate::state::codec::{Codec, Rows};
 use crate::state::{StateBatch, TableDefinition, TableId, time_of, time_prefix};
 
 /// The operator.
@@ -69,24 +69,19 @@ impl Sessions {
     }
 
     /// The bytes of the other keys of each group.
-    fn bytes(&self, groups: &Groups) -> Result<Vec<Vec<u8>>> {
-        let keys = self.other_keys(groups);
-        if keys.is_empty() {
-            return Ok(vec![Vec::new(); groups.rows]);
-        }
-        let rows = self.codec.encode(&keys, groups.rows)?;
-        Ok(rows.iter().map(<[u8]>::to_vec).collect())
+    fn bytes(&self, groups: &Groups) -> Result<Rows> {
+        self.codec.encode(&self.other_keys(groups), groups.rows)
     }
 
     /// Takes the sessions of the batch's keys out of the state and puts them together with the batch's.
-    fn merge_spans(&self, state: &mut dyn StateBatch, groups: &Groups, keys: &[Vec<u8>]) -> Result<Merged> {
+    fn merge_spans(&self, state: &mut dyn StateBatch, groups: &Groups, keys: &Rows) -> Result<Merged> {
         let starts = groups.keys[self.start].as_primitive::<TimestampMicrosecondType>();
         let ends = groups.keys[self.start + 1].as_primitive::<TimestampMicrosecondType>();
         let mut order: Vec<usize> = (0..groups.rows).collect();
-        order.sort_by(|a, b| keys[*a].cmp(&keys[*b]).then(a.cmp(b)));
+        order.sort_by_key(|row| keys.row(*row));
         let mut merged = Merged { of_batch: vec![0; groups.rows], ..Merged::default() };
-        for rows in order.chunk_by(|a, b| keys[*a] == keys[*b]) {
-            let key = &keys[rows[0]];
+        for rows in order.chunk_by(|a, b| keys.row(*a) == keys.row(*b)) {
+            let key = keys.row(rows[0]);
             let mut spans: Vec<Span> = rows
                 .iter()
                 .map(|row| Span { start: starts.value(*row), end: ends.value(*row), from: From::Batch(*row) })
@@ -138,24 +133,15 @@ impl Sessions {
         let merged = self.merge_spans(state, groups, &keys)?;
         let count = merged.sessions.len();
         let values: Vec<&[u8]> = merged.values.iter().map(Vec::as_slice).collect();
-        let old = match values.is_empty() || self.grouping.state_columns.is_empty() {
-            true => None,
-            false => Some(self.grouping.state_codec.decode(&values)?),
-        };
-        let states = || {
-            let mut accumulators = self.grouping.accumulators()?;
-            if let Some(old) = &old {
-                self.grouping.merge(&mut accumulators, old, &merged.of_state, count)?;
-            }
-            self.grouping.merge(&mut accumulators, &groups.states, &merged.of_batch, count)?;
-            Grouping::states(&mut accumulators)
-        };
-        let states = self.grouping.encode_states(&states().map_err(failed)?, count)?;
-        for ((row, start, end), states) in merged.sessions.into_iter().zip(states) {
-            let mut key = keys[row].clone();
+        let old = self.grouping.state_codec.decode(&values)?;
+        let parts = [(old.as_slice(), merged.of_state.as_slice()), (&groups.states, &merged.of_batch)];
+        let states = self.grouping.merged(&parts, count).map_err(failed)?;
+        let states = self.grouping.state_codec.encode(&states, count)?;
+        for ((row, start, end), states) in merged.sessions.into_iter().zip(states.iter()) {
+            let mut key = keys.row(row).to_vec();
             key.extend_from_slice(&time_prefix(start));
             let mut value = time_prefix(end).to_vec();
-            value.extend_from_slice(&states);
+            value.extend_from_slice(states);
             state.put(self.index, timed(end, &key), Vec::new());
             state.put(self.table, key, value);
         }
@@ -176,8 +162,7 @@ impl Sessions {
             states.push(&value[8..]);
         }
         let grouping = &self.grouping;
-        let others = if grouping.keys.len() == 2 { Vec::new() } else { self.codec.decode(&keys)? };
-        let mut others = others.into_iter();
+        let mut others = self.codec.decode(&keys)?.into_iter();
         let times = |values: &[i64], at: usize| -> ArrayRef {
             let array = TimestampMicrosecondArray::from(values.to_vec());
             Arc::new(array.with_data_type(grouping.keys[at].clone()))
@@ -190,10 +175,7 @@ impl Sessions {
                 _ => others.next().ok_or_else(damaged)?,
             });
         }
-        let states = match grouping.state_columns.is_empty() {
-            true => Vec::new(),
-            false => grouping.state_codec.decode(&states)?,
-        };
+        let states = grouping.state_codec.decode(&states)?;
         let groups = Groups { keys: columns, states, rows: sessions.len() };
         Ok(vec![grouping.result(&groups).map_err(failed)?])
     }
@@ -224,35 +206,6 @@ impl Sessions {
             Ok(())
         })?;
         Ok(all)
-    }
-
-    fn merge(
-        &self,
-        state: &mut dyn StateBatch,
-        partials: Vec<RecordBatch>,
-        at: BatchTimes,
-    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
-        // Session windows drop late rows in every mode.
-        let late = self.has_event_time.then_some(at.late);
-        let (groups, dropped) = self.grouping.combine(partials, late).map_err(failed)?;
-        let groups = in_order_of_start(groups, self.start).map_err(failed)?;
-        let updated = self.update(state, &groups)?;
-        let mut progress = OperatorProgress {
-            operator_name: "sessionWindowStateStoreSaveExec",
-            num_rows_updated: updated,
-            num_rows_dropped_by_watermark: dropped,
-            ..OperatorProgress::default()
-        };
-        let out = match self.mode {
-            OutputMode::Append => {
-                let ended = self.take_ended(state, at.watermark)?;
-                progress.num_rows_removed = ended.len() as u64;
-                self.result(&ended)?
-            }
-            OutputMode::Update | OutputMode::Complete => self.result(&self.all(state)?)?,
-        };
-        progress.num_rows_total = state.len(self.table)?;
-        Ok((out, progress))
     }
 }
 
@@ -289,19 +242,30 @@ impl Operator for Sessions {
     fn run(
         &self,
         state: &mut dyn StateBatch,
-        rows: Vec<RecordBatch>,
-        at: BatchTimes,
-    ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
-        self.merge(state, partials(&self.grouping, rows)?, at)
-    }
-
-    fn run_partials(
-        &self,
-        state: &mut dyn StateBatch,
         partials: Vec<RecordBatch>,
         at: BatchTimes,
     ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
-        self.merge(state, partials, at)
+        // Session windows drop late rows in every mode.
+        let late = self.has_event_time.then_some(at.late);
+        let (groups, dropped) = self.grouping.combine(partials, late).map_err(failed)?;
+        let groups = in_order_of_start(groups, self.start).map_err(failed)?;
+        let updated = self.update(state, &groups)?;
+        let mut progress = OperatorProgress {
+            operator_name: "sessionWindowStateStoreSaveExec",
+            num_rows_updated: updated,
+            num_rows_dropped_by_watermark: dropped,
+            ..OperatorProgress::default()
+        };
+        let out = match self.mode {
+            OutputMode::Append => {
+                let ended = self.take_ended(state, at.watermark)?;
+                progress.num_rows_removed = ended.len() as u64;
+                self.result(&ended)?
+            }
+            OutputMode::Update | OutputMode::Complete => self.result(&self.all(state)?)?,
+        };
+        progress.num_rows_total = state.len(self.table)?;
+        Ok((out, progress))
     }
 
     fn grouping(&self) -> Option<&Arc<Grouping>> {
