@@ -13,7 +13,7 @@ use super::run::{end_background, stop_on_signals, style};
 use super::{io_runtime, one_stream, process_context};
 use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
-use crate::observe::report::grouped;
+use crate::observe::numbers::grouped;
 use crate::runtime::Stop;
 use crate::runtime::replay::{self, Replayed};
 use crate::sink::dead_letter::{self, Letter};
@@ -227,7 +227,7 @@ fn replayed_json(stream: &str, replayed: &Replayed, dry_run: bool) -> Value {
         "stillRejected": replayed.left,
         "alreadyReplayed": replayed.taken_before,
         "offsetsLost": replayed.offsets_lost,
-        "uncommitted": replayed.unsettled,
+        "uncommitted": replayed.uncommitted,
         "otherQueries": replayed.others,
     })
 }
@@ -254,7 +254,7 @@ fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
     }
     line(replayed.taken_before, "taken by an earlier replay");
     line(replayed.offsets_lost, "lost offsets: nothing to replay");
-    line(replayed.unsettled, "of a micro-batch that is not committed yet: run the stream first");
+    line(replayed.uncommitted, "of a micro-batch that is not committed yet: run the stream first");
     line(replayed.others, "of other streams or earlier checkpoints");
     text
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::args::{OutputFormat, StatusArgs, StreamsArgs};
 use super::client::Client;
 use crate::model::Result;
-use crate::observe::report::grouped;
+use crate::observe::numbers::grouped;
 
 /// Lists the streams.
 ///

@@ -157,6 +157,12 @@ pub struct AlluviaProgress {
     /// Rejected records (dead letters and those left out) by error code.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected_rows: BTreeMap<&'static str, u64>,
+    /// Rows whose event time is further ahead of the clock than `maxFutureSkew`; 0 is left out.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub future_rows: u64,
+    /// Whether the clock moved the batch's watermark, after `idleTimeout`; left out if not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub watermark_moved_by_clock: bool,
     /// Offset ranges that were gone.
     pub lost_ranges: Vec<String>,
     /// Files added to the table.
@@ -193,6 +199,10 @@ impl BatchTimes {
     pub fn timestamp(&self) -> String {
         timestamp(self.started_ms)
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn per_second(count: u64, time: Duration) -> f64 {

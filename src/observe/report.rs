@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use super::event::{Event, EventLog};
 use super::metrics::{Metrics, TokenTimes};
+use super::numbers::grouped;
 use super::progress::Progress;
 use super::status::{
     HistoryPoint, LastError, PartitionLag, QueryStatus, StreamInfo, StreamState, StreamStatus, Totals,
@@ -321,31 +322,11 @@ fn summary_line(name: &str, totals: &Totals, table_version: Option<u64>, seconds
     line
 }
 
-/// A number with a comma between thousands.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::progress::tests::example;
     use super::*;
     use crate::model::Kind;
-
-    #[test]
-    fn thousands_are_separated_by_commas() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-    }
 
     #[test]
     fn progress_lines_are_appended_to_a_file() {

@@ -160,8 +160,8 @@ fn line_of(progress: &Progress) -> String {
     format!(
         "batch {}  {} rows/s  lag {}  last commit {}{version}",
         progress.batch_id,
-        super::report::grouped(progress.processed_rows_per_second.round() as u64),
-        super::report::grouped(u64::try_from(progress.alluvia.lag).unwrap_or(0)),
+        super::numbers::grouped(progress.processed_rows_per_second.round() as u64),
+        super::numbers::grouped(u64::try_from(progress.alluvia.lag).unwrap_or(0)),
         progress.timestamp.get(11..19).unwrap_or_default(),
     )
 }

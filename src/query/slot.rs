@@ -31,6 +31,13 @@ pub(crate) enum Of {
     Table,
 }
 
+/// Which relations have which places: streams first, then static tables, then operators.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::query) struct Places {
+    pub(in crate::query) streams: usize,
+    pub(in crate::query) tables: usize,
+}
+
 /// A relation of a query whose rows come later.
 #[derive(Debug)]
 pub(crate) struct Slot {

@@ -45,7 +45,7 @@ pub struct Replayed {
     /// Letters that stand for lost offsets: there is nothing to replay.
     pub offsets_lost: u64,
     /// Letters of the newest micro-batch while it is not committed.
-    pub unsettled: u64,
+    pub uncommitted: u64,
     /// Letters of other streams, or of this one's earlier checkpoints.
     pub others: u64,
 }
@@ -250,7 +250,7 @@ fn select(
         if letter.query_id != letters.query_id {
             outcome.others += 1;
         } else if letter.batch_id > letters.committed {
-            outcome.unsettled += 1;
+            outcome.uncommitted += 1;
         } else if letter.code == OFFSETS_LOST {
             outcome.offsets_lost += 1;
         } else if taken.contains(letter.batch_id, &letter.record) {

@@ -19,7 +19,7 @@ use super::args::{DemoArgs, GlobalArgs};
 use super::io_runtime;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
-use crate::observe::report::grouped;
+use crate::observe::numbers::grouped;
 use crate::observe::{Reporter, Style};
 use crate::runtime::{ProcessContext, Stop, Streams};
 

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::events::Generated;
 use crate::model::{Error, Result};
-use crate::observe::report::grouped;
+use crate::observe::numbers::grouped;
 use crate::storage::Store;
 use crate::table::DeltaTable;
 use crate::table::read::recent_commits;

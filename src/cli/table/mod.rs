@@ -1,4 +1,4 @@
-//! `alluvia table …`: what a Delta table is made of, and its upkeep by hand.
+//! `alluvia table …`: what a Delta table is made of, and its maintenance by hand.
 
 mod history;
 mod stats;

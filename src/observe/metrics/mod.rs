@@ -34,6 +34,8 @@ pub(crate) struct Metrics {
     dead_letters: IntCounterVec,
     late_rows: IntCounterVec,
     duplicate_rows: IntCounterVec,
+    future_rows: IntCounterVec,
+    watermark_clock_moves: IntCounterVec,
     lost_ranges: IntCounterVec,
     commit_conflicts: IntCounterVec,
     batch_reruns: IntCounterVec,
@@ -171,6 +173,8 @@ impl Metrics {
             dead_letters: make.counter(table::DEAD_LETTERS),
             late_rows: make.counter(table::LATE_ROWS),
             duplicate_rows: make.counter(table::DUPLICATE_ROWS),
+            future_rows: make.counter(table::FUTURE_ROWS),
+            watermark_clock_moves: make.counter(table::WATERMARK_CLOCK_MOVES),
             lost_ranges: make.counter(table::LOST_RANGES),
             commit_conflicts: make.counter(table::COMMIT_CONFLICTS),
             batch_reruns: make.counter(table::BATCH_RERUNS),
@@ -232,6 +236,8 @@ impl Metrics {
         add(&self.output_bytes, ours.file_bytes);
         add(&self.malformed_rows, ours.malformed_rows);
         add(&self.dead_letters, ours.dead_letters);
+        add(&self.future_rows, ours.future_rows);
+        add(&self.watermark_clock_moves, u64::from(ours.watermark_moved_by_clock));
         add(&self.lost_ranges, ours.lost_ranges.len() as u64);
         for (reason, count) in &ours.rejected_rows {
             self.rejected_rows.with_label_values(&[stream, reason]).inc_by(*count);

@@ -69,6 +69,10 @@ metrics! {
         "Records written to the dead letters";
     LATE_ROWS Counter "alluvia_late_rows_total" ["stream"]
         "Rows that came behind the watermark and were left out by an operator with state";
+    FUTURE_ROWS Counter "alluvia_future_rows_total" ["stream"]
+        "Rows whose event time is further ahead of the clock than maxFutureSkew, so that it does not raise the watermark";
+    WATERMARK_CLOCK_MOVES Counter "alluvia_watermark_clock_moves_total" ["stream"]
+        "Micro-batches whose watermark was moved by the clock, because no row had come for idleTimeout";
     DUPLICATE_ROWS Counter "alluvia_duplicate_rows_total" ["stream"]
         "Rows left out as duplicates, by an operator with state or by the sink's merge";
     LOST_RANGES Counter "alluvia_lost_ranges_total" ["stream"]

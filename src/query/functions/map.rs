@@ -154,8 +154,8 @@ fn made(
     }
     let same = comparator(&keys, &keys)?;
     for pair in ends.windows(2) {
-        let (from, upto) = (pair[0] as usize, pair[1] as usize);
-        for at in from..upto {
+        let (from, until) = (pair[0] as usize, pair[1] as usize);
+        for at in from..until {
             if (from..at).any(|before| same(before, at) == Ordering::Equal) {
                 return Err(duplicate());
             }
