@@ -133,9 +133,13 @@ fn run(store: &mut StateStore, batch_id: i64, keys: &[u64], newest: &mut Option<
     ];
     let values = value_codec.encode(&columns, keys.len()).expect("values");
     let mut batch = store.begin(batch_id).expect("the state is current");
-    batch.get_many(TABLE, &sorted).expect("the state is read");
-    for (row, key) in order.iter().zip(&sorted) {
-        batch.put(TABLE, key.to_vec(), values.row(*row).to_vec());
+    let known = batch.get_many(TABLE, &sorted).expect("the state is read");
+    for ((row, key), known) in order.iter().zip(&sorted).zip(known) {
+        let (key, value) = (key.to_vec(), values.row(*row).to_vec());
+        match known {
+            Some(_) => batch.replace(TABLE, key, value),
+            None => batch.insert(TABLE, key, value),
+        }
     }
     let sealed = store.seal(batch, &format!("run-{batch_id}")).expect("the batch is sealed");
     let bytes = sealed.bytes();
@@ -237,7 +241,7 @@ fn expiry(batches: i64, runtime: &Runtime) {
         for key in 0..KEYS {
             let key =
                 [&time_prefix(batch_id * 1_000_000)[..], format!("device-{key:017}").as_bytes()].concat();
-            batch.put(TABLE, key, vec![7; 17]);
+            batch.insert(TABLE, key, vec![7; 17]);
         }
         let expired = batch.expire(TABLE, &time_prefix((batch_id - LIFE) * 1_000_000)).expect("keys expire");
         assert_eq!(expired, if batch_id > LIFE { KEYS as u64 } else { 0 });

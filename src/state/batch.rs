@@ -1,10 +1,9 @@
 //! One micro-batch's view of the durable state, and what it changes.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
-use super::version::{Changes, TableState};
+use super::version::{Change, Changes, TableState};
 use super::view::View;
 use super::{StateBatch, TableId, Visit};
 use crate::model::{Error, Result};
@@ -19,14 +18,11 @@ pub struct StoreBatch {
 }
 
 /// What a batch changed in one table.
-#[derive(Default)]
 struct TableBatch {
     changes: Changes,
-    /// Which keys the state before the batch has, as far as it was asked.
-    known: RefCell<HashMap<Vec<u8>, bool>>,
+    /// How many keys the table has with the batch's changes.
+    count: u64,
     expired_below: Vec<u8>,
-    /// Keys of the state before the batch that expired in it.
-    expired: u64,
 }
 
 /// What is written down of a batch.
@@ -38,8 +34,9 @@ pub(super) struct BatchChanges {
 impl StoreBatch {
     pub(super) fn new(batch_id: i64, base: View) -> StoreBatch {
         let begin = |table: &TableState| TableBatch {
+            changes: Changes::new(),
+            count: table.count,
             expired_below: table.expired_below.clone(),
-            ..TableBatch::default()
         };
         StoreBatch { batch_id, tables: base.version.tables.iter().map(begin).collect(), base, defect: None }
     }
@@ -54,38 +51,59 @@ impl StoreBatch {
         &self.base
     }
 
-    /// What the batch has changed, with removals of keys that there were only.
+    /// What the batch has changed.
     ///
     /// # Errors
-    /// `Unavailable` if the local copy cannot be read; `Internal` if an expired key was put.
-    pub(super) fn into_changes(mut self) -> Result<BatchChanges> {
-        let mut tables = Vec::with_capacity(self.tables.len());
+    /// `Internal` if an operator did what it must not do, which tests look for in the state too: `Unavailable` if the local
+    /// copy cannot be read then.
+    pub(super) fn into_changes(self) -> Result<BatchChanges> {
         if let Some(defect) = &self.defect {
             return Err(Error::internal(format!("micro-batch {} {defect}", self.batch_id)));
         }
-        for id in 0..self.tables.len() {
-            let count = self.len(TableId(id as u16))?;
-            let table = &mut self.tables[id];
-            let known = table.known.get_mut();
-            table.changes.retain(|key, value| value.is_some() || known.get(key).copied().unwrap_or(true));
-            tables.push(TableState { count, expired_below: std::mem::take(&mut table.expired_below) });
+        #[cfg(debug_assertions)]
+        self.check()?;
+        let mut all = BatchChanges { tables: Vec::new(), changes: Vec::new() };
+        for TableBatch { changes, count, expired_below } in self.tables {
+            all.tables.push(TableState { count, expired_below });
+            all.changes.push(changes);
         }
-        Ok(BatchChanges { tables, changes: self.tables.into_iter().map(|table| table.changes).collect() })
+        Ok(all)
+    }
+
+    /// Compares what the batch was told of each key with the state before it.
+    #[cfg(debug_assertions)]
+    fn check(&self) -> Result<()> {
+        for (id, table) in self.tables.iter().enumerate() {
+            let keys: Vec<&[u8]> = table.changes.keys().map(Vec::as_slice).collect();
+            let mut found = vec![false; keys.len()];
+            self.base.get_many(TableId(id as u16), &keys, 0..keys.len(), &mut |key, _| found[key] = true)?;
+            if !table.changes.values().map(|change| !change.is_new).eq(found) {
+                return Err(Error::internal(format!(
+                    "micro-batch {} took a key of table {id} of the state for new that was there, or the reverse",
+                    self.batch_id
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The table, to change `key`; `None` if that must not be, which is noted.
+    fn changed(&mut self, id: TableId, key: &[u8]) -> Option<&mut TableBatch> {
+        match self.tables.get_mut(usize::from(id.0)) {
+            Some(table) if key >= table.expired_below.as_slice() => Some(table),
+            Some(_) => {
+                self.defect = Some(format!("changed a key that has expired in table {} of the state", id.0));
+                None
+            }
+            None => {
+                self.defect = Some(format!("changed table {} of the state, which is not defined", id.0));
+                None
+            }
+        }
     }
 
     fn table(&self, table: TableId) -> Result<&TableBatch> {
         self.tables.get(usize::from(table.0)).ok_or_else(|| unknown(table))
-    }
-
-    /// Finds out of each changed key whether the state before the batch has it.
-    fn look_up_changed(&self, id: TableId, table: &TableBatch) -> Result<()> {
-        let mut known = table.known.borrow_mut();
-        let asked: Vec<&[u8]> =
-            table.changes.keys().filter(|key| !known.contains_key(*key)).map(Vec::as_slice).collect();
-        let mut found = vec![false; asked.len()];
-        self.base.get_many(id, &asked, 0..asked.len(), &mut |index, _| found[index] = true)?;
-        known.extend(asked.into_iter().map(<[u8]>::to_vec).zip(found));
-        Ok(())
     }
 }
 
@@ -100,16 +118,14 @@ impl StateBatch for StoreBatch {
         let mut asked = Vec::new();
         for (index, key) in keys.iter().enumerate() {
             match table.changes.get(*key) {
-                Some(value) => values[index].clone_from(value),
+                Some(change) => values[index].clone_from(&change.value),
                 None if *key >= table.expired_below.as_slice() => asked.push(index),
                 None => {}
             }
         }
-        self.base.get_many(id, keys, asked.iter().copied(), &mut |index, value| {
+        self.base.get_many(id, keys, asked.into_iter(), &mut |index, value| {
             values[index] = Some(value.to_vec());
         })?;
-        let mut known = table.known.borrow_mut();
-        known.extend(asked.into_iter().map(|index| (keys[index].to_vec(), values[index].is_some())));
         Ok(values)
     }
 
@@ -118,23 +134,49 @@ impl StateBatch for StoreBatch {
         self.base.scan(id, (from.max(&table.expired_below), to), Some(&table.changes), visit)
     }
 
-    fn put(&mut self, id: TableId, key: Vec<u8>, value: Vec<u8>) {
-        match self.tables.get_mut(usize::from(id.0)) {
-            Some(table) if key >= table.expired_below => drop(table.changes.insert(key, Some(value))),
-            Some(_) => {
-                self.defect = Some(format!("put a key that has expired into table {} of the state", id.0))
+    fn insert(&mut self, id: TableId, key: Vec<u8>, value: Vec<u8>) {
+        let Some(table) = self.changed(id, &key) else { return };
+        let was_there = match table.changes.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Change { value: Some(value), is_new: true });
+                false
             }
-            None => {
-                self.defect =
-                    Some(format!("put a key into table {} of the state, which is not defined", id.0))
+            // It was removed in this batch.
+            Entry::Occupied(mut entry) => entry.get_mut().value.replace(value).is_some(),
+        };
+        table.count += 1;
+        if was_there {
+            self.defect = Some(format!("put a key twice into table {} of the state", id.0));
+        }
+    }
+
+    fn replace(&mut self, id: TableId, key: Vec<u8>, value: Vec<u8>) {
+        let Some(table) = self.changed(id, &key) else { return };
+        let was_there = match table.changes.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Change { value: Some(value), is_new: false });
+                true
             }
+            Entry::Occupied(mut entry) => entry.get_mut().value.replace(value).is_some(),
+        };
+        if !was_there {
+            self.defect = Some(format!("changed a key that it had removed from table {} of the state", id.0));
         }
     }
 
     fn delete(&mut self, id: TableId, key: Vec<u8>) {
-        let Some(table) = self.tables.get_mut(usize::from(id.0)) else { return };
-        if key >= table.expired_below {
-            table.changes.insert(key, None);
+        let Some(table) = self.changed(id, &key) else { return };
+        let was_there = match table.changes.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Change { value: None, is_new: false });
+                true
+            }
+            Entry::Occupied(entry) if entry.get().is_new => entry.remove().value.is_some(),
+            Entry::Occupied(mut entry) => entry.get_mut().value.take().is_some(),
+        };
+        table.count = table.count.saturating_sub(1);
+        if !was_there {
+            self.defect = Some(format!("removed a key twice from table {} of the state", id.0));
         }
     }
 
@@ -145,40 +187,24 @@ impl StateBatch for StoreBatch {
         }
         let range = (table.expired_below.as_slice(), Some(bound));
         let mut own = table.changes.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(bound))).peekable();
-        // Keys of the state before the batch, and those of the batch's view.
-        let (mut before, mut now) = (0_u64, 0_u64);
+        let is_there = |change: &Change| u64::from(change.value.is_some());
+        let mut gone = 0;
         self.base.scan(id, range, None, &mut |key, _| {
-            while let Some((_, value)) = own.next_if(|(own, _)| own.as_slice() < key) {
-                now += u64::from(value.is_some());
+            while let Some((_, change)) = own.next_if(|(own, _)| own.as_slice() < key) {
+                gone += is_there(change);
             }
-            before += 1;
-            now += match own.next_if(|(own, _)| own.as_slice() == key) {
-                Some((_, value)) => u64::from(value.is_some()),
-                None => 1,
-            };
+            gone += own.next_if(|(own, _)| own.as_slice() == key).map_or(1, |(_, change)| is_there(change));
             Ok(())
         })?;
-        now += own.filter(|(_, value)| value.is_some()).count() as u64;
+        gone += own.map(|(_, change)| is_there(change)).sum::<u64>();
         let Some(table) = self.tables.get_mut(usize::from(id.0)) else { return Err(unknown(id)) };
         table.changes = table.changes.split_off(bound);
-        table.expired += before;
+        table.count = table.count.saturating_sub(gone);
         table.expired_below = bound.to_vec();
-        Ok(now)
+        Ok(gone)
     }
 
     fn len(&self, id: TableId) -> Result<u64> {
-        let table = self.table(id)?;
-        self.look_up_changed(id, table)?;
-        let known = table.known.borrow();
-        let before = self.base.version.tables[usize::from(id.0)].count;
-        let mut count = before.saturating_sub(table.expired);
-        for (key, value) in &table.changes {
-            match (value.is_some(), known.get(key).copied().unwrap_or(false)) {
-                (true, false) => count += 1,
-                (false, true) => count = count.saturating_sub(1),
-                _ => {}
-            }
-        }
-        Ok(count)
+        self.table(id).map(|table| table.count)
     }
 }

@@ -43,18 +43,23 @@ impl StateBatch for MemoryState {
         table.range::<[u8], _>((Bound::Included(from), to)).try_for_each(|(key, value)| visit(key, value))
     }
 
-    fn put(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>) {
+    fn insert(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>) {
         debug_assert!(
             self.expired_below.get(&table).is_none_or(|bound| key >= *bound),
             "the key has expired"
         );
-        self.tables.entry(table).or_default().insert(key, value);
+        let before = self.tables.entry(table).or_default().insert(key, value);
+        debug_assert!(before.is_none(), "the key was there");
+    }
+
+    fn replace(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>) {
+        let before = self.tables.entry(table).or_default().insert(key, value);
+        debug_assert!(before.is_some(), "the key was not there");
     }
 
     fn delete(&mut self, table: TableId, key: Vec<u8>) {
-        if let Some(table) = self.tables.get_mut(&table) {
-            table.remove(&key);
-        }
+        let before = self.tables.get_mut(&table).and_then(|table| table.remove(&key));
+        debug_assert!(before.is_some(), "the key was not there");
     }
 
     fn expire(&mut self, table: TableId, bound: &[u8]) -> Result<u64> {
@@ -81,7 +86,7 @@ mod tests {
         let (table, mut state) = (TableId(0), MemoryState::default());
         let mut batch = state.begin();
         for key in [b"a", b"b", b"c"] {
-            batch.put(table, key.to_vec(), b"1".to_vec());
+            batch.insert(table, key.to_vec(), b"1".to_vec());
         }
         batch.delete(table, b"b".to_vec());
         assert_eq!(batch.get_many(table, &[b"a", b"b"]).unwrap(), [Some(b"1".to_vec()), None]);

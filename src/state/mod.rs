@@ -77,11 +77,16 @@ pub trait StateBatch: Send {
     /// As for [`StateBatch::get_many`], and what `visit` returns.
     fn scan(&self, table: TableId, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<()>;
 
-    /// Puts a value in place of the one that `key` has, if any. The key must not lie below a bound of [`StateBatch::expire`], of this
-    /// batch or an earlier one: such a batch cannot be sealed.
-    fn put(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>);
+    /// Puts a key that is not there. It must not lie below a bound of [`StateBatch::expire`], of this batch or an earlier one.
+    ///
+    /// Who changes a key has read it and knows whether it is there, so that nothing is looked up twice; a batch that was told
+    /// otherwise than it is cannot be sealed.
+    fn insert(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>);
 
-    /// Removes a key.
+    /// Gives a key that is there another value.
+    fn replace(&mut self, table: TableId, key: Vec<u8>, value: Vec<u8>);
+
+    /// Removes a key that is there.
     fn delete(&mut self, table: TableId, key: Vec<u8>);
 
     /// Removes all keys below `bound`; returns how many there were. A bound that is lower than an earlier one removes nothing.
@@ -93,7 +98,7 @@ pub trait StateBatch: Send {
     /// How many keys the table has now.
     ///
     /// # Errors
-    /// As for [`StateBatch::get_many`].
+    /// `Internal` if there is no such table.
     fn len(&self, table: TableId) -> Result<u64>;
 }
 

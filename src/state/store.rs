@@ -192,6 +192,11 @@ impl StateStore {
         self.version.batch_id()
     }
 
+    /// Whether it has no keys.
+    pub fn is_empty(&self) -> bool {
+        self.version.tables.iter().all(|table| table.count == 0)
+    }
+
     /// Begins a batch on the state after the batch before it. A batch that is dropped leaves nothing.
     ///
     /// # Errors
@@ -229,7 +234,7 @@ impl StateStore {
         let mut rows = RowWriter::default();
         for table in &changes.changes {
             rows.begin_table();
-            table.iter().for_each(|(key, value)| rows.push(key, value.as_deref()));
+            table.iter().for_each(|(key, change)| rows.push(key, change.value.as_deref()));
         }
         let header = ChangesHeader {
             query_id: self.options.query_id.clone(),

@@ -138,7 +138,7 @@ impl Rig {
         self.batch(|both| {
             both(&mut |batch| {
                 for key in keys.clone() {
-                    batch.put(TableId(table), key.to_be_bytes().to_vec(), value.to_vec());
+                    put(batch, TableId(table), key.to_be_bytes().to_vec(), value.to_vec());
                 }
             });
         })
@@ -156,6 +156,14 @@ impl Rig {
 struct SealedSize {
     bytes: u64,
     rows: u64,
+}
+
+/// Puts a key, whether it is there or not.
+fn put(batch: &mut dyn StateBatch, table: TableId, key: Vec<u8>, value: Vec<u8>) {
+    match batch.get_many(table, &[&key]).unwrap()[0] {
+        Some(_) => batch.replace(table, key, value),
+        None => batch.insert(table, key, value),
+    }
 }
 
 fn all(batch: &dyn StateBatch, table: TableId) -> Vec<(Vec<u8>, Vec<u8>)> {

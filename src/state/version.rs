@@ -53,11 +53,20 @@ impl Version {
     }
 }
 
-/// Changes of one table by key: the new value, or `None` if the key was removed.
-pub(super) type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// Changes of one table by key.
+pub(super) type Changes = BTreeMap<Vec<u8>, Change>;
+
+/// What becomes of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Its new value; `None` if it is removed.
+    pub(super) value: Option<Vec<u8>>,
+    /// Whether the state before the batch lacks it; of use while the batch runs.
+    pub(super) is_new: bool,
+}
 
 /// What an entry of [`Changes`] takes in memory beside its bytes.
-const ENTRY_BYTES: usize = 96;
+const ENTRY_BYTES: usize = 104;
 
 /// Changes of committed batches that the local copy does not have yet.
 #[derive(Debug, Clone, Default)]
@@ -77,26 +86,27 @@ impl Layer {
 
     /// Adds the changes that a later batch made to a table.
     pub(super) fn add(&mut self, table: TableId, changes: Changes) {
-        self.bytes += changes.iter().map(|(key, value)| entry_bytes(key, value.as_deref())).sum::<usize>();
+        self.bytes += changes.iter().map(|(key, change)| entry_bytes(key, change)).sum::<usize>();
         let target = self.tables.entry(table).or_default();
         if target.is_empty() {
             *target = changes;
             return;
         }
-        for (key, value) in changes {
+        for (key, change) in changes {
             if let Some((old, before)) = target.get_key_value(&key) {
-                self.bytes -= entry_bytes(old, before.as_deref());
+                self.bytes -= entry_bytes(old, before);
             }
-            target.insert(key, value);
+            target.insert(key, change);
         }
     }
 
     /// Adds one change.
     pub(super) fn put(&mut self, table: TableId, key: &[u8], value: Option<&[u8]>) {
-        self.bytes += entry_bytes(key, value);
-        let before = self.tables.entry(table).or_default().insert(key.to_vec(), value.map(<[u8]>::to_vec));
+        let change = Change { value: value.map(<[u8]>::to_vec), is_new: false };
+        self.bytes += entry_bytes(key, &change);
+        let before = self.tables.entry(table).or_default().insert(key.to_vec(), change);
         if let Some(before) = before {
-            self.bytes -= entry_bytes(key, before.as_deref());
+            self.bytes -= entry_bytes(key, &before);
         }
     }
 
@@ -108,12 +118,12 @@ impl Layer {
         }
         let kept = changes.split_off(bound);
         let expired = std::mem::replace(changes, kept);
-        self.bytes -= expired.iter().map(|(key, value)| entry_bytes(key, value.as_deref())).sum::<usize>();
+        self.bytes -= expired.iter().map(|(key, change)| entry_bytes(key, change)).sum::<usize>();
     }
 }
 
-fn entry_bytes(key: &[u8], value: Option<&[u8]>) -> usize {
-    key.len() + value.map_or(0, <[u8]>::len) + ENTRY_BYTES
+fn entry_bytes(key: &[u8], change: &Change) -> usize {
+    key.len() + change.value.as_ref().map_or(0, Vec::len) + ENTRY_BYTES
 }
 
 /// Bytes in JSON.

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::cache::{Cache, CacheRange, key_of};
-use super::version::{Changes, Layer, Version};
+use super::version::{Change, Changes, Layer, Version};
 use super::{TableId, Visit};
 use crate::model::Result;
 
@@ -41,8 +41,8 @@ impl View {
                 continue;
             }
             match layers.iter().find_map(|changes| changes.get(key)) {
-                Some(Some(value)) => found(index, value),
-                Some(None) => {}
+                Some(Change { value: Some(value), .. }) => found(index, value),
+                Some(_) => {}
                 None => left.push((index, key)),
             }
         }
@@ -72,7 +72,7 @@ impl View {
     }
 }
 
-type ChangesRange<'c> = btree_map::Range<'c, Vec<u8>, Option<Vec<u8>>>;
+type ChangesRange<'c> = btree_map::Range<'c, Vec<u8>, Change>;
 
 /// Visits the rows of the copy and of changes, of which the earlier count.
 fn merge(
@@ -85,10 +85,10 @@ fn merge(
         // The least key, of the newest changes that have it.
         let mut least: Option<(&[u8], Option<&[u8]>)> = None;
         for source in &mut changes {
-            if let Some((key, value)) = source.peek()
+            if let Some((key, change)) = source.peek()
                 && least.is_none_or(|(least, _)| key.as_slice() < least)
             {
-                least = Some((key, value.as_deref()));
+                least = Some((key, change.value.as_deref()));
             }
         }
         let stored = row.as_ref().map(key_of);

@@ -65,7 +65,8 @@ fn change(batch_id: i64, batch: &mut dyn StateBatch) {
         for (key, found) in keys.into_iter().zip(found) {
             match found {
                 Some(count) if count[0] >= 3 => batch.delete(table, key),
-                found => batch.put(table, key, vec![found.map_or(0, |count| count[0]) + 1; 9]),
+                Some(count) => batch.replace(table, key, vec![count[0] + 1; 9]),
+                None => batch.insert(table, key, vec![1; 9]),
             }
         }
         if batch_id % 3 == 0 {

@@ -344,23 +344,27 @@ impl GroupBy {
         order.sort_unstable_by_key(|row| keys.row(*row));
         let asked: Vec<&[u8]> = order.iter().map(|row| keys.row(*row)).collect();
         let known = state.get_many(self.table, &asked)?;
-        let (mut ids, mut values) = (Vec::new(), Vec::new());
+        let (mut ids, mut old) = (Vec::new(), Vec::new());
         for (row, value) in order.iter().zip(&known) {
             if let Some(value) = value {
                 ids.push(*row);
-                values.push(value.as_slice());
+                old.push(value.as_slice());
             }
         }
         let states = if ids.is_empty() {
             groups.states.clone()
         } else {
             let all: Vec<usize> = (0..groups.rows).collect();
-            let old = grouping.state_codec.decode(&values)?;
+            let old = grouping.state_codec.decode(&old)?;
             grouping.merged(&[(&old, &ids), (&groups.states, &all)], groups.rows).map_err(failed)?
         };
         let values = grouping.state_codec.encode(&states, groups.rows)?;
-        for row in order {
-            state.put(self.table, keys.row(row).to_vec(), values.row(row).to_vec());
+        for (row, known) in order.into_iter().zip(known) {
+            let (key, value) = (keys.row(row).to_vec(), values.row(row).to_vec());
+            match known {
+                Some(_) => state.replace(self.table, key, value),
+                None => state.insert(self.table, key, value),
+            }
         }
         Ok(Groups { keys: groups.keys.clone(), states, rows: groups.rows })
     }

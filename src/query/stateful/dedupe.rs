@@ -118,9 +118,9 @@ impl Operator for DropDuplicates {
                     let time = if event_times[row] == NO_TIME { 0 } else { event_times[row] };
                     let expires = time.saturating_add(delay);
                     value = expires.to_be_bytes().to_vec();
-                    state.put(index, timed(expires, key), Vec::new());
+                    state.insert(index, timed(expires, key), Vec::new());
                 }
-                state.put(self.table, key.to_vec(), value);
+                state.insert(self.table, key.to_vec(), value);
             }
             let kept = filter_record_batch(&batch, &BooleanArray::from(keep))
                 .map_err(|error| Error::internal("leave duplicates out").source(error))?;

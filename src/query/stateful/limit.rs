@@ -23,10 +23,11 @@ impl Operator for Limit {
         rows: Vec<RecordBatch>,
         _times: BatchTimes,
     ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
-        let passed = match state.get_many(self.table, &[KEY])?.pop().flatten() {
+        let found = state.get_many(self.table, &[KEY])?.pop().flatten();
+        let passed = match &found {
             None => 0,
             Some(bytes) => {
-                let bytes = bytes.try_into();
+                let bytes = bytes.as_slice().try_into();
                 u64::from_be_bytes(bytes.map_err(|_| Error::corrupt("the state of LIMIT is no number"))?)
             }
         };
@@ -41,7 +42,11 @@ impl Operator for Limit {
         }
         let now = self.rows.saturating_sub(left).max(passed);
         if now > passed {
-            state.put(self.table, KEY.to_vec(), now.to_be_bytes().to_vec());
+            let (key, value) = (KEY.to_vec(), now.to_be_bytes().to_vec());
+            match found {
+                Some(_) => state.replace(self.table, key, value),
+                None => state.insert(self.table, key, value),
+            }
         }
         let progress = OperatorProgress {
             operator_name: "globalLimit",

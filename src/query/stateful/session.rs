@@ -142,8 +142,8 @@ impl Sessions {
             key.extend_from_slice(&time_prefix(start));
             let mut value = time_prefix(end).to_vec();
             value.extend_from_slice(states);
-            state.put(self.index, timed(end, &key), Vec::new());
-            state.put(self.table, key, value);
+            state.insert(self.index, timed(end, &key), Vec::new());
+            state.insert(self.table, key, value);
         }
         Ok(count as u64)
     }

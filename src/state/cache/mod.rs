@@ -213,8 +213,8 @@ impl Cache {
             for (table, changes) in &layer.tables {
                 let bound = marker.version.expired_below(*table);
                 let alive = changes.range::<[u8], _>((Bound::Included(bound), Bound::Unbounded));
-                for (key, value) in alive {
-                    write(*table, key, value.as_deref())?;
+                for (key, change) in alive {
+                    write(*table, key, change.value.as_deref())?;
                 }
             }
             Ok(())

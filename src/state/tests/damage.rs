@@ -126,11 +126,13 @@ fn keys_are_found_whether_they_lie_close_together_or_far_apart() {
     rig.batch(|both| {
         both(&mut |batch| {
             for key in (0..20_000_u32).step_by(2) {
-                batch.put(TableId(0), key.to_be_bytes().to_vec(), key.to_le_bytes().to_vec());
-                batch.delete(TableId(0), (key + 1).to_be_bytes().to_vec());
+                put(batch, TableId(0), key.to_be_bytes().to_vec(), key.to_le_bytes().to_vec());
+                if key < 2000 {
+                    batch.delete(TableId(0), (key + 1).to_be_bytes().to_vec());
+                }
             }
             for key in 0..10_000_u32 {
-                batch.put(TableId(1), key.to_be_bytes().to_vec(), b"other".to_vec());
+                batch.insert(TableId(1), key.to_be_bytes().to_vec(), b"other".to_vec());
             }
         });
     });
@@ -157,7 +159,7 @@ fn a_batch_that_changes_nothing_leaves_a_small_file_and_only_real_removals_are_w
     assert!(small.bytes < 400 && small.rows == 0, "{} bytes", small.bytes);
     rig.put(0, 0..10, b"x");
     let removed = rig.batch(|both| {
-        both(&mut |batch| (5..15_u32).for_each(|key| batch.delete(TableId(0), key.to_be_bytes().to_vec())));
+        both(&mut |batch| (5..10_u32).for_each(|key| batch.delete(TableId(0), key.to_be_bytes().to_vec())));
     });
     assert_eq!(removed.rows, 5);
     rig.compare();
@@ -180,18 +182,33 @@ fn what_must_not_be_is_refused() {
     };
     let below = |batch: &mut StoreBatch| {
         batch.expire(TableId(0), &2_u32.to_be_bytes()).unwrap();
-        batch.put(TableId(0), 1_u32.to_be_bytes().to_vec(), Vec::new());
+        batch.insert(TableId(0), 1_u32.to_be_bytes().to_vec(), Vec::new());
     };
-    assert!(refused(store, &below, "a").contains("put a key that has expired into table 0"));
-    let unknown = |batch: &mut StoreBatch| batch.put(TableId(9), Vec::new(), Vec::new());
+    assert!(refused(store, &below, "a").contains("changed a key that has expired in table 0"));
+    let unknown = |batch: &mut StoreBatch| batch.insert(TableId(9), Vec::new(), Vec::new());
     assert!(refused(store, &unknown, "a").contains("table 9"));
+    let key = || 0_u32.to_be_bytes().to_vec();
+    let twice =
+        |batch: &mut StoreBatch| (0..2).for_each(|_| batch.insert(TableId(0), b"zz".to_vec(), Vec::new()));
+    assert!(refused(store, &twice, "a").contains("put a key twice"));
+    let gone = |batch: &mut StoreBatch| (0..2).for_each(|_| batch.delete(TableId(0), key()));
+    assert!(refused(store, &gone, "a").contains("removed a key twice"));
+    let changed = |batch: &mut StoreBatch| {
+        batch.delete(TableId(0), key());
+        batch.replace(TableId(0), key(), Vec::new());
+    };
+    assert!(refused(store, &changed, "a").contains("that it had removed"));
+    let taken_for_new = |batch: &mut StoreBatch| batch.insert(TableId(0), key(), Vec::new());
+    assert!(refused(store, &taken_for_new, "a").contains("for new"));
+    let taken_for_old = |batch: &mut StoreBatch| batch.replace(TableId(0), b"zz".to_vec(), Vec::new());
+    assert!(refused(store, &taken_for_old, "a").contains("for new"));
     assert!(refused(store, &|_| (), "a/b").contains("a/b"));
 
     // The same run twice, and a batch that was begun on another state.
     let first = store.begin(1).unwrap();
     let first = store.seal(first, "same").unwrap();
     let mut second = store.begin(1).unwrap();
-    second.put(TableId(0), b"zzzz".to_vec(), Vec::new());
+    second.insert(TableId(0), b"zzzz".to_vec(), Vec::new());
     assert_eq!(store.seal(second, "same").err().unwrap().kind(), Kind::Conflict);
     let late = store.begin(1).unwrap();
     let late = store.seal(late, "late").unwrap();
@@ -219,7 +236,7 @@ fn the_size_stays_flat_while_keys_expire() {
         rig.batch(|both| {
             both(&mut |state| {
                 for key in 0..20_u32 {
-                    state.put(TableId(0), [batch.to_be_bytes(), key.to_be_bytes()].concat(), vec![7; 20]);
+                    state.insert(TableId(0), [batch.to_be_bytes(), key.to_be_bytes()].concat(), vec![7; 20]);
                 }
                 state.expire(TableId(0), &batch.saturating_sub(10).to_be_bytes()).unwrap();
             });

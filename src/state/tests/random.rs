@@ -26,14 +26,16 @@ fn operate(rng: &mut StdRng, clock: &mut Clock, batch: &mut dyn StateBatch, mode
             let key = random_key(rng, clock);
             if key >= clock.bounds[usize::from(id)] {
                 let value = vec![rng.random(); rng.random_range(0..40)];
-                batch.put(table, key.clone(), value.clone());
-                model.put(table, key, value);
+                put(batch, table, key.clone(), value.clone());
+                put(model, table, key, value);
             }
         }
         9..=11 => {
             let key = random_key(rng, clock);
-            batch.delete(table, key.clone());
-            model.delete(table, key);
+            if model.get_many(table, &[&key]).unwrap()[0].is_some() {
+                batch.delete(table, key.clone());
+                model.delete(table, key);
+            }
         }
         12..=14 => {
             let mut keys: Vec<Vec<u8>> =
