@@ -53,7 +53,7 @@ fn parse(text: &str, base: &Path) -> Result<PathBuf, String> {
         return Err("the folder is empty".into());
     }
     if text.contains("://") {
-        return Err("the index lies on a local disk: give a path, not a URL".into());
+        return Err("this folder is on a local disk: give a path, not a URL".into());
     }
     Ok(base.join(text.trim()))
 }

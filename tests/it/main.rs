@@ -65,6 +65,7 @@ mod sql;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod state_store;
 mod status_page;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
 mod stateful;
 mod statistics;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
@@ -77,5 +78,6 @@ mod terminal;
 mod upgrade;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod upsert;
+mod words;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod zombie;

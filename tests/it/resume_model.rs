@@ -6,6 +6,9 @@
 //! by the real `checkpoint::resume::decide` where to begin. From every state that they can reach
 //! together all of them die, and one more owner runs to the end: each record must then be in exactly one
 //! place. An owner that was not replaced must never be stopped.
+//!
+//! The query keeps state: each run of a batch writes a file of it, and whoever goes on takes the file of the run that the
+//! table holds. The state that a committed run was computed on is that of the runs committed before it, and no other.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,11 +27,23 @@ struct Plan {
     definition: char,
 }
 
+/// The state after a run of a batch: which records it has counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+struct StateFile {
+    batch: u8,
+    attempt: Attempt,
+    counted: u8,
+}
+
+/// A run of a batch: whose, and which of its owner's.
+type Attempt = (u8, u8);
+
 /// A commit of one of the tables.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Commit {
     batch: u8,
     owner: u8,
+    attempt: Attempt,
     definition: char,
     start: u8,
     end: u8,
@@ -41,7 +56,9 @@ struct Commit {
 #[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
 struct Stores {
     plans: Vec<Option<Plan>>,
-    logged: Vec<bool>,
+    /// The commit log: the run of each batch that counts.
+    logged: Vec<Option<Attempt>>,
+    states: Vec<StateFile>,
     /// The sink's commits.
     table: Vec<Commit>,
     /// The dead letters' commits; one that replaces another takes its place.
@@ -57,17 +74,28 @@ enum Step {
     ListCommits,
     ReadTable,
     ReadLetters,
+    OpenState(Next),
     MendLog,
     CheckLease,
     PutPlan,
     Write,
+    Seal,
     Confirm,
     Letters,
     Sink,
     Supersede(Option<u8>),
+    TakeState,
     Log,
     Retention,
     Ended(End),
+}
+
+/// What an owner does when it has the state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Next {
+    MendLog,
+    Plan,
+    Run,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -98,6 +126,15 @@ struct Owner {
     batch: u8,
     start: u8,
     plan: Option<Plan>,
+    /// How many runs it has begun.
+    runs: u8,
+    /// The run whose state it has, or is to read; `None` before the first batch.
+    after: Option<(u8, Attempt)>,
+    /// What that state has counted, and what its own run has.
+    counted: u8,
+    sealed: u8,
+    /// Of the batch that it has committed: the run that counts, if it is of another owner.
+    theirs: Option<Attempt>,
 }
 
 const RECORDS: u8 = 4;
@@ -119,10 +156,39 @@ impl Stores {
         self.plans[index] = plan;
     }
 
-    fn set_logged(&mut self, batch: u8, logged: bool) {
+    fn logged(&self, batch: u8) -> Option<Attempt> {
+        self.logged.get(usize::from(batch)).copied().flatten()
+    }
+
+    fn set_logged(&mut self, batch: u8, logged: Option<Attempt>) {
+        if let (Some(attempt), Some(commit)) = (logged, self.table.iter().find(|c| c.batch == batch)) {
+            assert_eq!(
+                attempt, commit.attempt,
+                "the commit log names another run of batch {batch}: {self:?}"
+            );
+        }
         let index = usize::from(batch);
-        self.logged.resize(self.logged.len().max(index + 1), false);
+        self.logged.resize(self.logged.len().max(index + 1), None);
         self.logged[index] = logged;
+    }
+
+    fn state(&self, batch: u8, attempt: Attempt) -> Option<StateFile> {
+        self.states.iter().copied().find(|state| (state.batch, state.attempt) == (batch, attempt))
+    }
+
+    /// Puts a file of state, in an order that does not depend on who was first.
+    fn put_state(&mut self, file: StateFile) {
+        let key = |state: &StateFile| (state.batch, state.attempt);
+        let place = self.states.binary_search_by_key(&key(&file), key);
+        self.states.insert(place.expect_err("a run writes its state once"), file);
+    }
+
+    /// Which records the committed batches up to `batch` have counted.
+    fn counted(&self, batch: u8) -> u8 {
+        let commits = self.table.iter().filter(|commit| commit.batch <= batch);
+        commits
+            .map(|commit| rows_of(commit.definition, commit.start, commit.end))
+            .fold(0, |all, rows| all | rows)
     }
 
     /// The newest batch in the dead-letter table.
@@ -146,6 +212,11 @@ impl Stores {
             );
         }
     }
+}
+
+/// The records from `start` to `end` that are rows, a bit for each.
+fn rows_of(definition: char, start: u8, end: u8) -> u8 {
+    (start..end).filter(|record| !malformed(definition, *record)).fold(0, |rows, record| rows | 1 << record)
 }
 
 /// What became of a commit, as in `sink::delta`.
@@ -185,7 +256,26 @@ impl Owner {
             batch: 0,
             start: 0,
             plan: None,
+            runs: 0,
+            after: None,
+            counted: 0,
+            sealed: 0,
+            theirs: None,
         }
+    }
+
+    /// The run that is being made.
+    fn attempt(&self) -> Attempt {
+        (self.id, self.runs)
+    }
+
+    /// Reads the state after the run in `after`; `None` if there is no such file.
+    fn open_state(&mut self, stores: &Stores) -> Option<()> {
+        self.counted = match self.after {
+            None => 0,
+            Some((batch, attempt)) => stores.state(batch, attempt)?.counted,
+        };
+        Some(())
     }
 
     /// Whether it sees that it was replaced.
@@ -209,6 +299,7 @@ impl Owner {
         Commit {
             batch: self.batch,
             owner: self.id,
+            attempt: self.attempt(),
             definition: self.definition,
             start: self.start,
             end: plan.end,
@@ -245,7 +336,7 @@ impl Owner {
                 Step::ListCommits
             }
             Step::ListCommits => {
-                let newest = stores.logged.iter().rposition(|logged| *logged);
+                let newest = stores.logged.iter().rposition(Option::is_some);
                 self.newest_commit = newest.map(|batch| batch as u8);
                 Step::ReadTable
             }
@@ -254,8 +345,14 @@ impl Owner {
                 Step::ReadLetters
             }
             Step::ReadLetters => self.decide(stores),
+            Step::OpenState(next) => match (self.open_state(stores), next) {
+                (None, _) => self.fenced_or(stores, "the state of a committed run is gone"),
+                (Some(()), Next::MendLog) => Step::MendLog,
+                (Some(()), Next::Run) => Step::Write,
+                (Some(()), Next::Plan) => Step::CheckLease,
+            },
             Step::MendLog => {
-                stores.set_logged(self.batch, true);
+                stores.set_logged(self.batch, self.after.map(|(_, attempt)| attempt));
                 self.advance_to();
                 Step::CheckLease
             }
@@ -273,9 +370,17 @@ impl Owner {
             }
             // What it knows of its lease may be old: it writes files, which no commit names yet.
             Step::Write => match self.plan.is_some() || self.planned(stores, self.batch) {
-                true => Step::Confirm,
+                true => Step::Seal,
                 false => self.fenced_or(stores, "the plan that was there is gone"),
             },
+            Step::Seal => {
+                self.runs += 1;
+                let plan = self.plan.expect("a batch is planned before it is run");
+                self.sealed = self.counted | rows_of(self.definition, self.start, plan.end);
+                let (batch, attempt, counted) = (self.batch, self.attempt(), self.sealed);
+                stores.put_state(StateFile { batch, attempt, counted });
+                Step::Confirm
+            }
             Step::Confirm if self.replaced(stores) => Step::Ended(End::Fenced),
             Step::Confirm if self.commit().dead_letters_pending => Step::Sink,
             Step::Confirm => Step::Letters,
@@ -293,16 +398,31 @@ impl Owner {
                 {
                     Step::Supersede(Some(other.owner))
                 }
-                _ => Step::Log,
+                _ => Step::TakeState,
             },
+            Step::TakeState => {
+                self.after = Some((self.batch, self.theirs.unwrap_or(self.attempt())));
+                let is_there = match self.theirs {
+                    None => {
+                        self.counted = self.sealed;
+                        true
+                    }
+                    Some(_) => self.open_state(stores).is_some(),
+                };
+                match is_there {
+                    true => Step::Log,
+                    false => self.fenced_or(stores, "the state of the run that counts is gone"),
+                }
+            }
             Step::Log => {
-                stores.set_logged(self.batch, true);
+                stores.set_logged(self.batch, self.after.map(|(_, attempt)| attempt));
                 Step::Retention
             }
             Step::Retention => {
                 if let Some(expired) = self.batch.checked_sub(RETAINED) {
-                    stores.set_logged(expired, false);
+                    stores.set_logged(expired, None);
                     stores.set_plan(expired, None);
+                    stores.states.retain(|state| state.batch > expired);
                 }
                 self.advance_to();
                 Step::CheckLease
@@ -345,14 +465,33 @@ impl Owner {
                 .map(i64::from),
             lost_query: None,
         };
+        // The run whose state holds: what the commit log says, or the table where the log says nothing yet.
+        let logged = |batch: u8| stores.logged(batch).map(|attempt| (batch, attempt));
         match decide(&facts) {
-            Ok(Decision::StartFresh) => Step::CheckLease,
-            Ok(Decision::PlanAfter(_)) => {
-                self.advance_to();
-                Step::CheckLease
+            Ok(Decision::StartFresh) => {
+                self.after = None;
+                Step::OpenState(Next::Plan)
             }
-            Ok(Decision::MendCommitLog(_)) => Step::MendLog,
-            Ok(Decision::Rerun(_)) => Step::Write,
+            Ok(Decision::PlanAfter(_)) => {
+                self.after = logged(self.batch);
+                let known = self.after.is_some();
+                self.advance_to();
+                match known {
+                    true => Step::OpenState(Next::Plan),
+                    false => self.fenced_or(stores, "an entry of the commit log is gone"),
+                }
+            }
+            Ok(Decision::MendCommitLog(_)) => {
+                self.after = self.table.map(|commit| (self.batch, commit.attempt));
+                Step::OpenState(Next::MendLog)
+            }
+            Ok(Decision::Rerun(_)) => {
+                self.after = self.batch.checked_sub(1).and_then(logged);
+                match self.after.is_some() || self.batch == 0 {
+                    true => Step::OpenState(Next::Run),
+                    false => self.fenced_or(stores, "an entry of the commit log is gone"),
+                }
+            }
             Err(Refusal::LettersMissing { .. }) => Step::Ended(End::LettersMissing),
             Err(refusal) => self.fenced_or(stores, &format!("{refusal:?}")),
         }
@@ -361,7 +500,16 @@ impl Owner {
     fn sink(&mut self, stores: &mut Stores) -> Step {
         let ours = Commit { newest_dead_letter_batch: stores.newest_dead_letter_batch(), ..self.commit() };
         let ran_as_we = match land(&mut stores.table, ours, None) {
-            CommitOutcome::Ours => true,
+            CommitOutcome::Ours => {
+                self.theirs = None;
+                assert_eq!(
+                    self.sealed,
+                    stores.counted(self.batch),
+                    "batch {} was computed on the state of other runs than the table's\n{self:?}\n{stores:?}",
+                    self.batch
+                );
+                true
+            }
             CommitOutcome::Theirs(theirs) if theirs.batch != ours.batch || theirs.end != ours.end => {
                 return self.fenced_or(stores, "other offsets");
             }
@@ -373,9 +521,12 @@ impl Owner {
                 self.plan = None;
                 return if replaced { Step::Ended(End::Fenced) } else { Step::ListPlans };
             }
-            CommitOutcome::Theirs(theirs) => theirs.definition == self.definition,
+            CommitOutcome::Theirs(theirs) => {
+                self.theirs = Some(theirs.attempt);
+                theirs.definition == self.definition
+            }
         };
-        if ours.dead_letters_pending && ran_as_we { Step::Supersede(None) } else { Step::Log }
+        if ours.dead_letters_pending && ran_as_we { Step::Supersede(None) } else { Step::TakeState }
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::rig::{Alluvia, Broker, Message, delta_rows};
 use crate::scene::each;
+use crate::zombie::{asleep, left, sleeps_or_ends, started};
 
 const BOUND: Duration = Duration::from_secs(120);
 /// 2024-01-01 00:00:00 UTC in seconds.
@@ -42,7 +43,7 @@ fn closing() -> [Message; 2] {
 struct Scene {
     bootstrap: String,
     topic: String,
-    query: &'static str,
+    query: String,
 }
 
 /// Windows over deduplicated events: two operators in a row.
@@ -58,11 +59,17 @@ const DISTINCT: &str = "      watermark: { eventTime: ts, delayThreshold: 2 minu
 ";
 
 impl Scene {
-    fn new(broker: &Broker, hint: &str, query: &'static str) -> Scene {
+    fn new(broker: &Broker, hint: &str, query: &str) -> Scene {
+        let scene = Scene::empty(broker, hint, query);
+        broker.produce(&scene.topic, events(40));
+        broker.produce(&scene.topic, closing());
+        scene
+    }
+
+    /// One whose topic has no events yet.
+    fn empty(broker: &Broker, hint: &str, query: &str) -> Scene {
         let topic = broker.topic(hint, 2);
-        broker.produce(&topic, events(40));
-        broker.produce(&topic, closing());
-        Scene { bootstrap: broker.bootstrap().to_owned(), topic, query }
+        Scene { bootstrap: broker.bootstrap().to_owned(), topic, query: query.to_owned() }
     }
 
     fn yaml(&self) -> String {
@@ -98,7 +105,11 @@ impl Scene {
     }
 
     fn columns(&self) -> &'static [&'static str] {
-        if self.query == WINDOWS { &["start", "device", "n", "mean"] } else { &["id", "device", "v", "ts"] }
+        if self.query.contains("GROUP BY") {
+            &["start", "device", "n", "mean"]
+        } else {
+            &["id", "device", "v", "ts"]
+        }
     }
 
     fn rows(&self, folder: &Path) -> Vec<String> {
@@ -109,6 +120,17 @@ impl Scene {
     }
 }
 
+/// How many events the windows in these rows have counted.
+fn counted(rows: &[Value]) -> i64 {
+    rows.iter().map(|row| row["n"].as_i64().unwrap()).sum()
+}
+
+/// The progress of each micro-batch that a process has told.
+fn progress(stderr: &str) -> Vec<Value> {
+    let lines = stderr.lines().filter(|line| line.contains("\"event\":\"progress\""));
+    lines.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
 #[test]
 fn windows_close_once_and_late_duplicates_are_counted_once() {
     let Some(broker) = Broker::shared() else { return };
@@ -116,9 +138,8 @@ fn windows_close_once_and_late_duplicates_are_counted_once() {
     let folder = tempfile::tempdir().unwrap();
     let ended = Alluvia::run(&scene.yaml(), folder.path()).wait(BOUND);
     let ended = ended.success();
-    let rows = delta_rows(&folder.path().join("table"), &["start", "device", "n", "mean"]);
-    let total: i64 = rows.iter().map(|row| row["n"].as_i64().unwrap()).sum();
-    assert_eq!(total, 40 * 20, "each event once");
+    let rows = delta_rows(&folder.path().join("table"), scene.columns());
+    assert_eq!(counted(&rows), 40 * 20, "each event once");
     let mut keys: Vec<String> =
         rows.iter().map(|row| format!("{} {}", row["start"], row["device"])).collect();
     let all = keys.len();
@@ -126,9 +147,7 @@ fn windows_close_once_and_late_duplicates_are_counted_once() {
     keys.dedup();
     assert_eq!(keys.len(), all, "each window of a device once");
     // The progress says what Spark's says.
-    let lines = ended.stderr.lines().filter(|line| line.contains("\"event\":\"progress\""));
-    let progress: Vec<Value> =
-        lines.map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let progress = progress(&ended.stderr);
     let last = progress.last().expect("a line of progress");
     assert!(last["eventTime"]["watermark"].as_str().unwrap() > "2024-01-01T00:30", "{last}");
     let names: Vec<&str> = last["stateOperators"]
@@ -178,6 +197,41 @@ fn a_kill_at_every_step_gives_the_rows_of_an_unbroken_run() {
 }
 
 #[test]
+fn a_woken_zombie_does_not_touch_the_state_of_its_successor() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "frozen_state", WINDOWS);
+    let unbroken = tempfile::tempdir().unwrap();
+    scene.run(unbroken.path(), "the unbroken run");
+    let expected = scene.rows(unbroken.path());
+    let sleeps = ["files.after", "state.before", "state.after", "sink.after", "state.committed", "log.after"];
+    let wakes = [None, Some("state.before"), Some("state.after"), Some("state.committed"), Some("log.after")];
+    let pairs = |sleep: &'static str| wakes.into_iter().map(move |wake| (sleep, wake));
+    let cases: Vec<_> = sleeps.into_iter().flat_map(pairs).collect();
+    each(&cases, |(sleep, wake)| {
+        let what = format!("zombie at {sleep}, successor at {}", wake.unwrap_or("its end"));
+        let folder = tempfile::tempdir().unwrap();
+        let mut zombie = started(&scene.yaml(), folder.path(), Some((sleep, 2)));
+        asleep(&mut zombie, &what);
+        let mut successor = started(&scene.yaml(), folder.path(), wake.map(|at| (at, 1)));
+        let both = sleeps_or_ends(&mut successor, &what);
+        assert_eq!(both, wake.is_some(), "{what}");
+        zombie.resume();
+        let zombie = zombie.wait(BOUND);
+        if both {
+            successor.resume();
+        }
+        let successor = successor.wait(BOUND);
+        assert_eq!(successor.code(), 0, "{what}: the successor was stopped:\n{}", successor.stderr);
+        left(zombie, &what);
+        assert_eq!(scene.rows(folder.path()), expected, "{what}");
+        // The files of both runs of a batch are there; a start takes those of the run that was committed.
+        let _ = fs::remove_dir_all(folder.path().join("checkpoint/alluvia/state"));
+        scene.run(folder.path(), &what);
+        assert_eq!(scene.rows(folder.path()), expected, "{what}, after a start without the local copy");
+    });
+}
+
+#[test]
 fn a_changed_query_on_old_state_is_refused_and_nothing_is_changed() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "changed", WINDOWS);
@@ -215,7 +269,8 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
     ];
     for (more, reason) in cases {
         let folder = tempfile::tempdir().unwrap();
-        let scene = Scene { bootstrap: broker.bootstrap().to_owned(), topic: topic.clone(), query: "" };
+        let scene =
+            Scene { bootstrap: broker.bootstrap().to_owned(), topic: topic.clone(), query: String::new() };
         let yaml = scene.yaml().replace("    sink:", &format!("{more}    sink:"));
         let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
         assert_eq!(ended.code(), 2, "{}", ended.stderr);
@@ -261,4 +316,55 @@ fn complete_replaces_the_table_and_update_changes_its_rows() {
         rows.sort();
         assert_eq!(rows, all, "{more}");
     }
+}
+
+#[test]
+fn one_wrong_clock_closes_no_window() {
+    let Some(broker) = Broker::shared() else { return };
+    let wrong = r#"{"id":"wrong","device":"d0","v":1,"ts":"2999-01-01T00:00:00Z"}"#;
+    let guarded =
+        WINDOWS.replace("delayThreshold: 1 minute", "delayThreshold: 1 minute, maxFutureSkew: 1 hour");
+    for (query, hint) in [(guarded.as_str(), "guarded"), (WINDOWS, "unguarded")] {
+        let scene = Scene::empty(broker, hint, query);
+        broker.produce(&scene.topic, [Message::new(wrong.to_owned()).partition(0)]);
+        broker.produce(&scene.topic, events(40));
+        broker.produce(&scene.topic, closing());
+        let folder = tempfile::tempdir().unwrap();
+        let ended = Alluvia::run(&scene.yaml(), folder.path()).wait(BOUND).success();
+        let rows = delta_rows(&folder.path().join("table"), scene.columns());
+        let future = progress(&ended.stderr).iter().filter_map(|p| p["alluvia"]["futureRows"].as_u64()).sum();
+        let (events, future): (i64, u64) = (counted(&rows), future);
+        match hint {
+            "guarded" => assert_eq!((events, future), (40 * 20, 1)),
+            _ => assert!(
+                events < 40 * 20 && future == 0,
+                "Spark's rule: what follows is late, {events} events"
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_quiet_stream_closes_its_windows() {
+    let Some(broker) = Broker::shared() else { return };
+    let query =
+        WINDOWS.replace("delayThreshold: 1 minute", "delayThreshold: 1 minute, idleTimeout: 1 second");
+    let scene = Scene::empty(broker, "quiet", &query);
+    broker.produce(&scene.topic, events(40));
+    let yaml = scene.yaml().replace("trigger: availableNow", "trigger: { processingTime: 100 ms }");
+    let folder = tempfile::tempdir().unwrap();
+    let program = Alluvia::run(&yaml, folder.path());
+    program.wait_for("\"watermarkMovedByClock\":true", BOUND);
+    let rows = delta_rows(&folder.path().join("table"), scene.columns());
+    assert_eq!(counted(&rows), 40 * 20, "no event came that could close the last windows");
+    // What comes now is late, and a stream without state waits for nothing.
+    broker.produce(&scene.topic, events(1).into_iter().take(1));
+    program.wait_for("\"numRowsDroppedByWatermark\":1", BOUND);
+    program.terminate();
+    let ended = program.wait(BOUND).success();
+    let moved = progress(&ended.stderr);
+    let moved = moved.iter().filter(|p| p["alluvia"]["watermarkMovedByClock"] == true).count();
+    assert_eq!(moved, 1);
+    let late = delta_rows(&folder.path().join("table"), scene.columns());
+    assert_eq!(counted(&late), 40 * 20);
 }

@@ -1,6 +1,6 @@
 //! The steps of a batch of a query with a watermark or with state.
 
-use super::Stream;
+use super::{Stream, now_ms};
 use crate::checkpoint::{BatchCommitted, Plan};
 use crate::model::{Error, Notes, Result};
 use crate::runtime::attempt::Written;
@@ -12,8 +12,11 @@ use crate::state::{Committed, SealedBatch, StoreBatch};
 
 impl Stream<'_> {
     /// The range of a batch without data, if one is due: it begins and ends where the last one ended.
-    pub(super) fn empty_range(&self) -> Option<SourceRange> {
-        self.open.stateful.as_ref().filter(|stateful| stateful.wants_empty_batch())?;
+    pub(super) fn empty_range(&mut self) -> Option<SourceRange> {
+        let stateful = self.open.stateful.as_mut()?;
+        if !stateful.wants_empty_batch() && !stateful.advance_idle(now_ms()) {
+            return None;
+        }
         let position = self.position.source().ok()?;
         let notes: Notes = position.notes.clone();
         Some(SourceRange { start: position.offset.clone(), end: position.offset.clone(), notes })
@@ -53,6 +56,10 @@ impl Stream<'_> {
     }
 
     /// After the sink's commit: the state of the run that counts is the stream's.
+    ///
+    /// # Errors
+    /// As for [`Stateful::commit`]; `Conflict` if another run counts, and the sink does not say which: the stream is then
+    /// started again.
     pub(super) fn commit_state(
         &mut self,
         sealed: Option<SealedBatch>,
@@ -61,6 +68,13 @@ impl Stream<'_> {
     ) -> Result<()> {
         let theirs = their_attempt(outcome);
         let Some(stateful) = &mut self.open.stateful else { return Ok(()) };
+        let is_ours = matches!(outcome, CommitOutcome::Committed { .. });
+        if stateful.keeps_state() && !is_ours && theirs.is_none() {
+            return Err(Error::conflict(format!(
+                "micro-batch {} was committed by another run, and its commit does not name it",
+                ours.batch_id
+            )));
+        }
         let theirs = theirs.map(|attempt| Committed { batch_id: ours.batch_id, attempt });
         stateful.commit(sealed, theirs)
     }
