@@ -352,6 +352,14 @@ pub static WATERMARK: Section = Section {
             "delayThreshold",
             "How late rows may come, in Spark's words: `10 minutes`, `1 hour 30 minutes`.",
         ),
+        optional(
+            "maxFutureSkew",
+            "Event times that are further than this ahead of the clock do not raise the watermark, so that one wrong clock does not close every window: `10 minutes`. Default: none, as in Spark.",
+        ),
+        optional(
+            "idleTimeout",
+            "After this long without rows the watermark is moved to the clock less `idleTimeout` and `delayThreshold`, so that the last windows of a quiet stream close: `5 minutes`. Default: never, as in Spark.",
+        ),
     ],
     options: &[],
 };
@@ -373,13 +381,14 @@ pub static TABLE: Section = Section {
 };
 
 /// Every section, from the outside in.
-pub static SECTIONS: [&Section; 13] = [
+pub static SECTIONS: [&Section; 14] = [
     &FILE,
     &STREAM,
     &AZURE,
     &SOURCE,
     &VALUE,
     &VIEW,
+    &WATERMARK,
     &TABLE,
     &SINK,
     &MERGE,

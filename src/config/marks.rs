@@ -1,6 +1,6 @@
 //! `watermark`, `dropDuplicates` and `dropDuplicatesWithinWatermark` of a source or a view, and `outputMode`.
 //!
-//! Names of columns and the delay are taken as they are; both are checked when the query is planned.
+//! Names of columns and times are taken as they are; both are checked when the query is planned.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,10 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Marks {
         let section = reader.fields(node, &fields.path_of("watermark"), &keys::WATERMARK)?;
         let event_time = section.text(reader, "eventTime").map(|text| text.value);
         let delay_threshold = section.text(reader, "delayThreshold").map(|text| text.value);
-        Some(Watermark { event_time: event_time?, delay_threshold: delay_threshold? })
+        let max_future_skew = section.text(reader, "maxFutureSkew").map(|text| text.value);
+        let idle_timeout = section.text(reader, "idleTimeout").map(|text| text.value);
+        let (event_time, delay_threshold) = (event_time?, delay_threshold?);
+        Some(Watermark { event_time, delay_threshold, max_future_skew, idle_timeout })
     });
     let marks = Marks {
         watermark,

@@ -19,6 +19,10 @@ pub struct Watermark {
     pub event_time: String,
     /// The delay in Spark's words, such as `10 minutes`.
     pub delay_threshold: String,
+    /// How far ahead of the micro-batch's clock an event time may be and still raise the watermark; Spark has no such limit.
+    pub max_future_skew: Option<String>,
+    /// After how long without rows the clock moves the watermark; in Spark it never does.
+    pub idle_timeout: Option<String>,
 }
 
 /// Which rows of a result a micro-batch hands to the sink.

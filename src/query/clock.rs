@@ -26,7 +26,8 @@ impl BatchClock {
         self.0.store(micros, Ordering::SeqCst);
     }
 
-    fn micros(&self) -> i64 {
+    /// The time of the batch, in microseconds since the epoch.
+    pub(super) fn micros(&self) -> i64 {
         self.0.load(Ordering::SeqCst)
     }
 }

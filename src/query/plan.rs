@@ -21,11 +21,11 @@ use super::fragment::Fragment;
 use super::rewrite::literal::interval_of;
 use super::rewrite::{Rewriter, twins};
 use super::session::{Session, refused};
-use super::slot::{Of, Slot};
+use super::slot::{Of, Places, Slot};
 use super::stateful::cut::Core;
 use super::stateful::dedupe_node::Dedupe;
 use super::stateful::event_time::EventTimeWatermark;
-use super::stateful::tracker::{WatermarkPolicy, WatermarkTracker};
+use super::stateful::tracker::{WatermarkPolicy, WatermarkRule, WatermarkTracker};
 use super::{check, dialect, types};
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
@@ -40,8 +40,8 @@ pub struct Query {
     pub(super) clock: BatchClock,
     pub(super) session: Session,
     pub(super) places: Places,
-    /// The delay of each watermark that is declared, in milliseconds.
-    pub(super) delays_ms: Vec<i64>,
+    /// What moves each watermark that is declared.
+    pub(super) watermarks: Vec<WatermarkRule>,
     policy: WatermarkPolicy,
     logical: LogicalPlan,
     output: StructType,
@@ -50,12 +50,8 @@ pub struct Query {
     lane_schema: SchemaRef,
 }
 
-/// Which relations have which places: streams first, then static tables, then operators.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Places {
-    pub(super) streams: usize,
-    pub(super) tables: usize,
-}
+/// The least `idleTimeout`.
+const MIN_IDLE_TIMEOUT_MS: i64 = 1000;
 
 impl Query {
     /// Plans a query.
@@ -66,7 +62,7 @@ impl Query {
         let clock = BatchClock::default();
         let places = Places { streams: definition.inputs.len(), tables: definition.tables.len() };
         let mut session = Session::new(&definition.conf, &clock);
-        let mut delays_ms = Vec::new();
+        let mut watermarks = Vec::new();
         for (place, input) in definition.inputs.iter().enumerate() {
             let relation = &input.relation;
             let slot = Slot::new(place, Of::Stream, &relation.name, Arc::clone(&relation.schema));
@@ -74,7 +70,7 @@ impl Query {
             if input.marks != Marks::default() {
                 let sql = format!("SELECT * FROM `{}`", relation.name.replace('`', "``"));
                 let plan = logical(&session, &sql).context(|| format!("plan {}", relation.name))?;
-                let plan = marked(plan, &input.marks, &relation.name, &definition.conf, &mut delays_ms)?;
+                let plan = marked(plan, &input.marks, &relation.name, &definition.conf, &mut watermarks)?;
                 session.add_table(&relation.name, Arc::new(ViewTable::new(plan, None)));
             }
         }
@@ -85,7 +81,7 @@ impl Query {
         }
         for view in &definition.views {
             let plan = logical(&session, &view.sql).context(|| format!("plan view {}", view.name))?;
-            let plan = marked(plan, &view.marks, &view.name, &definition.conf, &mut delays_ms)?;
+            let plan = marked(plan, &view.marks, &view.name, &definition.conf, &mut watermarks)?;
             session.add_table(&view.name, Arc::new(ViewTable::new(plan, None)));
         }
         let logical = logical(&session, &definition.sql).context(|| "plan sql".to_owned())?;
@@ -113,7 +109,7 @@ impl Query {
             clock,
             session,
             places,
-            delays_ms,
+            watermarks,
             policy,
             logical: shown,
             output,
@@ -139,7 +135,7 @@ impl Query {
 
     /// What moves its watermark, which stands at `watermark_ms`.
     pub fn watermark_tracker(&self, watermark_ms: i64) -> WatermarkTracker {
-        WatermarkTracker::new(&self.delays_ms, self.policy, watermark_ms)
+        WatermarkTracker::new(&self.watermarks, self.policy, watermark_ms)
     }
 
     /// Whether it keeps state between micro-batches.
@@ -196,7 +192,7 @@ fn marked(
     marks: &Marks,
     name: &str,
     conf: &Conf,
-    delays_ms: &mut Vec<i64>,
+    watermarks: &mut Vec<WatermarkRule>,
 ) -> Result<LogicalPlan> {
     if *marks == Marks::default() {
         return Ok(plan);
@@ -216,10 +212,18 @@ fn marked(
             ))
             .hint("cast the column in a view, and declare the watermark on the view"));
         }
-        let delay = delay_ms(&watermark.delay_threshold)?;
-        plan = EventTimeWatermark::plan(plan, column, delay, delays_ms.len())
+        let delay_ms = delay_ms(&watermark.delay_threshold)?;
+        let skew = watermark.max_future_skew.as_deref().map(|text| duration_ms("maxFutureSkew", text));
+        let skew = skew.transpose()?;
+        let idle = watermark.idle_timeout.as_deref().map(|text| duration_ms("idleTimeout", text));
+        let rule = WatermarkRule { delay_ms, idle_timeout_ms: idle.transpose()? };
+        if rule.idle_timeout_ms.is_some_and(|timeout| timeout < MIN_IDLE_TIMEOUT_MS) {
+            return Err(Error::config(format!("the idleTimeout of {name} is less than a second"))
+                .hint("it is how long the stream may be quiet: 5 minutes"));
+        }
+        plan = EventTimeWatermark::plan(plan, column, (delay_ms, skew), watermarks.len())
             .map_err(|error| refused(&error))?;
-        delays_ms.push(delay);
+        watermarks.push(rule);
     }
     for (keys, within) in [(&marks.drop_duplicates, false), (&marks.drop_duplicates_within_watermark, true)] {
         let Some(keys) = keys else { continue };
@@ -250,18 +254,23 @@ fn is_time(field: &arrow::datatypes::Field) -> bool {
     }
 }
 
-/// A delay in milliseconds; a month is 31 days, as in Spark.
+/// A delay in milliseconds.
 fn delay_ms(text: &str) -> Result<i64> {
-    let Some((months, days, micros)) = interval_of(text) else {
-        return Err(Error::config(format!("CANNOT_PARSE_INTERVAL: {text} is no valid delayThreshold"))
-            .hint("write it as 10 minutes, or 1 hour 30 minutes"));
-    };
-    let days = i64::from(months) * 31 + i64::from(days);
-    let delay = days.saturating_mul(86_400_000).saturating_add(micros.div_euclid(1000));
+    let delay = duration_ms("delayThreshold", text)?;
     if delay < 0 {
         return Err(Error::config(format!("INVALID_DELAY_THRESHOLD: the delayThreshold {text} is negative")));
     }
     Ok(delay)
+}
+
+/// The time that the key `key` says, in milliseconds; a month is 31 days, as in Spark.
+fn duration_ms(key: &str, text: &str) -> Result<i64> {
+    let Some((months, days, micros)) = interval_of(text) else {
+        return Err(Error::config(format!("CANNOT_PARSE_INTERVAL: {text} is no valid {key}"))
+            .hint("write it as 10 minutes, or 1 hour 30 minutes"));
+    };
+    let days = i64::from(months) * 31 + i64::from(days);
+    Ok(days.saturating_mul(86_400_000).saturating_add(micros.div_euclid(1000)))
 }
 
 fn column(schema: &DFSchema, wanted: &str, relation: &str, conf: &Conf) -> Result<usize> {

@@ -152,7 +152,7 @@ impl BatchRun {
 
     /// What each watermark saw so far, in all lanes.
     pub fn event_times(&self, query: &Query) -> Vec<EventTimes> {
-        self.observed.all(query.delays_ms.len())
+        self.observed.all(query.watermarks.len())
     }
 
     /// What is run over the rows of all lanes, of a query that keeps state.

@@ -71,7 +71,7 @@ impl Session {
                 .with_config(settings(conf))
                 .with_analyzer_rules(rules(conf))
                 .with_optimizer_rules(optimizer_rules())
-                .with_query_planner(Arc::new(Planner))
+                .with_query_planner(Arc::new(Planner { clock: clock.clone() }))
                 .build(),
             tables: HashMap::new(),
             functions,

@@ -4,6 +4,7 @@
 //! run of the batch counts, and a start restores the state of that run ([`crate::state`]).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 
@@ -87,6 +88,12 @@ pub struct Stateful {
     seen: Option<EventTimes>,
     /// Whether a batch was run since the start: before it none without data is due, as in Spark.
     has_run: bool,
+    /// Since when no row has come.
+    quiet_since: Instant,
+    /// When the clock moved the watermark last.
+    moved_by_clock: Option<Instant>,
+    /// Whether that was for the batch that runs, or has just run.
+    is_moved_by_clock: bool,
     state: Option<State>,
 }
 
@@ -139,6 +146,9 @@ impl Stateful {
             watermarks: point.watermarks,
             seen: None,
             has_run: false,
+            quiet_since: Instant::now(),
+            moved_by_clock: None,
+            is_moved_by_clock: false,
             state,
         })
     }
@@ -157,6 +167,33 @@ impl Stateful {
     pub fn wants_empty_batch(&self) -> bool {
         let moved = self.watermarks.now > self.watermarks.before;
         self.has_run && moved && self.state.is_some() && self.sql.stage.wants_empty_batch()
+    }
+
+    /// Moves the watermark by the clock, `now_ms`, if the stream has been quiet for its `idleTimeout` and state waits for it;
+    /// whether it has moved, and a batch without data is due.
+    pub fn advance_idle(&mut self, now_ms: i64) -> bool {
+        let Some(timeout_ms) = self.tracker.idle_timeout_ms() else { return false };
+        let is_past = |since: Instant| since.elapsed().as_millis() >= timeout_ms as u128;
+        let has_state = self.state.as_ref().is_some_and(|state| !state.store.is_empty());
+        if !has_state || !is_past(self.quiet_since) || !self.moved_by_clock.is_none_or(is_past) {
+            return false;
+        }
+        self.moved_by_clock = Some(Instant::now());
+        let now = self.tracker.advance_idle(now_ms, self.quiet_since.elapsed().as_millis() as i64);
+        self.is_moved_by_clock = now > self.watermarks.now;
+        self.watermarks.now = now;
+        self.is_moved_by_clock && self.sql.stage.wants_empty_batch()
+    }
+
+    /// Whether the clock moved the watermark of the batch that has just run; asked once.
+    pub fn take_moved_by_clock(&mut self) -> bool {
+        std::mem::take(&mut self.is_moved_by_clock)
+    }
+
+    /// The plan of the next batch says `watermark_ms`: another process may have made it, and moved the watermark by the clock.
+    pub fn follow_plan(&mut self, watermark_ms: i64) {
+        self.tracker.follow_plan(watermark_ms);
+        self.watermarks.now = watermark_ms;
     }
 
     /// Where the lanes of a run write.
@@ -229,6 +266,9 @@ impl Stateful {
         let seen = self.event_times();
         let mut all = EventTimes::default();
         seen.iter().for_each(|times| all.merge(times));
+        if all.count > 0 {
+            self.quiet_since = Instant::now();
+        }
         self.seen = self.sql.stage.has_watermark().then_some(all);
         let next = self.tracker.advance(&seen);
         self.watermarks = Watermarks { before: self.watermarks.now, now: next };

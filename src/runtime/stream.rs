@@ -329,6 +329,9 @@ impl<'a> Stream<'a> {
         let batch_id = planned.plan().batch_id;
         self.restart.unfinished = Some(batch_id);
         let _span = tracing::error_span!("batch", batch = batch_id).entered();
+        if let Some(stateful) = &mut self.open.stateful {
+            stateful.follow_plan(planned.plan().watermark_ms);
+        }
         let mut written = self.write(planned, &range, &gone, clock)?;
         failpoint!("files.after");
         self.report_written(&written, &range.end);

@@ -512,7 +512,7 @@ mod killed {
     fn letters_of_a_batch_that_is_not_committed_are_not_replayed() {
         let Some(broker) = Broker::shared() else { return };
         let folder = tempfile::tempdir().unwrap();
-        let topic = mixed(broker, "unsettled");
+        let topic = mixed(broker, "uncommitted");
         let numbers = with_letters(broker, &topic, NUMBERS);
         killed_at(&numbers, folder.path(), "letters.after");
         let replayed = command(&numbers, folder.path(), &["replay"]);

@@ -153,6 +153,8 @@ impl Case {
             let watermark = source.watermark.as_ref().map(|watermark| Watermark {
                 event_time: watermark.event_time.clone(),
                 delay_threshold: watermark.delay_threshold.clone(),
+                max_future_skew: None,
+                idle_timeout: None,
             });
             let marks = Marks {
                 watermark,

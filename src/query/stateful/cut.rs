@@ -21,9 +21,8 @@ use super::operator_plan::{Built, aggregate, dedupe, field_of, limit};
 use crate::model::{Error, OutputMode, Result};
 use crate::query::check::reads_stream;
 use crate::query::fragment::Fragment;
-use crate::query::plan::Places;
 use crate::query::session::{Session, refused};
-use crate::query::slot::{Of, Slot};
+use crate::query::slot::{Of, Places, Slot};
 use crate::query::types;
 use crate::state::TableId;
 

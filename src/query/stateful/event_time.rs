@@ -27,6 +27,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use futures::StreamExt;
 
+use crate::query::clock::BatchClock;
 use crate::query::slot::Inputs;
 
 /// Marks the column that carries the event time. A mark of its own, because a UNION of watermarks with different delays
@@ -94,6 +95,10 @@ pub struct EventTimes {
     pub max: i64,
     /// Their sum, for the average.
     pub sum: f64,
+    /// The greatest that raises the watermark; `None` without one.
+    pub latest: Option<i64>,
+    /// How many are further ahead of the clock than `maxFutureSkew`, and raise no watermark.
+    pub future: u64,
 }
 
 impl EventTimes {
@@ -115,9 +120,12 @@ impl EventTimes {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
         self.sum += other.sum;
+        self.latest = self.latest.max(other.latest);
+        self.future += other.future;
     }
 
-    fn of(column: &ArrayRef) -> Result<EventTimes> {
+    /// Of a column; times after `limit`, in milliseconds, raise no watermark.
+    fn of(column: &ArrayRef, limit: i64) -> Result<EventTimes> {
         let column = times(column)?;
         let times = column.as_primitive::<TimestampMicrosecondType>();
         let mut seen = EventTimes { min: i64::MAX, max: i64::MIN, ..EventTimes::default() };
@@ -128,6 +136,11 @@ impl EventTimes {
             seen.min = seen.min.min(ms);
             seen.max = seen.max.max(ms);
             seen.sum += ms as f64;
+            if ms <= limit {
+                seen.latest = seen.latest.max(Some(ms));
+            } else {
+                seen.future += 1;
+            }
         }
         Ok(if seen.count == 0 { EventTimes::default() } else { seen })
     }
@@ -166,17 +179,20 @@ pub(in crate::query) struct EventTimeWatermark {
     input: LogicalPlan,
     column: usize,
     delay_ms: i64,
+    /// How far ahead of the clock an event time may be and still raise the watermark.
+    max_future_skew_ms: Option<i64>,
     /// Its number in the query.
     number: usize,
     schema: DFSchemaRef,
 }
 
 impl EventTimeWatermark {
-    /// A watermark on column `column` of `input`.
+    /// A watermark on column `column` of `input`, with its delay and how far ahead of the clock event times may raise it, in
+    /// milliseconds.
     pub(in crate::query) fn plan(
         input: LogicalPlan,
         column: usize,
-        delay_ms: i64,
+        (delay_ms, max_future_skew_ms): (i64, Option<i64>),
         number: usize,
     ) -> Result<LogicalPlan> {
         let mut fields = Vec::new();
@@ -191,7 +207,8 @@ impl EventTimeWatermark {
             fields.push((qualifier.cloned(), field));
         }
         let schema = DFSchema::new_with_metadata(fields, input.schema().metadata().clone())?;
-        let node = EventTimeWatermark { input, column, delay_ms, number, schema: Arc::new(schema) };
+        let schema = Arc::new(schema);
+        let node = EventTimeWatermark { input, column, delay_ms, max_future_skew_ms, number, schema };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 }
@@ -239,7 +256,8 @@ impl UserDefinedLogicalNodeCore for EventTimeWatermark {
         let Some(column) = column else {
             return internal_err!("a watermark's input lost the column {}", field.name());
         };
-        match EventTimeWatermark::plan(input, column, self.delay_ms, self.number)? {
+        match EventTimeWatermark::plan(input, column, (self.delay_ms, self.max_future_skew_ms), self.number)?
+        {
             LogicalPlan::Extension(made) => match made.node.as_any().downcast_ref::<Self>() {
                 Some(node) => Ok(node.clone()),
                 None => internal_err!("a watermark became another node"),
@@ -259,7 +277,10 @@ impl UserDefinedLogicalNodeCore for EventTimeWatermark {
 
 /// Plans our own nodes.
 #[derive(Debug)]
-pub(in crate::query) struct Planner;
+pub(in crate::query) struct Planner {
+    /// The time of the micro-batch.
+    pub(in crate::query) clock: BatchClock,
+}
 
 #[async_trait::async_trait]
 impl QueryPlanner for Planner {
@@ -268,12 +289,16 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Watermarks)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(Watermarks {
+            clock: self.clock.clone(),
+        })]);
         planner.create_physical_plan(plan, state).await
     }
 }
 
-struct Watermarks;
+struct Watermarks {
+    clock: BatchClock,
+}
 
 #[async_trait::async_trait]
 impl ExtensionPlanner for Watermarks {
@@ -299,6 +324,7 @@ impl ExtensionPlanner for Watermarks {
             input: Arc::clone(input),
             column: node.column,
             number: node.number,
+            limit: Limit { clock: self.clock.clone(), max_future_skew_ms: node.max_future_skew_ms },
             properties: Arc::new(properties),
         })))
     }
@@ -310,7 +336,23 @@ struct WatermarkExec {
     input: Arc<dyn ExecutionPlan>,
     column: usize,
     number: usize,
+    limit: Limit,
     properties: Arc<PlanProperties>,
+}
+
+/// Up to where event times raise a watermark.
+#[derive(Debug, Clone)]
+struct Limit {
+    clock: BatchClock,
+    max_future_skew_ms: Option<i64>,
+}
+
+impl Limit {
+    /// In the micro-batch that runs, in milliseconds since the Unix epoch.
+    fn ms(&self) -> i64 {
+        let now = self.clock.micros().div_euclid(1000);
+        self.max_future_skew_ms.map_or(i64::MAX, |skew| now.saturating_add(skew))
+    }
 }
 
 impl WatermarkExec {
@@ -319,7 +361,8 @@ impl WatermarkExec {
             return internal_err!("a watermark without an input");
         };
         let properties = Arc::clone(&self.properties);
-        Ok(WatermarkExec { input, column: self.column, number: self.number, properties })
+        let limit = self.limit.clone();
+        Ok(WatermarkExec { input, column: self.column, number: self.number, limit, properties })
     }
 }
 
@@ -373,9 +416,10 @@ impl ExecutionPlan for WatermarkExec {
         let rows = self.input.execute(partition, context)?;
         let schema = Arc::clone(self.properties.eq_properties.schema());
         let (column, number, given) = (self.column, self.number, Arc::clone(&schema));
+        let limit = self.limit.ms();
         let noted = rows.map(move |batch| {
             let batch = batch?;
-            observed.note(number, &EventTimes::of(batch.column(column))?);
+            observed.note(number, &EventTimes::of(batch.column(column), limit)?);
             Ok(RecordBatch::try_new(Arc::clone(&given), batch.columns().to_vec())?)
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, noted)))

@@ -197,7 +197,7 @@ impl Query {
 
     /// Whether a watermark is declared.
     pub fn has_watermark(&self) -> bool {
-        !self.delays_ms.is_empty()
+        !self.watermarks.is_empty()
     }
 
     /// Whether a micro-batch without rows is due, the watermark having moved since the last one.

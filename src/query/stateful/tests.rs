@@ -49,7 +49,12 @@ struct Stream {
 
 impl Stream {
     fn new(sql: &str, mode: OutputMode) -> Stream {
-        let watermark = Watermark { event_time: "ts".into(), delay_threshold: "30 seconds".into() };
+        let watermark = Watermark {
+            event_time: "ts".into(),
+            delay_threshold: "30 seconds".into(),
+            max_future_skew: None,
+            idle_timeout: None,
+        };
         let relation = Relation { name: "input".into(), schema: schema() };
         let marks = Marks { watermark: Some(watermark), ..Marks::default() };
         let of_stream = Definition::of_stream(relation.clone(), sql, Conf::default());

@@ -133,6 +133,11 @@ impl Stream<'_> {
             run_ms: steps.remove("runState").unwrap_or_default(),
             commit_ms: steps.get("commitState").copied().unwrap_or_default(),
         };
+        let stateful = self.open.stateful.as_mut();
+        let (future_rows, watermark_moved_by_clock) = stateful.map_or((0, false), |stateful| {
+            let future = stateful.seen().map_or(0, |seen| seen.future);
+            (future, stateful.take_moved_by_clock())
+        });
         let parts = ADD_BATCH_STEPS.iter().filter_map(|step| Some((*step, steps.remove(step)?))).collect();
         self.reporter.emit(Event::BatchCommitted(Arc::new(Progress {
             event: "progress",
@@ -167,6 +172,8 @@ impl Stream<'_> {
                 dead_letters: counts.dead_letters,
                 dropped_rows: counts.dropped,
                 rejected_rows: written.rejected().iter().map(|(code, r)| (*code, r.count)).collect(),
+                future_rows,
+                watermark_moved_by_clock,
                 lost_ranges: written.lost().iter().map(ToString::to_string).collect(),
                 files: written.file_count(),
                 file_bytes: written.file_bytes(),
