@@ -21,6 +21,14 @@ fn initial(source: usize) -> String {
 /// The file that says which state a query of Alluvia keeps.
 const STATE_DEFINITION: &str = "state/definition";
 
+const NEW_CHECKPOINT: &str =
+    "Spark's state can't be read by others: start this stream on a new checkpointLocation";
+
+fn utc(ms: i64) -> String {
+    let time = chrono::DateTime::from_timestamp_millis(ms);
+    time.map_or_else(|| ms.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+}
+
 /// A micro-batch whose plan is durable, with the offsets it starts from.
 #[derive(Debug, Clone)]
 pub struct Planned {
@@ -123,21 +131,59 @@ impl CheckpointLog {
     /// # Errors
     /// `Config` if there is state; `Unavailable` if storage does not answer.
     pub async fn refuse_state(&self) -> Result<()> {
-        let state = Store::new(
-            std::sync::Arc::clone(self.store.root()),
-            self.store.url().clone(),
-            self.store.path("state"),
-        );
-        if state.is_empty().await? {
+        self.refuse_state_of_spark().await?;
+        match self.store.get(STATE_DEFINITION).await? {
+            None => Ok(()),
+            Some(_) => Err(Error::config(format!(
+                "checkpoint {} holds the state of a stateful query",
+                self.store.url()
+            ))
+            .hint(
+                "the stream keeps no state now: run it as it was, or start it on a new checkpointLocation",
+            )),
+        }
+    }
+
+    /// Refuses a checkpoint with state that Spark has written, which only Spark reads.
+    ///
+    /// # Errors
+    /// `Config` if there is such state; the hint has the offsets to start from instead. `Unavailable` if storage does not answer.
+    pub async fn refuse_state_of_spark(&self) -> Result<()> {
+        let (root, url) = (std::sync::Arc::clone(self.store.root()), self.store.url().clone());
+        let state = Store::new(root, url, self.store.path("state"));
+        if state.is_empty().await? || self.store.get(STATE_DEFINITION).await?.is_some() {
             return Ok(());
         }
         let error =
-            Error::config(format!("checkpoint {} holds the state of a stateful query", self.store.url()));
-        Err(error.hint(if self.store.get(STATE_DEFINITION).await?.is_some() {
-            "the stream keeps no state now: run it as it was, or start it on a new checkpointLocation"
-        } else {
-            "Spark's state can't be read by others: start this stream on a new checkpointLocation"
-        }))
+            Error::config(format!("checkpoint {} holds state that Spark has written", self.store.url()));
+        Err(error.hint(self.way_round_state().await.unwrap_or_else(|_| NEW_CHECKPOINT.to_owned())))
+    }
+
+    /// From which offsets a stream goes on where a query of Spark with state is.
+    async fn way_round_state(&self) -> Result<String> {
+        let entries = self.entries().await?;
+        let Some(newest) = entries.commits.last().copied() else { return Ok(NEW_CHECKPOINT.to_owned()) };
+        let after = self.plan(newest).await?;
+        let Some(end) = after.end.get(0) else { return Ok(NEW_CHECKPOINT.to_owned()) };
+        let mut text = format!(
+            "{NEW_CHECKPOINT}. After micro-batch {newest}, with empty windows, it begins with startingOffsets: '{end}'"
+        );
+        let oldest = entries
+            .plans
+            .iter()
+            .copied()
+            .find(|batch| *batch < newest && (*batch == 0 || entries.plans.contains(&(*batch - 1))));
+        if let Some(oldest) = oldest {
+            let planned = self.planned(oldest).await?;
+            if let Some(start) = planned.start().get(0) {
+                text.push_str(&format!(
+                    ". To fill windows and keys again, begin earlier: with micro-batch {oldest}, the oldest that is kept, with startingOffsets: '{start}'; the watermark was {} then and is {} now. Windows that are closed since then come out once more: write them to another table, or with sink.merge",
+                    utc(planned.plan().watermark_ms),
+                    utc(after.watermark_ms)
+                ));
+            }
+        }
+        Ok(text)
     }
 
     /// Reads the plan of batch `batch_id` and where it starts.
@@ -356,13 +402,29 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 100);
         log.refuse_state().await.unwrap();
-        for (file, expected) in
-            [("state/0/0/1.delta", "Spark's state"), (STATE_DEFINITION, "run it as it was")]
-        {
-            log.store().put(file, Bytes::from_static(b"x")).await.unwrap();
-            let error = log.refuse_state().await.unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
+        log.store().put("state/0/0/1.delta", Bytes::from_static(b"x")).await.unwrap();
+        let error = log.refuse_state().await.unwrap_err();
+        assert!(error.to_string().contains("Spark's state"), "{error}");
+        assert!(!error.to_string().contains("startingOffsets"), "{error}");
+        for batch in 0..4 {
+            let mut plan = plan(batch, 10 * (batch + 1), "a");
+            plan.watermark_ms = 60_000 * batch;
+            log.put_plan(plan, OffsetSeq::default()).await.unwrap();
+            let committed = BatchCommitted { next_watermark_ms: 60_000 * (batch + 1), attempt: None };
+            log.put_commit(batch, &committed).await.unwrap();
         }
+        std::fs::remove_file(folder.path().join("offsets/0")).unwrap();
+        let error = log.refuse_state_of_spark().await.unwrap_err().to_string();
+        let next =
+            format!("After micro-batch 3, with empty windows, it begins with startingOffsets: '{}'", at(40));
+        let earlier =
+            format!("with micro-batch 2, the oldest that is kept, with startingOffsets: '{}'", at(20));
+        let times = "the watermark was 1970-01-01T00:02:00.000Z then and is 1970-01-01T00:03:00.000Z now";
+        assert!([&next, &earlier, times].into_iter().all(|text| error.contains(text)), "{error}");
+        log.store().put(STATE_DEFINITION, Bytes::from_static(b"x")).await.unwrap();
+        log.refuse_state_of_spark().await.unwrap();
+        let error = log.refuse_state().await.unwrap_err();
+        assert!(error.to_string().contains("run it as it was"), "{error}");
     }
 
     #[test]

@@ -291,6 +291,9 @@ pub fn inspect(
     let (checkpoint, targets) = read(config, log, access, listed)?;
     targets.check_columns(pipeline)?;
     let newest_commit = checkpoint.entries.commits.last().copied();
+    if pipeline.keeps_state() {
+        access.handle.block_on(log.refuse_state_of_spark())?;
+    }
     stateful::check_state(pipeline.sql(), log.store(), newest_commit, &access.handle)?;
     recover(config, log, access, &pipeline.definition_hash, checkpoint, targets)
 }
