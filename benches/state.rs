@@ -243,7 +243,9 @@ fn expiry(batches: i64, runtime: &Runtime) {
                 [&time_prefix(batch_id * 1_000_000)[..], format!("device-{key:017}").as_bytes()].concat();
             batch.insert(TABLE, key, vec![7; 17]);
         }
-        let expired = batch.expire(TABLE, &time_prefix((batch_id - LIFE) * 1_000_000)).expect("keys expire");
+        let expired = batch
+            .expire(TABLE, &time_prefix((batch_id - LIFE) * 1_000_000), &mut |_, _| Ok(()))
+            .expect("keys expire");
         assert_eq!(expired, if batch_id > LIFE { KEYS as u64 } else { 0 });
         let sealed = store.seal(batch, &format!("run-{batch_id}")).expect("the batch is sealed");
         bytes += sealed.bytes();

@@ -1,7 +1,6 @@
 //! One micro-batch's view of the durable state, and what it changes.
 
 use std::collections::btree_map::Entry;
-use std::ops::Bound;
 
 use super::version::{Change, Changes, TableState};
 use super::view::View;
@@ -180,23 +179,15 @@ impl StateBatch for StoreBatch {
         }
     }
 
-    fn expire(&mut self, id: TableId, bound: &[u8]) -> Result<u64> {
-        let table = self.table(id)?;
-        if bound <= table.expired_below.as_slice() {
+    fn expire(&mut self, id: TableId, bound: &[u8], visit: &mut Visit<'_>) -> Result<u64> {
+        if bound <= self.table(id)?.expired_below.as_slice() {
             return Ok(0);
         }
-        let range = (table.expired_below.as_slice(), Some(bound));
-        let mut own = table.changes.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(bound))).peekable();
-        let is_there = |change: &Change| u64::from(change.value.is_some());
         let mut gone = 0;
-        self.base.scan(id, range, None, &mut |key, _| {
-            while let Some((_, change)) = own.next_if(|(own, _)| own.as_slice() < key) {
-                gone += is_there(change);
-            }
-            gone += own.next_if(|(own, _)| own.as_slice() == key).map_or(1, |(_, change)| is_there(change));
-            Ok(())
+        self.scan(id, &[], Some(bound), &mut |key, value| {
+            gone += 1;
+            visit(key, value)
         })?;
-        gone += own.map(|(_, change)| is_there(change)).sum::<u64>();
         let Some(table) = self.tables.get_mut(usize::from(id.0)) else { return Err(unknown(id)) };
         table.changes = table.changes.split_off(bound);
         table.count = table.count.saturating_sub(gone);

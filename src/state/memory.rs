@@ -62,14 +62,16 @@ impl StateBatch for MemoryState {
         debug_assert!(before.is_some(), "the key was not there");
     }
 
-    fn expire(&mut self, table: TableId, bound: &[u8]) -> Result<u64> {
+    fn expire(&mut self, table: TableId, bound: &[u8], visit: &mut Visit<'_>) -> Result<u64> {
         let expired_below = self.expired_below.entry(table).or_default();
         if bound > expired_below.as_slice() {
             *expired_below = bound.to_vec();
         }
         let Some(table) = self.tables.get_mut(&table) else { return Ok(0) };
         let kept = table.split_off(bound);
-        Ok(std::mem::replace(table, kept).len() as u64)
+        let gone = std::mem::replace(table, kept);
+        gone.iter().try_for_each(|(key, value)| visit(key, value))?;
+        Ok(gone.len() as u64)
     }
 
     fn len(&self, table: TableId) -> Result<u64> {
@@ -93,7 +95,7 @@ mod tests {
         assert_eq!(state.len(table).unwrap(), 0);
         state.commit(batch);
         let mut next = state.begin();
-        assert_eq!(next.expire(table, b"b").unwrap(), 1);
+        assert_eq!(next.expire(table, b"b", &mut |_, _| Ok(())).unwrap(), 1);
         let mut seen = Vec::new();
         next.scan(table, b"", None, &mut |key, _| {
             seen.push(key.to_vec());

@@ -89,11 +89,12 @@ pub trait StateBatch: Send {
     /// Removes a key that is there.
     fn delete(&mut self, table: TableId, key: Vec<u8>);
 
-    /// Removes all keys below `bound`; returns how many there were. A bound that is lower than an earlier one removes nothing.
+    /// Removes all keys below `bound`, each of which is visited with its value; returns how many there were. A bound that is
+    /// lower than an earlier one removes nothing.
     ///
     /// # Errors
-    /// As for [`StateBatch::get_many`].
-    fn expire(&mut self, table: TableId, bound: &[u8]) -> Result<u64>;
+    /// As for [`StateBatch::scan`].
+    fn expire(&mut self, table: TableId, bound: &[u8], visit: &mut Visit<'_>) -> Result<u64>;
 
     /// How many keys the table has now.
     ///

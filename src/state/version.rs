@@ -65,6 +65,9 @@ pub(super) struct Change {
     pub(super) is_new: bool,
 }
 
+/// Changes that are not fewer than this share of those that are there are merged with them in one pass.
+const APPEND_SHARE: usize = 8;
+
 /// What an entry of [`Changes`] takes in memory beside its bytes.
 const ENTRY_BYTES: usize = 104;
 
@@ -85,19 +88,24 @@ impl Layer {
     }
 
     /// Adds the changes that a later batch made to a table.
-    pub(super) fn add(&mut self, table: TableId, changes: Changes) {
-        self.bytes += changes.iter().map(|(key, change)| entry_bytes(key, change)).sum::<usize>();
+    pub(super) fn add(&mut self, table: TableId, mut changes: Changes) {
+        let added = changes.iter().map(|(key, change)| entry_bytes(key, change)).sum::<usize>();
         let target = self.tables.entry(table).or_default();
-        if target.is_empty() {
-            *target = changes;
+        let (count, entries) = (changes.len().max(1), target.len() + changes.len());
+        self.bytes += added;
+        if changes.len() * APPEND_SHARE < target.len() {
+            for (key, change) in changes {
+                if let Some((old, before)) = target.get_key_value(&key) {
+                    self.bytes -= entry_bytes(old, before);
+                }
+                target.insert(key, change);
+            }
             return;
         }
-        for (key, change) in changes {
-            if let Some((old, before)) = target.get_key_value(&key) {
-                self.bytes -= entry_bytes(old, before);
-            }
-            target.insert(key, change);
-        }
+        // One pass over both. The entries that are replaced are taken to be as large as those that replace them.
+        target.append(&mut changes);
+        let replaced = entries - target.len();
+        self.bytes -= (added / count * replaced).min(self.bytes);
     }
 
     /// Adds one change.

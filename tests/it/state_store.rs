@@ -70,7 +70,7 @@ fn change(batch_id: i64, batch: &mut dyn StateBatch) {
             }
         }
         if batch_id % 3 == 0 {
-            batch.expire(table, &time_prefix(batch_id)).unwrap();
+            batch.expire(table, &time_prefix(batch_id), &mut |_, _| Ok(())).unwrap();
         }
     }
 }

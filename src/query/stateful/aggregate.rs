@@ -386,18 +386,12 @@ impl GroupBy {
         Ok(Groups { keys: Vec::new(), states: Grouping::states(&mut accumulators)?, rows: 1 })
     }
 
-    /// The result of all groups of the state whose key is below `until`.
-    fn emit(&self, state: &dyn StateBatch, until: Option<&[u8]>) -> Result<Vec<RecordBatch>> {
-        let (mut keys, mut values) = (Vec::new(), Vec::new());
-        state.scan(self.table, &[], until, &mut |key, value| {
-            keys.push(key.to_vec());
-            values.push(value.to_vec());
-            Ok(())
-        })?;
+    /// The result of groups of the state, by their keys and values there.
+    fn emit(&self, groups: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<RecordBatch>> {
         let mut out = Vec::new();
-        for (keys, values) in keys.chunks(EMIT_ROWS).zip(values.chunks(EMIT_ROWS)) {
-            let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-            let values: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+        for groups in groups.chunks(EMIT_ROWS) {
+            let keys: Vec<&[u8]> = groups.iter().map(|(key, _)| key.as_slice()).collect();
+            let values: Vec<&[u8]> = groups.iter().map(|(_, value)| value.as_slice()).collect();
             let groups = Groups {
                 keys: self.grouping.key_codec.decode_keys(&keys)?,
                 states: self.grouping.state_codec.decode(&values)?,
@@ -433,20 +427,26 @@ impl Operator for GroupBy {
             num_rows_dropped_by_watermark: dropped,
             ..OperatorProgress::default()
         };
+        let mut found = Vec::new();
+        let mut take = |key: &[u8], value: &[u8]| {
+            found.push((key.to_vec(), value.to_vec()));
+            Ok(())
+        };
+        let until = bound(at.watermark);
         let out = match self.mode {
             OutputMode::Update => {
-                let out = grouping.result(&updated).map_err(failed)?;
                 if grouping.event_time.is_some() {
-                    progress.num_rows_removed = state.expire(self.table, &bound(at.watermark))?;
+                    progress.num_rows_removed = state.expire(self.table, &until, &mut |_, _| Ok(()))?;
                 }
-                vec![out]
+                vec![grouping.result(&updated).map_err(failed)?]
             }
-            OutputMode::Complete => self.emit(state, None)?,
+            OutputMode::Complete => {
+                state.scan(self.table, &[], None, &mut take)?;
+                self.emit(&found)?
+            }
             OutputMode::Append => {
-                let until = bound(at.watermark);
-                let out = self.emit(state, Some(&until))?;
-                progress.num_rows_removed = state.expire(self.table, &until)?;
-                out
+                progress.num_rows_removed = state.expire(self.table, &until, &mut take)?;
+                self.emit(&found)?
             }
         };
         progress.num_rows_total = state.len(self.table)?;

@@ -64,18 +64,14 @@ impl DropDuplicates {
     fn evict(&self, state: &mut dyn StateBatch, watermark: i64) -> Result<u64> {
         match self.expiry {
             Expiry::Never => Ok(0),
-            Expiry::EventTime => state.expire(self.table, &bound(watermark)),
+            Expiry::EventTime => state.expire(self.table, &bound(watermark), &mut |_, _| Ok(())),
             Expiry::Within { index, .. } => {
                 let mut gone = Vec::new();
-                state.scan(index, &[], Some(&bound(watermark)), &mut |key, _| {
+                let count = state.expire(index, &bound(watermark), &mut |key, _| {
                     gone.push(key.get(8..).unwrap_or_default().to_vec());
                     Ok(())
                 })?;
-                let count = gone.len() as u64;
-                for key in gone {
-                    state.delete(self.table, key);
-                }
-                state.expire(index, &bound(watermark))?;
+                gone.into_iter().for_each(|key| state.delete(self.table, key));
                 Ok(count)
             }
         }

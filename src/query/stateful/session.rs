@@ -183,7 +183,7 @@ impl Sessions {
     /// Takes the sessions that the watermark has passed out of the state.
     fn take_ended(&self, state: &mut dyn StateBatch, watermark: i64) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut keys = Vec::new();
-        state.scan(self.index, &[], Some(&bound(watermark)), &mut |key, _| {
+        state.expire(self.index, &bound(watermark), &mut |key, _| {
             keys.push(key.get(8..).unwrap_or_default().to_vec());
             Ok(())
         })?;
@@ -195,7 +195,6 @@ impl Sessions {
             state.delete(self.table, key.clone());
             ended.push((key, value.ok_or_else(damaged)?));
         }
-        state.expire(self.index, &bound(watermark))?;
         Ok(ended)
     }
 

@@ -181,7 +181,7 @@ fn what_must_not_be_is_refused() {
         error.to_string()
     };
     let below = |batch: &mut StoreBatch| {
-        batch.expire(TableId(0), &2_u32.to_be_bytes()).unwrap();
+        batch.expire(TableId(0), &2_u32.to_be_bytes(), &mut |_, _| Ok(())).unwrap();
         batch.insert(TableId(0), 1_u32.to_be_bytes().to_vec(), Vec::new());
     };
     assert!(refused(store, &below, "a").contains("changed a key that has expired in table 0"));
@@ -238,7 +238,9 @@ fn the_size_stays_flat_while_keys_expire() {
                 for key in 0..20_u32 {
                     state.insert(TableId(0), [batch.to_be_bytes(), key.to_be_bytes()].concat(), vec![7; 20]);
                 }
-                state.expire(TableId(0), &batch.saturating_sub(10).to_be_bytes()).unwrap();
+                state
+                    .expire(TableId(0), &batch.saturating_sub(10).to_be_bytes(), &mut |_, _| Ok(()))
+                    .unwrap();
             });
         });
         if batch >= 200 {

@@ -60,7 +60,15 @@ fn operate(rng: &mut StdRng, clock: &mut Clock, batch: &mut dyn StateBatch, mode
         }
         17 => {
             let to = random_key(rng, &Clock { now: clock.now.saturating_sub(5), bounds: Default::default() });
-            assert_eq!(batch.expire(table, &to).unwrap(), model.expire(table, &to).unwrap());
+            let expire = |of: &mut dyn StateBatch| {
+                let mut gone = Vec::new();
+                let count = of.expire(table, &to, &mut |key, value| {
+                    gone.push((key.to_vec(), value.to_vec()));
+                    Ok(())
+                });
+                (count.unwrap(), gone)
+            };
+            assert_eq!(expire(batch), expire(model));
             if to > *bound {
                 *bound = to;
             }
