@@ -112,7 +112,7 @@ Examples:
 /// Reads Apache Kafka, decodes JSON by a schema, and appends to Delta tables exactly once, with the words
 /// and the results of Spark Structured Streaming.
 #[derive(Debug, Parser)]
-#[command(name = "alluvia", version, after_help = TOP_EXAMPLES, max_term_width = 100)]
+#[command(name = "alluvia", version = crate::model::build::line(), after_help = TOP_EXAMPLES, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     #[command(flatten)]
@@ -209,6 +209,8 @@ pub enum Command {
     Table(table::TableCommand),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
+    /// Write the manual pages, one for each command
+    Man(ManArgs),
 }
 
 /// `alluvia run`.
@@ -574,6 +576,14 @@ pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
+}
+
+/// `alluvia man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// The folder they are written to, such as ~/.local/share/man/man1; it is made if it is missing
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
 }
 
 /// An option of the Kafka source; its value may be a secret.

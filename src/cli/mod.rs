@@ -11,6 +11,7 @@ mod progress;
 mod explain;
 #[cfg(test)]
 mod reference;
+mod man;
 mod run;
 mod schema_infer;
 mod stop;
@@ -52,6 +53,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Sql(args) => sql::sql(&args),
         Command::Table(command) => table::run(&command),
         Command::Completions(args) => completions::print(&args),
+        Command::Man(args) => man::write(&args),
         Command::DeadLetters(DeadLettersCommand::Show(args)) => dead_letters::show(&args),
         Command::DeadLetters(DeadLettersCommand::Replay(args)) => dead_letters::replay(&args, &cli.global),
         Command::Streams(args) => streams::streams(&args),

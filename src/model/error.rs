@@ -26,6 +26,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Kind; 7] = [
+        Kind::Config,
+        Kind::Unavailable,
+        Kind::Conflict,
+        Kind::Fenced,
+        Kind::Data,
+        Kind::Corrupt,
+        Kind::Internal,
+    ];
+
     /// The exit code of a process that ends with an error of this kind (`docs/reference/exit-codes.md`).
     pub fn exit_code(self) -> u8 {
         match self {

@@ -2,6 +2,7 @@
 //!
 //! Every other module may use `model`; `model` uses none of them.
 
+pub mod build;
 pub mod error;
 pub mod identity;
 pub mod kafka_column;

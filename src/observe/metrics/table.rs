@@ -123,8 +123,8 @@ metrics! {
         "When that token was given, Unix time";
     TOKEN_FAILURES Counter "alluvia_token_renewal_failures_total" ["service"]
         "Attempts to renew a token for the service that failed; the token before it is used until it expires";
-    BUILD_INFO Gauge "alluvia_build_info" ["version"]
-        "Always 1; the label names the version that runs";
+    BUILD_INFO Gauge "alluvia_build_info" ["version" "commit" "features"]
+        "Always 1; the labels say what runs, as alluvia --version does";
     PROCESS_RESIDENT Gauge "process_resident_memory_bytes" []
         "Resident memory of the process";
     PROCESS_CPU Counter "process_cpu_seconds_total" []
@@ -204,6 +204,8 @@ mod tests {
             "partition",
             "operator",
             "version",
+            "commit",
+            "features",
             "service",
         ];
         let mut names = BTreeSet::new();
