@@ -173,6 +173,23 @@ pub struct AlluviaProgress {
     pub add_batch_ms: BTreeMap<&'static str, u64>,
 }
 
+impl Progress {
+    /// Rows that came behind the watermark and were left out by operators with state.
+    pub fn late_rows(&self) -> u64 {
+        self.state_operators.iter().map(|operator| operator.num_rows_dropped_by_watermark).sum()
+    }
+
+    /// Rows left out as duplicates, by operators with state and by the sink's merge.
+    pub fn duplicate_rows(&self) -> u64 {
+        let operators = self.state_operators.iter();
+        let by_state =
+            operators.filter_map(|operator| operator.custom_metrics.get("numDroppedDuplicateRows"));
+        let by_merge = ["numDuplicateRowsInBatch", "numDuplicateRowsInTable"].into_iter();
+        let by_merge = by_merge.filter_map(|name| self.sink.metrics.get(name)?.parse::<u64>().ok());
+        by_state.copied().chain(by_merge).sum()
+    }
+}
+
 /// The times of one trigger, as a progress needs them.
 #[derive(Debug, Clone, Default)]
 pub struct BatchTimes {

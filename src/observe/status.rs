@@ -113,6 +113,10 @@ pub struct Totals {
     pub dropped_rows: u64,
     /// Rejected records by error code.
     pub rejected_rows: BTreeMap<&'static str, u64>,
+    /// Rows that came behind the watermark and were left out.
+    pub late_rows: u64,
+    /// Rows left out as duplicates.
+    pub duplicate_rows: u64,
     /// Offset ranges that were gone.
     pub lost_ranges: u64,
     /// Restarts inside the process.
@@ -501,6 +505,8 @@ impl Inner {
         totals.malformed_rows += ours.malformed_rows;
         totals.dead_letters += ours.dead_letters;
         totals.dropped_rows += ours.dropped_rows;
+        totals.late_rows += progress.late_rows();
+        totals.duplicate_rows += progress.duplicate_rows();
         totals.lost_ranges += ours.lost_ranges.len() as u64;
         for (code, count) in &ours.rejected_rows {
             *totals.rejected_rows.entry(code).or_default() += count;

@@ -212,6 +212,11 @@ fn a_thousand_partitions_are_a_quick_scrape() {
     watched.until("all records", "orders", |s| s["totals"]["outputRows"] == 2000 && s["lag"] == 0);
     let metrics = get(&watched.observe, "/metrics").body;
     assert_eq!(metrics.matches("alluvia_lag_offsets{").count(), 1000);
+    // What a partition adds to an answer is two lines, and the page asks for no list of them before a reader does.
+    let of_partitions = metrics.lines().filter(|line| line.contains("partition=")).count();
+    assert_eq!(of_partitions, 2000, "a partition adds more to each scrape");
+    assert!(metrics.len() < 256 * 1024, "a scrape has {} bytes", metrics.len());
+    assert!(get(&watched.observe, "/api/v1/streams").body.len() < 8 * 1024);
     for path in
         ["/metrics", "/api/v1/streams", "/api/v1/streams/orders/lag", "/api/v1/streams/orders/history"]
     {

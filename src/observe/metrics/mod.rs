@@ -19,6 +19,7 @@ use self::table::{FILE_BYTES, MetricRow, SECONDS};
 use super::event::Event;
 use super::progress::Progress;
 use super::status::{Gauges, StreamState, StreamStatus};
+use crate::model::{Kind, build};
 
 /// The metrics of a process.
 pub(crate) struct Metrics {
@@ -138,7 +139,8 @@ impl Metrics {
     pub(crate) fn new() -> Metrics {
         let registry = Registry::new();
         let make = Maker(&registry);
-        make.gauge(table::BUILD_INFO).with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        let build = [build::VERSION, build::COMMIT, build::FEATURES];
+        make.gauge(table::BUILD_INFO).with_label_values(&build).set(1.0);
         let gauges = StreamGauges {
             state: make.gauge(table::STREAM_STATE),
             lag: make.gauge(table::LAG),
@@ -198,11 +200,16 @@ impl Metrics {
             &self.batches,
             &self.malformed_rows,
             &self.dead_letters,
+            &self.late_rows,
+            &self.duplicate_rows,
             &self.lost_ranges,
             &self.commit_conflicts,
             &self.batch_reruns,
         ];
         counters.into_iter().for_each(|counter| drop(counter.with_label_values(&[stream])));
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.retries()) {
+            drop(self.restarts.with_label_values(&[stream, kind.name()]));
+        }
     }
 
     /// Gives a stream its counters of rejected records, by the reasons that there are.
@@ -242,15 +249,8 @@ impl Metrics {
         for (reason, count) in &ours.rejected_rows {
             self.rejected_rows.with_label_values(&[stream, reason]).inc_by(*count);
         }
-        for operator in &progress.state_operators {
-            add(&self.late_rows, operator.num_rows_dropped_by_watermark);
-            let duplicates = operator.custom_metrics.get("numDroppedDuplicateRows");
-            add(&self.duplicate_rows, duplicates.copied().unwrap_or(0));
-        }
-        for name in ["numDuplicateRowsInBatch", "numDuplicateRowsInTable"] {
-            let duplicates = progress.sink.metrics.get(name).and_then(|count| count.parse().ok());
-            add(&self.duplicate_rows, duplicates.unwrap_or(0));
-        }
+        add(&self.late_rows, progress.late_rows());
+        add(&self.duplicate_rows, progress.duplicate_rows());
         if ours.files > 0 {
             let mean = ours.file_bytes as f64 / ours.files as f64;
             self.output_file_size.with_label_values(&[stream]).observe(mean);
@@ -475,6 +475,8 @@ mod tests {
         metrics.add_reasons("q", &["MALFORMED_RECORD"]);
         let text = metrics.scrape(&[Arc::new(StreamStatus::new("q", 0))], &[], 0);
         assert_eq!(value(&text, r#"alluvia_output_rows_total{stream="q"}"#), 0.0);
+        assert_eq!(value(&text, r#"alluvia_late_rows_total{stream="q"}"#), 0.0);
+        assert_eq!(value(&text, r#"alluvia_stream_restarts_total{kind="unavailable",stream="q"}"#), 0.0);
         assert_eq!(value(&text, r#"alluvia_rejected_rows_total{reason="MALFORMED_RECORD",stream="q"}"#), 0.0);
     }
 

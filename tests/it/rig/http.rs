@@ -39,5 +39,21 @@ pub fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)]
     stream.read_to_string(&mut answer).unwrap_or_else(|e| panic!("{method} {path}: {e}"));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer}"));
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{head}"));
-    Answer { status, headers: head.to_lowercase(), body: body.to_owned() }
+    let headers = head.to_lowercase();
+    let chunked = headers.contains("transfer-encoding: chunked");
+    Answer { status, headers, body: if chunked { unchunked(body) } else { body.to_owned() } }
+}
+
+/// A body that came in chunks, each with its length in hexadecimal digits on a line before it.
+fn unchunked(mut rest: &str) -> String {
+    let mut body = String::new();
+    while let Some((length, after)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length.trim(), 16).unwrap_or_else(|e| panic!("{e}: {length}"));
+        body.push_str(&after[..length]);
+        rest = after[length..].trim_start_matches("\r\n");
+        if length == 0 {
+            break;
+        }
+    }
+    body
 }
