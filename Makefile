@@ -9,7 +9,7 @@ RECORDS ?= 100000
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt audit broker services bench bench-peers bench-merge bench-state soak fuzz-admission oracle-json oracle-streaming
+.PHONY: help demo test test-cluster check fmt audit dist broker services bench bench-peers bench-merge bench-state soak fuzz-admission oracle-json oracle-streaming
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ demo: ## the quickstart: an embedded broker, generated events, a local Delta tab
 
 test: services ## all tests, against a real broker and real readers (ALLUVIA_SKIP_SERVICES=1 skips those)
 	cargo test
+
+test-cluster: services ## the chart and the install page on a real Kubernetes API server (built once, minutes; root, Debian 12)
+ifneq ($(ALLUVIA_SKIP_SERVICES),1)
+	@$(RIG)/chart prepare apiserver
+endif
+	cargo test --test it cluster:: -- --ignored --nocapture
 
 check: ## what needs no service: format, clippy, unit tests
 	cargo fmt --check
@@ -32,6 +38,13 @@ fmt: ## format the code
 audit: ## licences, advisories, duplicate versions of the crates that must be one (needs cargo-deny)
 	@command -v cargo-deny >/dev/null || { echo "make audit: cargo-deny is missing; install it: cargo install --locked cargo-deny" >&2; exit 1; }
 	cargo deny check
+
+dist: ## a release: archive with completions and manual pages, checksums, SBOM, licences (BINARY=path takes one at hand, INTO=folder)
+ifndef BINARY
+	@echo "make dist: an optimised build takes some 15 minutes on two cores"
+	cargo build --locked --profile dist --bin alluvia
+endif
+	@packaging/dist --binary $(or $(BINARY),$(CARGO_TARGET_DIR)/dist/alluvia) --into $(or $(INTO),$(CARGO_TARGET_DIR)/dist/release)
 
 services: ## fetch Kafka, the readers and Azurite into the cache (the tests do it too; quick when they are there)
 ifneq ($(ALLUVIA_SKIP_SERVICES),1)

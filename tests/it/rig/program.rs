@@ -64,8 +64,13 @@ impl Alluvia {
         // Many run at once: the default addresses are for the one that asks for them.
         command.env("ALLUVIA_LISTEN", "off").env("ALLUVIA_CONTROL_LISTEN", "off");
         command.args(arguments).current_dir(folder).envs(environment.iter().copied());
+        Alluvia::from_command(command)
+    }
+
+    /// A command that becomes the program.
+    pub fn from_command(mut command: Command) -> Alluvia {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = child::spawn(command).expect("the built binary starts");
+        let mut process = child::spawn(command).expect("the program starts");
         let stdout = Said::listen(process.stdout.take().expect("stdout is piped"));
         let stderr = Said::listen(process.stderr.take().expect("stderr is piped"));
         Alluvia { process, stdout, stderr }
