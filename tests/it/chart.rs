@@ -14,8 +14,8 @@ use crate::rig::{Alluvia, Broker, Message, until};
 
 const BOUND: Duration = Duration::from_secs(60);
 /// The oldest and the newest Kubernetes that the chart claims.
-const KUBERNETES: [&str; 2] = ["1.29.0", "1.37.0"];
-const VALUES: [&str; 2] = ["ci/minimal-values.yaml", "ci/full-values.yaml"];
+pub const KUBERNETES: [&str; 2] = ["1.29.0", "1.37.0"];
+pub const VALUES: [&str; 3] = ["ci/minimal-values.yaml", "ci/full-values.yaml", "ci/keda-values.yaml"];
 
 fn read(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));

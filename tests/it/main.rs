@@ -21,6 +21,7 @@ mod chart;
 mod check_chain;
 mod check_command;
 mod checkpoint_commands;
+mod cluster;
 mod consumer_group;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod crash;
@@ -49,8 +50,11 @@ mod options;
 mod oracle_json;
 mod oracle_streaming;
 mod owners;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod planted_faults;
 mod recovery;
 mod refusals;
+mod release;
 mod resume_model;
 #[allow(dead_code, unused_imports)]
 mod rig;

@@ -2,7 +2,8 @@
 """Makes the JSON schemas that kubeconform checks the rendered chart against: `chart_schemas.py FOLDER`.
 
 Kubernetes' own come from the PyPI wheel kubernetes-validate, whose references are absolute and must be made relative;
-those of ServiceMonitor and PrometheusRule from the Go module that carries their definitions.
+those of ServiceMonitor, PrometheusRule and ScaledObject from the Go modules that carry their definitions, which are kept under
+`crds` for an API server.
 """
 import json
 import re
@@ -16,6 +17,7 @@ VERSIONS = ["1.29", "1.37"]
 WHEEL = "kubernetes-validate==1.37.0"
 DEFINITIONS = [
     ("github.com/prometheus-operator/prometheus-operator@v0.85.0", "example/prometheus-operator-crd", ["servicemonitors", "prometheusrules"]),
+    ("github.com/kedacore/keda/v2@v2.21.0", "config/crd/bases", ["scaledobjects"]),
 ]
 
 
@@ -66,6 +68,8 @@ def definitions(folder):
             home = json.loads(must(["go", "mod", "download", "-json", module], cwd=scratch))["Dir"]
         for name in names:
             file = next(f for f in sorted((Path(home) / path).iterdir()) if f.name.endswith(f"_{name}.yaml"))
+            (folder / "crds").mkdir(exist_ok=True)
+            (folder / "crds" / f"{name}.yaml").write_text(file.read_text())
             spec = yaml.safe_load(file.read_text())["spec"]
             for version in spec["versions"]:
                 schema = closed(version["schema"]["openAPIV3Schema"])

@@ -33,6 +33,16 @@ impl Chart {
         Some(Chart { bin: say("bin").into(), schemas: say("schemas").into(), home })
     }
 
+    /// The folder of the tools.
+    pub fn bin(&self) -> &Path {
+        &self.bin
+    }
+
+    /// The folder with the definitions of the custom resources that the chart may make.
+    pub fn definitions(&self) -> PathBuf {
+        self.schemas.join("crds")
+    }
+
     /// Runs a tool in the chart's folder; panics with its words if it fails.
     pub fn run(&self, tool: &str, arguments: &[&str]) -> String {
         let output = self.output(tool, arguments, None);
