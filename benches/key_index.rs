@@ -106,6 +106,7 @@ fn table_of(keys: u64, folder: &Path, handle: &Handle) -> DeltaTable {
         attempt: "bench".into(),
         account: MemoryAccount::new(128 * 1024 * 1024),
         target_file_bytes: 64 * 1024 * 1024,
+        origin: None,
     };
     let mut files = FileWriter::new(settings, 0).expect("a writer");
     for from in (0..keys).step_by(ROWS_AT_ONCE as usize) {

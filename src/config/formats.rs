@@ -103,7 +103,10 @@ const SOURCES: [Format; 4] = [
     Format { name: "socket", keys: &[] },
 ];
 const SINKS: [Format; 3] = [
-    Format { name: "delta", keys: &["path", "table", "partitionBy", "tableProperties", "merge"] },
+    Format {
+        name: "delta",
+        keys: &["path", "table", "partitionBy", "tableProperties", "merge", "autoCompact"],
+    },
     Format { name: "console", keys: &[] },
     Format { name: "memory", keys: &[] },
 ];

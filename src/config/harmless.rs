@@ -191,6 +191,7 @@ mod tests {
             "kafka.bootstrap.servers",
             "path",
             "delta.appendOnly",
+            "autoCompact",
             "partitionBy",
             "kafka.ssl.keystore.location",
         ] {

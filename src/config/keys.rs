@@ -232,6 +232,10 @@ pub static SINK: Section = Section {
         ),
         optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
         optional("merge", "Rows are merged into the table by their keys. Absent: they are appended."),
+        optional(
+            "autoCompact",
+            "`true`: once a partition has 50 small files, they are joined into larger ones beside the micro-batches (Delta's auto compaction); `false`: never. Default: as the table's `delta.autoOptimize.autoCompact` says.",
+        ),
     ],
     options: option_lists::DELTA,
 };

@@ -43,6 +43,7 @@ pub use kafka::KafkaOptions;
 pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
+pub use quantity::{duration as parse_duration, size_bytes as parse_size};
 pub use stream::{
     Config, DeleteWhen, DeltaSink, DeltaTarget, JsonValue, MergeConfig, ParseMode, RestartPolicy,
     SourceConfig, StorageOptions, StreamConfig, TableConfig, TableFormat, Trigger, UpdateConfig, ValueConfig,

@@ -180,6 +180,8 @@ pub struct DeltaSink {
     pub merge_schema: bool,
     /// `merge`: rows are merged by their keys; absent, they are appended.
     pub merge: Option<MergeConfig>,
+    /// `autoCompact`: whether small files are joined between micro-batches; absent, the table's properties decide.
+    pub auto_compact: Option<bool>,
     /// `tableProperties` (`delta.…`) of a table that is made now.
     pub table_properties: BTreeMap<String, String>,
 }

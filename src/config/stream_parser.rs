@@ -349,9 +349,18 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>
         }
         None => None,
     };
+    let auto_compact =
+        fields.text(reader, "autoCompact").and_then(|text| reader.parse(&text, quantity::boolean));
     let DeltaTarget { url, table_properties } = target?;
     name?;
-    Some(SinkConfig::Delta(DeltaSink { url, partition_by, merge_schema, merge, table_properties }))
+    Some(SinkConfig::Delta(DeltaSink {
+        url,
+        partition_by,
+        merge_schema,
+        merge,
+        auto_compact,
+        table_properties,
+    }))
 }
 
 /// A Delta table's place and properties. `table` is a path already, or a problem.

@@ -60,6 +60,8 @@ pub enum Event {
     },
     /// It is in the table and in the commit log.
     BatchCommitted(Arc<Progress>),
+    /// Small files of the table were joined.
+    Compacted(CompactedFiles),
     /// The service was told where the stream is.
     Mirrored {
         /// The first offset that is not in the table.
@@ -106,6 +108,21 @@ pub struct StreamOpened {
     pub sink: String,
     /// `memoryLimit`, in bytes.
     pub memory_limit: Option<u64>,
+}
+
+/// What became of small files of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompactedFiles {
+    /// The table's version that it made; `None` if there was nothing left to commit.
+    pub version: Option<u64>,
+    /// Files that left the table.
+    pub files_removed: u64,
+    /// Files that took their place.
+    pub files_added: u64,
+    /// Bytes of the former.
+    pub bytes_removed: u64,
+    /// Files that stay, because one of those that they were to be joined with was changed meanwhile.
+    pub files_left: u64,
 }
 
 /// A restart to come.
@@ -207,6 +224,15 @@ impl EventLog {
                     "micro-batch committed"
                 );
             }
+            Event::Compacted(done) => tracing::info!(
+                stream,
+                version = done.version,
+                files = done.files_removed,
+                into = done.files_added,
+                bytes = done.bytes_removed,
+                left = done.files_left,
+                "small files of the table were joined"
+            ),
             Event::Restarting(restart) => tracing::warn!(
                 stream,
                 kind = restart.kind.name(),

@@ -13,11 +13,11 @@ pub mod report;
 mod status;
 mod terminal;
 
-pub use event::{Event, Rejected, Restart, StreamOpened};
+pub use event::{CompactedFiles, Event, Rejected, Restart, StreamOpened};
 pub use metrics::TokenTimes;
 pub use progress::{Progress, SourceProgress};
 pub use report::{Reporter, StreamReporter, Style};
 pub use status::{
     HistoryPoint, LastError, PartitionLag, QueryStatus, RECENT_MAX, StreamInfo, StreamState, Totals,
 };
-pub use terminal::Busy;
+pub use terminal::{Busy, BytesBar};

@@ -133,7 +133,8 @@ pub struct SinkProgress {
     /// Rows added to the table.
     pub num_output_rows: u64,
     /// The sink's own numbers, as texts; of a merge `numDuplicateRowsInBatch` and `numDuplicateRowsInTable`, or
-    /// the rows that it inserted, updated, deleted, ignored and copied.
+    /// the rows that it inserted, updated, deleted, ignored and copied; `numCompactedFiles`, `numCompactedFilesAdded` and
+    /// `numCompactedBytes` if small files of the table were joined since the batch before.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, String>,
 }

@@ -471,7 +471,7 @@ impl Inner {
                 self.lag.abandon();
                 self.set_status("Stopped", Some(false), false);
             }
-            Event::Bounded { .. } | Event::RecordsRejected(_) => {}
+            Event::Bounded { .. } | Event::RecordsRejected(_) | Event::Compacted(_) => {}
         }
     }
 

@@ -42,7 +42,42 @@ impl Busy {
     }
 }
 
+impl Busy {
+    /// Says how far the work is.
+    pub fn say(&self, what: String) {
+        self.0.set_message(what);
+    }
+}
+
 impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+        SCREEN.remove(&self.0);
+    }
+}
+
+/// Work of a known number of bytes: a bar with rate and time left, on a terminal only.
+pub struct BytesBar(ProgressBar);
+
+impl BytesBar {
+    /// Shows `what`, `bytes` long, until the result is dropped.
+    pub fn with(what: &str, bytes: u64) -> BytesBar {
+        let bar = SCREEN.add(ProgressBar::new(bytes));
+        bar.set_style(style(
+            "{prefix} {wide_bar} {percent}%  {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+        ));
+        bar.set_prefix(what.to_owned());
+        bar.enable_steady_tick(TICK);
+        BytesBar(bar)
+    }
+
+    /// So many more bytes are done.
+    pub fn add(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for BytesBar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
         SCREEN.remove(&self.0);

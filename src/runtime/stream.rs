@@ -30,7 +30,7 @@ use crate::failpoint;
 use crate::model::error::Context;
 use crate::model::{Error, Kind, Loss, Offset, OffsetSeq, OutputMode, Result};
 use crate::observe::{Event, StreamReporter};
-use crate::sink::{BatchCommit, DeadLetters, Sink};
+use crate::sink::{BatchCommit, BatchRun, DeadLetters, Sink};
 use crate::source::{Admission, Available, SourceRange};
 
 /// What survives a restart of the stream inside the process.
@@ -114,6 +114,9 @@ fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
+/// How often it is looked whether the sink has finished.
+const FINISH_POLL: Duration = Duration::from_millis(20);
+
 impl<'a> Stream<'a> {
     /// A stream from what was opened.
     pub fn new(
@@ -134,6 +137,15 @@ impl<'a> Stream<'a> {
     /// Whatever a step returned; what it means is decided by `supervise`.
     pub fn run(&mut self) -> Result<()> {
         self.run_batches()?;
+        let stop = &self.ctx.stop;
+        if !stop.requested() {
+            let mut goes_on = || {
+                stop.wait(FINISH_POLL);
+                !stop.requested()
+            };
+            self.open.sink.finish(&mut goes_on);
+            self.report_compacted();
+        }
         if let Some(stateful) = self.open.stateful.take() {
             stateful.close();
         }
@@ -450,6 +462,7 @@ impl<'a> Stream<'a> {
         let now_micros = plan.timestamp_ms.saturating_mul(1000);
         self.open.row_pipeline.begin(now_micros, &plan.table_versions)?;
         let budget = &self.open.budget;
+        let run = BatchRun { query_id: &self.open.query_id, batch_id: plan.batch_id, attempt: &id };
         let dead_letters = match &self.open.dead_letters {
             None => None,
             Some(table) => {
@@ -459,12 +472,12 @@ impl<'a> Stream<'a> {
                     attempt: id.clone(),
                     rejected_at_micros: now_micros,
                 };
-                Some((table.begin(&id, budget)?, of))
+                Some((table.begin(&run, budget)?, of))
             }
         };
         Ok(Attempt {
-            rows: self.open.sink.begin(&id, budget)?,
-            id,
+            rows: self.open.sink.begin(&run, budget)?,
+            id: id.clone(),
             dead_letters,
             budget: Arc::clone(budget),
             on_reject: self.open.row_pipeline.on_reject,
@@ -497,6 +510,7 @@ impl<'a> Stream<'a> {
             }
         });
         self.open.sink.maintain();
+        self.report_compacted();
         if let Some(stateful) = &mut self.open.stateful
             && let Err(error) = stateful.maintain()
         {

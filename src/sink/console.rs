@@ -14,8 +14,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::memory::{KeepRows, part_rows};
 use super::{
-    AttemptWriter, BatchCommit, CommitOutcome, Delivery, Description, Part, Sink, SinkCommit, SinkState,
-    Target,
+    AttemptWriter, BatchCommit, BatchRun, CommitOutcome, Delivery, Description, Part, Sink, SinkCommit,
+    SinkState, Target,
 };
 use crate::config::ConsoleSink as Options;
 use crate::decode::admission::Admission;
@@ -74,7 +74,7 @@ impl Sink for ConsoleSink {
         Ok(None)
     }
 
-    fn begin(&self, _: &str, _: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
+    fn begin(&self, _: &BatchRun, _: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
         // One more than is shown says that there are more.
         Ok(Arc::new(KeepRows { rows_max: Some(self.options.rows.saturating_add(1)) }))
     }

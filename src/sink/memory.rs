@@ -10,8 +10,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::{
-    AttemptWriter, BatchCommit, CommitOutcome, Delivery, Description, Part, Sink, SinkCommit, SinkState,
-    SinkWriter, Target,
+    AttemptWriter, BatchCommit, BatchRun, CommitOutcome, Delivery, Description, Part, Sink, SinkCommit,
+    SinkState, SinkWriter, Target,
 };
 use crate::decode::admission::Admission;
 use crate::model::{Error, MemoryAccount, Result};
@@ -73,7 +73,7 @@ impl Sink for MemorySink {
         Ok(None)
     }
 
-    fn begin(&self, _: &str, _: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
+    fn begin(&self, _: &BatchRun, _: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
         Ok(Arc::new(KeepRows { rows_max: None }))
     }
 
@@ -169,7 +169,9 @@ mod tests {
         let schema = Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, true)]));
         let mut sink = MemorySink::new("a batch that is written again");
         let mut write = |batch_id: i64, value: i64| {
-            let attempt = sink.begin("x", &MemoryAccount::new(1)).unwrap();
+            let attempt = sink
+                .begin(&BatchRun { query_id: "q", batch_id: 0, attempt: "x" }, &MemoryAccount::new(1))
+                .unwrap();
             let mut writer = attempt.writer(0).unwrap();
             let column = Int64Array::from(vec![value]);
             writer

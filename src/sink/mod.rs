@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::decode::admission::Admission;
 use crate::model::{Error, MemoryAccount, OffsetRange, OffsetSeq, Result, TopicPartition};
 use crate::table::AddedFile;
+use crate::table::compact::Compacted;
 
 pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
 pub use console::ConsoleSink;
@@ -115,11 +116,21 @@ pub trait Sink: Send {
     /// As for [`Sink::check`], and as for a write.
     fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>>;
 
-    /// Begins a run of a batch; `attempt` is unique to it, `account` counts what all of its writers hold in memory.
+    /// Begins a run of a batch; `account` counts what all of its writers hold in memory.
     ///
     /// # Errors
     /// `Config` if the target cannot be written.
-    fn begin(&self, attempt: &str, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>>;
+    fn begin(&self, run: &BatchRun, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>>;
+
+    /// What became of small files that were joined, since this was last taken.
+    fn take_compacted(&mut self) -> Option<Compacted> {
+        None
+    }
+
+    /// The stream has ended because there is no more to read: ends what is under way beside it, as long as it `goes_on`.
+    fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) {
+        let _ = goes_on;
+    }
 
     /// Makes the parts of one run the micro-batch. A sink that has read its target for it (a merge) checks
     /// that what it read still holds; an append has read nothing.
@@ -172,6 +183,17 @@ pub struct SinkState {
     pub commit: Option<SinkCommit>,
     /// Whether the sink may have forgotten transactions, or never keeps any: the commit log decides alone.
     pub forgets_transactions: bool,
+}
+
+/// Which run of which micro-batch it is.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchRun<'a> {
+    /// The query whose transaction the batch's commit has.
+    pub query_id: &'a str,
+    /// The micro-batch.
+    pub batch_id: i64,
+    /// The run of it, unlike any other.
+    pub attempt: &'a str,
 }
 
 /// One run of a micro-batch, shared by its lanes.

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -117,6 +118,67 @@ pub(crate) fn sweep(folder: &FsPath, done: impl Fn(&str) -> bool) -> io::Result<
         }
     }
     Ok(())
+}
+
+/// A staged file that a killed process left.
+#[derive(Debug)]
+pub struct CutOff {
+    place: PathBuf,
+    /// Its path from the folder that was searched.
+    pub path: String,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+impl CutOff {
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// What the disk answers; that it is gone is no error.
+    pub fn delete(&self) -> crate::model::Result<()> {
+        match fs::remove_file(&self.place) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(crate::model::Error::unavailable(format!("cannot delete {}", self.place.display()))
+                    .source(e))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Staged files at any depth of a folder that nobody has written to since `cutoff`; only folders are entered of which
+/// `enters` allows the name.
+pub(super) fn cut_off(
+    folder: &FsPath,
+    cutoff: SystemTime,
+    enters: &dyn Fn(&str) -> bool,
+) -> io::Result<Vec<CutOff>> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at)? {
+            let entry = entry?;
+            let (place, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let kind = entry.file_type()?;
+            if kind.is_dir() && enters(&name) {
+                folders.push(place);
+                continue;
+            }
+            let staged = name.rsplit_once('#').is_some_and(|(_, number)| number.parse::<u64>().is_ok());
+            if !kind.is_file() || !staged {
+                continue;
+            }
+            let metadata = match entry.metadata() {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            if metadata.modified()? < cutoff {
+                let path = place.strip_prefix(folder).unwrap_or(&place).display().to_string();
+                found.push(CutOff { place, path, size_bytes: metadata.len() });
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Folders that this process knows to be there after a power cut, with all their parents.

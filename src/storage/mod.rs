@@ -280,6 +280,23 @@ impl Store {
         })
     }
 
+    /// What killed processes left beside the places of objects at any depth of a folder on a local disk, not written to
+    /// since `cutoff`; only sub-folders are entered of which `enters` allows the name. None in an object store, which
+    /// leaves nothing behind.
+    ///
+    /// # Errors
+    /// `Unavailable`, naming the folder.
+    pub fn cut_off_files(
+        &self,
+        cutoff: std::time::SystemTime,
+        enters: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<local::CutOff>> {
+        let Ok(folder) = self.url.to_file_path() else { return Ok(Vec::new()) };
+        local::cut_off(&folder, cutoff, enters).map_err(|e| {
+            Error::unavailable(format!("cannot look for what is left in {}", self.url)).source(e)
+        })
+    }
+
     /// The paths of all objects under the folder, from it, in order; none if there is no such folder.
     ///
     /// # Errors

@@ -321,7 +321,7 @@ impl TableGuard {
 }
 
 /// Exponential from 10 ms to 2 s, with full jitter.
-fn pause(attempt: u32) -> Duration {
+pub(super) fn pause(attempt: u32) -> Duration {
     let ceiling = 2_000_u64.min(10 << attempt.min(10));
     Duration::from_millis(rand::random_range(1..=ceiling))
 }

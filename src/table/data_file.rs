@@ -47,7 +47,7 @@ impl Layout {
             .try_into_arrow()
             .map_err(|e| Error::internal("the table's schema has no Arrow form").source(e))?;
         let statistics = Statistics::new(&physical, context.stats_columns());
-        let format = FileFormat::new(Arc::new(physical))
+        let format = FileFormat::new(Arc::new(physical), settings.origin.as_ref())
             .map_err(|e| Error::internal("the table's schema has no Parquet form").source(e))?;
         let evaluator = evaluator(settings, context)?;
         Ok(Layout { format, statistics, expression: context.logical_to_physical(), evaluator })

@@ -12,9 +12,12 @@ use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
 use parquet::basic::Compression;
 use parquet::errors::Result;
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
+
+use super::files::FileOrigin;
 
 /// Rows of one row group at most; readers parallelise and skip by row group.
 const ROW_GROUP_ROWS_MAX: usize = 256 * 1024;
@@ -32,15 +35,25 @@ pub(super) struct FileFormat {
 }
 
 impl FileFormat {
-    /// Files of `schema`: Snappy, as Spark writes; statistics per column chunk, for readers that skip row groups.
+    /// Files of `schema`: Snappy, as Spark writes; statistics per column chunk, for readers that skip row groups. Their
+    /// footer says their `origin`.
     ///
     /// # Errors
     /// What Parquet says if it has no such type.
-    pub(super) fn new(schema: SchemaRef) -> Result<FileFormat> {
+    pub(super) fn new(schema: SchemaRef, origin: Option<&FileOrigin>) -> Result<FileFormat> {
+        let pairs = origin.map(|origin| {
+            let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
+            vec![
+                pair(FileOrigin::QUERY_ID, origin.query_id.clone()),
+                pair(FileOrigin::BATCH_ID, origin.batch_id.to_string()),
+                pair(FileOrigin::MAY_BE_SUPERSEDED, origin.may_be_superseded.to_string()),
+            ]
+        });
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::SNAPPY)
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by(super::ENGINE_INFO.to_owned())
+            .set_key_value_metadata(pairs)
             .build();
         let parquet = ArrowSchemaConverter::new().convert(&schema)?;
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
@@ -233,7 +246,7 @@ mod tests {
             batch(vec![Some(1.0), Some(-f64::NAN)]),
             batch(vec![None, Some(f64::NAN)]),
         ];
-        let format = FileFormat::new(groups[0].schema()).unwrap();
+        let format = FileFormat::new(groups[0].schema(), None).unwrap();
         let mut encoder = Encoder::new(&format).unwrap();
         for group in &groups {
             encoder.write(&format, group).unwrap();
@@ -257,7 +270,7 @@ mod tests {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
         let rows = RecordBatch::try_new(schema, vec![ids]).unwrap();
-        let format = FileFormat::new(rows.schema()).unwrap();
+        let format = FileFormat::new(rows.schema(), None).unwrap();
         let mut encoder = Encoder::new(&format).unwrap();
         for _ in 0..6 {
             encoder.write(&format, &rows).unwrap();

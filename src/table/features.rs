@@ -98,7 +98,12 @@ static FEATURES: &[Feature] = &[
         Support::Written,
         "an append leaves the history as it is; old files of the log are then left to others to delete",
     ),
-    feature("clustering", None, Support::Written, "rows are appended as they come; OPTIMIZE clusters them"),
+    feature(
+        "clustering",
+        None,
+        Support::Written,
+        "rows are appended as they come; OPTIMIZE clusters them, and what it has ordered is not compacted",
+    ),
     feature("deletionVectors", None, Support::Written, "an append has none"),
     feature("domainMetadata", None, Support::Written, "an append changes none"),
     feature("icebergCompatV1", None, Support::Unused, "its demands on files and types are not checked"),
@@ -114,7 +119,12 @@ static FEATURES: &[Feature] = &[
     feature("typeWidening", None, Support::Written, "new files have the wider type"),
     feature("typeWidening-preview", None, Support::Written, "new files have the wider type"),
     feature("v2Checkpoint", None, Support::Written, "checkpoints of the log are written in this form then"),
-    feature("vacuumProtocolCheck", None, Support::Written, "nothing is vacuumed"),
+    feature(
+        "vacuumProtocolCheck",
+        None,
+        Support::Written,
+        "a table that can't be written is not vacuumed either",
+    ),
     feature(
         "variantType",
         None,

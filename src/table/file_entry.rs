@@ -14,6 +14,7 @@ use delta_kernel::scan::scan_row_schema;
 use delta_kernel::{DeltaResult, FilteredEngineData};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use url::Url;
 
 use super::files::AddedFile;
 use super::live_files::{FileIdentity, LiveFile};
@@ -39,7 +40,7 @@ pub struct FileEntry {
 /// A deletion vector. Where there is none the kernel may give one without a storage type.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Vector {
+pub(super) struct Vector {
     #[serde(default)]
     storage_type: String,
     #[serde(default)]
@@ -149,11 +150,26 @@ impl FileEntry {
         self.deletion_vector.is_some()
     }
 
+    /// Its deletion vector.
+    pub(super) fn vector(&self) -> Option<&Vector> {
+        self.deletion_vector.as_ref()
+    }
+
     /// How many of its rows are deleted by its deletion vector.
     pub fn deleted_rows(&self) -> u64 {
         self.deletion_vector
             .as_ref()
             .map_or(0, |vector| u64::try_from(vector.cardinality).unwrap_or_default())
+    }
+
+    /// When it was written, in milliseconds since the Unix epoch, as its writer said.
+    pub(super) fn modified_ms(&self) -> i64 {
+        self.modification_time
+    }
+
+    /// Whether a clustering put its rows in order.
+    pub(super) fn is_clustered(&self) -> bool {
+        self.file_constant_values.clustering_provider.is_some()
     }
 
     /// The values of the partition columns by their physical names, as the log has them.
@@ -207,6 +223,19 @@ impl FileEntry {
 }
 
 impl Vector {
+    /// The file that it is in, of a table at `root`; `None` if it is in the log itself, or there is none.
+    ///
+    /// # Errors
+    /// `Corrupt` if it is none.
+    pub(super) fn file(&self, root: &Url) -> Result<Option<Url>> {
+        if self.storage_type.is_empty() {
+            return Ok(None);
+        }
+        self.descriptor()?
+            .absolute_path(root)
+            .map_err(|e| Error::corrupt("the log describes a deletion vector that is nowhere").source(e))
+    }
+
     fn descriptor(&self) -> Result<DeletionVectorDescriptor> {
         let damaged = |e: delta_kernel::Error| {
             Error::corrupt("the log describes a deletion vector that can't be read").source(e)

@@ -90,6 +90,27 @@ pub struct WriterSettings {
     pub account: Arc<MemoryAccount>,
     /// A file is closed when it has reached this size.
     pub target_file_bytes: usize,
+    /// What each file says of its origin, in its footer.
+    pub origin: Option<FileOrigin>,
+}
+
+/// What a data file of a stream says in its footer: whose it is, once no commit names it any more or ever did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileOrigin {
+    /// The stream's id: `txn.appId` of its commits.
+    pub query_id: String,
+    /// The micro-batch: `txn.version` of its commit.
+    pub batch_id: i64,
+    /// Whether a later run of the batch may still commit other files in the place of those that are committed: of dead
+    /// letters, until the next batch is.
+    pub may_be_superseded: bool,
+}
+
+impl FileOrigin {
+    /// The keys of the footer.
+    pub(super) const QUERY_ID: &str = "alluvia.queryId";
+    pub(super) const BATCH_ID: &str = "alluvia.batchId";
+    pub(super) const MAY_BE_SUPERSEDED: &str = "alluvia.mayBeSuperseded";
 }
 
 /// Writes the rows of one lane.
@@ -408,6 +429,7 @@ mod tests {
             attempt: "a".to_owned(),
             account: Arc::clone(&account),
             target_file_bytes: target,
+            origin: None,
         };
         let (done, most) = (AtomicBool::new(false), AtomicUsize::new(0));
         let files = std::thread::scope(|scope| {

@@ -118,7 +118,7 @@ pub(super) fn each_file(
 }
 
 /// The selected rows, a line of JSON each.
-fn lines(rows: DeltaResult<FilteredEngineData>) -> DeltaResult<Vec<Vec<u8>>> {
+pub(super) fn lines(rows: DeltaResult<FilteredEngineData>) -> DeltaResult<Vec<Vec<u8>>> {
     let text = to_json_bytes(std::iter::once(rows))?;
     Ok(text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect())
 }

@@ -10,6 +10,7 @@
 mod actions;
 mod add_columns;
 pub mod commit;
+pub mod compact;
 pub mod create;
 mod data_file;
 mod encoder;
@@ -34,6 +35,7 @@ mod statistics;
 pub mod table_stats;
 mod trial;
 mod upload;
+pub mod vacuum;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +57,7 @@ pub use commit::{Append, Appended, OwnCommit};
 pub(crate) use error::{kernel_error, log_error};
 pub use file_entry::FileEntry;
 pub use file_rows::{FileRows, ReadFailure, RowReader};
-pub use files::{AddedFile, FileWriter};
+pub use files::{AddedFile, FileOrigin, FileWriter};
 pub use row_changes::{NewVector, RowChanges, check_new_table};
 pub use trial::{refused_rows, write_into_memory};
 
@@ -219,6 +221,18 @@ impl DeltaTable {
         self.snapshot = fresh;
         self.transactions.clear();
         Ok(())
+    }
+
+    /// The size that its data files should have.
+    pub fn target_file_bytes(&self) -> u64 {
+        let target = self.snapshot.table_properties().target_file_size;
+        target.map_or(table_stats::TARGET_FILE_BYTES, std::num::NonZero::get)
+    }
+
+    /// Whether the table's properties ask its writers to join small files (`delta.autoOptimize.autoCompact`).
+    pub fn asks_for_compaction(&self) -> bool {
+        let set = self.metadata().configuration().get("delta.autoOptimize.autoCompact");
+        set.is_some_and(|set| ["true", "auto", "legacy"].contains(&set.to_lowercase().as_str()))
     }
 
     /// What file writers need to know of the table, as of the current snapshot.

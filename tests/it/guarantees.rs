@@ -57,6 +57,8 @@ fn every_proof_by_fault_stands_on_the_page() {
         "merge::",
         "upsert::",
         "state_store::a_",
+        "compact::",
+        "vacuum::",
     ];
     let missing: Vec<String> = tests()
         .into_iter()
@@ -74,6 +76,7 @@ fn the_page_names_every_failpoint_and_no_other() {
     let merges = alluvia::failpoint::MERGE_NAMES.into_iter().chain(alluvia::failpoint::UPDATE_NAMES);
     let snapshots = alluvia::failpoint::INDEX_SNAPSHOT_NAMES.into_iter();
     let more = merges.chain(snapshots).chain(alluvia::failpoint::STATE_NAMES);
+    let more = more.chain(alluvia::failpoint::UPKEEP_NAMES);
     assert_eq!(named, alluvia::failpoint::NAMES.into_iter().chain(more).collect());
 }
 

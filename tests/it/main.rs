@@ -22,6 +22,8 @@ mod check_chain;
 mod check_command;
 mod checkpoint_commands;
 mod cluster;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod compact;
 mod consumer_group;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod crash;
@@ -83,5 +85,7 @@ mod upgrade;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod upsert;
 mod words;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod vacuum;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod zombie;

@@ -48,6 +48,7 @@ impl Written {
             attempt: format!("attempt-{}", self.batch_id),
             account: Arc::clone(account),
             target_file_bytes: 1 << 27,
+            origin: None,
         }
     }
 

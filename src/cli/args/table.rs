@@ -4,14 +4,19 @@
     reason = "a flattened field is documented by its type; a comment on it would become help text"
 )]
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
-use super::OutputArgs;
+use super::{KeyValue, OutputArgs, key_value};
+use crate::config::{parse_duration, parse_size};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   alluvia table history config/ingest.yaml --limit 5
-  alluvia table stats ./lake/device_events";
+  alluvia table stats ./lake/device_events
+  alluvia table compact ./lake/device_events --partition day=2026-11-29 --dry-run
+  alluvia table vacuum config/ingest.yaml --dry-run";
 
 /// `alluvia table …`.
 #[derive(Debug, Subcommand)]
@@ -20,6 +25,10 @@ pub enum TableCommand {
     History(HistoryArgs),
     /// Show what a table is made of: files, bytes, rows, small files, deletion vectors, partitions
     Stats(StatsArgs),
+    /// Join the small files of each partition into larger ones, as OPTIMIZE does; no row changes
+    Compact(CompactArgs),
+    /// Delete files that the table does not need any more, as VACUUM does
+    Vacuum(VacuumArgs),
 }
 
 /// Which table.
@@ -58,4 +67,52 @@ pub struct StatsArgs {
     pub partitions: usize,
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+/// `alluvia table compact`.
+#[derive(Debug, Clone, Args)]
+pub struct CompactArgs {
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// The size that files should have, such as 64m [default: delta.targetFileSize of the table, or 128m]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub target_file_size: Option<u64>,
+    /// Only partitions of this value; several for several columns (NULL is __HIVE_DEFAULT_PARTITION__)
+    #[arg(long = "partition", value_name = "COLUMN=VALUE", value_parser = key_value)]
+    pub partitions: Vec<KeyValue>,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `alluvia table vacuum`.
+#[derive(Debug, Clone, Args)]
+pub struct VacuumArgs {
+    #[command(flatten)]
+    pub table: TableArgs,
+    /// How long files stay that have left the table, such as '10 days' [default:
+    /// delta.deletedFileRetentionDuration of the table, or 7 days]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub retain: Option<Duration>,
+    /// Allow a --retain that is shorter than the table's: readers and writers at work may lose their files
+    #[arg(long)]
+    pub no_retention_check: bool,
+    /// How old files of a batch are that is committed without them before they go
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1 day")]
+    pub orphan_age: Duration,
+    /// List what would be deleted, and delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_size(text).and_then(|size| if size > 0 { Ok(size) } else { Err("a file has some bytes".into()) })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text, false)
 }

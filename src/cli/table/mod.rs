@@ -1,7 +1,9 @@
 //! `alluvia table …`: what a Delta table is made of, and its maintenance by hand.
 
+mod compact;
 mod history;
 mod stats;
+mod vacuum;
 
 use std::path::Path;
 
@@ -20,6 +22,8 @@ pub fn run(command: &TableCommand) -> Result<()> {
     match command {
         TableCommand::History(args) => history::run(args),
         TableCommand::Stats(args) => stats::run(args),
+        TableCommand::Compact(args) => compact::run(args),
+        TableCommand::Vacuum(args) => vacuum::run(args),
     }
 }
 

@@ -39,6 +39,7 @@ pub(crate) struct Metrics {
     watermark_clock_moves: IntCounterVec,
     lost_ranges: IntCounterVec,
     commit_conflicts: IntCounterVec,
+    compacted_files: IntCounterVec,
     batch_reruns: IntCounterVec,
     restarts: IntCounterVec,
     output_file_size: HistogramVec,
@@ -179,6 +180,7 @@ impl Metrics {
             watermark_clock_moves: make.counter(table::WATERMARK_CLOCK_MOVES),
             lost_ranges: make.counter(table::LOST_RANGES),
             commit_conflicts: make.counter(table::COMMIT_CONFLICTS),
+            compacted_files: make.counter(table::COMPACTED_FILES),
             batch_reruns: make.counter(table::BATCH_RERUNS),
             restarts: make.counter(table::RESTARTS),
             output_file_size: make.histogram(table::OUTPUT_FILE_SIZE, FILE_BYTES),
@@ -204,6 +206,7 @@ impl Metrics {
             &self.duplicate_rows,
             &self.lost_ranges,
             &self.commit_conflicts,
+            &self.compacted_files,
             &self.batch_reruns,
         ];
         counters.into_iter().for_each(|counter| drop(counter.with_label_values(&[stream])));
@@ -223,6 +226,9 @@ impl Metrics {
             Event::BatchPlanned { rerun: true, .. } => self.batch_reruns.with_label_values(&[stream]).inc(),
             Event::CommitConflicts { count } => {
                 self.commit_conflicts.with_label_values(&[stream]).inc_by(u64::from(*count));
+            }
+            Event::Compacted(done) => {
+                self.compacted_files.with_label_values(&[stream]).inc_by(done.files_removed);
             }
             Event::BatchCommitted(progress) => self.count_batch(stream, progress),
             Event::Restarting(restart) => {

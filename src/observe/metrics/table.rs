@@ -83,6 +83,8 @@ metrics! {
         "Time of each step of a micro-batch: Spark's names of durationMs, and the parts of addBatch (writeFiles, commitDeadLetters, commitTable)";
     COMMIT_CONFLICTS Counter "alluvia_commit_conflicts_total" ["stream"]
         "Commits to the table that lost a version to another writer and were tried again on the next one";
+    COMPACTED_FILES Counter "alluvia_compacted_files_total" ["stream"]
+        "Small files of the table that the stream joined into larger ones (autoCompact)";
     BATCH_RERUNS Counter "alluvia_batch_reruns_total" ["stream"]
         "Planned micro-batches that were run again after a restart";
     RESTARTS Counter "alluvia_stream_restarts_total" ["stream" "kind"]

@@ -9,7 +9,7 @@ use crate::failpoint;
 use crate::model::{Error, Loss, Result};
 use crate::runtime::attempt::Written;
 use crate::runtime::dead_letter_tables;
-use crate::sink::{self, BatchCommit, CommitOutcome, DeadLetters, Sink, SinkCommit};
+use crate::sink::{self, BatchCommit, BatchRun, CommitOutcome, DeadLetters, Sink, SinkCommit};
 
 impl Stream<'_> {
     /// Before the sink's commit, so that no record is ever in neither table.
@@ -66,7 +66,8 @@ impl Stream<'_> {
         }
         let ranges = news.iter().map(|loss| loss.range.clone()).collect();
         let lost = BatchCommit { lost: ranges, ..commit.clone() }.of_lost_ranges();
-        let files = table.begin(&lost.attempt, &self.open.budget)?;
+        let run = BatchRun { query_id: &lost.query_id, batch_id: lost.batch_id, attempt: &lost.attempt };
+        let files = table.begin(&run, &self.open.budget)?;
         let of = DeadLetters {
             query_id: commit.query_id.clone(),
             batch_id: lost.batch_id,

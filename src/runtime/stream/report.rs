@@ -9,7 +9,7 @@ use crate::decode::json::RejectionCode;
 use crate::model::{Offset, OffsetSeq, Result};
 use crate::observe::progress::StateOperatorProgress;
 use crate::observe::progress::{ADD_BATCH_STEPS, AlluviaProgress, BatchTimes, SinkProgress};
-use crate::observe::{Event, Progress, SourceProgress, StreamOpened};
+use crate::observe::{CompactedFiles, Event, Progress, SourceProgress, StreamOpened};
 use crate::query::OperatorProgress;
 use crate::runtime::attempt::Written;
 
@@ -96,6 +96,18 @@ impl Stream<'_> {
                 .collect(),
         };
         written.operators().iter().map(one).collect()
+    }
+
+    /// What the sink did with small files.
+    pub(super) fn report_compacted(&mut self) {
+        let Some(done) = self.open.sink.take_compacted() else { return };
+        self.reporter.emit(Event::Compacted(CompactedFiles {
+            version: done.version,
+            files_removed: done.files_removed,
+            files_added: done.files_added,
+            bytes_removed: done.bytes_removed,
+            files_left: done.files_dropped,
+        }));
     }
 
     /// The finished batch as Spark's `StreamingQueryProgress`.

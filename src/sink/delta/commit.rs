@@ -93,6 +93,7 @@ impl DeltaAppend {
         changes: Option<RowChanges>,
         read_version: u64,
     ) -> Result<Option<CommitOutcome>> {
+        self.compaction.note_files(files.len());
         let append = Append { read_version: Some(read_version), changes, ..append_of(batch, files) };
         match self.table_mut()?.append(&append)? {
             Appended::MovedOn => Ok(None),
@@ -135,6 +136,7 @@ impl DeltaAppend {
         files: Vec<AddedFile>,
         replaces: Option<String>,
     ) -> Result<CommitOutcome> {
+        self.compaction.note_files(files.len());
         let mut append = Append { replaces, ..append_of(batch, files) };
         let mut appended = self.table_mut()?.append(&append)?;
         if let (Appended::Rewritten, Some(attempt)) = (&appended, &append.replaces) {

@@ -5,6 +5,7 @@
 //! files, [`maintenance`] keeps the table's log short.
 
 mod commit;
+mod compaction;
 mod maintenance;
 pub mod merge;
 mod writer;
@@ -17,9 +18,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use self::compaction::AutoCompaction;
 use super::{
-    AttemptWriter, BatchCommit, CommitOutcome, DeadLetterBatch, Delivery, Description, Part, Sink,
-    SinkCommit, SinkState, Target,
+    AttemptWriter, BatchCommit, BatchRun, CommitOutcome, DeadLetterBatch, Delivery, Description, Part, Sink,
+    SinkCommit, SinkMetrics, SinkState, Target,
 };
 use crate::config::{DeltaSink, DeltaTarget};
 use crate::decode::admission::{self, Admission, Fit, check_column_names, with_fields};
@@ -27,11 +29,14 @@ use crate::decode::datetime::Zone;
 use crate::model::spark_type::name_of;
 use crate::model::{Error, MemoryAccount, MissingField, Result};
 use crate::storage::Store;
+use crate::table::compact::Compacted;
 use crate::table::{DeltaTable, history};
 
 /// A Delta table that rows are appended to.
 pub struct DeltaAppend {
     config: DeltaSink,
+    /// Whether it is the table of dead letters beside the stream's own.
+    holds_dead_letters: bool,
     store: Store,
     handle: Handle,
     /// The table; `None` until it is made.
@@ -46,6 +51,8 @@ pub struct DeltaAppend {
     maintenance: Option<JoinHandle<()>>,
     /// The table version at which we last checked whether maintenance is due.
     maintenance_checked_to: u64,
+    /// Joins small files, if it is asked to.
+    compaction: AutoCompaction,
 }
 
 impl DeltaAppend {
@@ -57,6 +64,7 @@ impl DeltaAppend {
         let table = DeltaTable::open(&store, handle)?;
         Ok(DeltaAppend {
             config: config.clone(),
+            holds_dead_letters: false,
             store,
             handle: handle.clone(),
             table,
@@ -65,6 +73,7 @@ impl DeltaAppend {
             newest: None,
             maintenance: None,
             maintenance_checked_to: 0,
+            compaction: AutoCompaction::default(),
         })
     }
 
@@ -78,9 +87,11 @@ impl DeltaAppend {
             partition_by: Vec::new(),
             merge_schema: false,
             merge: None,
+            auto_compact: Some(false),
             table_properties: target.table_properties.clone(),
         };
-        DeltaAppend::open(&config, store, handle, Zone::UTC)
+        let table = DeltaAppend::open(&config, store, handle, Zone::UTC)?;
+        Ok(DeltaAppend { holds_dead_letters: true, ..table })
     }
 
     /// The table, if it is there.
@@ -242,8 +253,8 @@ impl Sink for DeltaAppend {
         Ok(self.admission.clone())
     }
 
-    fn begin(&self, attempt: &str, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
-        Ok(Arc::new(self.begin_files(attempt, account)?))
+    fn begin(&self, run: &BatchRun, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
+        Ok(Arc::new(self.begin_files(run, account)?))
     }
 
     fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
@@ -259,8 +270,21 @@ impl Sink for DeltaAppend {
         self.table.as_mut().map_or(0, DeltaTable::take_conflicts)
     }
 
+    fn metrics(&self) -> SinkMetrics {
+        SinkMetrics { output_rows: None, counts: self.compaction.counts() }
+    }
+
     fn maintain(&mut self) {
         self.maintain_log();
+        self.compact();
+    }
+
+    fn take_compacted(&mut self) -> Option<Compacted> {
+        self.compaction.take()
+    }
+
+    fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) {
+        self.finish_compaction(goes_on);
     }
 }
 

@@ -10,12 +10,9 @@ use arrow::datatypes::SchemaRef;
 use super::DeltaAppend;
 use crate::decode::admission::Admission;
 use crate::model::{Error, MemoryAccount, Result};
-use crate::sink::{AttemptWriter, Part, SinkWriter};
+use crate::sink::{AttemptWriter, BatchRun, Part, SinkWriter};
 use crate::table::files::WriterSettings;
-use crate::table::{self, FileWriter};
-
-/// A data file is closed at this size.
-const TARGET_FILE_BYTES: usize = 128 * 1024 * 1024;
+use crate::table::{self, FileOrigin, FileWriter};
 
 /// What the lanes of one run need to write files.
 pub(super) struct FilesOfAttempt {
@@ -24,7 +21,7 @@ pub(super) struct FilesOfAttempt {
 }
 
 impl DeltaAppend {
-    pub(super) fn begin_files(&self, attempt: &str, account: &Arc<MemoryAccount>) -> Result<FilesOfAttempt> {
+    pub(super) fn begin_files(&self, run: &BatchRun, account: &Arc<MemoryAccount>) -> Result<FilesOfAttempt> {
         let (table, admission) = self.prepared()?;
         let settings = WriterSettings {
             store: table.store().clone(),
@@ -33,9 +30,14 @@ impl DeltaAppend {
             state: table.write_state()?,
             schema: Arc::clone(admission.target()),
             partition_columns: table.partition_columns().to_vec(),
-            attempt: attempt.to_owned(),
+            attempt: run.attempt.to_owned(),
             account: Arc::clone(account),
-            target_file_bytes: TARGET_FILE_BYTES,
+            target_file_bytes: usize::try_from(table.target_file_bytes()).unwrap_or(usize::MAX),
+            origin: Some(FileOrigin {
+                query_id: run.query_id.to_owned(),
+                batch_id: run.batch_id,
+                may_be_superseded: self.holds_dead_letters,
+            }),
         };
         Ok(FilesOfAttempt { settings, admission: admission.clone() })
     }

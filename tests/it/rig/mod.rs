@@ -36,8 +36,9 @@ pub use produce::{Message, Placed, Transaction};
 pub use program::{Alluvia, Ended};
 pub use proxy::Proxy;
 pub use readers::{
-    delta_checkpoint, delta_digest, delta_log, delta_rows, delta_writes, readers_agree, row_counts,
-    spark_count, spark_filters_agree, spark_history, spark_insists, spark_merge, spark_sql,
+    delta_checkpoint, delta_digest, delta_log, delta_optimize, delta_rows, delta_vacuum, delta_writes,
+    readers_agree, row_counts, spark_count, spark_filters_agree, spark_history, spark_insists, spark_merge,
+    spark_sql,
 };
 
 use std::io::Write;

@@ -33,6 +33,30 @@ pub fn delta_checkpoint(table: &Path) {
     assert!(status.expect("the readers run").success(), "no checkpoint of {}", table.display());
 }
 
+/// What Python `deltalake` finds to compact in a table, and does.
+pub fn delta_optimize(table: &Path) -> Value {
+    said(
+        "import sys, json, deltalake; print(json.dumps(deltalake.DeltaTable(sys.argv[1]).optimize.compact()))",
+        table,
+    )
+}
+
+/// The files that Python `deltalake` would delete from a table at once, from its folder.
+pub fn delta_vacuum(table: &Path) -> Vec<String> {
+    let script = "import sys, json, deltalake; print(json.dumps(deltalake.DeltaTable(sys.argv[1]).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True)))";
+    serde_json::from_value(said(script, table)).expect("paths")
+}
+
+/// The JSON that a line of Python says of a table.
+fn said(script: &str, table: &Path) -> Value {
+    let mut command = Command::new(super::home().join("readers"));
+    let ended = command.args(["python", "-c", script]).arg(table).stdin(Stdio::null()).output();
+    let ended = ended.expect("the readers run");
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{}: {errors}", table.display());
+    serde_json::from_slice(&ended.stdout).expect("JSON")
+}
+
 /// `version`, `id`, `files` (with their statistics), `schema`, `configuration`, `partitionColumns`, `history`.
 pub fn delta_log(table: &Path) -> Value {
     let text = read_delta("log", table, &[]);

@@ -39,10 +39,11 @@ use crate::decode::admission::Admission;
 use crate::failpoint;
 use crate::model::{Error, MemoryAccount, Result};
 use crate::sink::{
-    AttemptWriter, BatchCommit, CommitOutcome, Description, Part, Sink, SinkCommit, SinkMetrics, SinkState,
-    Target,
+    AttemptWriter, BatchCommit, BatchRun, CommitOutcome, Description, Part, Sink, SinkCommit, SinkMetrics,
+    SinkState, Target,
 };
 use crate::storage::Store;
+use crate::table::compact::Compacted;
 use crate::table::key_index::{KeyColumns, OwnChanges, OwnFiles, Snapshots, TableKeys};
 use crate::table::{DeltaTable, check_new_table};
 
@@ -249,10 +250,10 @@ impl Sink for DeltaMerge {
         Ok(admission)
     }
 
-    fn begin(&self, attempt: &str, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
+    fn begin(&self, run: &BatchRun, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
         let keys = self.keys.as_ref().ok_or_else(super::not_prepared)?;
         let attempt = MergeAttempt {
-            files: self.target.begin_files(attempt, account)?,
+            files: self.target.begin_files(run, account)?,
             hasher: keys.row_hasher(),
             rules: self.rules.clone(),
             folder: self.merge.index_folder.clone(),
@@ -273,29 +274,35 @@ impl Sink for DeltaMerge {
     fn metrics(&self) -> SinkMetrics {
         if let WhenMatched::Update(_) = &self.merge.when_matched {
             let counts = &self.updates;
-            return SinkMetrics {
-                output_rows: Some(counts.inserted + counts.updated),
-                counts: vec![
-                    ("numDuplicateRowsInBatch", counts.duplicates_in_batch),
-                    ("numInsertedRows", counts.inserted),
-                    ("numUpdatedRows", counts.updated),
-                    ("numDeletedRows", counts.deleted),
-                    ("numIgnoredRows", counts.ignored),
-                    ("numCopiedRows", counts.copied),
-                ],
-            };
+            let mut shown = vec![
+                ("numDuplicateRowsInBatch", counts.duplicates_in_batch),
+                ("numInsertedRows", counts.inserted),
+                ("numUpdatedRows", counts.updated),
+                ("numDeletedRows", counts.deleted),
+                ("numIgnoredRows", counts.ignored),
+                ("numCopiedRows", counts.copied),
+            ];
+            shown.extend(self.target.metrics().counts);
+            return SinkMetrics { output_rows: Some(counts.inserted + counts.updated), counts: shown };
         }
-        SinkMetrics {
-            output_rows: Some(self.counts.inserted),
-            counts: vec![
-                ("numDuplicateRowsInBatch", self.counts.duplicates_in_batch),
-                ("numDuplicateRowsInTable", self.counts.already_in_table),
-            ],
-        }
+        let mut shown = vec![
+            ("numDuplicateRowsInBatch", self.counts.duplicates_in_batch),
+            ("numDuplicateRowsInTable", self.counts.already_in_table),
+        ];
+        shown.extend(self.target.metrics().counts);
+        SinkMetrics { output_rows: Some(self.counts.inserted), counts: shown }
     }
 
     fn maintain(&mut self) {
         self.target.maintain();
         self.upload_snapshot();
+    }
+
+    fn take_compacted(&mut self) -> Option<Compacted> {
+        self.target.take_compacted()
+    }
+
+    fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) {
+        self.target.finish(goes_on);
     }
 }
