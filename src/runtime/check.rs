@@ -14,7 +14,7 @@ use crate::config::StreamConfig;
 use crate::model::{Error, Notes, Result};
 use crate::sink::Sink;
 use crate::source::{From, Position, SourceRange};
-use crate::storage::{Store, credentials};
+use crate::storage::{Store, azure, credentials};
 
 use super::dead_letter_tables;
 use super::open::{self, Access};
@@ -148,21 +148,10 @@ fn stores(config: &StreamConfig, findings: &mut Findings) -> Option<&'static str
     }
 }
 
-/// The host and port of the account that a URL of Azure is in; `None` for other stores, and where only the store knows.
+/// The host and port that requests for a folder of Azure go to; `None` for other stores.
 fn storage_host(url: &Url, options: &BTreeMap<String, String>) -> Option<String> {
-    if url.scheme() == "file" || url.scheme() == "memory" {
-        return None;
-    }
-    let named = |names: [&str; 3]| names.iter().find_map(|name| options.get(*name));
-    if let Some(endpoint) = named(["azure_storage_endpoint", "azure_endpoint", "endpoint"]) {
-        let endpoint = Url::parse(endpoint).ok()?;
-        return Some(format!("{}:{}", endpoint.host_str()?, endpoint.port_or_known_default()?));
-    }
-    let account = named(["azure_storage_account_name", "azure_account_name", "account_name"]);
-    match url.host_str().filter(|host| host.contains('.')) {
-        Some(host) => Some(format!("{host}:{}", url.port().unwrap_or(443))),
-        None => Some(format!("{}.blob.core.windows.net:443", account?)),
-    }
+    let endpoint = Url::parse(&azure::endpoint(url, options)?).ok()?;
+    Some(format!("{}:{}", endpoint.host_str()?, endpoint.port_or_known_default()?))
 }
 
 /// A connection to `host`, which is a name and a port.
@@ -170,7 +159,7 @@ fn reach(host: &str) -> Result<String> {
     let addresses = host.to_socket_addrs().map_err(|cause| {
         Error::config(format!("the host {host} of storage has no address"))
             .source(cause)
-            .hint("check the account's name, and the DNS of this machine (a private endpoint needs the zone privatelink.blob.core.windows.net or privatelink.dfs.core.windows.net)")
+            .hint("check the account's name, and the DNS of this machine (a private endpoint must be one for blob, with the zone privatelink.blob.core.windows.net; one for dfs alone is not enough)")
     })?;
     let mut failed = None;
     for address in addresses {

@@ -202,13 +202,19 @@ fn a_store_that_cannot_be_reached_is_named_before_the_tables_in_it() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("chain-store", 1);
     let stream = yaml(&options(broker.bootstrap(), &topic, &[]))
-        .replace("path: ./table", "path: 'abfss://lake@acc.no-such-host.invalid/table'")
+        .replace("path: ./table", "path: 'abfss://lake@acc.dfs.no-such-host.invalid/table'")
         .replace(
             "checkpointLocation: ./checkpoint",
-            "checkpointLocation: 'abfss://lake@acc.no-such-host.invalid/cp'",
+            "checkpointLocation: 'abfss://lake@acc.dfs.no-such-host.invalid/cp'",
         );
     let keyed = format!("{stream}    storageOptions: {{ azure_storage_account_key: aHVudGVyMg== }}\n");
-    breaks(&keyed, &[], 2, "storage", &["acc.no-such-host.invalid", "privatelink.dfs.core.windows.net"]);
+    breaks(
+        &keyed,
+        &[],
+        2,
+        "storage",
+        &["acc.blob.no-such-host.invalid", "privatelink.blob.core.windows.net"],
+    );
 }
 
 #[test]

@@ -56,6 +56,18 @@ pub(super) fn open(url: &Url, given: &BTreeMap<String, String>) -> Option<Result
     Some(open_at(url, place, given, &|name| std::env::var(name).ok()))
 }
 
+/// The endpoint that requests for the folder at `url` go to, which is a Blob endpoint also where the URL names the other one; `None`
+/// if it is not one of Azure, or cannot be known.
+pub fn endpoint(url: &Url, given: &BTreeMap<String, String>) -> Option<String> {
+    let place = Place::of(url)?.ok()?;
+    let of_url = (place.account.as_deref(), place.endpoint.as_deref());
+    match Options::of(given, of_url.0, of_url.1, &|name| std::env::var(name).ok()) {
+        Ok(options) => Some(options.endpoint),
+        // A credential is missing or wrong: whoever opens the folder says so.
+        Err(_) => place.endpoint,
+    }
+}
+
 fn open_at(
     url: &Url,
     place: Result<Place, String>,
@@ -203,6 +215,23 @@ mod tests {
         }
         let error = pairs("hunter2").unwrap_err().to_string();
         assert!(error.contains("azure_storage_sas_token") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn requests_go_to_the_blob_endpoint_whichever_the_url_names() {
+        let key = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let of = |url: &str, more: &[(String, String)]| {
+            let given = more.iter().cloned().chain([key("account_key", "a2V5")]).collect();
+            endpoint(&Url::parse(url).unwrap(), &given)
+        };
+        let public = Some("https://acc.blob.core.windows.net".to_owned());
+        for url in ["abfss://lake@acc.dfs.core.windows.net/t", "https://acc.dfs.core.windows.net/lake/t"] {
+            assert_eq!(of(url, &[]), public, "{url}");
+        }
+        assert_eq!(of("az://lake/t", &[key("account_name", "acc")]), public);
+        let own = [key("account_name", "acc"), key("azure_storage_endpoint", "https://proxy.example:8443/")];
+        assert_eq!(of("az://lake/t", &own), Some("https://proxy.example:8443".into()));
+        assert_eq!(of("file:///t", &[]), None);
     }
 
     #[test]
