@@ -57,7 +57,7 @@ endif
 broker: ## a real Kafka broker by hand: prints its addresses and how to stop it
 	@$(RIG)/kafka start
 
-bench: services ## workload W1: Alluvia and the raw limit, and the latency of small batches (ARGS="--rounds 5")
+bench: services ## workload W1: Alluvia and the raw limit, and the latency of small batches (ARGS="--rounds 5", ARGS=--tls)
 	$(RIG)/readers python benches/e2e/run.py $(ARGS)
 
 bench-peers: services ## the same with a hand-written Python loop and Spark 4.0

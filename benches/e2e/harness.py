@@ -50,13 +50,18 @@ def must(call, **how):
 
 @contextmanager
 def broker():
-    """The bench's own broker, with its topics from earlier runs; yields its address."""
+    """The bench's own broker, with its topics from earlier runs; yields its address (`facts_of_broker` has the others)."""
     home = HOME / "broker"
     must([KAFKA, "start", "--dir", home], stdout=subprocess.DEVNULL, env={**os.environ, "ALLUVIA_RIG_HEAP": "1g"})
     try:
-        yield json.loads((home / "broker.json").read_text())["bootstrap"]["plaintext"]
+        yield facts_of_broker()["bootstrap"]["plaintext"]
     finally:
         must([KAFKA, "stop", "--dir", home], stdout=subprocess.DEVNULL)
+
+
+def facts_of_broker():
+    """The addresses of the bench's broker by listener, and what opens them."""
+    return json.loads((HOME / "broker" / "broker.json").read_text())
 
 
 def fresh(name):

@@ -1,7 +1,8 @@
 """`make bench`: workload W1 through Alluvia and through the raw limit, alternating, on one real broker; medians.
 
 Run by `tests/rig/readers python benches/e2e/run.py`. Builds both in release, keeps the filled topic in the cache, checks
-after every run that each message is in the result once, prints the table. `--peers` adds what a user would otherwise do.
+after every run that each message is in the result once, prints the table. `--peers` adds what a user would otherwise do,
+`--tls` Alluvia over TLS with a password (SASL_SSL, PLAIN), as an Event Hubs namespace is read.
 """
 import argparse
 import json
@@ -16,11 +17,12 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from harness import (
-    HERE, SCRATCH, arguments_of, broker, build, check, check_table, commits, epoch_ms, fill, finish, fresh, measured, medians, progress_of,
-    schema_of, spark_submit, stream_file,
+    HERE, SCRATCH, arguments_of, broker, build, check, check_table, commits, epoch_ms, facts_of_broker, fill, finish, fresh, measured,
+    medians, progress_of, schema_of, spark_submit, stream_file,
 )
 
 SMALL_BATCH = 10
+TLS = "Alluvia by TLS"
 
 
 # ---- throughput ------------------------------------------------------------------------------------------------
@@ -35,10 +37,20 @@ def raw_limit(bench):
     return run | {"files": len(list(folder.glob("*.parquet")))}
 
 
-def alluvia(bench):
+def alluvia(bench, options=()):
     folder = fresh("alluvia")
-    file = stream_file(folder, bench, bench.topic, "availableNow")
+    file = stream_file(folder, bench, bench.topic, "availableNow", options=options)
     return of_table(measured([bench.alluvia, "run", file], SCRATCH / "alluvia.log"), folder / "table", bench)
+
+
+def alluvia_by_tls(bench):
+    facts = facts_of_broker()
+    user, password = facts["eventhubs"]["user"], facts["eventhubs"]["password"]
+    login = f'org.apache.kafka.common.security.plain.PlainLoginModule required username="{user}" password="{password}";'
+    return alluvia(bench, {
+        "kafka.bootstrap.servers": facts["bootstrap"]["eventhubs"], "kafka.security.protocol": "SASL_SSL",
+        "kafka.sasl.mechanism": "PLAIN", "kafka.sasl.jaas.config": login, "kafka.ssl.ca.location": facts["ca"],
+    })
 
 
 def python_loop(bench):
@@ -67,23 +79,25 @@ def throughput(bench, rounds, contenders):
         for name, contender in contenders.items():
             run = contender(bench)
             runs[name].append(run)
-            print(f"  round {number + 1}  {name:<12} {run['wall']:7.2f} s  {run['cpu']:7.2f} CPU s", file=sys.stderr, flush=True)
+            print(f"  round {number + 1}  {name:<14} {run['wall']:7.2f} s  {run['cpu']:7.2f} CPU s", file=sys.stderr, flush=True)
     return {name: medians(of) for name, of in runs.items()}
 
 
 def print_table(bench, result):
     print(f"\nW1: {bench.messages:,} messages, {bench.value_bytes / bench.messages:.0f} bytes each, 4 partitions; medians")
-    print(f"{'':<12} {'wall s':>8} {'rows/s':>10} {'MB/s':>7} {'CPU s/M rows':>13} {'peak RSS MiB':>13} {'files':>6} {'of raw limit':>13}")
+    print(f"{'':<14} {'wall s':>8} {'rows/s':>10} {'MB/s':>7} {'CPU s/M rows':>13} {'peak RSS MiB':>13} {'files':>6} {'of raw limit':>13}")
     raw = result["raw limit"]
     for name, run in result.items():
         print(
-            f"{name:<12} {run['wall']:>8.2f} {bench.messages / run['wall']:>10,.0f} {bench.value_bytes / run['wall'] / 1e6:>7.1f}"
+            f"{name:<14} {run['wall']:>8.2f} {bench.messages / run['wall']:>10,.0f} {bench.value_bytes / run['wall'] / 1e6:>7.1f}"
             f" {run['cpu'] / bench.messages * 1e6:>13.2f} {run['rss']:>13.0f} {run['files']:>6.0f} {raw['wall'] / run['wall']:>13.2f}"
         )
     ours = result.get("Alluvia")
     for name, run in result.items():
         if ours and name != "Alluvia":
-            print(f"Alluvia : {name:<11} {run['wall'] / ours['wall']:6.2f} x the rows/s, {run['cpu'] / ours['cpu']:6.2f} x the rows per CPU second")
+            print(f"Alluvia : {name:<14} {run['wall'] / ours['wall']:6.2f} x the rows/s, {run['cpu'] / ours['cpu']:6.2f} x the rows per CPU second")
+    if TLS in result:
+        print(f"TLS: {result[TLS]['cpu'] / ours['cpu']:.2f} x the CPU seconds of Alluvia's process")
 
 
 # ---- latency ---------------------------------------------------------------------------------------------------
@@ -158,6 +172,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments_of(parser)
     parser.add_argument("--peers", action="store_true", help="also a Python loop and Spark")
+    parser.add_argument("--tls", action="store_true", help="also Alluvia over SASL_SSL")
     parser.add_argument("--only", choices=["all", "throughput", "latency", "raw"], default="all", help="raw: without Alluvia")
     bench = parser.parse_args()
     if bench.only == "raw":
@@ -168,6 +183,7 @@ def main():
     load, results = os.getloadavg()[0], {}
     contenders = {"raw limit": raw_limit}
     contenders |= {"Alluvia": alluvia} if bench.only != "raw" else {}
+    contenders |= {TLS: alluvia_by_tls} if bench.tls and bench.only != "raw" else {}
     contenders |= {"Python loop": python_loop, "Spark 4.0": spark} if bench.peers else {}
     with broker() as bench.bootstrap:
         if bench.only != "latency":

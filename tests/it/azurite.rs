@@ -114,7 +114,7 @@ impl Lake {
 }
 
 /// A token as Entra ID gives them for storage; Azurite checks everything but the signature.
-fn token(seconds: u64) -> String {
+pub fn token(seconds: u64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let part = |value: serde_json::Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let claims = json!({

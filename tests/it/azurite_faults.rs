@@ -77,6 +77,26 @@ fn a_store_that_goes_silent_is_noticed_and_the_stream_goes_on_when_it_answers_ag
 }
 
 #[test]
+fn folders_that_a_hierarchical_namespace_lists_beside_the_blobs_are_no_files() {
+    let Some((broker, azurite)) = rig() else { return };
+    let scene = Scene::new(broker, "azure-folders", 2, 10_000, 2_000);
+    let proxy = BlobProxy::new(azurite);
+    let lake = Lake::new(azurite, "folders").through(&proxy);
+    // The logs are listed by a start, by retention and by the cleanup of the table's log.
+    for log in ["table/_delta_log", "letters/_delta_log", "checkpoint/offsets", "checkpoint/commits"] {
+        proxy.name_folder(&lake.container, &format!("main/{log}/_sidecars"));
+        proxy.name_folder(&lake.container, &format!("main/{log}/9"));
+    }
+    let yaml = lake.moved(&scene.yaml(), "main");
+    let folder = tempfile::tempdir().unwrap();
+    let arm = [("ALLUVIA_OWNER", "pod-0"), ("ALLUVIA_FAILPOINTS", "sink.after=kill@3")];
+    let ended = lake.run(&yaml, folder.path(), &arm).wait(BOUND);
+    assert!(ended.status.code().is_none(), "{}", ended.stderr);
+    lake.finish(&scene, "main", "folders in listings");
+    assert!(proxy.folders_named() >= 8, "{}", proxy.folders_named());
+}
+
+#[test]
 fn a_file_of_several_parts_is_uploaded_whole_though_parts_of_it_fail() {
     let Some((broker, azurite)) = rig() else { return };
     let topic = broker.topic("azure-parts", 1);

@@ -61,21 +61,7 @@ fn a_kill_at_any_step_with_everything_in_azure_loses_nothing_and_doubles_nothing
 fn kills_in_a_row(rounds: u64, until: Option<Instant>, seed: u64) -> u64 {
     let Some((broker, azurite)) = rig() else { return 0 };
     let scene = Scene::new(broker, "azure-crashes", 3, 10_000, 1_500);
-    let proxy = BlobProxy::new(azurite);
-    proxy.delay(Duration::from_millis(3));
-    // One request in many fails, is lost, or is answered as Azure answers under load.
-    for (kind, first) in
-        [("create", 7), ("get", 23), ("put", 11), ("list", 13), ("create", 61), ("lease", 29)]
-    {
-        for hit in 0..60 {
-            let answer = match hit % 3 {
-                0 => Answer::Status(503),
-                1 => Answer::DoneAndLost,
-                _ => Answer::DoneAs(500),
-            };
-            proxy.answer(kind, "", first + hit * 97, 1, answer);
-        }
-    }
+    let proxy = BlobProxy::slow_and_failing(azurite);
     let lake = Lake::new(azurite, "crashes").through(&proxy);
     let names = names();
     let mut done = 0;

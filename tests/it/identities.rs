@@ -218,7 +218,7 @@ fn token_metric(address: &str, service: &str, name: &str) -> Option<f64> {
 }
 
 /// The longest time between two micro-batches, in milliseconds.
-fn longest_gap_ms(folder: &Path) -> i64 {
+pub fn longest_gap_ms(folder: &Path) -> i64 {
     let lines = std::fs::read_to_string(folder.join("progress")).unwrap();
     let at = |line: &str| {
         let progress: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -54,7 +54,8 @@ fn read(options: &KafkaOptions) -> Result<u64> {
     Ok(reader.read(&ranges, &AtomicBool::new(false), |_| Ok(()))?.records)
 }
 
-fn tls(broker: &Broker) -> Vec<String> {
+/// The options of a connection whose server is known by the rig's CA.
+pub fn tls(broker: &Broker) -> Vec<String> {
     let ca = broker.fact("/ca");
     vec![
         "kafka.security.protocol: SSL".into(),
@@ -63,12 +64,14 @@ fn tls(broker: &Broker) -> Vec<String> {
     ]
 }
 
-fn with(mut lines: Vec<String>, more: &[String]) -> Vec<String> {
+/// More options behind others.
+pub fn with(mut lines: Vec<String>, more: &[String]) -> Vec<String> {
     lines.extend_from_slice(more);
     lines
 }
 
-fn scram(protocol: &str, mechanism: &str, password: &str) -> Vec<String> {
+/// The options of a login with SCRAM.
+pub fn scram(protocol: &str, mechanism: &str, password: &str) -> Vec<String> {
     vec![
         format!("kafka.security.protocol: {protocol}"),
         format!("kafka.sasl.mechanism: {mechanism}"),
@@ -262,7 +265,8 @@ fn a_signed_token_logs_in_and_a_forged_one_is_refused() {
     }
 }
 
-fn databricks(broker: &Broker, entra: &Entra, secret: &Path) -> Vec<String> {
+/// The options of a login with tokens of an application, as Databricks writes them.
+pub fn databricks(broker: &Broker, entra: &Entra, secret: &Path) -> Vec<String> {
     vec![
         "kafka.security.protocol: SASL_SSL".into(),
         "kafka.sasl.mechanism: OAUTHBEARER".into(),

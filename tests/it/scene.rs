@@ -107,6 +107,14 @@ impl Scene {
         self.yaml().replace("trigger: availableNow", "trigger: { processingTime: 50 ms }")
     }
 
+    /// The same stream by a source of `format`, whose options `login` stand in for the address of the broker.
+    pub fn yaml_by(&self, format: &str, login: &[String]) -> String {
+        let address = format!("kafka.bootstrap.servers: '{}'", self.bootstrap);
+        self.yaml()
+            .replace(&address, &login.join(", "))
+            .replace("format: kafka", &format!("format: {format}"))
+    }
+
     /// The same stream with a row for each device: the newest by its number, whatever the order in which they come.
     pub fn newest_yaml(yaml: &str) -> String {
         yaml.replace(

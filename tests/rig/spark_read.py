@@ -3,14 +3,25 @@
     spark_read.py "DESCRIBE HISTORY delta.`/tmp/t`" …    each query's rows as JSON lines; absolute paths only
     spark_read.py --serve                                one JSON string (a query) per line of stdin, one JSON answer per line of
                                                          stdout: {"rows": […]} or {"error": "…"}; ends with stdin
+A table in Azurite is delta.`wasb://CONTAINER@devstoreaccount1.blob.localhost:PORT/PATH`, with the account's key set before by
+    SET `fs.azure.account.key.devstoreaccount1.blob.localhost:PORT`=`KEY`
 Starting Spark takes some ten seconds, so the Rust tests keep one serving.
 """
 import json
 import os
+import socket
 import sys
 import tempfile
+from pathlib import Path
 
 from pyspark.sql import SparkSession
+
+
+def hosts(scratch):
+    """A file of host names for the JVM, with the one under which Azurite knows its account."""
+    file = Path(scratch, "hosts")
+    file.write_text(f"127.0.0.1 localhost devstoreaccount1.blob.localhost {socket.gethostname()}\n")
+    return file
 
 
 def session(scratch):
@@ -25,6 +36,7 @@ def session(scratch):
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": f"-Djdk.net.hosts.file={hosts(scratch)}",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "2",

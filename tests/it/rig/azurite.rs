@@ -142,6 +142,17 @@ impl Azurite {
             .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}")))
             .collect()
     }
+
+    /// The table at `az://CONTAINER/PATH` as it is called in [`super::spark_sql`], which then can read it.
+    pub fn spark_table(&self, table: &str) -> String {
+        assert!(self.scheme == Scheme::Http, "Spark reads by HTTP here");
+        let port = self.address().split(':').nth(1).expect("an address has a port");
+        let host = format!("{}.blob.localhost:{port}", self.account());
+        readers::spark_sql(&format!("SET `fs.azure.account.key.{host}`=`{}`", self.key()));
+        let (container, path) =
+            (table.trim_start_matches("az://").split_once('/')).expect("a path in a container");
+        format!("delta.`wasb://{container}@{host}/{path}`")
+    }
 }
 
 fn script(arguments: &[&str]) -> Command {

@@ -1,6 +1,7 @@
 //! A door in front of Azurite's HTTP listener: requests are counted by kind, come late, get no answer, or another one.
 //!
-//! Requests and answers of HTTP/1.1 are passed on whole. What is signed of a request is not its host, so signatures hold.
+//! Requests and answers of HTTP/1.1 are passed on whole. What is signed of a request is not its host, so signatures hold. On request
+//! listings name folders, as those of an account with a hierarchical namespace do.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -42,6 +43,10 @@ struct State {
     delay: Duration,
     /// Nothing is passed on, on any connection.
     dead: bool,
+    /// Folders, `CONTAINER/FOLDER`, that listings name.
+    folders: Vec<String>,
+    /// How often a listing named one.
+    folders_named: u64,
 }
 
 /// The door. It stands until the test binary ends.
@@ -66,6 +71,25 @@ impl BlobProxy {
                 thread::spawn(move || drop(serve(&client, &target, &state)));
             }
         });
+        proxy
+    }
+
+    /// One behind which every request comes late, and one in many fails, is lost, or is answered as Azure answers under load.
+    pub fn slow_and_failing(azurite: &Azurite) -> BlobProxy {
+        let proxy = BlobProxy::new(azurite);
+        proxy.delay(Duration::from_millis(3));
+        for (kind, first) in
+            [("create", 7), ("get", 23), ("put", 11), ("list", 13), ("create", 61), ("lease", 29)]
+        {
+            for hit in 0..60 {
+                let answer = match hit % 3 {
+                    0 => Answer::Status(503),
+                    1 => Answer::DoneAndLost,
+                    _ => Answer::DoneAs(500),
+                };
+                proxy.answer(kind, "", first + hit * 97, 1, answer);
+            }
+        }
         proxy
     }
 
@@ -94,6 +118,16 @@ impl BlobProxy {
         self.lock().dead = dead;
     }
 
+    /// From now on listings of what is above a folder of a container name it, if they have no delimiter.
+    pub fn name_folder(&self, container: &str, folder: &str) {
+        self.lock().folders.push(format!("{container}/{folder}"));
+    }
+
+    /// How many folders listings have named.
+    pub fn folders_named(&self) -> u64 {
+        self.lock().folders_named
+    }
+
     /// Forgets rules and requests.
     pub fn forget(&self) {
         let mut state = self.lock();
@@ -119,6 +153,7 @@ struct Request {
     body: Vec<u8>,
     kind: &'static str,
     path: String,
+    query: BTreeMap<String, String>,
 }
 
 fn serve(client: &TcpStream, target: &str, state: &Mutex<State>) -> io::Result<()> {
@@ -150,6 +185,9 @@ fn serve(client: &TcpStream, target: &str, state: &Mutex<State>) -> io::Result<(
         to_server.write_all(&request.body)?;
         let mut whole = Vec::new();
         response(&mut from_server, &request, &mut whole)?;
+        if request.kind == "list" {
+            name_folders(state, &request, &mut whole)?;
+        }
         match answer {
             Some(Answer::DoneAndLost) => return client.shutdown(Shutdown::Both),
             Some(Answer::DoneAs(status)) => refuse(&mut to_client, status)?,
@@ -176,6 +214,50 @@ fn meet(state: &Mutex<State>, request: &Request) -> (Option<Answer>, Duration) {
         }
     }
     (None, delay)
+}
+
+/// Puts the folders below the prefix of a listing into its first page.
+fn name_folders(state: &Mutex<State>, request: &Request, whole: &mut Vec<u8>) -> io::Result<()> {
+    let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
+    let asked = |key: &str| request.query.get(key).map(String::as_str);
+    if asked("delimiter").is_some() || asked("marker").is_some() {
+        return Ok(());
+    }
+    let container = request.path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let prefix = format!("{container}/{}", asked("prefix").unwrap_or_default());
+    let below: Vec<String> =
+        state.folders.iter().filter(|folder| folder.starts_with(&prefix)).cloned().collect();
+    let entries: String = below
+        .iter()
+        .map(|folder| {
+            let name = &folder[container.len() + 1..];
+            format!(
+                "<Blob><Name>{name}</Name><Properties><Last-Modified>Sun, 29 Nov 2026 12:00:00 GMT</Last-Modified><Etag>0x8D0</Etag><ResourceType>directory</ResourceType><Content-Length>0</Content-Length><Content-Type>application/octet-stream</Content-Type></Properties></Blob>"
+            )
+        })
+        .collect();
+    let text = String::from_utf8_lossy(whole).into_owned();
+    let (head, _) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::InvalidData)?;
+    let mut body = Vec::new();
+    plain_body(&mut &whole[head.len() + 4..], head, &mut body)?;
+    let body = String::from_utf8_lossy(&body);
+    if below.is_empty() || !body.contains("<Blobs") {
+        return Ok(());
+    }
+    state.folders_named += below.len() as u64;
+    let body = match body.replacen("<Blobs/>", &format!("<Blobs>{entries}</Blobs>"), 1) {
+        listed if listed.len() > body.len() => listed,
+        _ => body.replacen("<Blobs>", &format!("<Blobs>{entries}"), 1),
+    };
+    let head: Vec<&str> = head
+        .lines()
+        .filter(|line| {
+            let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+            !["transfer-encoding", "content-length"].contains(&name.as_str())
+        })
+        .collect();
+    *whole = format!("{}\r\nContent-Length: {}\r\n\r\n{body}", head.join("\r\n"), body.len()).into_bytes();
+    Ok(())
 }
 
 fn wait_while_dead(state: &Mutex<State>) {
@@ -228,8 +310,9 @@ fn request(from: &mut BufReader<&TcpStream>) -> io::Result<Option<Request>> {
     let kind = kind(method, path, header(&text, "if-none-match").is_some());
     let mut body = Vec::new();
     read_body(from, &text, &mut body)?;
-    let path = path.split('?').next().unwrap_or_default().to_owned();
-    Ok(Some(Request { head, body, kind, path }))
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let query = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    Ok(Some(Request { path: path.to_owned(), query, head, body, kind }))
 }
 
 /// Reads an answer whole. One to HEAD has no body, whatever its head says.
@@ -261,24 +344,42 @@ fn header<'t>(head: &'t str, name: &str) -> Option<&'t str> {
 }
 
 /// By its length, or in chunks, which are passed on as they are.
-fn read_body(from: &mut BufReader<&TcpStream>, head: &str, into: &mut Vec<u8>) -> io::Result<()> {
-    if header(head, "transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
-        loop {
-            let mut line = Vec::new();
-            from.read_until(b'\n', &mut line)?;
-            let size = String::from_utf8_lossy(&line);
-            let size = usize::from_str_radix(size.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
-            into.extend(&line);
-            let start = into.len();
-            into.resize(start + size + 2, 0);
-            from.read_exact(&mut into[start..])?;
-            if size == 0 {
-                return Ok(());
-            }
+fn read_body(from: &mut impl BufRead, head: &str, into: &mut Vec<u8>) -> io::Result<()> {
+    each_part(from, head, |line, data, end| {
+        into.extend([line, data, end].concat());
+    })
+}
+
+/// The same, without the marks of chunks.
+fn plain_body(from: &mut impl BufRead, head: &str, into: &mut Vec<u8>) -> io::Result<()> {
+    each_part(from, head, |_, data, _| into.extend(data))
+}
+
+/// Calls `part` with each part of a body: the line before it, its bytes, and what ends it.
+fn each_part(
+    from: &mut impl BufRead,
+    head: &str,
+    mut part: impl FnMut(&[u8], &[u8], &[u8]),
+) -> io::Result<()> {
+    let is_chunked =
+        header(head, "transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+    if !is_chunked {
+        let length = header(head, "content-length").and_then(|length| length.parse::<usize>().ok());
+        let mut data = vec![0; length.unwrap_or(0)];
+        from.read_exact(&mut data)?;
+        part(&[], &data, &[]);
+        return Ok(());
+    }
+    loop {
+        let mut line = Vec::new();
+        from.read_until(b'\n', &mut line)?;
+        let size = String::from_utf8_lossy(&line);
+        let size = usize::from_str_radix(size.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        let mut data = vec![0; size + 2];
+        from.read_exact(&mut data)?;
+        part(&line, &data[..size], &data[size..]);
+        if size == 0 {
+            return Ok(());
         }
     }
-    let length = header(head, "content-length").and_then(|length| length.parse::<usize>().ok()).unwrap_or(0);
-    let start = into.len();
-    into.resize(start + length, 0);
-    from.read_exact(&mut into[start..])
 }
