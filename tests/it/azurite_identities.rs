@@ -4,17 +4,17 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::azurite::Lake;
-use crate::identities::{Rig, with_azure_cli};
+use crate::identities::{Rig, longest_gap_ms, with_azure_cli};
 use crate::kafka_faults::numbered;
-use crate::rig::{Azurite, Broker, Scheme, until};
-use crate::scene::{BOUND, Scene, each};
+use crate::rig::{Alluvia, Azurite, Broker, Scheme};
+use crate::scene::{BOUND, each};
 
 fn rig() -> Option<(&'static Broker, &'static Azurite)> {
     Some((Broker::shared()?, Azurite::shared(Scheme::Https)?))
 }
 
 /// A file with the certificates of both servers' authorities.
-fn trust(rig: &Rig, broker: &Broker, azurite: &Azurite) -> String {
+pub fn trust(rig: &Rig, broker: &Broker, azurite: &Azurite) -> String {
     let path = rig.path("trusted.pem");
     let both = [broker.fact("/ca"), azurite.ca()].map(|file| fs::read_to_string(file).unwrap());
     fs::write(&path, both.concat()).unwrap();
@@ -59,35 +59,67 @@ fn one_identity_opens_the_event_hub_the_tables_and_the_lease() {
     });
 }
 
+/// Sends a record every 200 ms until `done`.
+fn produce_until(broker: &Broker, topic: &str, sent: &mut u32, done: impl Fn() -> bool) {
+    while !done() {
+        broker.produce(topic, numbered("v", *sent..*sent + 1));
+        *sent += 1;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 #[test]
-fn a_token_for_storage_that_ends_is_renewed_without_a_gap_though_its_giver_is_away_for_a_while() {
-    const LIFE_S: u32 = 8;
+fn tokens_for_broker_tables_and_lease_that_end_are_renewed_without_a_gap_and_a_second_owner_takes_over() {
+    let life = Duration::from_secs(20);
     let Some((broker, azurite)) = rig() else { return };
-    let mut rig = Rig::start(broker, LIFE_S);
-    let scene = Scene::new(broker, "azure-tokens", 1, 10_000, 500);
+    let mut rig = Rig::start(broker, u32::try_from(life.as_secs()).unwrap());
+    let topic = broker.topic("azure-tokens", 1);
     let trusted = trust(&rig, broker, azurite);
-    let identity = "    azure: { tenantId: tenant, clientId: app, clientSecret: s3cr3t-of-the-app }\n";
+    let identity = "tenantId: tenant, clientId: app, clientSecret: s3cr3t-of-the-app";
     let lake = Lake::with(azurite, "tokens", |_| Vec::new());
-    let yaml = lake.moved(&format!("{}{identity}", scene.endless_yaml()), "main");
-    let folder = tempfile::tempdir().unwrap();
-    let environment = [("AZURE_AUTHORITY_HOST", rig.entra.url.as_str()), ("SSL_CERT_FILE", &trusted)];
-    let program = lake.run(&yaml, folder.path(), &environment);
-    program.wait_for("\"event\":\"progress\"", BOUND);
-    let started = Instant::now();
-    // The giver is away when the first renewal is due, for less than the token still holds.
+    let yaml = lake.moved(&rig.yaml(&topic, identity, "{ processingTime: 100 ms }"), "main");
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let start = |rig: &Rig, owner: usize, flags: &[&str], more: &[(&str, &str)]| {
+        let (folder, name) = (folders[owner].path(), format!("pod-{owner}"));
+        fs::write(folder.join("stream.yaml"), &yaml).unwrap();
+        let environment = [
+            ("AZURE_AUTHORITY_HOST", rig.entra.url.as_str()),
+            ("SSL_CERT_FILE", &trusted),
+            ("ALLUVIA_OWNER", &name),
+        ];
+        let environment = [&environment[..], more].concat();
+        Alluvia::start([&["run", "stream.yaml"][..], flags].concat(), folder, &environment)
+    };
+    let mut sent = 1;
+    broker.produce(&topic, numbered("v", 0..1));
+    let first = start(&rig, 0, &[], &[("ALLUVIA_PROGRESS_FILE", "progress")]);
+    first.wait_for("micro-batch committed", BOUND);
+    // Entra ID is away for longer than the margin with which tokens are renewed, which is half of their life, and back before they end.
     let (secret, aside) = (rig.path("secret"), rig.path("aside"));
+    let away = Instant::now();
     fs::rename(&secret, &aside).unwrap();
-    rig.entra.wait_for("503");
+    produce_until(broker, &topic, &mut sent, || away.elapsed() > life / 2 + Duration::from_secs(1));
     fs::rename(&aside, &secret).unwrap();
-    // Commits go on over the end of two tokens and more.
-    until("three lives of a token", Duration::from_secs(60), || {
-        (started.elapsed() > Duration::from_secs(u64::from(3 * LIFE_S))).then_some(())
-    });
-    scene.produce(broker, 10_000);
-    program.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
-    program.terminate();
-    let ended = program.wait(BOUND).success();
-    assert!(ended.stderr.contains("the token could not be renewed"), "{}", ended.stderr);
+    rig.entra.wait_for("503");
+    rig.entra.wait_for("200");
+    // Beyond the end of the first tokens: what is read and written now is so by later ones.
+    produce_until(broker, &topic, &mut sent, || away.elapsed() > life + Duration::from_secs(4));
+    // Another owner takes the lease, by a token of its own; the first one ends, and has committed at its pace until then.
+    let second = start(&rig, 1, &["--take-over"], &[]);
+    second.wait_for("took over from another process", BOUND);
+    let ended = first.wait(BOUND);
+    assert_eq!(ended.code(), 5, "{}", ended.stderr);
+    for says in ["the token could not be renewed", "another process took over stream identity"] {
+        assert!(ended.stderr.contains(says), "no `{says}` in\n{}", ended.stderr);
+    }
     assert!(!ended.stderr.contains("started again after a pause"), "{}", ended.stderr);
-    lake.check(&scene, "main", "tokens that end");
+    let gap_ms = longest_gap_ms(folders[0].path());
+    assert!(u128::try_from(gap_ms).unwrap() < life.as_millis() / 2, "{gap_ms} ms");
+    let goal = sent + 5;
+    broker.produce(&topic, numbered("v", sent..goal));
+    second.wait_for(&format!("\"endOffset\":{{\"{topic}\":{{\"0\":{goal}}}}}"), BOUND);
+    second.terminate();
+    second.wait(BOUND).success();
+    let rows = lake.digest("main", "table", &["partition", "offset"]);
+    assert_eq!((rows.rows, rows.distinct), (u64::from(goal), u64::from(goal)));
 }

@@ -16,6 +16,10 @@ mod azurite_faults;
 mod azurite_identities;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod azurite_owners;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod azurite_pairs;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod azurite_queries;
 mod chart;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod check_chain;

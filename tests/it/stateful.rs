@@ -40,26 +40,27 @@ fn closing() -> [Message; 2] {
     })
 }
 
-struct Scene {
+/// A topic of events and a query that keeps state over it.
+pub struct Scene {
     bootstrap: String,
     topic: String,
     query: String,
 }
 
 /// Windows over deduplicated events: two operators in a row.
-const WINDOWS: &str = "      watermark: { eventTime: ts, delayThreshold: 1 minute }
+pub const WINDOWS: &str = "      watermark: { eventTime: ts, delayThreshold: 1 minute }
       dropDuplicates: [id, ts]
     sql: |
       SELECT window.start AS start, device, count(*) AS n, avg(v) AS mean
       FROM input GROUP BY window(ts, '1 minute'), device
 ";
 /// Deduplication alone.
-const DISTINCT: &str = "      watermark: { eventTime: ts, delayThreshold: 2 minutes }
+pub const DISTINCT: &str = "      watermark: { eventTime: ts, delayThreshold: 2 minutes }
       dropDuplicatesWithinWatermark: [id]
 ";
 
 impl Scene {
-    fn new(broker: &Broker, hint: &str, query: &str) -> Scene {
+    pub fn new(broker: &Broker, hint: &str, query: &str) -> Scene {
         let scene = Scene::empty(broker, hint, query);
         broker.produce(&scene.topic, events(40));
         broker.produce(&scene.topic, closing());
@@ -72,7 +73,7 @@ impl Scene {
         Scene { bootstrap: broker.bootstrap().to_owned(), topic, query: query.to_owned() }
     }
 
-    fn yaml(&self) -> String {
+    pub fn yaml(&self) -> String {
         format!(
             "streams:
   - name: kept
@@ -113,8 +114,12 @@ impl Scene {
     }
 
     fn rows(&self, folder: &Path) -> Vec<String> {
-        let mut rows: Vec<String> =
-            delta_rows(&folder.join("table"), self.columns()).iter().map(Value::to_string).collect();
+        self.rows_by(|columns| delta_rows(&folder.join("table"), columns))
+    }
+
+    /// The rows of a table that is read by `read`, which is given the columns, in a fixed order.
+    pub fn rows_by(&self, read: impl Fn(&[&str]) -> Vec<Value>) -> Vec<String> {
+        let mut rows: Vec<String> = read(self.columns()).iter().map(Value::to_string).collect();
         rows.sort();
         rows
     }

@@ -12,7 +12,7 @@ use alluvia::failpoint::{INDEX_SNAPSHOT_NAMES, MERGE_NAMES, UPDATE_NAMES};
 use serde_json::{Value, json};
 
 use crate::rig::{
-    Alluvia, Broker, Ended, Message, delta_digest, delta_rows, delta_writes, digest_of, row_counts,
+    Alluvia, Broker, Digest, Ended, Message, delta_digest, delta_rows, delta_writes, digest_of, row_counts,
     spark_history, spark_insists, spark_sql, until,
 };
 use crate::scene::{BOUND, draw, each, seed};
@@ -20,7 +20,7 @@ use crate::scene::{BOUND, draw, each, seed};
 const PARTITIONS: u64 = 3;
 
 /// A topic of changes: each message is the next state of one of `keys` keys, and a key is always in one partition.
-struct Changes {
+pub struct Changes {
     broker: &'static Broker,
     topic: String,
     keys: u64,
@@ -29,7 +29,7 @@ struct Changes {
 }
 
 impl Changes {
-    fn new(broker: &'static Broker, hint: &str, keys: u64) -> Changes {
+    pub fn new(broker: &'static Broker, hint: &str, keys: u64) -> Changes {
         let topic = broker.topic(hint, PARTITIONS as i32);
         Changes { broker, topic, keys, seed: seed(hint), sent: Mutex::default() }
     }
@@ -39,7 +39,7 @@ impl Changes {
     }
 
     /// Sends `count` more changes.
-    fn produce(&self, count: u64) {
+    pub fn produce(&self, count: u64) {
         let mut sent = self.sent.lock().unwrap();
         let messages = (*sent..*sent + count).map(|seq| {
             let key = self.key(seq);
@@ -55,7 +55,7 @@ impl Changes {
         (0..*self.sent.lock().unwrap()).map(|seq| (format!("k{}", self.key(seq)), seq)).collect()
     }
 
-    fn yaml(&self, sink: &str) -> String {
+    pub fn yaml(&self, sink: &str) -> String {
         format!(
             "streams:
   - name: upserts
@@ -80,14 +80,19 @@ impl Changes {
 
     /// The table holds the newest change of each key, and nothing else.
     fn check(&self, table: &Path, what: &str) {
+        self.check_by(what, |columns| delta_digest(table, columns));
+    }
+
+    /// The same of a table that is read by `read`, which is given the columns to compare.
+    pub fn check_by(&self, what: &str, read: impl Fn(&[&str]) -> Digest) {
         let expected = digest_of(self.newest().into_iter().map(|(key, seq)| [key, seq.to_string()]));
-        let there = delta_digest(table, &["k", "seq"]);
+        let there = read(&["k", "seq"]);
         assert!(there.same_rows(&expected), "{what}: the table has {there:?}, the topic {expected:?}");
     }
 
-    /// The same read by Spark, of tables that deltalake does not read.
-    fn check_by_spark(&self, table: &Path, what: &str) {
-        let rows = spark_sql(&format!("SELECT k, seq FROM delta.`{}`", table.display()));
+    /// The same read by Spark, of tables that deltalake does not read; `table` as Spark's SQL names it.
+    pub fn check_by_spark(&self, table: &str, what: &str) {
+        let rows = spark_sql(&format!("SELECT k, seq FROM {table}"));
         let there: Vec<(String, u64)> = rows
             .iter()
             .map(|row| (row["k"].as_str().unwrap().to_owned(), row["seq"].as_u64().unwrap()))
@@ -101,11 +106,16 @@ impl Changes {
     }
 }
 
+/// A table on the disk, as Spark's SQL names it.
+fn in_spark(table: &Path) -> String {
+    format!("delta.`{}`", table.display())
+}
+
 /// A table that Alluvia makes with deletion vectors.
-const VECTORS: &str =
+pub const VECTORS: &str =
     "      tableProperties: { delta.enableDeletionVectors: 'true', delta.checkpointInterval: '3' }";
 /// One with partitions; the day of a key changes.
-const DAYS: &str = "      partitionBy: [day]\n      tableProperties: { delta.checkpointInterval: '3' }";
+pub const DAYS: &str = "      partitionBy: [day]\n      tableProperties: { delta.checkpointInterval: '3' }";
 
 fn progress(ended: &Ended) -> Vec<Value> {
     let lines = ended.stderr.lines().filter(|line| line.contains("\"event\":\"progress\""));
@@ -131,7 +141,7 @@ fn a_key_is_one_row_with_its_newest_values_in_every_kind_of_table() {
         let first = progress(&Alluvia::run(&yaml, folder.path()).wait(BOUND).success());
         changes.produce(900);
         let second = progress(&Alluvia::run(&yaml, folder.path()).wait(BOUND).success());
-        changes.check_by_spark(&table, sink);
+        changes.check_by_spark(&in_spark(&table), sink);
         if sink != VECTORS {
             changes.check(&table, sink);
         }
@@ -226,7 +236,7 @@ fn whole_rows_are_those_of_sparks_merge() {
         let folder = tempfile::tempdir().unwrap();
         let (ours, sparks) = (folder.path().join("table"), folder.path().join("spark"));
         for table in [&ours, &sparks] {
-            let table = format!("delta.`{}`", table.display());
+            let table = in_spark(table);
             spark_sql(&format!(
                 "CREATE TABLE {table} ({COLUMNS}) USING delta {layout} TBLPROPERTIES ({properties})"
             ));
@@ -444,7 +454,11 @@ fn an_upsert_that_is_killed_anywhere_leaves_each_key_once_with_its_disk_lost_in_
         let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
         assert_eq!(ended.code(), 0, "{what}: {}", ended.stderr);
         let table = folder.path().join("table");
-        if kind == VECTORS { changes.check_by_spark(&table, &what) } else { changes.check(&table, &what) }
+        if kind == VECTORS {
+            changes.check_by_spark(&in_spark(&table), &what);
+        } else {
+            changes.check(&table, &what);
+        }
     });
     let reached: Vec<&str> = killed.into_inner().unwrap().into_iter().collect();
     let all = MERGE_NAMES.len() + UPDATE_NAMES.len() + INDEX_SNAPSHOT_NAMES.len() + steps.len();
@@ -459,7 +473,7 @@ fn two_upserts_and_other_writers_on_one_table_leave_each_key_once_and_lose_none(
         changes.produce(600);
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let table = folders[0].path().join("table");
-        let sql = |query: &str| spark_sql(&query.replace("TABLE", &format!("delta.`{}`", table.display())));
+        let sql = |query: &str| spark_sql(&query.replace("TABLE", &in_spark(&table)));
         // One reads the even partitions, one the odd ones: a key has one writer, a file has two.
         let yaml = |partitions: &str| {
             let yaml = changes.yaml(sink).replace("availableNow", "{ processingTime: 20 ms }");
@@ -473,9 +487,7 @@ fn two_upserts_and_other_writers_on_one_table_leave_each_key_once_and_lose_none(
         let first = start(0);
         first.wait_for("\"event\":\"progress\"", BOUND);
         let mut second = start(1);
-        let insist = |statement: &str| {
-            spark_insists(&statement.replace("TABLE", &format!("delta.`{}`", table.display())))
-        };
+        let insist = |statement: &str| spark_insists(&statement.replace("TABLE", &in_spark(&table)));
         // Strangers append, update, delete and compact meanwhile; one of the streams is killed in between.
         sql("INSERT INTO TABLE SELECT concat('stranger-', id), id, 'd0', 'x' FROM range(50)");
         for round in 0..2 {
@@ -541,7 +553,7 @@ fn what_an_upsert_cannot_do_is_refused_at_the_start_and_nothing_is_made() {
     let said = refused(&merge("whenMatched: ignore, orderBy: seq"));
     assert!(said.contains("streams[0].sink.merge.orderBy: it needs whenMatched: update"), "{said}");
     // A table that is there.
-    let table = format!("delta.`{}`", folder.path().join("table").display());
+    let table = in_spark(&folder.path().join("table"));
     let make = |columns: &str, property: &str| {
         let _ = fs::remove_dir_all(folder.path().join("table"));
         spark_sql(&format!("CREATE TABLE {table} ({columns}) USING delta TBLPROPERTIES ({property})"));
