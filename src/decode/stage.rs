@@ -58,7 +58,7 @@ impl StageRows {
         StageRows { batch, records: None }
     }
 
-    /// Rows that a query made: of which records is not known, so a stage behind it cannot reject single records.
+    /// Rows that were not made of single records, such as groups: no stage behind can reject one.
     pub fn derived(batch: RecordBatch) -> StageRows {
         StageRows { batch, records: None }
     }

@@ -26,7 +26,7 @@ use super::stateful::cut::Core;
 use super::stateful::dedupe_node::Dedupe;
 use super::stateful::event_time::EventTimeWatermark;
 use super::stateful::tracker::{WatermarkPolicy, WatermarkRule, WatermarkTracker};
-use super::{check, dialect, types};
+use super::{check, dialect, record, types};
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
 use crate::model::{Error, Marks, Result};
@@ -48,6 +48,9 @@ pub struct Query {
     schema: SchemaRef,
     /// The columns that lanes give: of a stateless query those of the query.
     lane_schema: SchemaRef,
+    /// Which column of the stream is the number of the record, which the lanes' rows have as their last; `None` if there
+    /// are several streams.
+    pub(super) record: Option<usize>,
 }
 
 /// The least `idleTimeout`.
@@ -65,6 +68,7 @@ impl Query {
         let mut watermarks = Vec::new();
         for (place, input) in definition.inputs.iter().enumerate() {
             let relation = &input.relation;
+            record::check_columns(relation)?;
             let slot = Slot::new(place, Of::Stream, &relation.name, Arc::clone(&relation.schema));
             session.add_table(&relation.name, Arc::new(slot));
             if input.marks != Marks::default() {
@@ -93,11 +97,20 @@ impl Query {
         check::of_stream(&analyzed, definition.output_mode)?;
         let (output, schema) = output(&analyzed)?;
         let shown = analyzed.clone();
+        let record = match definition.inputs.as_slice() {
+            [only] => Some(only.relation.schema.fields().len()),
+            _ => None,
+        };
         let (lanes, core, lane_schema) = match Core::cut(&session, &analyzed, places, definition.output_mode)?
         {
             Some((lanes, core, lane_schema)) => (lanes, Some(core), lane_schema),
             None => {
                 let all = places.streams + places.tables;
+                let analyzed = if record.is_some() {
+                    record::carried(analyzed).map_err(|error| refused(&error))?
+                } else {
+                    analyzed
+                };
                 let fragment = Fragment::plan(&session, analyzed, all).map_err(|error| refused(&error))?;
                 (fragment, None, Arc::clone(&schema))
             }
@@ -115,6 +128,7 @@ impl Query {
             output,
             schema,
             lane_schema,
+            record,
         })
     }
 
@@ -145,7 +159,8 @@ impl Query {
 
     /// Which of the first stream's columns are read, ascending: batches must have these and no others.
     pub fn input_columns(&self) -> Arc<[usize]> {
-        self.lanes.used(0)
+        let used = self.lanes.used(0);
+        used.iter().copied().filter(|column| Some(*column) != self.record).collect()
     }
 
     /// Which columns of a static table are read, ascending; `None` if it is not read at all.

@@ -6,14 +6,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute;
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{FieldRef, SchemaRef, UInt32Type};
 use datafusion::common::DataFusionError;
 
 use super::error::{ExpressionError, failure};
 use super::fragment::FragmentRun;
 use super::plan::Query;
+use super::record::numbered;
 use super::slot::Relation;
 use super::stateful::event_time::{EventTimes, Observed};
 use super::stateful::run::StatefulRun;
@@ -43,6 +44,8 @@ pub struct BatchRun {
     columns: Vec<Arc<[usize]>>,
     observed: Arc<Observed>,
     schema: SchemaRef,
+    /// Whether rows carry the number of their record.
+    numbered: bool,
     stateful: Option<StatefulRun>,
 }
 
@@ -55,11 +58,20 @@ pub enum Failure {
     Other(Error),
 }
 
+/// What came out of a batch of rows.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The rows.
+    pub rows: Vec<RecordBatch>,
+    /// For each of them the row of the batch that it was made from; `None` if the query has several streams.
+    pub records: Option<Vec<u32>>,
+}
+
 /// What became of rows one by one.
 #[derive(Debug, Default)]
 pub struct Sifted {
     /// What the good rows gave, in order.
-    pub rows: Vec<RecordBatch>,
+    pub made: Made,
     /// The rows that failed, by their position, and why.
     pub failed: Vec<(usize, ExpressionError)>,
 }
@@ -111,7 +123,8 @@ impl Runner {
         };
         let columns = (0..query.places.streams).map(|stream| query.lanes.used(stream)).collect();
         let schema = Arc::clone(query.lane_schema());
-        Ok(BatchRun { lanes, relations, columns, observed, schema, stateful })
+        let numbered = query.record.is_some();
+        Ok(BatchRun { lanes, relations, columns, observed, schema, numbered, stateful })
     }
 }
 
@@ -121,7 +134,30 @@ impl BatchRun {
     /// # Errors
     /// [`Failure::Expression`] if an expression fails for one of the rows; none of them comes out then.
     pub fn rows(&self, batch: RecordBatch) -> std::result::Result<Vec<RecordBatch>, Failure> {
-        self.streams(vec![batch])
+        Ok(self.made(batch)?.rows)
+    }
+
+    /// As [`BatchRun::rows`], with the row of `batch` that each row was made from.
+    ///
+    /// # Errors
+    /// As for [`BatchRun::rows`].
+    pub fn made(&self, batch: RecordBatch) -> std::result::Result<Made, Failure> {
+        self.of_range(batch, 0)
+    }
+
+    /// As [`BatchRun::made`], for rows of a batch from its row `first` on.
+    fn of_range(&self, batch: RecordBatch, first: usize) -> std::result::Result<Made, Failure> {
+        if !self.numbered {
+            return Ok(Made { rows: self.streams(vec![batch])?, records: None });
+        }
+        let batch = numbered(&batch, first).map_err(|error| Failure::Other(internal(error)))?;
+        let mut made = Made { rows: Vec::new(), records: Some(Vec::new()) };
+        for rows in self.run(vec![batch])? {
+            let number = rows.column(self.schema.fields().len()).as_primitive::<UInt32Type>();
+            made.records.get_or_insert_default().extend_from_slice(number.values());
+            made.rows.push(conform(&self.schema, &rows)?);
+        }
+        Ok(made)
     }
 
     /// The rows that a query without state makes of a batch of each stream, whose columns are
@@ -130,15 +166,16 @@ impl BatchRun {
     /// # Errors
     /// As for [`BatchRun::rows`].
     pub fn streams(&self, batches: Vec<RecordBatch>) -> std::result::Result<Vec<RecordBatch>, Failure> {
+        self.run(batches)?.iter().map(|rows| conform(&self.schema, rows)).collect()
+    }
+
+    /// What the plan gives, as it gives it.
+    fn run(&self, batches: Vec<RecordBatch>) -> std::result::Result<Vec<RecordBatch>, Failure> {
         let mut relations = self.relations.clone();
         for (place, batch) in batches.into_iter().enumerate() {
             let columns = Arc::clone(&self.columns[place]);
             relations[place] = Relation { columns, batches: Arc::new(vec![batch]) };
         }
-        self.run(relations)
-    }
-
-    fn run(&self, relations: Vec<Relation>) -> std::result::Result<Vec<RecordBatch>, Failure> {
         // A run that fails is tried again in parts: what it saw before it failed must not count.
         let observed: Arc<Observed> = Arc::default();
         let made = self.lanes.execute(relations, Some(Arc::clone(&observed)));
@@ -147,7 +184,7 @@ impl BatchRun {
             None => Failure::Other(internal(error)),
         })?;
         self.observed.add(&observed);
-        made.iter().map(|rows| conform(&self.schema, rows)).collect()
+        Ok(made)
     }
 
     /// What each watermark saw so far, in all lanes.
@@ -179,14 +216,20 @@ impl BatchRun {
             return Err(Error::data(error.to_string()));
         }
         let mut sifted = Sifted::default();
+        sifted.made.records = self.numbered.then(Vec::new);
         self.sift_range(batch, 0, &mut sifted)?;
         Ok(sifted)
     }
 
     /// Halves the rows until those that fail are alone.
     fn sift_range(&self, batch: &RecordBatch, first: usize, sifted: &mut Sifted) -> Result<()> {
-        match self.rows(batch.clone()) {
-            Ok(rows) => sifted.rows.extend(rows),
+        match self.of_range(batch.clone(), first) {
+            Ok(made) => {
+                sifted.made.rows.extend(made.rows);
+                if let (Some(all), Some(records)) = (&mut sifted.made.records, made.records) {
+                    all.extend(records);
+                }
+            }
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::Expression(error)) if batch.num_rows() == 1 => sifted.failed.push((first, error)),
             Err(Failure::Expression(error)) if batch.num_rows() == 0 => {

@@ -22,6 +22,10 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Par
 
 use super::stateful::event_time::Observed;
 
+/// The column of a stream that numbers its records, which no SQL can name ([`super::record`]). A table cannot hold a
+/// column of this name.
+pub(crate) const RECORD: &str = "(record)";
+
 /// What a slot stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Of {
@@ -62,6 +66,11 @@ impl Slot {
         let provider = source_as_provider(&scan.source).ok()?;
         let slot = provider.downcast_ref::<Slot>()?;
         Some(Slot::new(slot.place, slot.of, &slot.name, Arc::clone(&slot.schema)))
+    }
+
+    /// The same with other columns.
+    pub(crate) fn with_schema(&self, schema: SchemaRef) -> Slot {
+        Slot::new(self.place, self.of, &self.name, schema)
     }
 
     /// Its columns.
@@ -160,7 +169,8 @@ impl SlotExec {
 impl DisplayAs for SlotExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let schema = self.properties.eq_properties.schema();
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let names = schema.fields().iter().map(|field| field.name().as_str());
+        let names: Vec<&str> = names.filter(|name| *name != RECORD).collect();
         let kind = match self.of {
             Of::Stream => "Stream",
             Of::Table => "Table",

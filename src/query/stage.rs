@@ -11,7 +11,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 use super::plan::Query;
-use super::run::{BatchRun, Failure, Runner, TableRows};
+use super::run::{BatchRun, Failure, Made, Runner, TableRows};
 use super::stateful::event_time::EventTimes;
 use super::stateful::run::{Answer, Feed, LaneGrouping, Watermarks};
 use super::stateful::tracker::WatermarkTracker;
@@ -153,7 +153,7 @@ impl Stage for SqlStage {
             batch.ok_or_else(|| Error::internal("sql was given rows before its micro-batch began"))?;
         let input = rows.batch().project(&self.columns);
         let input = input.map_err(|error| Error::internal("choose the columns of sql").source(error))?;
-        let made = match batch.rows(input.clone()) {
+        let made = match batch.made(input.clone()) {
             Ok(made) => made,
             Err(Failure::Other(error)) => return Err(error),
             Err(Failure::Expression(_)) => {
@@ -162,14 +162,18 @@ impl Stage for SqlStage {
                     let code = RejectionCode::ExpressionFailed;
                     (rows.record_of(row), Rejection { code, field: None, message: error.to_string() })
                 }));
-                sifted.rows
+                sifted.made
             }
         };
+        let Made { rows: made, records } = made;
         let made = match made.as_slice() {
             [one] => one.clone(),
             several => concat_batches(&self.schema, several)
                 .map_err(|error| Error::internal("put the rows of sql together").source(error))?,
         };
-        Ok(StageRows::derived(made))
+        match records {
+            Some(records) => rows.with_rows(made, &records),
+            None => Ok(StageRows::derived(made)),
+        }
     }
 }

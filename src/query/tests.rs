@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 
 use super::*;
@@ -216,7 +216,7 @@ fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for
         let made = run.rows(batch.clone()).unwrap();
         let now = made[0].column(1);
         let now = arrow::compute::cast(now, &DataType::Int64).unwrap();
-        let now = arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&now).value(0);
+        let now = AsArray::as_primitive::<arrow::datatypes::Int64Type>(&now).value(0);
         assert_eq!((made[0].num_rows(), now), (1, micros));
     }
 }
@@ -225,9 +225,48 @@ fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for
 #[test]
 fn trims_take_the_characters_where_spark_takes_them() {
     let one = rows(&stream(), &["xxkx"], 1);
-    let calls = "ltrim('x', k), rtrim('x', k), btrim(k, 'x'), trim(LEADING 'x' FROM k)";
+    let calls = "ltrim('x', k), rtrim('x', k), btrim(k, 'x'), trim(LEADING 'x' FROM k) AS again";
     let text = answer(&mut runner(&format!("SELECT {calls} FROM input")), 0, &one);
     let row = text.lines().find(|line| line.contains("kx")).unwrap_or_else(|| panic!("{text}"));
     let cells: Vec<&str> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
     assert_eq!(cells, ["kx", "xxk", "k", "kx"]);
+}
+
+#[test]
+fn each_row_knows_the_record_that_it_was_made_of_whatever_the_query_does() {
+    let keys = ["a", "b", "x", "b", "a", "c"];
+    for (sql, expected) in [
+        ("SELECT v FROM input", vec![0, 1, 2, 3, 4, 5]),
+        ("SELECT v + 0 AS v FROM input WHERE k <> 'b'", vec![0, 2, 4, 5]),
+        ("SELECT i.v, x FROM d JOIN input i ON i.k = d.k", vec![0, 1, 1, 3, 3, 4]),
+        ("SELECT v, x FROM input i LEFT JOIN d ON i.k = d.k", vec![0, 1, 1, 2, 3, 3, 4, 5]),
+        ("SELECT v FROM input LEFT ANTI JOIN d USING (k)", vec![2, 5]),
+        ("SELECT v FROM input WHERE k NOT IN (SELECT k FROM d)", vec![2, 5]),
+        ("SELECT v FROM input i WHERE EXISTS (SELECT 1 FROM d WHERE d.k = i.k)", vec![0, 1, 3, 4]),
+        ("SELECT v, e FROM input LATERAL VIEW explode(array(1, v)) AS e WHERE v > 3", vec![4, 4, 5, 5]),
+        (
+            "SELECT v FROM input WHERE k = 'a' UNION ALL SELECT v FROM (SELECT * FROM input) t WHERE v > 2",
+            vec![0, 3, 4, 4, 5],
+        ),
+        ("SELECT v, (SELECT max(x) FROM d) AS most FROM input WHERE v % 2 = 1", vec![1, 3, 5]),
+        ("SELECT v FROM input WHERE 1 / (v - 2) < 5", vec![0, 1, 3, 4, 5]),
+        ("SELECT 1 AS one FROM input WHERE false", vec![]),
+    ] {
+        let mut runner = runner(sql);
+        let tables = tables(&runner, 0);
+        let run = runner.begin(0, &tables).unwrap();
+        let batch = rows(&stream(), &keys, 0).project(&runner.query().input_columns()).unwrap();
+        let made = run.made(batch.clone()).or_else(|_| run.sift(&batch).map(|sifted| sifted.made));
+        let Made { rows, records } = made.unwrap();
+        let records = records.expect("a query of one stream numbers its rows");
+        let values: Vec<u32> = rows
+            .iter()
+            .flat_map(|rows| rows.column(0).as_primitive::<Int32Type>().values().to_vec())
+            .map(|value| value as u32)
+            .collect();
+        assert_eq!(records, values, "{sql}: v is the number of the record");
+        let mut sorted = records;
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected, "{sql}");
+    }
 }

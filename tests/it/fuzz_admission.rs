@@ -2,8 +2,8 @@
 //! never stops, and every reader counts the same rows.
 //!
 //! A round makes a table with Spark (types that must be cast, NOT NULL, VARCHAR and CHAR, structs, table features,
-//! partition columns), fills a topic with values that suit its columns and values that do not, and runs the stream
-//! twice. `ALLUVIA_FUZZ_RECORDS` says how many records in all (default 6,000), `ALLUVIA_SEED` where the draws begin (default 1, so
+//! partition columns), puts a query before it now and then, fills a topic with values that suit its columns and values
+//! that do not, and runs the stream twice. `ALLUVIA_FUZZ_RECORDS` says how many records in all (default 6,000), `ALLUVIA_SEED` where the draws begin (default 1, so
 //! that a run of all tests is the same each time).
 
 use std::collections::BTreeSet;
@@ -52,6 +52,15 @@ const PROPERTIES: &[(&str, bool)] = &[
     ("'delta.checkpointInterval' = '2'", true),
     ("'delta.columnMapping.mode' = 'name'", false),
     ("'delta.enableDeletionVectors' = 'true'", false),
+];
+
+/// Queries that give one row for each record, in another order or behind an operator that could lose sight of the record.
+const QUERIES: &[&str] = &[
+    "",
+    "",
+    "    sql: SELECT * FROM input\n",
+    "    sql: SELECT * FROM input WHERE offset % 2 = 1 UNION ALL SELECT * FROM input WHERE offset % 2 = 0\n",
+    "    sql: SELECT i.* FROM input i LATERAL VIEW explode(array(1)) AS one WHERE one = 1 AND partition = 1 UNION ALL SELECT * FROM input WHERE partition = 0\n",
 ];
 
 /// Texts that have been trouble: for paths, logs, numbers, dates and lengths.
@@ -172,6 +181,7 @@ struct Round {
     properties: &'static str,
     deltalake_reads: bool,
     columns: Vec<(String, &'static str)>,
+    sql: &'static str,
 }
 
 impl Round {
@@ -199,6 +209,7 @@ impl Round {
             properties,
             deltalake_reads,
             columns,
+            sql: *draws.one(QUERIES),
         }
     }
 
@@ -361,8 +372,8 @@ fn one_round(
     codes: &mut BTreeSet<String>,
 ) -> u64 {
     let what = format!(
-        "{} INTO {} BY {:?} WITH {}",
-        round.stream, round.table, round.partition_by, round.properties
+        "{} INTO {} BY {:?} WITH {} AS {}",
+        round.stream, round.table, round.partition_by, round.properties, round.sql
     );
     let folder = tempfile::tempdir().unwrap();
     let (table, dead) = (folder.path().join("table"), folder.path().join("dead"));
@@ -379,9 +390,10 @@ fn one_round(
     deadLetter: {{ format: delta, path: ./dead }}
     trigger: availableNow
     checkpointLocation: ./checkpoint
-",
+{}",
         broker.bootstrap(),
-        round.stream
+        round.stream,
+        round.sql
     );
     let halves = [records / 2, records - records / 2];
     for half in halves {

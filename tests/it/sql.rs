@@ -249,3 +249,156 @@ fn explain_shows_what_is_decoded_and_computed_and_sql_runs_the_query_over_a_samp
     assert!(shown.contains("|Device|"), "{shown}");
     assert!(!folder.path().join("checkpoint").exists() && !folder.path().join("table").exists());
 }
+
+const LETTERS: &str = "    deadLetter: { format: delta, path: ./dead }\n";
+
+/// The (partition, offset) of each row of a table, in order.
+fn places(folder: &Path, table: &str) -> Vec<(i64, i64)> {
+    let rows = delta_rows(&folder.join(table), &["partition", "offset"]);
+    let number = |row: &Value, column: &str| row[column].as_i64().unwrap();
+    let mut places: Vec<_> =
+        rows.iter().map(|row| (number(row, "partition"), number(row, "offset"))).collect();
+    places.sort_unstable();
+    places
+}
+
+/// A topic of two partitions; the records at 0:1 and 1:0 hold texts that are no numbers.
+fn numbers(broker: &Broker) -> String {
+    let topic = broker.topic("numbers", 2);
+    let texts = [(0, "1"), (0, "secret"), (0, "3"), (1, "classified"), (1, "5")];
+    broker.produce(
+        &topic,
+        texts.map(|(partition, text)| Message::new(json!({"a": text}).to_string()).partition(partition)),
+    );
+    topic
+}
+
+const CAST: &str = "    sql: SELECT partition, offset, CAST(a AS INT) * 2 AS twice FROM input\n";
+
+#[test]
+fn a_record_for_which_an_expression_fails_is_a_dead_letter_and_the_others_are_rows() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = numbers(broker);
+    run(&yaml(broker, &topic, "a STRING", &format!("{CAST}{LETTERS}")), folder.path());
+    assert_eq!(places(folder.path(), "table"), [(0, 0), (0, 2), (1, 1)]);
+    assert_eq!(places(folder.path(), "dead"), [(0, 1), (1, 0)]);
+    for letter in delta_rows(&folder.path().join("dead"), &[]) {
+        assert_eq!((&letter["topic"], &letter["errorCode"]), (&json!(topic), &json!("EXPRESSION_FAILED")));
+        let message = letter["errorMessage"].as_str().unwrap();
+        assert_eq!(message, "CAST_INVALID_INPUT: the text is no INT, in CAST(a AS INT)");
+        assert!(!letter["value"].is_null(), "the whole record is kept: {letter}");
+    }
+}
+
+#[test]
+fn without_dead_letters_the_stream_stops_and_names_record_and_expression_but_no_value() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("stops", 1);
+    broker.produce(&topic, ["1", "secret", "3"].map(|text| Message::new(json!({"a": text}).to_string())));
+    for (sql, class, expression) in [
+        (CAST, "CAST_INVALID_INPUT", "CAST(a AS INT)"),
+        (
+            "    sql: SELECT offset FROM input WHERE 10 / (offset - 1) > 0\n",
+            "DIVIDE_BY_ZERO",
+            "(10 / CAST((offset - 1) AS DOUBLE))",
+        ),
+        (
+            "    sql: SELECT element_at(split(a, ','), 2) AS second FROM input WHERE offset = 1\n",
+            "INVALID_ARRAY_INDEX_IN_ELEMENT_AT",
+            "element_at(split(a, ,), 2)",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = Alluvia::run(&yaml(broker, &topic, "a STRING", sql), folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 6, "{sql}: {}", ended.stderr);
+        let record = format!("record at offset 1 of partition {topic}-0 is refused: EXPRESSION_FAILED");
+        for part in [record.as_str(), class, &format!("in {expression}"), "set deadLetter"] {
+            assert!(ended.stderr.contains(part), "{sql}: {part} is not in\n{}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("secret"), "{sql}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn without_ansi_an_expression_that_fails_gives_null_and_no_record_is_rejected() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = numbers(broker);
+    let more = format!("{CAST}{LETTERS}    conf: {{ spark.sql.ansi.enabled: false }}\n");
+    run(&yaml(broker, &topic, "a STRING", &more), folder.path());
+    let found = rows(folder.path(), &["partition", "offset", "twice"]);
+    let of = |partition: i64, offset: i64| {
+        let row = found.iter().find(|row| row["partition"] == partition && row["offset"] == offset);
+        row.unwrap_or_else(|| panic!("no row of {partition}:{offset}"))["twice"].clone()
+    };
+    assert_eq!(found.len(), 5);
+    assert_eq!([of(0, 0), of(0, 1), of(1, 0), of(1, 1)], [json!(2), Value::Null, Value::Null, json!(10)]);
+    assert!(places(folder.path(), "dead").is_empty(), "there are dead letters");
+}
+
+#[test]
+fn a_row_of_a_query_that_the_table_cannot_take_is_the_dead_letter_of_its_own_record() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("rejected", 1);
+    // Of five records the first two are filtered out, and the fourth has a value that fits into no path.
+    let long = "x".repeat(400);
+    let values = [("no", 0), ("no", 0), ("a", 1), (long.as_str(), 1), ("b", 1)];
+    broker.produce(
+        &topic,
+        values.map(|(d, n)| Message::new(json!({"d": d, "n": n, "list": [1, 2, 3]}).to_string())),
+    );
+    for (sql, rows) in [
+        ("SELECT d, partition, offset FROM input WHERE n > 0", vec![2, 4]),
+        ("SELECT d, partition, offset FROM input JOIN t ON n = k", vec![2, 4]),
+        (
+            "SELECT d, partition, offset, x FROM input LATERAL VIEW explode(list) AS x WHERE n > 0",
+            vec![2, 2, 2, 4, 4, 4],
+        ),
+        (
+            "SELECT 'other' AS d, partition, offset FROM input WHERE n = 0 UNION ALL SELECT d, partition, offset FROM input WHERE n > 0",
+            vec![0, 1, 2, 4],
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("t.json"), "{\"k\": 1}\n").unwrap();
+        let more = format!(
+            "{LETTERS}    tables: {{ t: {{ format: json, path: t.json, schema: 'k INT' }} }}\n    sql: {}\n",
+            json!(sql)
+        );
+        let stream = yaml(broker, &topic, "d STRING, n INT, list ARRAY<INT>", &more)
+            .replace("path: ./table", "path: ./table, partitionBy: [d]")
+            .replace("maxOffsetsPerTrigger: 2", "maxOffsetsPerTrigger: 100");
+        run(&stream, folder.path());
+        let expected: Vec<(i64, i64)> = rows.into_iter().map(|offset| (0, offset)).collect();
+        assert_eq!(places(folder.path(), "table"), expected, "{sql}");
+        assert_eq!(places(folder.path(), "dead"), [(0, 3)], "{sql}");
+    }
+}
+
+#[test]
+fn rows_that_a_query_makes_many_of_are_merged_and_grouped_by_the_offsets_of_their_records() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("exploded", 1);
+    let values = [(0, vec![7]), (1, vec![1, 2, 3, 4]), (2, vec![3, 4, 5, 6]), (3, vec![6])];
+    broker.produce(&topic, values.map(|(n, ids)| Message::new(json!({"n": n, "ids": ids}).to_string())));
+    let all = yaml(broker, &topic, "n INT, ids ARRAY<INT>", "")
+        .replace("maxOffsetsPerTrigger: 2", "maxOffsetsPerTrigger: 100");
+    let merged = tempfile::tempdir().unwrap();
+    let sql = "    sql: SELECT id, n FROM input LATERAL VIEW explode(ids) AS id WHERE n > 0\n";
+    let stream =
+        all.replace("path: ./table", "path: ./table, merge: { keys: [id], whenMatched: update }") + sql;
+    run(&stream, merged.path());
+    let newest = |row: &Value| (row["id"].as_i64().unwrap(), row["n"].as_i64().unwrap());
+    let mut found: Vec<_> = rows(merged.path(), &["id", "n"]).iter().map(newest).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2), (6, 3)]);
+    let grouped = tempfile::tempdir().unwrap();
+    let sql =
+        "    sql: SELECT id, count(*) AS n FROM input LATERAL VIEW explode(ids) AS id WHERE n > 0 GROUP BY id
+    outputMode: complete\n";
+    run(&(all + sql), grouped.path());
+    let mut found: Vec<_> = rows(grouped.path(), &["id", "n"]).iter().map(newest).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(1, 1), (2, 1), (3, 2), (4, 2), (5, 1), (6, 2)]);
+}

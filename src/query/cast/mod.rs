@@ -24,7 +24,7 @@ use crate::query::coerce::types::{
     entry_of, is_integral, is_interval, is_number, is_timestamp, name_of, refused,
 };
 use crate::query::conf::Conf;
-use crate::query::error::ExpressionError;
+use crate::query::error::{ExpressionError, cut, shown};
 
 /// What becomes of a value that has no counterpart in the target type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,7 +173,7 @@ fn text_of(bytes: &BinaryArray) -> StringArray {
 /// The cast to one type as a function of DataFusion.
 #[derive(Debug)]
 pub(crate) struct Cast {
-    to: FieldRef,
+    to: DataType,
     mode: Mode,
     conf: Conf,
     signature: Signature,
@@ -181,7 +181,6 @@ pub(crate) struct Cast {
 
 impl Cast {
     pub(crate) fn new(to: DataType, mode: Mode, conf: &Conf) -> Cast {
-        let to = Arc::new(Field::new("cast", to, true));
         Cast { to, mode, conf: conf.clone(), signature: Signature::any(1, Volatility::Immutable) }
     }
 
@@ -190,7 +189,7 @@ impl Cast {
     /// # Errors
     /// `DATATYPE_MISMATCH.CAST_WITHOUT_SUGGESTION` if it has not.
     pub(crate) fn check(&self, from: &DataType) -> Result<()> {
-        let to = self.to.data_type();
+        let to = &self.to;
         if allowed(self.mode, from, to) {
             return Ok(());
         }
@@ -226,24 +225,30 @@ impl ScalarUDFImpl for Cast {
         if let [from] = types {
             self.check(from)?;
         }
-        Ok(self.to.data_type().clone())
+        Ok(self.to.clone())
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        if let [from] = args.arg_fields {
-            self.check(from.data_type())?;
-        }
-        Ok(Arc::clone(&self.to))
+        let ([from], [literal]) = (args.arg_fields, args.scalar_arguments) else {
+            return exec_err!("a cast has one argument");
+        };
+        self.check(from.data_type())?;
+        let shown = format!("CAST({} AS {})", shown(from, *literal), name_of(&self.to));
+        Ok(Arc::new(Field::new(cut(shown), self.to.clone(), true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let way = Way { mode: self.mode, conf: &self.conf };
+        let cast = |array: &ArrayRef| {
+            cast(array, &self.to, way)
+                .map_err(|error| ExpressionError::inside(error, args.return_field.name()))
+        };
         match &args.args[..] {
             [ColumnarValue::Scalar(value)] => {
-                let result = cast(&value.to_array()?, self.to.data_type(), way)?;
+                let result = cast(&value.to_array()?)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
             }
-            [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(cast(array, self.to.data_type(), way)?)),
+            [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(cast(array)?)),
             _ => exec_err!("a cast has one argument"),
         }
     }

@@ -25,6 +25,7 @@ use super::Function;
 use crate::query::cast::relabel;
 use crate::query::coerce::types::{Want, castable, refused};
 use crate::query::conf::Conf;
+use crate::query::error::{ExpressionError, shown, shown_call};
 
 /// What a function knows of a call before it runs.
 pub(crate) struct Bind<'a> {
@@ -296,7 +297,10 @@ impl ScalarUDFImpl for SparkFunction {
         let literals: Vec<Option<ScalarValue>> =
             args.scalar_arguments.iter().map(|value| value.cloned()).collect();
         let returns = self.bind(args.arg_fields, &literals, false)?.returns;
-        Ok(Arc::new(Field::new(self.name, returns, true)))
+        // What messages call the result: the call as Spark prints it.
+        let args = args.arg_fields.iter().zip(args.scalar_arguments);
+        let args: Vec<String> = args.map(|(field, literal)| shown(field, *literal)).collect();
+        Ok(Arc::new(Field::new(shown_call(self.name, &args), returns, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
@@ -305,7 +309,9 @@ impl ScalarUDFImpl for SparkFunction {
         let rows = if constant { 1 } else { args.number_rows };
         let arrays = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<Vec<_>>>()?;
         let call = Call { args: arrays, rows, conf: &self.conf, returns: args.return_field.data_type() };
-        let result = relabel(&(self.run)(&call)?, args.return_field.data_type())?;
+        let result =
+            (self.run)(&call).map_err(|error| ExpressionError::inside(error, args.return_field.name()))?;
+        let result = relabel(&result, args.return_field.data_type())?;
         if constant {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }

@@ -23,7 +23,7 @@ use crate::query::check::reads_stream;
 use crate::query::fragment::Fragment;
 use crate::query::session::{Session, refused};
 use crate::query::slot::{Of, Places, Slot};
-use crate::query::types;
+use crate::query::{record, types};
 use crate::state::TableId;
 
 /// A stateful query above what its lanes run.
@@ -113,12 +113,12 @@ impl Core {
             used.sort_unstable();
             used.dedup();
             let reads = reads_input(&cutting.input, places.streams);
-            let built = cutting.build(&used, numbers[at], mode)?;
-            let fragment = Fragment::plan(session, built.rows, all).map_err(|error| refused(&error))?;
+            let Built { mut rows, operator, columns, schema } = cutting.build(&used, numbers[at], mode)?;
             if single && reads {
                 of_lanes = Some(at);
+                rows = record::carried(rows).map_err(|error| refused(&error))?;
             }
-            let Built { operator, columns, schema, .. } = built;
+            let fragment = Fragment::plan(session, rows, all).map_err(|error| refused(&error))?;
             made.push(Made { fragment, operator, columns: columns.into(), schema });
         }
         made.reverse();
@@ -136,13 +136,13 @@ impl Core {
         let core = Core { stages, root, of_lanes, mode };
         let (lanes, schema) = match lanes {
             Some(lanes) => lanes,
-            None => core.raw(session, plan, all)?,
+            None => core.raw(session, plan, places)?,
         };
         Ok(Some((lanes, core, schema)))
     }
 
     /// What lanes run if they can run no fragment: the columns of the first stream that are read at all.
-    fn raw(&self, session: &Session, plan: &LogicalPlan, places: usize) -> Result<(Fragment, SchemaRef)> {
+    fn raw(&self, session: &Session, plan: &LogicalPlan, places: Places) -> Result<(Fragment, SchemaRef)> {
         let mut columns: Vec<usize> =
             self.fragments().flat_map(|fragment| fragment.used(0).to_vec()).collect();
         columns.sort_unstable();
@@ -154,9 +154,11 @@ impl Core {
         let rows = scan("input", 0, &schema, Of::Stream)
             .and_then(|builder| builder.project(columns.iter().map(|n| column(&schema, *n))))
             .and_then(LogicalPlanBuilder::build)
+            .and_then(|rows| if places.streams == 1 { record::carried(rows) } else { Ok(rows) })
             .map_err(|error| refused(&error))?;
+        let all = places.streams + places.tables + self.stages.len();
         let projected = schema.project(&columns).map_err(|e| Error::internal("choose columns").source(e))?;
-        let fragment = Fragment::plan(session, rows, places).map_err(|error| refused(&error))?;
+        let fragment = Fragment::plan(session, rows, all).map_err(|error| refused(&error))?;
         Ok((fragment, Arc::new(types::conformed(&projected)?)))
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::Result as DfResult;
 
 use super::aggregate::{Grouping, Partial, partials};
 use super::event_time::Observed;
@@ -15,6 +16,7 @@ use crate::model::{OutputMode, Result};
 use crate::query::error::failure;
 use crate::query::fragment::FragmentRun;
 use crate::query::plan::Query;
+use crate::query::record::numbered;
 use crate::query::run::{Failure, conform, internal};
 use crate::query::slot::Relation;
 use crate::state::{StateBatch, TableDefinition};
@@ -83,9 +85,16 @@ impl StatefulRun {
         let mut of_lanes = None;
         match feed {
             Feed::Streams(streams) => {
-                for (place, batches) in streams.into_iter().enumerate() {
-                    relations[place] =
-                        Relation { columns: query.stream_columns(place).into(), batches: Arc::new(batches) };
+                for (place, mut batches) in streams.into_iter().enumerate() {
+                    let mut columns = query.stream_columns(place);
+                    if let Some(record) = query.record {
+                        columns.push(record);
+                        let numbered = batches.iter().map(|rows| numbered(rows, 0));
+                        batches = numbered
+                            .collect::<DfResult<_>>()
+                            .map_err(|error| Failure::Other(internal(error)))?;
+                    }
+                    relations[place] = Relation { columns: columns.into(), batches: Arc::new(batches) };
                 }
             }
             Feed::Rows(rows) if core.of_lanes.is_none() => {
@@ -101,7 +110,14 @@ impl StatefulRun {
                 taken => {
                     let rows = match taken {
                         Some(Feed::Rows(rows)) => rows,
-                        _ => self.execute(fragment.as_ref().unwrap_or(&self.lanes), &relations)?,
+                        _ => match fragment {
+                            Some(fragment) => self.execute(fragment, &relations)?,
+                            None => {
+                                let rows = self.execute(&self.lanes, &relations)?;
+                                let rows = rows.iter().map(|rows| conform(query.lane_schema(), rows));
+                                rows.collect::<std::result::Result<_, _>>()?
+                            }
+                        },
                     };
                     match stage.operator.grouping() {
                         Some(grouping) => partials(grouping, rows).map_err(Failure::Other)?,
@@ -190,6 +206,7 @@ impl Query {
         if let Some(core) = &self.core {
             columns.extend(core.fragments().flat_map(|fragment| fragment.used(stream).to_vec()));
         }
+        columns.retain(|column| Some(*column) != self.record);
         columns.sort_unstable();
         columns.dedup();
         columns
