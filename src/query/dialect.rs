@@ -6,7 +6,7 @@
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{DataType, Expr, ObjectNamePart, Query, SetExpr, Statement};
 use datafusion::sql::sqlparser::dialect::{Dialect, SparkSqlDialect};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
@@ -106,6 +106,11 @@ impl Dialect for Spark {
         true
     }
 
+    // Of `extract(YEAROFWEEK FROM …)` the parser knows no unit; `date_part` does.
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
     fn parse_infix(
         &self,
         parser: &mut Parser<'_>,
@@ -159,6 +164,12 @@ pub(crate) fn parse(sql: &str) -> Result<Query> {
 const TYPED_NUMBERS: [(&str, &str); 5] =
     [("Y", "TINYINT"), ("S", "SMALLINT"), ("F", "FLOAT"), ("D", "DOUBLE"), ("BD", "DECIMAL")];
 
+/// The types that have types inside.
+const NESTED_TYPES: [&str; 3] = ["ARRAY", "MAP", "STRUCT"];
+
+/// The operator `>>>`.
+pub(super) const SHIFT_UNSIGNED: &str = ">>>";
+
 /// The units of intervals, in the singular.
 pub(super) const UNITS: [&str; 9] =
     ["YEAR", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"];
@@ -194,6 +205,24 @@ fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 out.push(spanned(Token::make_word("exists", Some('`')), token));
                 1
             }
+            (Token::ShiftRight, Some(Token::Gt)) => {
+                out.push(spanned(Token::CustomBinaryOperator(SHIFT_UNSIGNED.to_owned()), token));
+                2
+            }
+            (Token::Word(word), _)
+                if NESTED_TYPES.iter().any(|name| is_word(word, name)) && behind_cast(&out) =>
+            {
+                match nested_type(&tokens[at..]) {
+                    Some((text, taken)) => {
+                        out.push(spanned(Token::make_word(&text, Some('`')), token));
+                        taken
+                    }
+                    None => {
+                        out.push(token.clone());
+                        1
+                    }
+                }
+            }
             (Token::Word(word), _) if is_word(word, "INTERVAL") => {
                 out.push(token.clone());
                 1 + units(&tokens[at + 1..], &mut out)
@@ -206,6 +235,48 @@ fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         at += taken;
     }
     out
+}
+
+/// Whether a type may follow: behind AS or `::`.
+fn behind_cast(before: &[TokenWithSpan]) -> bool {
+    match before.iter().rev().map(|t| &t.token).find(|t| !matches!(t, Token::Whitespace(_))) {
+        Some(Token::Word(word)) => is_word(word, "AS"),
+        Some(other) => *other == Token::DoubleColon,
+        None => false,
+    }
+}
+
+/// A type with parts as text, and how many tokens it takes: the parser knows neither MAP<…> nor STRUCT<name: type>.
+fn nested_type(tokens: &[TokenWithSpan]) -> Option<(String, usize)> {
+    let first = tokens[1..].iter().map(|t| &t.token).find(|t| !matches!(t, Token::Whitespace(_)));
+    if first != Some(&Token::Lt) {
+        return None;
+    }
+    let mut open = 0_usize;
+    for (at, token) in tokens.iter().enumerate() {
+        match &token.token {
+            Token::Lt => open += 1,
+            Token::Gt => open = open.checked_sub(1)?,
+            Token::ShiftRight => open = open.checked_sub(2)?,
+            _ => continue,
+        }
+        if open == 0 {
+            let text: String = tokens[..=at].iter().map(|token| token.token.to_string()).collect();
+            return Some((text, at + 1));
+        }
+    }
+    None
+}
+
+/// A type that the parser read, as DDL.
+pub(super) fn type_text(data_type: &DataType) -> String {
+    if let DataType::Custom(name, arguments) = data_type
+        && let [ObjectNamePart::Identifier(name)] = name.0.as_slice()
+        && arguments.is_empty()
+    {
+        return name.value.clone();
+    }
+    data_type.to_string()
 }
 
 fn spanned(token: Token, like: &TokenWithSpan) -> TokenWithSpan {

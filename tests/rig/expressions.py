@@ -2,6 +2,7 @@
 
     expressions.py --seed 15 --write tests/oracle/expressions    makes the expressions and asks Spark for each
     expressions.py --seed 15 --list                              prints the expressions only
+    expressions.py --seed 15 --names FILE                        asks Spark for the columns' names: of one expression of each form
     expressions.py --functions                                   prints the names of Spark's built-in functions
 
 Every expression is over one row of columns that hold the extremes of each type (`input.json`). A file of answers is JSON lines, the
@@ -131,6 +132,9 @@ FAMILIES = {
     ],
     "url": [("parse_url({U}, {up})", 26), ("parse_url({U}, 'QUERY', 'k')", 3), ("parse_url({U}, 'QUERY', 'q')", 3), ("parse_url({S}, 'HOST')", 8), ("try_parse_url({S}, 'HOST')", 6), ("url_encode({U})", 3), ("url_encode({S})", 10), ("url_decode({U})", 3), ("url_decode(url_encode({S}))", 8), ("try_url_decode({S})", 6)],
     "regexp": [("{S} RLIKE {re}", 40), ("regexp_like({S}, {re})", 10), ("regexp({S}, {re})", 4), ("regexp_extract({S}, {re}, {gp})", 40), ("regexp_extract({S}, '([a-z]+)-([0-9]+)')", 6), ("regexp_extract_all({S}, {re}, 0)", 30), ("regexp_replace({S}, {re}, '#')", 40), ("regexp_replace({S}, '([a-z]+)-([0-9]+)', '$2$1')", 8), ("regexp_replace({S}, {re}, '_', {p})", 14), ("regexp_count({S}, {re})", 26), ("regexp_substr({S}, {re})", 26), ("regexp_instr({S}, {re})", 20), ("split({S}, {re})", 40), ("split({S}, ',', {n})", 20), ("split({S}, ',')", 10)],
+    "number_format": [
+        ("to_number('454', '999')", 1), ("to_number('454', '000')", 1), ("to_number('54', '000')", 1), ("to_number('54', '999')", 1), ("to_number('5454', '999')", 1), ("to_number('454.00', '000.00')", 1), ("to_number('454.0', '000.00')", 1), ("to_number('454.0', '999.99')", 1), ("to_number('454.', '999.99')", 1), ("to_number('454', '999.99')", 1), ("to_number('.5', '999.99')", 1), ("to_number('.5', '.99')", 1), ("to_number('12,454', '99,999')", 1), ("to_number('12454', '99,999')", 1), ("to_number('1,2454', '99,999')", 1), ("to_number('2,454', '99,999')", 1), ("to_number('454', '99,999')", 1), ("to_number(',454', '99,999')", 1), ("to_number('012,454', '000,999')", 1), ("to_number('12,454', '00,999')", 1), ("to_number('2,454', '00,999')", 1), ("to_number('12,454', '9,9,999')", 1), ("to_number('$78.12', '$99.99')", 1), ("to_number('78.12', '$99.99')", 1), ("to_number('78.12$', '99.99$')", 1), ("to_number('+$89,1,243.123', 'S$999,0,999.999')", 1), ("to_number('-12,454.8', 'S99G999D9')", 1), ("to_number('12,454.8-', '99,999.9S')", 1), ("to_number('12,454.8-', '99,999.9MI')", 1), ("to_number('-12,454.8', 'MI99,999.9')", 1), ("to_number('12,454.8', '99,999.9MI')", 1), ("to_number('+12,454.8', 'MI99,999.9')", 1), ("to_number('<12,454.8>', '99,999.9PR')", 1), ("to_number('12,454.8', '99,999.9PR')", 1), ("to_number('<12,454.8', '99,999.9PR')", 1), ("to_number(' 454', '999')", 1), ("to_number('454 ', '999')", 1), ("to_number('4 54', '999')", 1), ("to_number('', '999')", 1), ("to_number('abc', '999')", 1), ("to_number('-454', '999')", 1), ("to_number(NULL, '999')", 1), ("to_number(st_num, '99')", 1), ("to_number(st_n, '99')", 1), ("to_number(st_dec, '99.99')", 1), ("to_number('1', st_num)", 1), ("to_number('1', '')", 1), ("to_number('1', 'X')", 1), ("to_number('1', '9S9')", 1), ("to_number('1', '9.9.9')", 1), ("to_number('1', ',999')", 1), ("to_number('1', '999,')", 1), ("to_number('1', '$')", 1), ("to_number('1', '99$9')", 1), ("to_number('1', '9PR9')", 1), ("to_number('1.5', '9.')", 1), ("to_number('123', '99999999999999999999999999999999999999')", 1), ("to_number('123', '999999999999999999999999999999999999999')", 1), ("to_number('1', '9,999.999')", 1), ("to_number('1,234.567', '9,999.999')", 1), ("to_number('1,234.567', 's9,999.999')", 1), ("to_number('1d5', '9d9')", 1), ("to_number('1.5', '9d9')", 1), ("try_to_number('abc', '999')", 1), ("try_to_number('454', '999')", 1), ("try_to_number('454', 'X')", 1), ("to_number('99', '09')", 1), ("to_number('9', '09')", 1), ("to_number('9', '90')", 1), ("to_number('123', '909')", 1), ("to_number('23', '909')", 1), ("to_number('1,234', '0,000')", 1), ("to_number('234', '0,000')", 1), ("to_number('0.5', '0.9')", 1), ("to_number('12.345', '99.99')", 1), ("to_number('12.3', '99.90')", 1), ("to_number('12', '99.')", 1),
+    ],
 }
 LENIENT = [("{NS} {OP} {NS}", 130), ("-{N}", 12), ("abs({N})", 10), ("CAST({ATOM} AS {TYPE})", 190), ("{A}[{n}]", 14), ("element_at({A}, {n})", 14), ("{NS} {CMP} {NS}", 30), ("coalesce({ATOM}, {ATOM})", 14), ("concat({S}, {ATOM})", 6), ("to_timestamp({S}, {pat})", 12), ("to_date({S})", 8), ("make_date({i}, {p}, {p})", 8), ("round({N}, {n})", 16), ("pmod({N}, {N})", 12), ("conv({S}, 10, 16)", 6), ("next_day({DA}, 'xx')", 3), ("size({A})", 4), ("year({S})", 5), ("elt({n}, {S}, {S})", 5), ("{MP}['zz']", 2)]
 ZONED = [("CAST({TS} AS STRING)", 7), ("CAST({S} AS TIMESTAMP)", 8), ("CAST({TS} AS DATE)", 7), ("CAST({DA} AS TIMESTAMP)", 6), ("CAST({TN} AS TIMESTAMP)", 2), ("CAST({TS} AS TIMESTAMP_NTZ)", 7), ("hour({TS})", 7), ("date_trunc({unit}, {TS})", 30), ("extract({part} FROM {TS})", 16), ("date_format({TS}, {pat})", 34), ("to_timestamp({S}, {pat})", 10), ("{TS} + {iv}", 26), ("{TS} - {iv}", 16), ("timestampadd({tu}, {p}, {TS})", 20), ("timestampdiff({tu}, {TS}, {TS})", 16), ("from_unixtime({L})", 6), ("unix_timestamp({T})", 10), ("make_timestamp(2024, 3, 10, 2, 30, 0)", 1), ("months_between({TS}, {TS})", 8), ("{TS} > {DA}", 8), ("to_json(struct({TS}))", 6), ("from_utc_timestamp({TS}, {zone})", 8), ("CAST({N} AS TIMESTAMP)", 10), ("datediff({TS}, {DA})", 6), ("last_day({TS})", 4), ("year({TS})", 4)]
@@ -208,11 +212,49 @@ def answer(spark, expression):
         return [expression, "!", error_class(error)]
 
 
+# What a SELECT often has and the families above have not: names only.
+NAMED = r"""
+CAST(o.a AS STRING); CAST(input.i_0 AS STRING); CAST(a_i[0] AS STRING); CAST(i_0 + 1 AS STRING); CAST(CAST(i_0 AS STRING) AS INT); upper(CAST(i_0 AS STRING)); i_0 + CAST(st_num AS INT); CAST(upper(st_a) AS BINARY)
+CAST(i_0 AS DECIMAL(10, 2)) + 1; try_cast(st_a AS INT) + 1; st_num::INT; st_num::INT + 1; CAST('1' AS INT); int(st_num); string(i_0); bigint('1') + 1; double(i_0) * 2; date(st_date); timestamp(st_ts); boolean(i_0); CAST((i_0) AS STRING)
+o.a; input.o.a; o.c.d; a_i[0]; a_i[i_0]; mp_i['a']; mp_s['k']; a_o.a; a_o[0]; a_o[0].a; o['a']; `i_0`; input.i_0; (i_0); ((i_0 + 1)); I_0; (i_0 + 1) * 2; -i_0; - 5; -(i_0 + 1)
+'x'; 1; 1.5; 1.5D; 2L; 3S; 4Y; 1.5F; 2.5BD; true; NULL; 1e3; DATE '2024-01-01'; TIMESTAMP '2024-01-01 00:00:00'; TIMESTAMP_NTZ '2024-01-01 00:00:00'; INTERVAL 1 DAY; INTERVAL '1-2' YEAR TO MONTH; X'1F'; 'it''s'; "text"
+st_a || 'x' || st_abc; current_timestamp(); current_timestamp; current_date(); current_date; now(); i_0 BETWEEN 1 AND 2; i_0 NOT BETWEEN 1 AND 2; NOT bo_t; !bo_t; bo_t AND bo_f OR NOT bo_t; i_0 = 1; i_0 == 1; i_0 != 1; i_0 <> 1; i_0 <=> 1; i_0 IN (1, 2); i_0 NOT IN (1, 2)
+st_a LIKE 'a%' ESCAPE '!'; st_a ILIKE 'a%'; st_a RLIKE 'a'; st_a REGEXP 'a'; st_a NOT RLIKE 'a'; st_a IS DISTINCT FROM 'a'; st_a IS NOT DISTINCT FROM 'a'; bo_t IS TRUE; bo_t IS NOT TRUE; bo_t IS FALSE; st_a IS NOT NULL; i_7 DIV 2; i_7 % 2; mod(i_7, 2); i_7 & 1; i_7 | 1; i_7 ^ 1; i_7 << 1; i_7 >> 1; i_7 >>> 1
+if(bo_t, 1, 2); iff(bo_t, 1, 2); nvl(st_a, 'x'); nvl2(st_a, 1, 2); nullif(i_0, 1); coalesce(st_a, 'x'); ifnull(i_0, 1); UPPER(st_a); Upper(st_a); date_trunc('DAY', ts_l); trunc(da_l, 'MM'); to_date(st_date); to_date(st_date, 'yyyy-MM-dd'); to_timestamp(st_ts); to_timestamp(st_ts, 'yyyy'); from_unixtime(l_ts); unix_timestamp(st_ts)
+unix_timestamp(); date_format(ts_l, 'yyyy'); concat_ws(',', st_a, 'b'); concat(st_a, 'b'); struct(i_0, st_a); struct(i_0 AS x); named_struct('a', 1); array(1, 2); array(); map('a', 1); size(a_i); cardinality(a_i); split(st_csv, ','); split(st_csv, ',')[0]; regexp_replace(st_a, 'a', 'b'); regexp_extract(st_rep, '([a-z]+)'); substring(st_a, 1, 2); substr(st_a, 2); substring(st_a FROM 1 FOR 2); left(st_a, 1)
+round(d_1); round(d_1, 2); ceil(d_1); ceiling(d_1); floor(d_1); floor(d_1, 1); pow(i_2, 2); power(i_2, 2); log(d_1); log(2, d_1); exp(d_1); md5(st_a); sha2(st_a, 256); sha1(st_a); crc32(st_a); hash(i_0); xxhash64(i_0); base64(bi_h); hex(i_0); get_json_object(j_o, '$.a'); from_json(j_o, 'a INT'); from_json(j_o, 'a INT').a; to_json(o)
+transform(a_i, x -> x + 1); filter(a_i, x -> x > 1); aggregate(a_i, 0, (s, x) -> s + x); exists(a_i, x -> x > 1); element_at(a_i, 1); element_at(mp_i, 'a'); array_contains(a_i, 1); array_join(a_s, ','); explode(a_i); length(st_a); char_length(st_a); trim(st_a); ltrim('a', st_a); trim(LEADING 'a' FROM st_a); trim(TRAILING FROM st_a); lpad(st_a, 5); lpad(st_a, 5, 'x'); date_add(da_l, 1); datediff(da_l, da_e); add_months(da_l, 1); year(ts_l); dayofweek(ts_l)
+extract(YEAR FROM ts_l); date_part('YEAR', ts_l); datepart('YEAR', ts_l); make_date(2024, 1, 2); timestamp_millis(l_ms); timestamp_seconds(l_ts); ts_l + INTERVAL 1 HOUR; ts_l - INTERVAL 1 DAY; da_l + 1; da_l - 1; da_l - da_e; ts_l - ts_e; greatest(i_0, 1); least(i_0, 1); isnull(st_a); isnotnull(st_a); isnan(d_1); CASE WHEN bo_t THEN 1 END; CASE i_0 WHEN 1 THEN 'a' ELSE 'b' END; parse_url(u_1, 'HOST'); lower(trim(st_a)); nullif(trim(st_a), ''); try_add(i_0, 1); i_0 / 2; sign(i_0); negative(i_0); positive(i_0)
+date_diff(da_l, da_e); sort_array(a_i); array_sort(a_i); decode(bi_h, 'UTF-8'); encode(st_a, 'UTF-8'); decode(i_2, 1, 'one', 'other'); position('a', st_a); position('a' IN st_a); locate('a', st_a); locate('a', st_a, 2); instr(st_a, 'a'); collate(st_a, 'UTF8_BINARY'); to_number('1', '9'); to_char(m52, '999.99'); uuid(); typeof(i_0); input.*
+"""
+
+
+def forms(seed):
+    """One expression of each form: those that differ in columns and literals only are of one."""
+    seen, words = set(), re.compile("|".join(rf"\b{name}\b" for name, _, _ in COLUMNS) + r"|'(?:[^'\\]|\\.)*'|\b[0-9][0-9.]*\b")
+    for family, settings, expressions in groups(seed):
+        for expression in expressions:
+            form = words.sub("_", expression)
+            if form not in seen and not settings:
+                seen.add(form)
+                yield expression
+    yield from (expression.strip() for line in NAMED.strip().splitlines() for expression in line.split(";"))
+
+
+def name_of(spark, expression):
+    try:
+        columns = spark.sql(f"SELECT {expression} FROM input").columns
+        return columns[0] if len(columns) == 1 else None
+    except Exception:
+        return None
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--seed", type=int, default=15)
     arguments.add_argument("--write", type=Path)
     arguments.add_argument("--list", action="store_true")
+    arguments.add_argument("--names", type=Path)
     arguments.add_argument("--functions", action="store_true")
     asked = arguments.parse_args()
     if asked.list:
@@ -220,11 +262,18 @@ def main():
             print("\n".join(expressions))
         return
     folder = asked.write.resolve() if asked.write else None
+    names = asked.names.resolve() if asked.names else None
     with tempfile.TemporaryDirectory(prefix="alluvia-spark-") as scratch:
         os.chdir(scratch)
         spark = session(scratch)
         if asked.functions:
             print("\n".join(sorted({r[0] for r in spark.sql("SHOW SYSTEM FUNCTIONS").collect()})))
+            return
+        if names:
+            spark.createDataFrame([], ddl()).createOrReplaceTempView("input")
+            found = [(expression, name_of(spark, expression)) for expression in forms(asked.seed)]
+            names.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in found if pair[1] is not None))
+            print(f"{len(found)} forms")
             return
         (folder / "input.json").write_text(json.dumps({"ddl": ddl(), "row": row()}, ensure_ascii=False, indent=1) + "\n")
         literal = row().replace("\\", "\\\\").replace("'", "\\'")

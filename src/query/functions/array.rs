@@ -19,7 +19,7 @@ use super::Entry;
 use super::compare::{Comparator, comparator, sorted_rows};
 use super::scalar::{Bind, Bound, Call, Types, count, each, entry};
 use crate::query::coerce::types::{
-    Want, castable, common, element_of, is_integral, list_of, mismatch, name_of,
+    Want, castable, common, element_of, is_decimal, list_of, mismatch, name_of,
 };
 use crate::query::error::ExpressionError;
 
@@ -155,12 +155,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
     ),
     entry!("array_join", Types::By(bind_join), join, ["stateless/array_functions", "expressions/collection"]),
     entry!("array_repeat", Types::By(bind_repeat), repeat, ["expressions/collection"]),
-    entry!(
-        "sequence",
-        Types::By(bind_sequence),
-        sequence,
-        ["stateless/build_nested_values", "expressions/collection"]
-    ),
 ];
 
 /// Elements of a MAX_ROUNDED_ARRAY_LENGTH array of Spark.
@@ -239,12 +233,36 @@ fn with_element(bind: &Bind, returns: fn(&DataType) -> DataType) -> Result<Bound
     count(bind, 2, 2)?;
     let kind = list(bind, 0)?;
     let element = element_of(&kind).cloned().unwrap_or(DataType::Null);
-    let both = common(bind.conf, &element, &bind.types[1]).ok_or_else(|| {
+    // These two take Spark's tightest type, which neither text nor DECIMAL widens to.
+    let both = if matches!(bind.name, "array_append" | "array_prepend") && element != bind.types[1] {
+        tightest(bind, &element, &bind.types[1])
+    } else {
+        common(bind.conf, &element, &bind.types[1])
+    };
+    let both = both.ok_or_else(|| {
         mismatch(bind, format!("{} is no element of {}", name_of(&bind.types[1]), name_of(&kind)))
     })?;
     let kind = list_of(both.clone());
     let returns = returns(&kind);
     Ok(Bound::new([kind, both], returns))
+}
+
+/// The larger of two numeric types (`TypeCoercion.findTightestCommonType`).
+fn tightest(bind: &Bind, a: &DataType, b: &DataType) -> Option<DataType> {
+    const ORDER: [DataType; 6] = [
+        DataType::Int8,
+        DataType::Int16,
+        DataType::Int32,
+        DataType::Int64,
+        DataType::Float32,
+        DataType::Float64,
+    ];
+    let rank = |kind: &DataType| ORDER.iter().position(|known| known == kind);
+    match (rank(a), rank(b)) {
+        (Some(a), Some(b)) => Some(ORDER[a.max(b)].clone()),
+        (Some(_), None) | (None, Some(_)) if is_decimal(a) || is_decimal(b) => None,
+        _ => common(bind.conf, a, b),
+    }
 }
 
 fn two_lists(bind: &Bind) -> Result<Bound> {
@@ -423,7 +441,7 @@ fn insert(call: &Call) -> Result<ArrayRef> {
 }
 
 /// Refuses lengths beyond Spark's.
-fn limited(length: i64) -> Result<()> {
+pub(super) fn limited(length: i64) -> Result<()> {
     if length > LENGTH_MAX / 16 {
         return Err(ExpressionError::raise(
             "COLLECTION_SIZE_LIMIT_EXCEEDED.PARAMETER",
@@ -766,56 +784,6 @@ pub(crate) fn concat(call: &Call) -> Result<ArrayRef> {
         lists.close(valid);
     }
     lists.finish(&all, call.returns)
-}
-
-fn bind_sequence(bind: &Bind) -> Result<Bound> {
-    count(bind, 2, 3)?;
-    if !bind.types.iter().all(|kind| is_integral(kind) || *kind == DataType::Null) {
-        return Err(mismatch(bind, "integers are needed; sequences of dates are not supported"));
-    }
-    let mut to = bind.types[0].clone();
-    for kind in &bind.types[1..] {
-        to = common(bind.conf, &to, kind).ok_or_else(|| mismatch(bind, "integers are needed"))?;
-    }
-    Ok(Bound::new(vec![to.clone(); bind.types.len()], list_of(to)))
-}
-
-/// Integers from a start to a stop, both included.
-fn sequence(call: &Call) -> Result<ArrayRef> {
-    let longs = call.args.iter().map(|array| Ok(arrow::compute::cast(array, &DataType::Int64)?));
-    let call = &Call { args: longs.collect::<Result<Vec<_>>>()?, ..*call };
-    let mut values = Vec::new();
-    let mut lists = Gather::new(call.rows);
-    for row in 0..call.rows {
-        let valid = call.all_valid(row);
-        if valid {
-            let (start, stop) = (call.longs(0).value(row), call.longs(1).value(row));
-            let step = if call.has(2) {
-                call.longs(2).value(row)
-            } else if start <= stop {
-                1
-            } else {
-                -1
-            };
-            let wrong =
-                (step == 0 && start != stop) || (step > 0 && start > stop) || (step < 0 && start < stop);
-            if wrong {
-                return Err(ExpressionError::raise(
-                    "IllegalArgumentException",
-                    "the step leads away from the stop",
-                ));
-            }
-            let count =
-                if step == 0 { 1 } else { (i128::from(stop) - i128::from(start)) / i128::from(step) + 1 };
-            limited(i64::try_from(count).unwrap_or(i64::MAX))?;
-            for at in 0..i64::try_from(count).unwrap_or(0) {
-                lists.place(Some(values.len()));
-                values.push(start + at * step);
-            }
-        }
-        lists.close(valid);
-    }
-    lists.finish(&Int64Array::from(values), call.returns)
 }
 
 /// Refuses an index of zero, for functions that count from one.

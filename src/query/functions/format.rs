@@ -75,6 +75,16 @@ pub(crate) const ENTRIES: &[Entry] = &[
         .map(Some)),
         ["expressions/string"]
     ),
+    entry!(
+        "decode",
+        takes!([Bytes, Text] => DataType::Utf8),
+        |call| try_each::<StringArray, _>(call, |row| decode(
+            call.bytes(0).value(row),
+            call.texts(1).value(row)
+        )
+        .map(Some)),
+        ["expressions/string"]
+    ),
     entry!("to_binary", takes!([Text, Text], 1 => DataType::Binary), to_binary, ["expressions/string"]),
     entry!(
         "luhn_check",
@@ -557,6 +567,33 @@ fn encode(text: &str, charset: &str) -> Result<Vec<u8>> {
             ));
         }
     })
+}
+
+/// The text of bytes. `decode` with more arguments is a CASE, which the rewriter makes.
+fn decode(bytes: &[u8], charset: &str) -> Result<String> {
+    let malformed =
+        || ExpressionError::raise("MALFORMED_CHARACTER_CODING", "the bytes are no text of the charset");
+    let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
+        if bytes.len() % 2 != 0 {
+            return Err(malformed());
+        }
+        let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+        char::decode_utf16(units).collect::<std::result::Result<String, _>>().map_err(|_| malformed())
+    };
+    match charset.to_ascii_lowercase().as_str() {
+        "utf-8" => String::from_utf8(bytes.to_vec()).map_err(|_| malformed()),
+        "us-ascii" if bytes.is_ascii() => Ok(bytes.iter().map(|byte| char::from(*byte)).collect()),
+        "us-ascii" => Err(malformed()),
+        "iso-8859-1" => Ok(bytes.iter().map(|byte| char::from(*byte)).collect()),
+        "utf-16be" => units(bytes, u16::from_be_bytes),
+        "utf-16le" => units(bytes, u16::from_le_bytes),
+        "utf-16" => match bytes {
+            [0xff, 0xfe, rest @ ..] => units(rest, u16::from_le_bytes),
+            [0xfe, 0xff, rest @ ..] => units(rest, u16::from_be_bytes),
+            bytes => units(bytes, u16::from_be_bytes),
+        },
+        _ => Err(ExpressionError::raise("INVALID_PARAMETER_VALUE.CHARSET", "the charset is not known")),
+    }
 }
 
 fn to_binary(call: &Call) -> Result<ArrayRef> {

@@ -32,6 +32,17 @@ pub(crate) struct Span {
     pub(crate) micros: i64,
 }
 
+impl Span {
+    /// So many of it, one after the other.
+    pub(crate) fn times(self, number: i32) -> Option<Span> {
+        Some(Span {
+            months: self.months.checked_mul(number)?,
+            days: self.days.checked_mul(number)?,
+            micros: self.micros.checked_mul(i64::from(number))?,
+        })
+    }
+}
+
 /// The types of an operator over dates and intervals; `None` if it is one over numbers.
 pub(crate) fn bind(bind: &Bind, operation: Operation) -> Result<Option<Bound>> {
     let [a, b] = bind.types else { return Ok(None) };

@@ -23,6 +23,7 @@ mod json;
 mod lambda;
 mod map;
 mod math;
+mod number_format;
 #[cfg(test)]
 pub(crate) mod proof;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod reference;
 mod regexp;
 pub(crate) mod scalar;
 mod search;
+mod sequence;
 mod text;
 mod time;
 mod url;
@@ -73,12 +75,14 @@ const FAMILIES: &[&[Entry]] = &[
     text::ENTRIES,
     search::ENTRIES,
     format::ENTRIES,
+    number_format::ENTRIES,
     regexp::ENTRIES,
     time::PARTS,
     time::SHIFT,
     time::EPOCH,
     time::TEXT,
     array::ENTRIES,
+    sequence::ENTRIES,
     map::ENTRIES,
     lambda::ENTRIES,
     json::ENTRIES,

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, TimeUnit};
@@ -184,6 +185,26 @@ fn generated_expressions_give_sparks_answers() {
         failed.map(|(sql, why)| (sql, format!("Spark: {why}"))).collect()
     };
     prove("expressions", &folder(), run, |path| cases(path).1.len());
+}
+
+#[test]
+fn columns_without_an_alias_have_sparks_names() {
+    let schema = input().schema();
+    let named = |path: &Path| -> Vec<(String, String)> {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let differs = |(sql, name): (String, String)| {
+        let relation = Relation { name: "input".to_owned(), schema: Arc::clone(&schema) };
+        let definition = Definition::of_stream(relation, format!("SELECT {sql} FROM input"), Conf::default());
+        let found = match Query::plan(&definition) {
+            Ok(query) => query.schema().field(0).name().clone(),
+            Err(error) => format!("refused: {error}"),
+        };
+        (found != name).then(|| (sql, format!("Spark: {name}, here {found}")))
+    };
+    let run = |path: &Path| named(path).into_iter().filter_map(differs).collect();
+    prove("names", &folder().join("../names"), run, |path| named(path).len());
 }
 
 /// Runs the files of cases in `folder`, or those that the variable named `what` in capitals names. Prints the count of each file

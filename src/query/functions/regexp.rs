@@ -13,8 +13,8 @@ use datafusion::common::Result;
 use regex::Regex;
 
 use super::Entry;
-use super::scalar::{Call, entry, takes, try_each};
-use crate::query::coerce::types::list_of;
+use super::scalar::{Bind, Bound, Call, Types, entry, fixed, takes, try_each};
+use crate::query::coerce::types::{Want, list_of, refused};
 use crate::query::error::ExpressionError;
 
 /// Functions of regular expressions.
@@ -41,7 +41,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     ),
     entry!(
         "regexp_replace",
-        takes!([Text, Text, Text, Int], 3 => DataType::Utf8),
+        Types::By(bind_replace),
         replace,
         ["stateless/replace_functions", "expressions/regexp"]
     ),
@@ -231,6 +231,14 @@ fn expand(replacement: &str, found: &regex::Captures, out: &mut String) -> Resul
         }
     }
     Ok(())
+}
+
+fn bind_replace(bind: &Bind) -> Result<Bound> {
+    if bind.strict && bind.integer(3).is_some_and(|position| position < 1) {
+        return Err(refused("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE", "the position is at least one"));
+    }
+    let wants = [Want::Text, Want::Text, Want::Text, Want::Int];
+    Ok(Bound::new(fixed(bind, &wants, 3)?, DataType::Utf8))
 }
 
 fn replace(call: &Call) -> Result<ArrayRef> {

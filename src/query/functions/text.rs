@@ -89,6 +89,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         repeat,
         ["stateless/string_padding", "expressions/string"]
     ),
+    entry!("collate", Types::By(bind_collate), |call| Ok(Arc::clone(&call.args[0])), ["expressions/string"]),
     entry!(
         "space",
         takes!([Int] => DataType::Utf8),
@@ -166,6 +167,17 @@ pub(crate) const ENTRIES: &[Entry] = &[
     entry!("elt", Types::By(bind_elt), elt, ["expressions/string"]),
     entry!("mask", takes!([Text, Text, Text, Text, Text], 1 => DataType::Utf8), mask, ["expressions/string"]),
 ];
+
+/// Only the collation that every text has.
+fn bind_collate(bind: &Bind) -> Result<Bound> {
+    count(bind, 2, 2)?;
+    match bind.text(1) {
+        Some(name) if name.eq_ignore_ascii_case("UTF8_BINARY") => {
+            Ok(Bound::new([castable(bind, &bind.types[0], Want::Text)?, DataType::Utf8], DataType::Utf8))
+        }
+        _ => Err(mismatch(bind, "the collation is the literal 'UTF8_BINARY'")),
+    }
+}
 
 fn map<'a>(call: &'a Call, change: impl Fn(&'a str) -> Cow<'a, str>) -> Result<ArrayRef> {
     let texts = call.args[0].as_string::<i32>();

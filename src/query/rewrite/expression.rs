@@ -12,13 +12,15 @@ use super::call::Place;
 use super::scope::Scope;
 use super::{Rewriter, build, literal, name};
 use crate::model::{Error, Result};
+use crate::query::dialect::{SHIFT_UNSIGNED, type_text};
 
 /// Functions whose first argument may be a unit, written without quotes.
 const UNIT_FIRST: [&str; 8] =
     ["timestampdiff", "timestampadd", "datediff", "dateadd", "date_diff", "date_add", "date_trunc", "trunc"];
 
 /// Words that Spark takes for a call without parentheses.
-const CALLED_BARE: [&str; 4] = ["current_timestamp", "current_date", "current_timezone", "localtimestamp"];
+pub(super) const CALLED_BARE: [&str; 4] =
+    ["current_timestamp", "current_date", "current_timezone", "localtimestamp"];
 
 impl Rewriter<'_> {
     pub(super) fn exprs(&mut self, exprs: Vec<Expr>) -> Result<Vec<Expr>> {
@@ -58,7 +60,7 @@ impl Rewriter<'_> {
             }
             Expr::Cast { kind, expr, data_type, format: None, .. } => {
                 let name = if kind == CastKind::TryCast { "try_cast" } else { "cast" };
-                let args = vec![self.expr(*expr)?, build::text(data_type.to_string())];
+                let args = vec![self.expr(*expr)?, build::text(type_text(&data_type))];
                 self.call(name, args)?
             }
             Expr::Case { operand, conditions, else_result, .. } => {
@@ -233,6 +235,9 @@ impl Rewriter<'_> {
             BinaryOperator::PGBitwiseShiftLeft => self.call("shiftleft", vec![left, right])?,
             BinaryOperator::PGBitwiseShiftRight => self.call("shiftright", vec![left, right])?,
             BinaryOperator::StringConcat => self.call("concat", vec![left, right])?,
+            BinaryOperator::Custom(op) if op == SHIFT_UNSIGNED => {
+                self.call("shiftrightunsigned", vec![left, right])?
+            }
             op => binary(left, op, right),
         })
     }
@@ -246,7 +251,7 @@ impl Rewriter<'_> {
         let inner = self.expr(inner)?;
         match op {
             UnaryOperator::Minus => self.call("negative", vec![inner]),
-            UnaryOperator::Plus => Ok(inner),
+            UnaryOperator::Plus => self.call("positive", vec![inner]),
             UnaryOperator::BitwiseNot => self.call("bitwise_not", vec![inner]),
             UnaryOperator::Not | UnaryOperator::BangNot => Ok(negate(true, inner)),
             other => Err(unsupported(&format!("the operator {other}"))),
@@ -308,6 +313,15 @@ impl Rewriter<'_> {
         } else {
             self.arguments(&mut list.args)?;
         }
+        if name::CONVERSIONS.contains(&name.as_str())
+            && !self.session.has_function(&name)
+            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] = list.args.as_slice()
+        {
+            return self.call("cast", vec![value.clone(), build::text(name)]);
+        }
+        if name == "decode" && list.args.len() > 2 {
+            return self.decode(&list.args);
+        }
         // Spark's calls name the characters first; our functions are those of `TRIM(… FROM …)`, which name them last.
         if matches!(name.as_str(), "trim" | "ltrim" | "rtrim") && list.args.len() == 2 {
             list.args.swap(0, 1);
@@ -317,6 +331,27 @@ impl Rewriter<'_> {
         function.name = build::object_name(self.session.canonical(&name));
         function.filter = function.filter.map(|filter| self.boxed(filter)).transpose()?;
         Ok(Expr::Function(function))
+    }
+
+    /// `decode(value, search, result, …[, otherwise])`: a CASE in which NULL equals NULL. The arguments are rewritten.
+    fn decode(&mut self, args: &[FunctionArg]) -> Result<Expr> {
+        let of = |arg: &FunctionArg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr.clone()),
+            other => Err(unsupported(&format!("decode({other})"))),
+        };
+        let [value, pairs @ ..] = args else { return Err(unsupported("decode without arguments")) };
+        let value = of(value)?;
+        let mut branches = Vec::with_capacity(pairs.len());
+        for pair in pairs.chunks(2) {
+            match pair {
+                [search, result] => {
+                    branches.push(binary(value.clone(), BinaryOperator::Spaceship, of(search)?));
+                    branches.push(of(result)?);
+                }
+                otherwise => branches.extend(otherwise.iter().map(of).collect::<Result<Vec<_>>>()?),
+            }
+        }
+        self.call("case_when", branches)
     }
 
     fn arguments(&mut self, args: &mut [FunctionArg]) -> Result<()> {

@@ -2,20 +2,32 @@
 //!
 //! Works on what the user wrote, before anything is rewritten (`org.apache.spark.sql.catalyst.util.toPrettySQL`).
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LambdaFunction, Subscript, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, LambdaFunction, Subscript, TrimWhereField, UnaryOperator,
+    Value, visit_expressions_mut,
 };
+
+use crate::decode::schema::DataType as SparkType;
+use crate::query::dialect::type_text;
 
 /// The name of an expression that stands alone in a SELECT.
 pub(super) fn of_column(expr: &Expr) -> String {
     match expr {
         Expr::Identifier(name) => name.value.clone(),
         Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()).unwrap_or_default(),
-        Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
-            Some(AccessExpr::Dot(Expr::Identifier(name))) => name.value.clone(),
-            _ => print(expr),
-        },
+        // Fields of a column; behind anything else Spark prints the whole.
+        Expr::CompoundFieldAccess { root, access_chain }
+            if matches!(**root, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+                && access_chain.iter().all(|step| matches!(step, AccessExpr::Dot(_))) =>
+        {
+            match access_chain.last() {
+                Some(AccessExpr::Dot(Expr::Identifier(name))) => name.value.clone(),
+                _ => print(expr),
+            }
+        }
         Expr::Nested(inner) => of_column(inner),
         Expr::Function(function) if window_name(&function.name.to_string()).is_some() => {
             window_name(&function.name.to_string()).unwrap_or_default().to_owned()
@@ -36,9 +48,18 @@ pub(super) fn print(expr: &Expr) -> String {
         Expr::Nested(inner) => print(inner),
         Expr::Value(value) => literal(&value.value),
         Expr::TypedString(typed) => match typed.data_type.to_string().as_str() {
-            kind @ ("DATE" | "TIMESTAMP" | "TIMESTAMP_NTZ") => format!("{kind} {}", typed.value),
+            kind @ ("DATE" | "TIMESTAMP" | "TIMESTAMP_NTZ") => {
+                format!("{kind} '{}'", literal(&typed.value.value))
+            }
+            "BINARY" => format!("X'{}'", literal(&typed.value.value)),
             _ => literal(&typed.value.value),
         },
+        Expr::BinaryOp { left, op: BinaryOperator::NotEq, right } => {
+            format!("(NOT ({} = {}))", print(left), print(right))
+        }
+        Expr::BinaryOp { left, op, right } if is_interval(right) => {
+            format!("{} {} {}", print(left), operator(op), print(right))
+        }
         Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right } => {
             format!("concat({}, {})", print(left), print(right))
         }
@@ -49,19 +70,26 @@ pub(super) fn print(expr: &Expr) -> String {
         Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr } => format!("~{}", print(expr)),
         Expr::UnaryOp { op: UnaryOperator::BangNot, expr } => format!("(NOT {})", print(expr)),
         Expr::UnaryOp { op, expr } => format!("({op} {})", print(expr)),
-        Expr::IsNull(inner) => format!("({} IS NULL)", print(inner)),
-        Expr::IsNotNull(inner) => format!("({} IS NOT NULL)", print(inner)),
+        Expr::IsNull(inner) | Expr::IsUnknown(inner) => format!("({} IS NULL)", print(inner)),
+        Expr::IsNotNull(inner) | Expr::IsNotUnknown(inner) => format!("({} IS NOT NULL)", print(inner)),
+        Expr::IsTrue(inner) => format!("({} <=> true)", print(inner)),
+        Expr::IsFalse(inner) => format!("({} <=> false)", print(inner)),
+        Expr::IsNotTrue(inner) => format!("(NOT ({} <=> true))", print(inner)),
+        Expr::IsNotFalse(inner) => format!("(NOT ({} <=> false))", print(inner)),
+        Expr::IsDistinctFrom(left, right) => format!("(NOT ({} <=> {}))", print(left), print(right)),
+        Expr::IsNotDistinctFrom(left, right) => format!("({} <=> {})", print(left), print(right)),
         Expr::InList { expr, list, negated } => {
             let inside =
                 format!("({} IN ({}))", print(expr), list.iter().map(print).collect::<Vec<_>>().join(", "));
             negate(*negated, inside)
         }
         Expr::Between { expr, negated, low, high } => {
-            let value = print(expr);
-            negate(*negated, format!("(({value} >= {}) AND ({value} <= {}))", print(low), print(high)))
+            negate(*negated, format!("between({}, {}, {})", print(expr), print(low), print(high)))
         }
-        Expr::Like { negated, expr, pattern, .. } => {
-            negate(*negated, format!("{} LIKE {}", print(expr), print(pattern)))
+        Expr::Like { negated, expr, pattern, escape_char, .. } => {
+            let escape = escape_char.as_ref().map(|escape| format!(" ESCAPE '{}'", literal(&escape.value)));
+            let like = format!("{} LIKE {}{}", print(expr), print(pattern), escape.unwrap_or_default());
+            negate(*negated, like)
         }
         Expr::ILike { negated, expr, pattern, .. } => {
             negate(*negated, format!("ilike({}, {})", print(expr), print(pattern)))
@@ -71,7 +99,7 @@ pub(super) fn print(expr: &Expr) -> String {
         }
         Expr::Cast { kind, expr, data_type, .. } => {
             let word = if *kind == CastKind::TryCast { "TRY_CAST" } else { "CAST" };
-            format!("{word}({} AS {})", print(expr), data_type.to_string().to_uppercase())
+            format!("{word}({} AS {})", print(expr), type_name(data_type))
         }
         Expr::Case { operand, conditions, else_result, .. } => {
             let mut text = "CASE".to_owned();
@@ -93,26 +121,41 @@ pub(super) fn print(expr: &Expr) -> String {
     }
 }
 
+/// What Spark prints for a lambda's parameter.
+const VARIABLE: &str = "namedlambdavariable()";
+
 /// Functions that the parser knows by their own grammar.
 fn keyword_call(expr: &Expr) -> String {
     match expr {
         Expr::Extract { field, expr, .. } => format!("extract({field} FROM {})", print(expr)),
-        Expr::Substring { expr, substring_from, substring_for, .. } => {
+        Expr::Substring { expr, substring_from, substring_for, shorthand, .. } => {
+            let name = if *shorthand { "substr" } else { "substring" };
             let rest = [substring_from, substring_for].into_iter().flatten();
             let rest: Vec<String> = rest.map(|expr| print(expr)).collect();
             match rest.len() {
                 // Spark prints a length that was not given as the longest there is.
-                1 => format!("substring({}, {}, 2147483647)", print(expr), rest[0]),
-                _ => format!("substring({}, {})", print(expr), rest.join(", ")),
+                1 => format!("{name}({}, {}, 2147483647)", print(expr), rest[0]),
+                _ => format!("{name}({}, {})", print(expr), rest.join(", ")),
             }
         }
         Expr::Position { expr, r#in } => format!("locate({}, {}, 1)", print(expr), print(r#in)),
-        Expr::Ceil { expr, .. } => format!("CEIL({})", print(expr)),
-        Expr::Floor { expr, .. } => format!("FLOOR({})", print(expr)),
-        Expr::Trim { trim_what, expr, .. } => match trim_what {
-            Some(what) => format!("TRIM(BOTH {} FROM {})", print(what), print(expr)),
-            None => format!("trim({})", print(expr)),
-        },
+        Expr::Ceil { expr, field } => rounded("ceil", expr, field),
+        Expr::Floor { expr, field } => rounded("floor", expr, field),
+        Expr::Trim { trim_where, trim_what, expr, .. } => {
+            let (side, name) = match trim_where {
+                Some(TrimWhereField::Leading) => ("LEADING", "ltrim"),
+                Some(TrimWhereField::Trailing) => ("TRAILING", "rtrim"),
+                _ => ("BOTH", "trim"),
+            };
+            match trim_what {
+                Some(what) => format!("TRIM({side} {} FROM {})", print(what), print(expr)),
+                None => format!("{name}({})", print(expr)),
+            }
+        }
+        Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+            let length = overlay_for.as_ref().map_or_else(|| "-1".to_owned(), |length| print(length));
+            format!("overlay({}, {}, {}, {length})", print(expr), print(overlay_what), print(overlay_from))
+        }
         Expr::Subquery(_) => "scalarsubquery()".to_owned(),
         Expr::Exists { .. } => "exists()".to_owned(),
         other => other.to_string(),
@@ -120,12 +163,90 @@ fn keyword_call(expr: &Expr) -> String {
 }
 
 fn dotted(names: &[Ident]) -> String {
-    // A qualifier is not part of the name: the last two are enough to tell a field from a column.
-    names.last().map(|name| name.value.clone()).unwrap_or_default()
+    names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(".")
+}
+
+/// Whether an expression is an interval by its form.
+fn is_interval(expr: &Expr) -> bool {
+    match expr {
+        Expr::Interval(_) => true,
+        Expr::Function(function) => {
+            let name = function.name.to_string().to_lowercase();
+            matches!(name.as_str(), "make_interval" | "make_dt_interval" | "make_ym_interval")
+        }
+        _ => false,
+    }
+}
+
+/// The column that is cast, if nothing but a column is: it keeps its name.
+pub(super) fn cast_column(expr: &Expr) -> Option<&str> {
+    let inner = match expr {
+        Expr::Cast { expr, .. } => expr,
+        Expr::Function(function) => converted(function)?,
+        _ => return None,
+    };
+    match unnested(inner) {
+        Expr::Identifier(name) => Some(&name.value),
+        _ => None,
+    }
+}
+
+fn unnested(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => unnested(inner),
+        other => other,
+    }
+}
+
+/// The functions that are casts, which Spark does not print.
+pub(super) const CONVERSIONS: [&str; 12] = [
+    "boolean",
+    "tinyint",
+    "smallint",
+    "int",
+    "bigint",
+    "float",
+    "double",
+    "decimal",
+    "date",
+    "timestamp",
+    "binary",
+    "string",
+];
+
+/// What a function that is a cast converts.
+pub(super) fn converted(function: &Function) -> Option<&Expr> {
+    let name = function.name.to_string().to_lowercase();
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] if CONVERSIONS.contains(&name.as_str()) => {
+            Some(expr)
+        }
+        _ => None,
+    }
+}
+
+/// A type as Spark prints it.
+fn type_name(data_type: &DataType) -> String {
+    let text = type_text(data_type);
+    SparkType::from_ddl(&text).map_or_else(|_| text.to_uppercase(), |data_type| data_type.to_ddl())
+}
+
+fn rounded(name: &str, expr: &Expr, field: &CeilFloorKind) -> String {
+    match field {
+        CeilFloorKind::Scale(scale) => format!("{name}({}, {})", print(expr), literal(&scale.value)),
+        CeilFloorKind::DateTimeField(_) => format!("{}({})", name.to_uppercase(), print(expr)),
+    }
 }
 
 fn access(root: &Expr, chain: &[AccessExpr]) -> String {
-    let mut text = print(root);
+    let mut text = match root {
+        Expr::Function(function) => match window_name(&function.name.to_string()) {
+            Some(name) => name.to_owned(),
+            None => print(root),
+        },
+        root => print(root),
+    };
     for step in chain {
         match step {
             AccessExpr::Dot(field) => text.push_str(&format!(".{}", print(field))),
@@ -178,7 +299,18 @@ pub(super) fn arguments(args: &FunctionArguments) -> String {
 }
 
 fn lambda(lambda: &LambdaFunction) -> String {
-    let names: Vec<String> =
-        lambda.params.iter().map(|name| format!("namedlambdavariable() {name}")).collect();
-    format!("lambdafunction({}, {})", print(&lambda.body), names.join(", "))
+    let mut body = (*lambda.body).clone();
+    let parameter = |name: &Ident| lambda.params.iter().any(|parameter| parameter.name.value == name.value);
+    let _ = visit_expressions_mut(&mut body, |expr| {
+        match expr {
+            Expr::Identifier(name) if parameter(name) => name.value = VARIABLE.to_owned(),
+            Expr::CompoundIdentifier(names) if names.first().is_some_and(parameter) => {
+                names[0].value = VARIABLE.to_owned();
+            }
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    let names: Vec<&str> = lambda.params.iter().map(|_| VARIABLE).collect();
+    format!("lambdafunction({}, {})", print(&body), names.join(", "))
 }

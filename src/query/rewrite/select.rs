@@ -2,15 +2,17 @@
 //!
 //! Every column that comes out has the name that Spark gives it, as an alias.
 
+use std::ops::ControlFlow;
+
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
     Distinct, ExceptSelectItem, Expr, GroupByExpr, GroupByWithModifier, Ident, ObjectName, OrderBy,
     OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, TableWithJoins, Value,
-    WildcardAdditionalOptions,
+    WildcardAdditionalOptions, visit_expressions_mut,
 };
 
 use super::call::{Place, grouping_keys};
-use super::expression::unsupported;
+use super::expression::{CALLED_BARE, unsupported};
 use super::scope::Scope;
 use super::{Rewriter, build, generator, name};
 use crate::model::{Error, Result};
@@ -141,14 +143,37 @@ impl Rewriter<'_> {
 
     /// The name of a column without an alias. A column that is cast keeps its own, a field does not.
     fn name_of(&self, expr: &Expr) -> String {
-        let Expr::Cast { expr: inner, .. } = expr else { return name::of_column(expr) };
-        let parts = match &**inner {
-            Expr::Identifier(name) => std::slice::from_ref(name),
-            Expr::CompoundIdentifier(parts) => parts.as_slice(),
-            _ => return name::of_column(expr),
-        };
-        let is_column = self.scopes.resolve(parts).is_ok_and(|found| found.taken == parts.len());
-        name::of_column(if is_column { inner } else { expr })
+        let mut expr = expr.clone();
+        let _ = visit_expressions_mut(&mut expr, |expr| {
+            self.unqualify(expr);
+            ControlFlow::<()>::Continue(())
+        });
+        match name::cast_column(&expr) {
+            Some(column) => column.to_owned(),
+            None => name::of_column(&expr),
+        }
+    }
+
+    /// Takes the relation's name from a column, as it is no part of a name; what is called without parentheses gets some.
+    fn unqualify(&self, expr: &mut Expr) {
+        match expr {
+            Expr::CompoundIdentifier(parts) => {
+                let taken = self.scopes.resolve(parts).map_or(1, |found| found.taken);
+                parts.drain(..taken - 1);
+                if let [column] = parts.as_slice() {
+                    *expr = Expr::Identifier(column.clone());
+                }
+            }
+            Expr::Identifier(name) if name.quote_style.is_none() => {
+                let lower = name.value.to_lowercase();
+                if CALLED_BARE.contains(&lower.as_str())
+                    && self.scopes.resolve(std::slice::from_ref(name)).is_err()
+                {
+                    name.value = format!("{lower}()");
+                }
+            }
+            _ => {}
+        }
     }
 
     /// `relation.*`, or `column.*` for the fields of a struct.
