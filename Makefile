@@ -9,7 +9,7 @@ RECORDS ?= 100000
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster check fmt audit dist broker services bench bench-peers bench-merge bench-state soak fuzz-admission oracle-json oracle-streaming
+.PHONY: help demo test test-cluster check fmt audit dist broker services bench bench-peers bench-merge bench-state bench-sql soak fuzz-admission oracle-json oracle-streaming
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-merge: services ## workload W2: merges by key into large tables, beside de
 
 bench-state: services ## workload W3: windows, watermarks and deduplication (ARGS="--peers": beside Spark 4.0)
 	$(RIG)/readers python benches/e2e/state.py $(ARGS)
+
+bench-sql: services ## workload W4: a query over W1, 3 of 100 columns, a static join, 100,000 batches in a row
+	$(RIG)/readers python benches/e2e/sql.py $(ARGS)
 
 soak: services ## random kills, stops, broker crashes and storage faults, optimised as a release is (MINUTES=10 SEED=…)
 	$(call one_test,soak,--release --features failpoints)

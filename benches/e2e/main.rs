@@ -1,7 +1,7 @@
-//! The programs behind `make bench`, `make bench-merge` and `make bench-state`: the topics of workloads W1 to W3, the tables of W2,
-//! and the raw limit that Alluvia is measured against.
+//! The programs behind `make bench`, `make bench-merge`, `make bench-state` and `make bench-sql`: the topics of workloads W1 to W4, the
+//! tables of W2, and the raw limit that Alluvia is measured against.
 //!
-//! `benches/e2e/run.py`, `merge.py` and `state.py` start them, measure them from outside (wall, CPU, memory) and prints the table. No code of
+//! `benches/e2e/run.py`, `merge.py`, `state.py` and `sql.py` start them, measure them from outside (wall, CPU, memory) and prints the table. No code of
 //! Alluvia is used here: the raw limit is what the libraries alone can do.
 
 mod fill;
@@ -57,7 +57,9 @@ fn main() -> Outcome<()> {
             Ok(())
         }
         None => {
-            println!("run by `make bench`, `make bench-merge` and `make bench-state`: benches/e2e/*.py");
+            println!(
+                "run by `make bench`, `make bench-merge`, `make bench-state` and `make bench-sql`: benches/e2e/*.py"
+            );
             Ok(())
         }
     }
