@@ -316,3 +316,38 @@ fn a_partition_without_a_leader_is_waited_for_and_not_taken_for_lost() {
     assert!(values(folder.path()) == expected, "rows are missing or doubled");
     assert!(lost_ranges(folder.path()).is_empty());
 }
+
+#[test]
+fn a_pattern_over_a_thousand_topics_asks_once_for_all_of_them_and_finds_new_ones() {
+    let Some(broker) = Broker::private() else { return };
+    let names: Vec<String> = (0..1000).map(|n| format!("crowd-{n:04}")).collect();
+    names.chunks(250).for_each(|names| broker.create_topics(names, 4));
+    let (proxy, folder) = (Proxy::new(&broker), tempfile::tempdir().unwrap());
+    let one = |topic: &str| {
+        broker.produce(topic, [Message::new(topic.to_owned()).partition(3)]);
+    };
+    names.iter().step_by(100).for_each(|name| one(name));
+    let options = ", kafka.topic.metadata.refresh.interval.ms: 500, fetchOffset.retryIntervalMs: 100";
+    let yaml = yaml_over(&proxy, &broker, "crowd", options)
+        .replace("subscribe: 'crowd'", "subscribePattern: '^crowd-'")
+        .replace("availableNow", "{ processingTime: 50 ms }");
+    assert!(yaml.contains("subscribePattern"), "{yaml}");
+    let program = Alluvia::run(&yaml, folder.path());
+    program.wait_for("\"numInputRows\":10,", BOUND);
+    let (looks, lists) = (proxy.asked(METADATA), proxy.asked(LIST_OFFSETS));
+    // New topics are found by looks in the background, and a batch is made of each.
+    for n in 0..3 {
+        let name = format!("crowd-new-{n}");
+        broker.create_topic(&name, 4, &[]);
+        one(&name);
+        until("the row of a new topic", BOUND, || (table_rows(folder.path()) == 11 + n as u64).then_some(()));
+    }
+    let looks = proxy.asked(METADATA) - looks;
+    let lists = proxy.asked(LIST_OFFSETS) - lists;
+    program.terminate();
+    let ended = program.wait(BOUND).success();
+    // Each look is one question for all topics, or two with their ids, for the stream and its lanes; never one for each topic.
+    assert!((1..300).contains(&looks), "{looks} metadata requests: {}", ended.stderr);
+    assert!(lists > 0, "the ends were never asked");
+    assert_eq!(table_rows(folder.path()), 13);
+}

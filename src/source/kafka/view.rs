@@ -153,7 +153,10 @@ impl Shared {
     fn renew_now(&self) -> Result<()> {
         let knows_ids = !self.view().ids.known.is_empty();
         let deadline = if knows_ids { REQUEST_TIMEOUT } else { Duration::ZERO };
-        self.put(self.describe_subscription(deadline)?.0);
+        let view = self.describe_subscription(deadline)?.0;
+        let (partitions, elapsed) = (view.partitions.len(), view.at.elapsed());
+        debug!(partitions, elapsed_ms = elapsed.as_millis() as u64, "the topics were described");
+        self.put(view);
         Ok(())
     }
 

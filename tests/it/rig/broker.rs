@@ -179,6 +179,17 @@ impl Broker {
         self.await_partitions(&admin, name, partitions);
     }
 
+    /// Makes many topics by one request; returns when the leaders of the last are known.
+    pub fn create_topics(&self, names: &[String], partitions: i32) {
+        let topics: Vec<NewTopic<'_>> =
+            names.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1))).collect();
+        let admin = self.admin();
+        let made = block_on(admin.create_topics(&topics, &Self::options())).expect("create topics");
+        made.into_iter().for_each(|r| drop(r.unwrap_or_else(|e| panic!("create topic {e:?}"))));
+        let last = names.last().expect("a topic");
+        self.await_partitions(&admin, last, partitions);
+    }
+
     /// Makes a topic with a partition on each of `brokers`, the nodes' ids; waits until they have joined.
     pub fn create_topic_on(&self, name: &str, brokers: &[i32]) {
         let replicas: Vec<[i32; 1]> = brokers.iter().map(|id| [*id]).collect();

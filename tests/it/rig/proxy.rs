@@ -1,4 +1,4 @@
-//! A door in front of a broker: answers come late by request, or as an older broker would give them.
+//! A door in front of a broker: requests are counted, answers come late by request, or as an older broker would give them.
 //!
 //! Frames of the Kafka protocol are passed on whole and in order. Answers are told by the correlation id of their
 //! request. Where the broker names its own address, the door's stands instead, so that every connection comes by here.
@@ -29,6 +29,7 @@ pub struct Proxy {
 struct Rules {
     late: Mutex<HashMap<i16, Duration>>,
     highest: Mutex<HashMap<i16, i16>>,
+    asked: Mutex<HashMap<i16, usize>>,
 }
 
 /// The broker's address and ours, as answers hold them: host, then port.
@@ -68,6 +69,11 @@ impl Proxy {
         self.rules.late.lock().unwrap().insert(api, by);
     }
 
+    /// How often clients have asked `api` so far.
+    pub fn asked(&self, api: i16) -> usize {
+        self.rules.asked.lock().unwrap().get(&api).copied().unwrap_or_default()
+    }
+
     /// On new connections the broker knows the request `api` up to `version` only.
     pub fn up_to_version(&self, api: i16, version: i16) {
         self.rules.highest.lock().unwrap().insert(api, version);
@@ -79,12 +85,14 @@ fn pass(client: TcpStream, broker: TcpStream, addresses: &Arc<Addresses>, rules:
     let asked: Arc<Mutex<HashMap<i32, (i16, i16)>>> = Arc::default();
     let clone = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
     let (mut from_client, mut to_broker, questions) = (clone(&client), clone(&broker), Arc::clone(&asked));
+    let counted = Arc::clone(rules);
     thread::spawn(move || {
         let mut pass_on = || -> io::Result<()> {
             loop {
                 let frame = frame(&mut from_client)?;
                 let word = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
                 questions.lock().unwrap().insert(id(&frame[8..]), (word(4), word(6)));
+                *counted.asked.lock().unwrap().entry(word(4)).or_default() += 1;
                 to_broker.write_all(&frame)?;
             }
         };
