@@ -9,7 +9,7 @@ use super::super::args::table::CompactArgs;
 use super::super::io_runtime;
 use super::{bytes, open};
 use crate::model::{MemoryAccount, Result};
-use crate::observe::report::grouped;
+use crate::observe::numbers::grouped;
 use crate::observe::{Busy, BytesBar};
 use crate::table::compact::{Compacted, CompactionPlan, CompactionRules};
 use crate::table::{DeltaTable, no_table};

@@ -8,7 +8,7 @@ use super::super::io_runtime;
 use super::{bytes, open};
 use crate::model::{Error, Result};
 use crate::observe::Busy;
-use crate::observe::report::grouped;
+use crate::observe::numbers::grouped;
 use crate::table::vacuum::{FileKind, VacuumReport, VacuumRules};
 use crate::table::{DeltaTable, no_table};
 

@@ -430,7 +430,7 @@ mod tests {
             Event::BatchCommitted(Arc::new(progress)),
             Event::Mirrored { position: offset(r#"{"t":{"0":55,"1":40}}"#) },
             Event::Restarting(crate::observe::event::Restart {
-                kind: crate::model::Kind::Unavailable,
+                kind: Kind::Unavailable,
                 error: String::new(),
                 attempt: 1,
                 of: None,

@@ -574,7 +574,7 @@ fn decode(bytes: &[u8], charset: &str) -> Result<String> {
     let malformed =
         || ExpressionError::raise("MALFORMED_CHARACTER_CODING", "the bytes are no text of the charset");
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
-        if bytes.len() % 2 != 0 {
+        if !bytes.len().is_multiple_of(2) {
             return Err(malformed());
         }
         let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
