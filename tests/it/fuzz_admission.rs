@@ -209,7 +209,7 @@ impl Round {
             properties,
             deltalake_reads,
             columns,
-            sql: *draws.one(QUERIES),
+            sql: draws.one::<&str>(QUERIES),
         }
     }
 

@@ -128,6 +128,7 @@ fn every_expression_of_dashboard_and_alerts_answers_on_a_prometheus_that_scrapes
     let text = std::fs::read_to_string(DASHBOARD).unwrap();
     let dashboard: Value = serde_json::from_str(&text).unwrap();
     let mut count = 0;
+    let label_of_legend = Regex::new(r"\{\{(\w+)\}\}").unwrap();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().into_iter().flatten() {
             let expression = target["expr"].as_str().unwrap();
@@ -138,7 +139,7 @@ fn every_expression_of_dashboard_and_alerts_answers_on_a_prometheus_that_scrapes
             assert!(series.iter().any(|(_, value)| value.is_finite()), "{asked}: {series:?}");
             // The legend names labels that the series have.
             let legend = target["legendFormat"].as_str().unwrap_or_default();
-            for label in Regex::new(r"\{\{(\w+)\}\}").unwrap().captures_iter(legend) {
+            for label in label_of_legend.captures_iter(legend) {
                 assert!(
                     series.iter().all(|(labels, _)| labels[&label[1]].is_string()),
                     "{legend}: {series:?}"
