@@ -45,7 +45,7 @@ pub const MERGE_NAMES: [&str; 4] = ["merge.run", "merge.indexed", "merge.files",
 /// The failpoints that only a merge comes by that keeps snapshots of its index.
 pub const INDEX_SNAPSHOT_NAMES: [&str; 2] = ["merge.uploaded", "merge.snapshot"];
 
-/// The failpoints of a table's upkeep: the files of a compaction are written, and no commit names them; the commit is made;
+/// The failpoints of a table's maintenance: the files of a compaction are written, and no commit names them; the commit is made;
 /// a vacuum has deleted some of what it deletes.
 pub const UPKEEP_NAMES: [&str; 3] = ["compact.files", "compact.committed", "vacuum.some"];
 

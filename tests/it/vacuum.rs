@@ -88,7 +88,8 @@ fn vacuum_deletes_what_spark_and_delta_rs_would_and_every_row_stays() {
         assert_eq!(files_in(&table), all);
         let would = upkeep(&table, "vacuum", &[&AT_ONCE[..], &["--dry-run"]].concat());
         assert_eq!(files_in(&table), all, "a dry run deletes nothing");
-        assert_eq!(young["tooYoung"]["files"], named(&would).len(), "{young}");
+        assert_eq!(young["tooYoung"]["files"], 2, "no commit names the strays: {young}");
+        assert!(named(&would).len() > 2, "{would}");
 
         sql(&table, "SET spark.databricks.delta.retentionDurationCheck.enabled = false");
         let spark = sql(&table, "VACUUM @T RETAIN 0 HOURS DRY RUN");

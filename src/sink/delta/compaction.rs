@@ -31,7 +31,7 @@ pub(super) struct AutoCompaction {
     look_after: u64,
     /// That this table can't be compacted was found and said.
     is_refused: bool,
-    /// What the last upkeep did.
+    /// What the last maintenance did.
     last: Option<Compacted>,
     /// The same, for whoever takes it.
     untold: Option<Compacted>,
@@ -83,7 +83,7 @@ impl AutoCompaction {
         }
     }
 
-    /// What the upkeep before this micro-batch did, for its progress.
+    /// What the maintenance before this micro-batch did, for its progress.
     pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
         let Some(last) = &self.last else { return Vec::new() };
         vec![
