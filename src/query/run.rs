@@ -165,7 +165,13 @@ impl BatchRun {
     ///
     /// # Errors
     /// As for [`BatchRun::rows`].
-    pub fn streams(&self, batches: Vec<RecordBatch>) -> std::result::Result<Vec<RecordBatch>, Failure> {
+    pub fn streams(&self, mut batches: Vec<RecordBatch>) -> std::result::Result<Vec<RecordBatch>, Failure> {
+        // Only the rows of a query of one stream are numbered.
+        if self.numbered
+            && let Some(batch) = batches.pop()
+        {
+            return self.rows(batch);
+        }
         self.run(batches)?.iter().map(|rows| conform(&self.schema, rows)).collect()
     }
 
