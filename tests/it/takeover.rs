@@ -399,7 +399,7 @@ fn what_alluvia_cannot_carry_on_is_refused_by_name_and_left_as_it_is() {
             json!({"conf": {"spark.sql.streaming.stateStore.checkpointFormatVersion": "2"}}),
             "commits/0 is in format v2; Alluvia carries on format v1",
         ),
-        ("state", json!({"aggregate": true}), "holds the state of a stateful query"),
+        ("state", json!({"aggregate": true}), "holds state that Spark has written"),
         ("sources", json!({"topics": [query.topic, other]}), "offsets/0 holds the offsets of 2 sources"),
         (
             "async",
