@@ -64,16 +64,6 @@ fn vacuum_deletes_what_spark_and_delta_rs_would_and_every_row_stays() {
     vacuum_as_spark("delta.enableDeletionVectors = false");
 }
 
-#[test]
-fn vacuum_deletes_vectors_and_change_data_as_spark_would() {
-    vacuum_as_spark("delta.enableDeletionVectors = true, delta.enableChangeDataFeed = true");
-}
-
-#[test]
-fn vacuum_of_a_table_with_mapped_columns_deletes_what_spark_would() {
-    vacuum_as_spark("delta.enableDeletionVectors = true, delta.columnMapping.mode = 'name'");
-}
-
 /// Compares what a vacuum deletes of a table with these properties with what Spark would, and delta-rs where it reads it.
 fn vacuum_as_spark(properties: &str) {
     if skipped("Spark") {
