@@ -230,7 +230,24 @@ impl DeltaTable {
             let statistics = transaction.stats_schema().map_err(|e| failed(e, self))?;
             transaction.add_files(actions::added(&append.files, statistics).map_err(|e| failed(e, self))?);
         }
-        match transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))? {
+        let result = transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))?;
+        let version = self.follow(result, &written)?;
+        if version.is_some() {
+            self.transactions.insert(append.query_id.clone(), Some(append.batch_id));
+        }
+        Ok(version.map(Appended::Ours))
+    }
+
+    /// Follows a commit of this process, which has `written` its head: its version, or `None` if that was taken.
+    ///
+    /// # Errors
+    /// As storage answered; what became of the commit is not known then.
+    pub(super) fn follow(
+        &mut self,
+        result: CommitResult,
+        written: &OnceLock<LogHead>,
+    ) -> Result<Option<u64>> {
+        match result {
             CommitResult::CommittedTransaction(done) => {
                 match done.post_commit_snapshot() {
                     Some(next) => {
@@ -239,11 +256,12 @@ impl DeltaTable {
                     }
                     None => self.refresh()?,
                 }
-                self.transactions.insert(append.query_id.clone(), Some(append.batch_id));
-                Ok(Some(Appended::Ours(done.commit_version())))
+                Ok(Some(done.commit_version()))
             }
             CommitResult::ConflictedTransaction(_) => Ok(None),
-            CommitResult::RetryableTransaction(failure) => Err(failed(failure.error, self)),
+            CommitResult::RetryableTransaction(failure) => {
+                Err(kernel_error(failure.error, "commit to the log", &self.store))
+            }
         }
     }
 }

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use delta_kernel::transaction::CommitResult;
 use serde_json::{Map, Value, json};
 
 use super::rewrite::{Rewritten, RewrittenGroup, discard};
@@ -171,20 +170,8 @@ impl DeltaTable {
             let statistics = transaction.stats_schema().map_err(|e| failed(e, self))?;
             transaction.add_files(actions::added(&added, statistics).map_err(|e| failed(e, self))?);
         }
-        match transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))? {
-            CommitResult::CommittedTransaction(done) => {
-                match done.post_commit_snapshot() {
-                    Some(next) => {
-                        self.snapshot = Arc::clone(next);
-                        self.head = written.get().copied();
-                    }
-                    None => self.refresh()?,
-                }
-                Ok(Some(done.commit_version()))
-            }
-            CommitResult::ConflictedTransaction(_) => Ok(None),
-            CommitResult::RetryableTransaction(failure) => Err(failed(failure.error, self)),
-        }
+        let result = transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))?;
+        self.follow(result, &written)
     }
 }
 
