@@ -101,6 +101,20 @@ impl StoreBatch {
         }
     }
 
+    /// Puts a key, which the state before the batch has unless it `is_new`: whether it was there; `None` if that must not be.
+    fn put(&mut self, id: TableId, key: Vec<u8>, value: Vec<u8>, is_new: bool) -> Option<bool> {
+        let table = self.changed(id, &key)?;
+        table.count += u64::from(is_new);
+        Some(match table.changes.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(Change { value: Some(value), is_new });
+                !is_new
+            }
+            // There, unless it was removed in this batch.
+            Entry::Occupied(mut entry) => entry.get_mut().value.replace(value).is_some(),
+        })
+    }
+
     fn table(&self, table: TableId) -> Result<&TableBatch> {
         self.tables.get(usize::from(table.0)).ok_or_else(|| unknown(table))
     }
@@ -134,31 +148,13 @@ impl StateBatch for StoreBatch {
     }
 
     fn insert(&mut self, id: TableId, key: Vec<u8>, value: Vec<u8>) {
-        let Some(table) = self.changed(id, &key) else { return };
-        let was_there = match table.changes.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(Change { value: Some(value), is_new: true });
-                false
-            }
-            // It was removed in this batch.
-            Entry::Occupied(mut entry) => entry.get_mut().value.replace(value).is_some(),
-        };
-        table.count += 1;
-        if was_there {
+        if self.put(id, key, value, true) == Some(true) {
             self.defect = Some(format!("put a key twice into table {} of the state", id.0));
         }
     }
 
     fn replace(&mut self, id: TableId, key: Vec<u8>, value: Vec<u8>) {
-        let Some(table) = self.changed(id, &key) else { return };
-        let was_there = match table.changes.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(Change { value: Some(value), is_new: false });
-                true
-            }
-            Entry::Occupied(mut entry) => entry.get_mut().value.replace(value).is_some(),
-        };
-        if !was_there {
+        if self.put(id, key, value, false) == Some(false) {
             self.defect = Some(format!("changed a key that it had removed from table {} of the state", id.0));
         }
     }
