@@ -291,10 +291,11 @@ pub fn inspect(
     let (checkpoint, targets) = read(config, log, access, listed)?;
     targets.check_columns(pipeline)?;
     let newest_commit = checkpoint.entries.commits.last().copied();
-    if pipeline.keeps_state() {
+    if let Err(error) = stateful::check_state(pipeline.sql(), log.store(), newest_commit, &access.handle) {
+        // Where the state is Spark's, the refusal says more.
         access.handle.block_on(log.refuse_state_of_spark())?;
+        return Err(error);
     }
-    stateful::check_state(pipeline.sql(), log.store(), newest_commit, &access.handle)?;
     recover(config, log, access, &pipeline.definition_hash, checkpoint, targets)
 }
 
