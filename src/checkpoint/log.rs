@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::document::{self, BatchCommitted, Plan};
 use super::identity::{METADATA, STREAM};
 use crate::model::error::Context;
+use crate::model::time::utc;
 use crate::model::{Error, Offset, OffsetSeq, Result};
 use crate::storage::{Put, Store};
 
@@ -24,9 +25,8 @@ const STATE_DEFINITION: &str = "state/definition";
 const NEW_CHECKPOINT: &str =
     "Spark's state can't be read by others: start this stream on a new checkpointLocation";
 
-fn utc(ms: i64) -> String {
-    let time = chrono::DateTime::from_timestamp_millis(ms);
-    time.map_or_else(|| ms.to_string(), |time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+fn time(ms: i64) -> String {
+    utc(ms).unwrap_or_else(|| ms.to_string())
 }
 
 /// A micro-batch whose plan is durable, with the offsets it starts from.
@@ -178,8 +178,8 @@ impl CheckpointLog {
             if let Some(start) = planned.start().get(0) {
                 text.push_str(&format!(
                     ". To fill windows and keys again, begin earlier: with micro-batch {oldest}, the oldest that is kept, with startingOffsets: '{start}'; the watermark was {} then and is {} now. Windows that are closed since then come out once more: write them to another table, or with sink.merge",
-                    utc(planned.plan().watermark_ms),
-                    utc(after.watermark_ms)
+                    time(planned.plan().watermark_ms),
+                    time(after.watermark_ms)
                 ));
             }
         }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::args::{DeadLettersReplayArgs, DeadLettersShowArgs, GlobalArgs, OutputFormat};
 use super::run::{end_background, stop_on_signals, style};
 use super::{io_runtime, one_stream, process_context};
+use crate::model::time::utc;
 use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
 use crate::observe::numbers::grouped;
@@ -194,9 +195,7 @@ fn escaped(c: char) -> impl Iterator<Item = char> {
 }
 
 fn time(micros: i64) -> String {
-    chrono::DateTime::from_timestamp_micros(micros)
-        .map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-        .unwrap_or_default()
+    utc(micros.div_euclid(1000)).unwrap_or_default()
 }
 
 /// Decodes dead letters again and appends those that fit now.

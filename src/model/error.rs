@@ -249,18 +249,9 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_own_exit_code() {
-        let kinds = [
-            Kind::Config,
-            Kind::Unavailable,
-            Kind::Conflict,
-            Kind::Fenced,
-            Kind::Data,
-            Kind::Corrupt,
-            Kind::Internal,
-        ];
-        let mut codes: Vec<u8> = kinds.iter().map(|k| k.exit_code()).collect();
+        let mut codes: Vec<u8> = Kind::ALL.iter().map(|k| k.exit_code()).collect();
         codes.dedup();
-        assert_eq!(codes.len(), kinds.len());
+        assert_eq!(codes.len(), Kind::ALL.len());
         assert!(!codes.contains(&0) && !codes.contains(&1));
     }
 }

@@ -13,6 +13,7 @@ pub mod missing_field;
 pub mod offsets;
 pub mod record;
 pub mod spark_type;
+pub mod time;
 
 pub use error::{Error, Kind, Result};
 pub use identity::{Credential, Identity, Secret};

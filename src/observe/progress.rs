@@ -11,6 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::positions::Positions;
+use crate::model::time::utc;
 
 /// A finished micro-batch.
 #[derive(Debug, Clone, Serialize)]
@@ -268,9 +269,7 @@ fn raw(json: &str) -> Option<Box<RawValue>> {
 
 /// Milliseconds since the Unix epoch as `2026-01-31T12:00:00.000Z`.
 pub fn timestamp(ms: i64) -> String {
-    chrono::DateTime::from_timestamp_millis(ms)
-        .map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-        .unwrap_or_default()
+    utc(ms).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -21,6 +21,23 @@ pub fn trust(rig: &Rig, broker: &Broker, azurite: &Azurite) -> String {
     path
 }
 
+/// The environment in which an identity of each kind is found.
+pub fn every_source<'a>(
+    rig: &'a Rig,
+    trusted: &'a str,
+    msi: &'a str,
+    cli: &'a str,
+) -> [(&'static str, &'a str); 6] {
+    [
+        ("AZURE_AUTHORITY_HOST", rig.entra.url.as_str()),
+        ("SSL_CERT_FILE", trusted),
+        ("IDENTITY_ENDPOINT", msi),
+        ("IDENTITY_HEADER", "rig-header"),
+        ("RIG_METADATA", &rig.entra.metadata),
+        ("PATH", cli),
+    ]
+}
+
 #[test]
 fn one_identity_opens_the_event_hub_the_tables_and_the_lease() {
     let Some((broker, azurite)) = rig() else { return };
@@ -46,14 +63,7 @@ fn one_identity_opens_the_event_hub_the_tables_and_the_lease() {
         let lake = Lake::with(azurite, "identity", |_| Vec::new());
         let folder = tempfile::tempdir().unwrap();
         let yaml = lake.moved(&rig.yaml(&topic, identity, "availableNow"), "main");
-        let environment = [
-            ("AZURE_AUTHORITY_HOST", rig.entra.url.as_str()),
-            ("SSL_CERT_FILE", &trusted),
-            ("IDENTITY_ENDPOINT", &msi),
-            ("IDENTITY_HEADER", "rig-header"),
-            ("RIG_METADATA", &rig.entra.metadata),
-            ("PATH", &cli),
-        ];
+        let environment = every_source(&rig, &trusted, &msi, &cli);
         lake.run(&yaml, folder.path(), &environment).wait(BOUND).success();
         assert_eq!(lake.digest("main", "table", &["partition", "offset"]).distinct, 5, "{identity}");
     });

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::azurite::{Lake, token};
-use crate::azurite_identities::trust;
+use crate::azurite_identities::{every_source, trust};
 use crate::identities::{Rig, with_azure_cli};
 use crate::kafka_logins::{databricks, plain, scram, tls, with};
 use crate::rig::{Azurite, Broker, Scheme};
@@ -140,14 +140,7 @@ fn run(budget: Duration) {
     let scene = Scene::new(broker, "pairs", 2, 10_000, 6_000);
     let (msi, cli, trusted) =
         (format!("{}/msi/token", rig.entra.metadata), with_azure_cli(), trust(&rig, broker, https));
-    let environment = [
-        ("AZURE_AUTHORITY_HOST", rig.entra.url.as_str()),
-        ("SSL_CERT_FILE", &trusted),
-        ("IDENTITY_ENDPOINT", &msi),
-        ("IDENTITY_HEADER", "rig-header"),
-        ("RIG_METADATA", &rig.entra.metadata),
-        ("PATH", &cli),
-    ];
+    let environment = every_source(&rig, &trusted, &msi, &cli);
     let first = (seed("pairs of logins and credentials") % credentials.len() as u64) as usize;
     let pairs = pairs(logins.len(), credentials.len(), first);
     let numbered: Vec<_> = pairs.iter().enumerate().collect();

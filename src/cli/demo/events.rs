@@ -7,6 +7,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
+use crate::model::time::utc;
 use crate::model::{Error, Result};
 
 /// The events' columns.
@@ -115,9 +116,7 @@ fn event(number: u64) -> (String, Kind) {
     let device = mixed % 500;
     let status = ["ok", "ok", "ok", "warning", "offline"][(mixed >> 20) as usize % 5];
     let (whole, part) = (15 + (mixed >> 32) % 20, (mixed >> 40) % 100);
-    let time = chrono::DateTime::from_timestamp_millis(FIRST_EVENT_MS + i64::try_from(number).unwrap_or(0))
-        .map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-        .unwrap_or_default();
+    let time = utc(FIRST_EVENT_MS + i64::try_from(number).unwrap_or(0)).unwrap_or_default();
     if number % MALFORMED_EVERY == MALFORMED_EVERY - 1 {
         let text = match (number / MALFORMED_EVERY) % 3 {
             0 => format!(r#"{{"event_id":"e-{number}","device":"device-{device:03}","temperature":"warm"}}"#),

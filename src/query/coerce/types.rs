@@ -225,7 +225,7 @@ pub(crate) fn implicit(from: &DataType, to: &DataType) -> bool {
 }
 
 /// The order of the numbers without decimals, from narrow to wide.
-fn rank(kind: &DataType) -> Option<usize> {
+pub(crate) fn rank(kind: &DataType) -> Option<usize> {
     const ORDER: [DataType; 6] = [
         DataType::Int8,
         DataType::Int16,

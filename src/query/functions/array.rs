@@ -19,7 +19,7 @@ use super::Entry;
 use super::compare::{Comparator, comparator, sorted_rows};
 use super::scalar::{Bind, Bound, Call, Types, count, each, entry};
 use crate::query::coerce::types::{
-    Want, castable, common, element_of, is_decimal, list_of, mismatch, name_of,
+    Want, castable, common, element_of, is_decimal, list_of, mismatch, name_of, rank,
 };
 use crate::query::error::ExpressionError;
 
@@ -249,17 +249,8 @@ fn with_element(bind: &Bind, returns: fn(&DataType) -> DataType) -> Result<Bound
 
 /// The larger of two numeric types (`TypeCoercion.findTightestCommonType`).
 fn tightest(bind: &Bind, a: &DataType, b: &DataType) -> Option<DataType> {
-    const ORDER: [DataType; 6] = [
-        DataType::Int8,
-        DataType::Int16,
-        DataType::Int32,
-        DataType::Int64,
-        DataType::Float32,
-        DataType::Float64,
-    ];
-    let rank = |kind: &DataType| ORDER.iter().position(|known| known == kind);
     match (rank(a), rank(b)) {
-        (Some(a), Some(b)) => Some(ORDER[a.max(b)].clone()),
+        (Some(first), Some(second)) => Some(if first > second { a } else { b }.clone()),
         (Some(_), None) | (None, Some(_)) if is_decimal(a) || is_decimal(b) => None,
         _ => common(bind.conf, a, b),
     }

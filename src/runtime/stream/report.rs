@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Clock, Stream, millis};
 use crate::checkpoint::Plan;
 use crate::decode::json::RejectionCode;
+use crate::model::time::utc;
 use crate::model::{Offset, OffsetSeq, Result};
 use crate::observe::progress::StateOperatorProgress;
 use crate::observe::progress::{ADD_BATCH_STEPS, AlluviaProgress, BatchTimes, SinkProgress};
@@ -20,9 +21,8 @@ struct StateTimes {
 }
 
 /// A time as Spark's progress has it.
-fn utc(ms: i64) -> String {
-    let time = chrono::DateTime::from_timestamp_millis(ms).unwrap_or_default();
-    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+fn time(ms: i64) -> String {
+    utc(ms).or_else(|| utc(0)).unwrap_or_default()
 }
 
 impl Stream<'_> {
@@ -68,9 +68,9 @@ impl Stream<'_> {
     fn event_time(&self, plan: &Plan) -> BTreeMap<&'static str, String> {
         let Some(stateful) = &self.open.stateful else { return BTreeMap::new() };
         let Some(seen) = stateful.seen() else { return BTreeMap::new() };
-        let mut times = BTreeMap::from([("watermark", utc(plan.watermark_ms))]);
+        let mut times = BTreeMap::from([("watermark", time(plan.watermark_ms))]);
         if let Some(average) = seen.average() {
-            times.extend([("min", utc(seen.min)), ("max", utc(seen.max)), ("avg", utc(average))]);
+            times.extend([("min", time(seen.min)), ("max", time(seen.max)), ("avg", time(average))]);
         }
         times
     }
