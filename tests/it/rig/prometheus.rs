@@ -25,17 +25,16 @@ impl Prometheus {
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
-        drop(free);
         let mut command = Command::new(super::home().join("prometheus"));
-        command.arg("run").arg(folder.path()).args([&port.to_string(), target, rules]);
+        command.arg("run").arg(folder.path()).args([target, rules]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let process = child::spawn(command).expect("tests/rig/prometheus starts; it needs python3");
-        let mut prometheus = Prometheus { process, address: format!("127.0.0.1:{port}"), _folder: folder };
+        let told = folder.path().join("address");
+        let mut prometheus = Prometheus { process, address: String::new(), _folder: folder };
         until("a Prometheus that listens", BOUND, || {
             let ended = prometheus.process.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "Prometheus has ended; its words are above");
+            prometheus.address = std::fs::read_to_string(&told).ok()?;
             std::net::TcpStream::connect(&prometheus.address).ok()
         });
         until("the first scrape", BOUND, || {
