@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use alluvia::model::MemoryAccount;
 use alluvia::storage::Store;
 use alluvia::table::files::WriterSettings;
-use alluvia::table::key_index::{Fingerprint, TableKeys};
+use alluvia::table::key_index::{Fingerprint, IndexedBy, TableKeys};
 use alluvia::table::{Append, DeltaTable, FileWriter};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -37,7 +37,8 @@ fn measure(keys: u64, handle: &Handle) {
     let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let (wall, cpu) = (Instant::now(), cpu_time());
     let names = ["event_id".to_owned()];
-    let mut opened = TableKeys::open(&mut table, &names, &index, lanes, None).expect("the index is built");
+    let by = IndexedBy { names: &names, within: None };
+    let mut opened = TableKeys::open(&mut table, by, &index, lanes, None).expect("the index is built");
     let (wall, cpu) = (wall.elapsed(), cpu_time() - cpu);
     println!(
         "{keys} keys, {lanes} lanes: built in {:.2} s, {:.2} M keys/s, {:.2} CPU s; peak RSS {} MiB",

@@ -76,7 +76,9 @@ impl SinkConfig {
     /// What decides which rows are written, for the hash of the stream's definition; nothing where every row is.
     pub fn definition(&self) -> String {
         let merge = self.delta().and_then(|sink| sink.merge.as_ref());
-        merge.map(|merge| format!("\nmerge {:?} {:?}", merge.keys, merge.when_matched)).unwrap_or_default()
+        let Some(merge) = merge else { return String::new() };
+        let within = merge.within.as_ref().map(|within| format!(" {within:?}")).unwrap_or_default();
+        format!("\nmerge {:?} {:?}{within}", merge.keys, merge.when_matched)
     }
 }
 
@@ -105,7 +107,7 @@ const SOURCES: [Format; 4] = [
 const SINKS: [Format; 3] = [
     Format {
         name: "delta",
-        keys: &["path", "table", "partitionBy", "tableProperties", "merge", "autoCompact"],
+        keys: &["path", "table", "partitionBy", "tableProperties", "merge", "autoCompact", "autoVacuum"],
     },
     Format { name: "console", keys: &[] },
     Format { name: "memory", keys: &[] },

@@ -236,6 +236,10 @@ pub static SINK: Section = Section {
             "autoCompact",
             "`true`: once a partition has 50 small files, they are joined into larger ones beside the micro-batches (Delta's auto compaction); `false`: never. Default: as the table's `delta.autoOptimize.autoCompact` says.",
         ),
+        optional(
+            "autoVacuum",
+            "How often files that the table does not need any more are deleted beside the micro-batches, such as `1 day`, as `alluvia table vacuum` does: those that left the table longer ago than its `delta.deletedFileRetentionDuration` (one week), and orphans of runs that were never committed. The first micro-batch of each interval (from the Unix epoch on) starts it. Default: never.",
+        ),
     ],
     options: option_lists::DELTA,
 };
@@ -259,6 +263,14 @@ pub static MERGE: Section = Section {
         optional(
             "deleteWhen",
             "With `update`: which rows delete the table's rows of their key. Default: none.",
+        ),
+        optional(
+            "within",
+            "With `ignore`: rows of one key are at most so far apart in event time, such as `7 days`. The index then holds the keys of files with rows of that time before the newest one only, and files that are older are not read for it. An older row is inserted unless a file that the index holds has its key; the progress counts those (`numInsertedRowsNotWithin`). Default: the index holds all keys.",
+        ),
+        optional(
+            "eventTime",
+            "With `within`: the column of event times, a TIMESTAMP, TIMESTAMP_NTZ or DATE, of which the table's statistics or its partitions say the newest; `column.field` for a field of a struct. A NULL counts as older.",
         ),
         optional(
             "indexFolder",

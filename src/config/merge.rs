@@ -5,8 +5,9 @@ use url::Url;
 use super::document::Node;
 use super::keys;
 use super::local_folder::{self, LocalPlace};
+use super::quantity;
 use super::reader::{Fields, Reader};
-use super::stream::{DeleteWhen, MergeConfig, UpdateConfig, WhenMatched};
+use super::stream::{DeleteWhen, MergeConfig, MergeWithin, UpdateConfig, WhenMatched};
 
 /// Reads `merge` of a sink that writes to `table`.
 pub(super) fn read(
@@ -31,6 +32,7 @@ pub(super) fn read(
         }
     }
     let when_matched = when_matched(reader, &fields)?;
+    let within = within(reader, &fields, &when_matched)?;
     let index_folder = local_folder::read(reader, &fields, "indexFolder", place, "key-index", table)?;
     let Some(index_folder) = index_folder else {
         reader.problems.add_with_hint(
@@ -41,7 +43,7 @@ pub(super) fn read(
         );
         return None;
     };
-    (!names.is_empty()).then_some(MergeConfig { keys: names, when_matched, index_folder })
+    (!names.is_empty()).then_some(MergeConfig { keys: names, when_matched, within, index_folder })
 }
 
 /// Reads what becomes of a row whose key the table holds.
@@ -69,6 +71,39 @@ fn when_matched(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<WhenMatc
         }
     }
     Some(WhenMatched::Ignore)
+}
+
+/// Reads how far apart rows of one key are; `None` after a problem.
+fn within(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    when_matched: &WhenMatched,
+) -> Option<Option<MergeWithin>> {
+    let given = fields.node("within").is_some();
+    let length = fields.parsed(reader, "within", |text| quantity::duration(text, false));
+    let event_time = fields.text(reader, "eventTime").map(|text| text.value);
+    let mut refuse = |key: &str, what: &str, hint: &str| {
+        reader.problems.add_with_hint(&fields.origin, &fields.path_of(key), what, hint);
+        None
+    };
+    match (length, event_time) {
+        (None, None) => (!given).then_some(None),
+        (None, Some(_)) if given => None,
+        (None, Some(_)) => refuse(
+            "eventTime",
+            "it needs within",
+            "say with within how far apart rows of one key are at most, such as 7 days, or remove it",
+        ),
+        (Some(_), None) => {
+            refuse("within", "it needs eventTime", "name the column of event times with eventTime")
+        }
+        (Some(_), Some(_)) if *when_matched != WhenMatched::Ignore => refuse(
+            "within",
+            "it is for whenMatched: ignore",
+            "remove it: an update may be of any age, and would be inserted beside the row that it is to replace",
+        ),
+        (Some(length), Some(event_time)) => Some(Some(MergeWithin { event_time, length })),
+    }
 }
 
 fn delete_when(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<DeleteWhen> {

@@ -179,9 +179,11 @@ pub struct DeltaSink {
     /// `mergeSchema`: new columns are added to an existing table.
     pub merge_schema: bool,
     /// `merge`: rows are merged by their keys; absent, they are appended.
-    pub merge: Option<MergeConfig>,
+    pub merge: Option<Box<MergeConfig>>,
     /// `autoCompact`: whether small files are joined between micro-batches; absent, the table's properties decide.
     pub auto_compact: Option<bool>,
+    /// `autoVacuum`: how often files that the table does not need any more are deleted; absent, never.
+    pub auto_vacuum: Option<Duration>,
     /// `tableProperties` (`delta.…`) of a table that is made now.
     pub table_properties: BTreeMap<String, String>,
 }
@@ -193,8 +195,19 @@ pub struct MergeConfig {
     pub keys: Vec<String>,
     /// `whenMatched`: what becomes of a row whose key the table holds.
     pub when_matched: WhenMatched,
+    /// `within` and `eventTime`: how far apart in event time rows of one key are at most; absent, any time.
+    pub within: Option<MergeWithin>,
     /// Where the index of the table's keys is: a folder of the stream's own on a local disk.
     pub index_folder: PathBuf,
+}
+
+/// How far apart rows of one key are at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeWithin {
+    /// `eventTime`: the column.
+    pub event_time: String,
+    /// `within`.
+    pub length: Duration,
 }
 
 /// What becomes of a row whose key the table holds.

@@ -345,12 +345,13 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>
     let merge = match fields.node("merge") {
         Some(node) => {
             let table = target.as_ref().map(|target| &target.url);
-            Some(merge::read(reader, node, &fields.path_of("merge"), place, table)?)
+            Some(Box::new(merge::read(reader, node, &fields.path_of("merge"), place, table)?))
         }
         None => None,
     };
     let auto_compact =
         fields.text(reader, "autoCompact").and_then(|text| reader.parse(&text, quantity::boolean));
+    let auto_vacuum = fields.parsed(reader, "autoVacuum", vacuum_interval);
     let DeltaTarget { url, table_properties } = target?;
     name?;
     Some(SinkConfig::Delta(DeltaSink {
@@ -359,8 +360,16 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>
         merge_schema,
         merge,
         auto_compact,
+        auto_vacuum,
         table_properties,
     }))
+}
+
+fn vacuum_interval(text: &str) -> Result<Duration, String> {
+    match quantity::duration(text, false)? {
+        Duration::ZERO => Err("expected more than no time".into()),
+        every => Ok(every),
+    }
 }
 
 /// A Delta table's place and properties. `table` is a path already, or a problem.

@@ -108,7 +108,7 @@ fn every_part_of_a_full_stream_is_read() {
     let yaml = file_with(
         "Assign: {\"t\":[0,1]}\nSTARTINGOFFSETS: {t: {0: 5, 1: -2}}\nkafka.Group.Id: g\nmaxTriggerDelay: 5m\nminOffsetsPerTrigger: 10\nmaxOffsetsPerTrigger: 20\nkafka.isolation.level: read_committed\nkafka.fetch.max.wait.ms: 50\nkafka.metadata.max.age.ms: 1000\nkafka.fetch.queue.backoff.ms: 5",
         "deadLetter: {format: delta, path: /dead}\ntrigger: {processingTime: interval 1 minute}\nmemoryLimit: 1g\nlanes: 2\nconf: {spark.sql.session.timeZone: Europe/Berlin, spark.sql.streaming.minBatchesToRetain: 7}\nstorageOptions: {azure_storage_account_key: \"${file:/run/key}\"}\nrestart: {maxAttempts: 0}\nshutdownTimeout: 5s\noutputMode: Append",
-        "partitionBy: [a, b]\nautoCompact: true\noptions: {mergeschema: TRUE}\ntableProperties: {delta.appendOnly: true}",
+        "partitionBy: [a, b]\nautoCompact: true\nautoVacuum: 1 day\noptions: {mergeschema: TRUE}\ntableProperties: {delta.appendOnly: true}",
     );
     let yaml = yaml.replace(
         "    sink:",
@@ -143,6 +143,7 @@ fn every_part_of_a_full_stream_is_read() {
     let sink = stream.sink.delta().unwrap();
     assert_eq!(sink.partition_by, ["a", "b"]);
     assert!(sink.merge_schema && sink.auto_compact == Some(true));
+    assert_eq!(sink.auto_vacuum, Some(Duration::from_secs(86_400)));
     assert_eq!(sink.table_properties["delta.appendOnly"], "true");
     assert_eq!(stream.dead_letter.unwrap().url.as_str(), "file:///dead");
     assert_eq!(stream.trigger, Trigger::ProcessingTime(Duration::from_secs(60)));

@@ -62,6 +62,13 @@ pub enum Event {
     BatchCommitted(Arc<Progress>),
     /// Small files of the table were joined.
     Compacted(CompactedFiles),
+    /// Files that the table does not need any more were deleted.
+    Vacuumed {
+        /// How many.
+        files: u64,
+        /// Their bytes.
+        size_bytes: u64,
+    },
     /// The service was told where the stream is.
     Mirrored {
         /// The first offset that is not in the table.
@@ -233,6 +240,14 @@ impl EventLog {
                 left = done.files_left,
                 "small files of the table were joined"
             ),
+            Event::Vacuumed { files, size_bytes } => {
+                tracing::info!(
+                    stream,
+                    files,
+                    bytes = size_bytes,
+                    "files that the table does not need any more were deleted"
+                );
+            }
             Event::Restarting(restart) => tracing::warn!(
                 stream,
                 kind = restart.kind.name(),

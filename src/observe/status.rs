@@ -471,7 +471,10 @@ impl Inner {
                 self.lag.abandon();
                 self.set_status("Stopped", Some(false), false);
             }
-            Event::Bounded { .. } | Event::RecordsRejected(_) | Event::Compacted(_) => {}
+            Event::Bounded { .. }
+            | Event::RecordsRejected(_)
+            | Event::Compacted(_)
+            | Event::Vacuumed { .. } => {}
         }
     }
 

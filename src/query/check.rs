@@ -2,12 +2,16 @@
 //!
 //! The rules are Spark's (`UnsupportedOperationChecker`), so that a plan which passes has the results that Spark's has.
 
+use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, FetchType, JoinType, LogicalPlan, SkipType};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, ExprSchemable, FetchType, JoinType, LogicalPlan, SkipType,
+};
 
 use super::slot::{Of, Slot};
 use super::stateful::dedupe_node::Dedupe;
 use super::stateful::event_time::{is_event_time, is_session};
+use super::stateful::grouping_sets::GroupingSets;
 use crate::model::{Error, OutputMode, Result};
 
 /// Refuses a plan that Spark refuses on a stream, or that is not supported.
@@ -64,14 +68,11 @@ fn node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     }
     match plan {
         LogicalPlan::Aggregate(aggregate) => {
-            let mut keys = Vec::with_capacity(aggregate.group_expr.len());
-            for key in &aggregate.group_expr {
-                if matches!(key, Expr::GroupingSet(_)) {
-                    return Err(unsupported("has GROUPING SETS, ROLLUP or CUBE over the stream"));
-                }
-                keys.push(key.to_field(aggregate.input.schema()).map_err(|e| super::session::refused(&e))?.1);
+            let keys = keys(aggregate).map_err(|e| super::session::refused(&e))?;
+            if keys.iter().any(|(key, left_out)| *left_out && is_session(key)) {
+                return Err(unsupported("groups by a session window that some grouping sets leave out"));
             }
-            grouped(keys.iter().map(AsRef::as_ref), mode)?;
+            grouped(keys.iter().filter(|(_, left_out)| !left_out).map(|(key, _)| key.as_ref()), mode)?;
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
             grouped(input.schema().fields().iter().map(AsRef::as_ref), mode)?;
@@ -132,6 +133,15 @@ fn node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
     }
     subqueries(plan)?;
     plan.inputs().into_iter().try_for_each(|input| node(input, mode))
+}
+
+/// The keys of an aggregation, and whether some of its grouping sets leave each out.
+fn keys(aggregate: &Aggregate) -> datafusion::common::Result<Vec<(FieldRef, bool)>> {
+    let input = aggregate.input.schema();
+    match GroupingSets::of(&aggregate.group_expr)? {
+        Some(sets) => sets.fields(input),
+        None => aggregate.group_expr.iter().map(|key| Ok((key.to_field(input)?.1, false))).collect(),
+    }
 }
 
 /// What an aggregation needs of its keys.

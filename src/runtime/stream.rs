@@ -144,7 +144,7 @@ impl<'a> Stream<'a> {
                 !stop.requested()
             };
             self.open.sink.finish(&mut goes_on);
-            self.report_compacted();
+            self.report_upkeep();
         }
         if let Some(stateful) = self.open.stateful.take() {
             stateful.close();
@@ -510,7 +510,7 @@ impl<'a> Stream<'a> {
             }
         });
         self.open.sink.maintain();
-        self.report_compacted();
+        self.report_upkeep();
         if let Some(stateful) = &mut self.open.stateful
             && let Err(error) = stateful.maintain()
         {

@@ -29,6 +29,7 @@ use crate::decode::admission::Admission;
 use crate::model::{Error, MemoryAccount, OffsetRange, OffsetSeq, Result, TopicPartition};
 use crate::table::AddedFile;
 use crate::table::compact::Compacted;
+use crate::table::vacuum::VacuumReport;
 
 pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
 pub use console::ConsoleSink;
@@ -124,6 +125,11 @@ pub trait Sink: Send {
 
     /// What became of small files that were joined, since this was last taken.
     fn take_compacted(&mut self) -> Option<Compacted> {
+        None
+    }
+
+    /// What became of files that the target no longer needs, since this was last taken.
+    fn take_vacuumed(&mut self) -> Option<VacuumReport> {
         None
     }
 

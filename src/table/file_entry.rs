@@ -145,6 +145,17 @@ impl FileEntry {
         stats["numRecords"].as_u64()
     }
 
+    /// The largest value of a column by its statistics; `path` are physical names from the top-level column down. `None`
+    /// if they do not say.
+    pub(super) fn largest_value(&self, path: &[String]) -> Option<Value> {
+        let mut stats: Value = serde_json::from_str(self.stats.as_deref()?).ok()?;
+        let mut value = stats.get_mut("maxValues")?;
+        for name in path {
+            value = value.get_mut(name)?;
+        }
+        Some(value.take())
+    }
+
     /// Whether rows of it are deleted.
     pub fn has_deletion_vector(&self) -> bool {
         self.deletion_vector.is_some()

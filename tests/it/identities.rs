@@ -81,7 +81,7 @@ impl Rig {
     }
 
     /// What every run needs to trust the stand-in, and more.
-    fn environment<'e>(&'e self, more: &[(&'e str, &'e str)]) -> Vec<(&'e str, &'e str)> {
+    pub fn environment<'e>(&'e self, more: &[(&'e str, &'e str)]) -> Vec<(&'e str, &'e str)> {
         let trust =
             [("AZURE_AUTHORITY_HOST", self.entra.url.as_str()), ("SSL_CERT_FILE", self.broker.fact("/ca"))];
         [&trust[..], more].concat()

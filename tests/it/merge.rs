@@ -118,17 +118,23 @@ fn index(folder: &Path) -> PathBuf {
     folder.join("checkpoint/alluvia/key-index")
 }
 
+/// What the progress of each batch of a run says of its sink.
+fn of_sink(ended: &Ended) -> impl Iterator<Item = Value> + '_ {
+    let lines = ended.stderr.lines().filter(|line| line.contains("\"event\":\"progress\""));
+    lines.map(|line| serde_json::from_str::<Value>(line).unwrap()["sink"].take())
+}
+
+/// A number of the sink in each batch of a run.
+fn metrics<'a>(ended: &'a Ended, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+    of_sink(ended).map(move |sink| sink["metrics"][name].as_str().unwrap().parse().unwrap())
+}
+
 /// What the progress lines of a run add up to: rows written, duplicates within batches, duplicates of the table.
 fn counted(ended: &Ended) -> [u64; 3] {
-    let mut sums = [0; 3];
-    for line in ended.stderr.lines().filter(|line| line.contains("\"event\":\"progress\"")) {
-        let progress: Value = serde_json::from_str(line).unwrap();
-        let metric = |name: &str| progress["sink"]["metrics"][name].as_str().unwrap().parse::<u64>().unwrap();
-        sums[0] += progress["sink"]["numOutputRows"].as_u64().unwrap();
-        sums[1] += metric("numDuplicateRowsInBatch");
-        sums[2] += metric("numDuplicateRowsInTable");
-    }
-    sums
+    let rows = of_sink(ended).map(|sink| sink["numOutputRows"].as_u64().unwrap()).sum();
+    let [in_batch, in_table] =
+        ["numDuplicateRowsInBatch", "numDuplicateRowsInTable"].map(|name| metrics(ended, name).sum());
+    [rows, in_batch, in_table]
 }
 
 #[test]
@@ -434,6 +440,62 @@ fn the_keys_are_those_of_sparks_drop_duplicates_and_merge() {
     let (ours, sparks) = (keys_of(&folder.path().join("table")), keys_of(&spark));
     assert!(sparks.len() > 50, "{} different keys", sparks.len());
     assert_eq!(ours, sparks, "seed {seed}");
+}
+
+#[test]
+fn within_a_time_keys_are_known_and_rows_that_are_older_are_inserted_and_counted() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("within", 1);
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!(
+        "streams:
+  - name: within
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest, maxOffsetsPerTrigger: 1 }}
+      value: {{ format: json, schema: 'id INT, at TIMESTAMP, day DATE' }}
+    sink:
+      format: delta
+      path: ./table
+      partitionBy: [day]
+      merge: {{ keys: [id], within: 5 days, eventTime: at }}
+    trigger: availableNow
+    checkpointLocation: ./checkpoint
+",
+        broker.bootstrap()
+    );
+    let event = |id: u32, day: Option<u32>| {
+        let time = day.map_or("null".into(), |day| format!("\"2026-01-{day:02}T12:00:00Z\""));
+        let date = day.map_or("null".into(), |day| format!("\"2026-01-{day:02}\""));
+        Message::new(format!("{{\"id\":{id},\"at\":{time},\"day\":{date}}}"))
+    };
+    let run = |yaml: &str, messages: Vec<Message>| {
+        broker.produce(&topic, messages);
+        let ended = Alluvia::run(yaml, folder.path()).wait(BOUND).success();
+        let [rows, _, in_table] = counted(&ended);
+        [rows, in_table, metrics(&ended, "numInsertedRowsNotWithin").sum()]
+    };
+    // An event a day, each in a file of its own.
+    assert_eq!(run(&yaml, (1..=10).map(|day| event(day, Some(day))).collect()), [10, 0, 0]);
+    // Repeats of the last five days are known; an older one is not, nor one without a time.
+    let repeats = || vec![event(9, Some(9)), event(6, Some(6)), event(2, Some(2)), event(77, None)];
+    assert_eq!(run(&yaml, repeats()), [2, 2, 2]);
+    // A file whose rows have no time is always held.
+    fs::remove_dir_all(index(folder.path())).unwrap();
+    assert_eq!(run(&yaml, repeats()), [1, 3, 1], "by an index that is built again");
+    // The same by the partition's date.
+    let by_day = yaml.replace("eventTime: at", "eventTime: day");
+    assert_eq!(run(&by_day, repeats()), [1, 3, 1]);
+
+    let refused = |from: &str, to: &str| {
+        let ended = Alluvia::run(&yaml.replace(from, to), folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        ended.stderr
+    };
+    assert!(refused("eventTime: at", "eventTime: id").contains("sink.merge.eventTime: id is INT"));
+    assert!(refused(", eventTime: at", "").contains("it needs eventTime"));
+    assert!(refused("within: 5 days, ", "").contains("it needs within"));
+    assert!(refused("within:", "whenMatched: update, within:").contains("it is for whenMatched: ignore"));
 }
 
 #[test]

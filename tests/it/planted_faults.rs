@@ -8,6 +8,8 @@ use regex::Regex;
 use serde_json::Value;
 
 use crate::azurite::Lake;
+use crate::identities::Rig;
+use crate::kafka_faults::numbered;
 use crate::monitoring::{BOUND, Watched, yaml};
 use crate::rig::http::get;
 use crate::rig::prometheus::Prometheus;
@@ -300,6 +302,56 @@ fn page_metrics_api_and_log_agree_on_planted_faults() {
         watched.until("a running stream", stream, |s| s["state"] == "running");
     }
     assert_eq!(get(&watched.observe, "/readyz").status, 200);
+    watched.program.terminate();
+    watched.program.wait(BOUND).success();
+}
+
+#[test]
+fn a_token_that_expires_is_seen_in_every_place_and_costs_time_only() {
+    if skipped("Chromium") {
+        return;
+    }
+    let Some(broker) = Broker::shared() else { return };
+    let rig = Rig::start(broker, 10);
+    let topic = broker.topic("expired-token", 1);
+    let azure = format!("tenantId: tenant, clientId: app, federatedTokenFile: {}", rig.path("federated"));
+    let yaml = rig.yaml(&topic, &azure, "{ processingTime: 100 ms }");
+    let folder = tempfile::tempdir().unwrap();
+    let watched = Watched::run(&yaml, folder.path(), &rig.environment(&[]));
+    broker.produce(&topic, numbered("v", 0..20));
+    watched.until("the first rows", "identity", |s| s["totals"]["outputRows"] == 20);
+    let Some(prometheus) = Prometheus::scraping(&watched.observe, ALERTS) else { return };
+
+    // Entra ID gives no token any more, until the one that is shown to the broker has ended and it asks for another.
+    let (secret, away) = (rig.path("secret"), rig.path("away"));
+    std::fs::rename(&secret, &away).unwrap();
+    let failed = watched.until("a stream without a token", "identity", |s| s["state"] == "restarting");
+    broker.produce(&topic, numbered("w", 0..30));
+    let error = &failed["lastError"];
+    assert!(error["message"].as_str().unwrap().contains("token"), "{error}");
+    until("a token that has expired in Prometheus", BOUND, || {
+        (prometheus.value("max(alluvia_token_expiry_timestamp_seconds) - time()") < Some(0.0)).then_some(())
+    });
+    assert!(prometheus.value("sum(alluvia_token_renewal_failures_total)") > Some(0.0));
+    until("the state in Prometheus", BOUND, || {
+        let not_running = "sum(alluvia_stream_state{state=~\"restarting|starting\"})";
+        (prometheus.value(not_running) == Some(1.0)).then_some(())
+    });
+    let ready = get(&watched.observe, "/readyz");
+    assert!(ready.status == 503 && ready.body.contains("stream identity"), "{}", ready.body);
+    let screenshots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("expired-token");
+    std::fs::create_dir_all(&screenshots).unwrap();
+    let page = browser::page(&format!("http://{}/", watched.observe), &screenshots).unwrap();
+    let on_page = shown(&page, "identity");
+    assert!(["↻ restarting", "… starting"].map(Value::from).contains(&on_page["state"]), "{on_page}");
+    assert!(on_page["error"].as_str().unwrap().contains("token"), "{on_page}");
+    let log = watched.program.stderr();
+    assert!(log.contains("could not be renewed") && log.contains("started again after a pause"), "{log}");
+
+    std::fs::rename(&away, &secret).unwrap();
+    let back = watched.until("a running stream", "identity", |s| s["totals"]["outputRows"] == 50);
+    assert_eq!((&back["state"], &back["lag"]), (&"running".into(), &0.into()));
+    assert_eq!(delta_digest(&folder.path().join("table"), &["topic", "partition", "offset"]).rows, 50);
     watched.program.terminate();
     watched.program.wait(BOUND).success();
 }

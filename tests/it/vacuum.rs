@@ -220,3 +220,51 @@ fn files_of_runs_that_never_became_part_of_the_table_go_once_their_batch_is_comm
     assert!(gone >= 2, "{gone}");
     scene.check(folder.path(), "after the vacuum");
 }
+
+#[test]
+fn a_stream_deletes_what_its_table_does_not_need_any_more_and_nothing_else() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "auto-vacuum", 3, 20_000, 6_000);
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    let yaml = scene.yaml().replacen("path: ./table,", "path: ./table, autoVacuum: 1 second,", 1);
+    // Files of a run that never became part of the table.
+    killed_at(&yaml, folder.path(), "files.after");
+    scene.finish(folder.path(), "before the vacuum");
+    let count = || parquet_files(&table).len() as u64;
+    let orphans = count() - live_files(&table);
+    assert!(orphans > 0);
+    let few = [("old.parquet", 9), ("older.parquet", 30), ("young.parquet", 5)];
+    few.iter().for_each(|(name, _)| fs::write(table.join(name), "nobody's").unwrap());
+    for file in parquet_files(&table) {
+        let days = few.iter().find(|(name, _)| file.ends_with(name)).map_or(2, |(_, days)| *days);
+        let past = SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+        File::options().write(true).open(&file).unwrap().set_modified(past).unwrap();
+    }
+    // The table is read and written within a second of its last commit or later: another interval only then.
+    std::thread::sleep(Duration::from_millis(1_100));
+    scene.produce(broker, 10_000);
+    killed_at(&yaml, folder.path(), "vacuum.some");
+    std::thread::sleep(Duration::from_millis(1_100));
+    scene.produce(broker, 10_000);
+    let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
+    scene.check(folder.path(), "after the vacuum");
+    assert!(
+        ended.stderr.contains("files that the table does not need any more were deleted"),
+        "{}",
+        ended.stderr
+    );
+    let left: Vec<&str> =
+        few.iter().map(|(name, _)| *name).filter(|name| table.join(name).exists()).collect();
+    assert_eq!(left, ["young.parquet"]);
+    assert_eq!(count(), live_files(&table) + 1, "orphans go when they are a day old");
+}
+
+fn parquet_files(table: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(table).unwrap().map(|file| file.unwrap().path());
+    files.filter(|file| file.extension().is_some_and(|ending| ending == "parquet")).collect()
+}
+
+fn live_files(table: &Path) -> u64 {
+    upkeep(table, "stats", &[])["total"]["files"].as_u64().unwrap()
+}

@@ -1,5 +1,7 @@
 //! `alluvia table vacuum`: files that the table does not need any more are deleted.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::super::args::OutputFormat;
@@ -24,6 +26,7 @@ pub(super) fn run(args: &VacuumArgs) -> Result<()> {
     let mut table = DeltaTable::open(&store, runtime.handle())?.ok_or_else(|| no_table(&store))?;
     let rules = VacuumRules {
         retain: args.retain,
+        retain_at_least: Duration::ZERO,
         any_retention: args.no_retention_check,
         orphan_age: args.orphan_age,
         dry_run: args.dry_run,
@@ -32,6 +35,7 @@ pub(super) fn run(args: &VacuumArgs) -> Result<()> {
         let total = so_far.total();
         let verb = if args.dry_run { "found" } else { "deleted" };
         busy.say(format!("{verb} {} files, {}", grouped(total.files), bytes(total.size_bytes)));
+        true
     })?;
     drop(busy);
     match args.output.output {

@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     lost_ranges: IntCounterVec,
     commit_conflicts: IntCounterVec,
     compacted_files: IntCounterVec,
+    vacuumed_files: IntCounterVec,
     batch_reruns: IntCounterVec,
     restarts: IntCounterVec,
     output_file_size: HistogramVec,
@@ -181,6 +182,7 @@ impl Metrics {
             lost_ranges: make.counter(table::LOST_RANGES),
             commit_conflicts: make.counter(table::COMMIT_CONFLICTS),
             compacted_files: make.counter(table::COMPACTED_FILES),
+            vacuumed_files: make.counter(table::VACUUMED_FILES),
             batch_reruns: make.counter(table::BATCH_RERUNS),
             restarts: make.counter(table::RESTARTS),
             output_file_size: make.histogram(table::OUTPUT_FILE_SIZE, FILE_BYTES),
@@ -207,6 +209,7 @@ impl Metrics {
             &self.lost_ranges,
             &self.commit_conflicts,
             &self.compacted_files,
+            &self.vacuumed_files,
             &self.batch_reruns,
         ];
         counters.into_iter().for_each(|counter| drop(counter.with_label_values(&[stream])));
@@ -230,6 +233,7 @@ impl Metrics {
             Event::Compacted(done) => {
                 self.compacted_files.with_label_values(&[stream]).inc_by(done.files_removed);
             }
+            Event::Vacuumed { files, .. } => self.vacuumed_files.with_label_values(&[stream]).inc_by(*files),
             Event::BatchCommitted(progress) => self.count_batch(stream, progress),
             Event::Restarting(restart) => {
                 self.restarts.with_label_values(&[stream, restart.kind.name()]).inc();

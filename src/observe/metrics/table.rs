@@ -85,6 +85,8 @@ metrics! {
         "Commits to the table that lost a version to another writer and were tried again on the next one";
     COMPACTED_FILES Counter "alluvia_compacted_files_total" ["stream"]
         "Small files of the table that the stream joined into larger ones (autoCompact)";
+    VACUUMED_FILES Counter "alluvia_vacuumed_files_total" ["stream"]
+        "Files that the table did not need any more and that the stream deleted (autoVacuum)";
     BATCH_RERUNS Counter "alluvia_batch_reruns_total" ["stream"]
         "Planned micro-batches that were run again after a restart";
     RESTARTS Counter "alluvia_stream_restarts_total" ["stream" "kind"]

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DataFusionError, Result as DfResult};
 use datafusion::datasource::provider_as_source;
@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use super::Operator;
 use super::dedupe_node::Dedupe;
 use super::event_time::is_session;
+use super::grouping_sets::GroupingSets;
 use super::operator_plan::{Built, aggregate, dedupe, field_of, limit};
 use crate::model::{Error, OutputMode, Result};
 use crate::query::check::reads_stream;
@@ -191,18 +192,22 @@ impl Cutter {
             return Ok(plan);
         }
         let plan = plan.map_children(|child| Ok(Transformed::yes(self.cut(child)?)))?.data;
-        let output = Arc::new(plan.schema().as_arrow().clone());
+        let mut output = Arc::new(plan.schema().as_arrow().clone());
         let fields: Vec<_> =
-            plan.schema().iter().map(|(of, field)| (of.cloned(), field.name().clone())).collect();
+            plan.schema().iter().map(|(of, field)| (of.cloned(), Arc::clone(field))).collect();
         let (input, kind) = match plan {
             LogicalPlan::Aggregate(aggregate) => {
                 let logical::Aggregate { input, group_expr, aggr_expr, .. } = aggregate;
-                let kind = Kind::Aggregate {
-                    groups: group_expr,
-                    aggregates: aggr_expr,
-                    output: Arc::clone(&output),
+                let input = Arc::unwrap_or_clone(input);
+                let (input, groups) = match GroupingSets::of(&group_expr)? {
+                    Some(sets) => {
+                        output = with_signed_number(&output);
+                        sets.expand(input)?
+                    }
+                    None => (input, group_expr),
                 };
-                (Arc::unwrap_or_clone(input), kind)
+                let kind = Kind::Aggregate { groups, aggregates: aggr_expr, output: Arc::clone(&output) };
+                (input, kind)
             }
             LogicalPlan::Distinct(Distinct::All(input)) => {
                 // As in Spark, DISTINCT is a GROUP BY of all columns.
@@ -246,12 +251,25 @@ impl Cutter {
             .map(|(n, field)| field.as_ref().clone().with_name(format!("c{n}")))
             .collect();
         let slot = Arc::new(Schema::new(slot));
-        let columns =
-            fields.into_iter().enumerate().map(|(n, (of, name))| column(&slot, n).alias_qualified(of, name));
+        let columns = fields.into_iter().enumerate().map(|(n, (of, field))| {
+            let value = column(&slot, n);
+            let same = slot.field(n).data_type() == field.data_type();
+            let value = if same { value } else { logical::cast(value, field.data_type().clone()) };
+            value.alias_qualified(of, field.name())
+        });
         scan(&format!("operator {}", place - self.first + 1), place, &slot, Of::Stream)?
             .project(columns)?
             .build()
     }
+}
+
+/// A result of grouping sets as state holds it: Spark has no unsigned numbers, so that of the set is a BIGINT.
+fn with_signed_number(output: &Schema) -> SchemaRef {
+    let signed = |field: &Arc<Field>| match field.name() == logical::Aggregate::INTERNAL_GROUPING_ID {
+        true => Arc::new(field.as_ref().clone().with_data_type(DataType::Int64)),
+        false => Arc::clone(field),
+    };
+    Arc::new(Schema::new(output.fields().iter().map(signed).collect::<Fields>()))
 }
 
 fn scan(name: &str, place: usize, schema: &SchemaRef, of: Of) -> DfResult<LogicalPlanBuilder> {

@@ -16,6 +16,7 @@ pub(super) mod cut;
 pub(super) mod dedupe;
 pub(super) mod dedupe_node;
 pub(super) mod event_time;
+pub(super) mod grouping_sets;
 mod keys;
 mod limit;
 mod operator_plan;

@@ -98,8 +98,12 @@ impl Stream<'_> {
         written.operators().iter().map(one).collect()
     }
 
-    /// What the sink did with small files.
-    pub(super) fn report_compacted(&mut self) {
+    /// What the sink did beside the batches.
+    pub(super) fn report_upkeep(&mut self) {
+        if let Some(report) = self.open.sink.take_vacuumed() {
+            let total = report.total();
+            self.reporter.emit(Event::Vacuumed { files: total.files, size_bytes: total.size_bytes });
+        }
         let Some(done) = self.open.sink.take_compacted() else { return };
         self.reporter.emit(Event::Compacted(CompactedFiles {
             version: done.version,

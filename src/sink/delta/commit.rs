@@ -94,6 +94,7 @@ impl DeltaAppend {
         read_version: u64,
     ) -> Result<Option<CommitOutcome>> {
         self.compaction.note_files(files.len());
+        self.vacuum.note_commit(self.config.auto_vacuum);
         let append = Append { read_version: Some(read_version), changes, ..append_of(batch, files) };
         match self.table_mut()?.append(&append)? {
             Appended::MovedOn => Ok(None),
@@ -137,6 +138,7 @@ impl DeltaAppend {
         replaces: Option<String>,
     ) -> Result<CommitOutcome> {
         self.compaction.note_files(files.len());
+        self.vacuum.note_commit(self.config.auto_vacuum);
         let mut append = Append { replaces, ..append_of(batch, files) };
         let mut appended = self.table_mut()?.append(&append)?;
         if let (Appended::Rewritten, Some(attempt)) = (&appended, &append.replaces) {

@@ -8,6 +8,7 @@ mod commit;
 mod compaction;
 mod maintenance;
 pub mod merge;
+mod vacuum;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use self::compaction::AutoCompaction;
+use self::vacuum::AutoVacuum;
 use super::{
     AttemptWriter, BatchCommit, BatchRun, CommitOutcome, DeadLetterBatch, Delivery, Description, Part, Sink,
     SinkCommit, SinkMetrics, SinkState, Target,
@@ -30,6 +32,7 @@ use crate::model::spark_type::name_of;
 use crate::model::{Error, MemoryAccount, MissingField, Result};
 use crate::storage::Store;
 use crate::table::compact::Compacted;
+use crate::table::vacuum::VacuumReport;
 use crate::table::{DeltaTable, history};
 
 /// A Delta table that rows are appended to.
@@ -53,6 +56,8 @@ pub struct DeltaAppend {
     maintenance_checked_to: u64,
     /// Joins small files, if it is asked to.
     compaction: AutoCompaction,
+    /// Deletes what the table does not need any more, if it is asked to.
+    vacuum: AutoVacuum,
 }
 
 impl DeltaAppend {
@@ -74,6 +79,7 @@ impl DeltaAppend {
             maintenance: None,
             maintenance_checked_to: 0,
             compaction: AutoCompaction::default(),
+            vacuum: AutoVacuum::default(),
         })
     }
 
@@ -88,6 +94,7 @@ impl DeltaAppend {
             merge_schema: false,
             merge: None,
             auto_compact: Some(false),
+            auto_vacuum: None,
             table_properties: target.table_properties.clone(),
         };
         let table = DeltaAppend::open(&config, store, handle, Zone::UTC)?;
@@ -195,6 +202,9 @@ impl Sink for DeltaAppend {
             return Ok(SinkState { forgets_transactions, ..SinkState::default() });
         };
         let commit = history::newest_commit_since(table, query_id, since)?;
+        if let Some(commit) = &commit {
+            self.vacuum.note_earlier_commit(commit.timestamp_ms);
+        }
         let commit =
             commit.filter(|commit| commit.batch_id == transaction).map(SinkCommit::of).transpose()?;
         self.newest = commit.as_ref().map(|commit| (query_id.to_owned(), commit.version));
@@ -277,14 +287,20 @@ impl Sink for DeltaAppend {
     fn maintain(&mut self) {
         self.maintain_log();
         self.compact();
+        self.vacuum();
     }
 
     fn take_compacted(&mut self) -> Option<Compacted> {
         self.compaction.take()
     }
 
+    fn take_vacuumed(&mut self) -> Option<VacuumReport> {
+        self.vacuum.take()
+    }
+
     fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) {
         self.finish_compaction(goes_on);
+        self.finish_vacuum(goes_on);
     }
 }
 

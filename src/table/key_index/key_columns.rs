@@ -162,6 +162,11 @@ impl ComparedColumn {
         Ok(ComparedColumn { path, data_type: field.data_type().clone() })
     }
 
+    /// The names from the top-level column down.
+    pub(super) fn path(&self) -> &[String] {
+        &self.path
+    }
+
     /// The type of its values.
     pub fn data_type(&self) -> &DataType {
         &self.data_type

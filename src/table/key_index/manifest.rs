@@ -31,6 +31,9 @@ pub struct IndexedKeys {
     pub table_id: String,
     /// The key columns and their types, in order.
     pub key_columns: Vec<(String, String)>,
+    /// The column of event times and the microseconds of `merge.within`; `None` if the keys of all rows are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<(String, i64)>,
 }
 
 /// A version of the table's log, and a hash of the commit file that made it: a log that was restored and went on has
@@ -52,6 +55,8 @@ pub(super) struct Manifest {
     /// The names of the runs in the index's folder.
     pub(super) runs: Vec<String>,
     pub(super) files: CoveredFiles,
+    /// Rows from this event time on are in covered files; `None` if all are. Microseconds since the Unix epoch.
+    pub(super) covered_from: Option<i64>,
     /// The name of the list of files in the index's folder, its bytes, and where in it the files are.
     pub(super) list: String,
     pub(super) list_bytes: u64,
@@ -92,6 +97,8 @@ struct Head {
     runs: Vec<String>,
     files: u64,
     next_file: FileId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    covered_from: Option<i64>,
     list: String,
     list_bytes: u64,
 }
@@ -131,6 +138,7 @@ impl Manifest {
             secret: HashSecret::from_bytes(head.secret),
             runs: head.runs,
             files: CoveredFiles::restore(files, head.next_file),
+            covered_from: head.covered_from,
             list: head.list,
             list_bytes: head.list_bytes,
             list_places,
@@ -145,7 +153,7 @@ impl Manifest {
         folder: &Path,
         (keys, position, secret): (&IndexedKeys, LogPosition, &HashSecret),
         runs: Vec<String>,
-        files: &CoveredFiles,
+        (files, covered_from): (&CoveredFiles, Option<i64>),
         list: &FileList,
     ) -> io::Result<()> {
         let head = Head {
@@ -156,6 +164,7 @@ impl Manifest {
             runs,
             files: files.len() as u64,
             next_file: files.next_id(),
+            covered_from,
             list: name_of(list.path()),
             list_bytes: list.bytes(),
         };
@@ -197,7 +206,11 @@ mod tests {
     use super::*;
 
     fn keys() -> IndexedKeys {
-        IndexedKeys { table_id: "t".into(), key_columns: vec![("id".into(), "STRING".into())] }
+        IndexedKeys {
+            table_id: "t".into(),
+            key_columns: vec![("id".into(), "STRING".into())],
+            within: Some(("at".into(), 7)),
+        }
     }
 
     fn files() -> CoveredFiles {
@@ -218,7 +231,7 @@ mod tests {
         let mut list = FileList::create(lists.path()).unwrap();
         files().iter().for_each(|(_, file)| list.add(file.id, b"{}").unwrap());
         let of = (&keys(), POSITION, &secret);
-        Manifest::write(folder, of, vec!["a".into()], &files(), &list).unwrap();
+        Manifest::write(folder, of, vec!["a".into()], (&files(), Some(-5)), &list).unwrap();
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod reader;
 mod run;
 mod snapshot;
 mod table_keys;
+mod window;
 
 use std::fs;
 use std::io;
@@ -44,7 +45,8 @@ pub use key_columns::{ComparedColumn, KeyColumns, RowKeys};
 pub use manifest::SavedIndex;
 pub use own_changes::{OwnChanges, OwnDeletions, OwnFiles};
 pub use snapshot::{PendingSnapshot, Snapshots};
-pub use table_keys::{FoundKeys, RowHasher, TableKeys};
+pub use table_keys::{FoundKeys, IndexedBy, RowHasher, TableKeys};
+pub use window::EventTimes;
 
 /// Entries that are kept in memory at most before they become a run: 24 MB.
 const RECENT_ENTRIES_MAX: usize = 1 << 20;
@@ -72,6 +74,8 @@ struct KeyIndex {
     secret: HashSecret,
     position: LogPosition,
     files: CoveredFiles,
+    /// Rows from this event time on are in covered files; `None` if all are. Microseconds since the Unix epoch.
+    covered_from: Option<i64>,
     /// What the log says of each of them.
     list: FileList,
     /// Entries that are in no run yet, in sorted pieces.
@@ -118,6 +122,7 @@ impl KeyIndex {
             secret,
             position: LogPosition { version: 0, commit_hash: None },
             files: CoveredFiles::default(),
+            covered_from: None,
             list: FileList::create(folder)?,
             recent: Vec::new(),
             runs: Vec::new(),
@@ -150,6 +155,7 @@ impl KeyIndex {
             position: manifest.position,
             dead: entries.saturating_sub(manifest.files.entries()),
             files: manifest.files,
+            covered_from: manifest.covered_from,
             list,
             recent: Vec::new(),
             runs,
@@ -192,6 +198,24 @@ impl KeyIndex {
     /// Returns whether the index covers the file.
     pub(super) fn covers(&self, file: Fingerprint) -> bool {
         self.files.covers(file)
+    }
+
+    /// The files that the index covers, with what the log says of each.
+    ///
+    /// # Errors
+    /// As for [`KeyIndex::entry`].
+    pub(super) fn covered(&self) -> io::Result<Vec<(Fingerprint, Vec<u8>)>> {
+        self.files.iter().map(|(identity, file)| Ok((identity, self.list.get(file.id)?))).collect()
+    }
+
+    /// From which event time on rows are in covered files; `None` if all are.
+    pub(super) fn covered_from(&self) -> Option<i64> {
+        self.covered_from
+    }
+
+    /// Rows before this event time may be in files that are not covered.
+    pub(super) fn cover_from(&mut self, covered_from: i64) {
+        self.covered_from = Some(covered_from);
     }
 
     /// A number for a file that joins the table, of which the log says `entry`; its keys count once
@@ -274,7 +298,7 @@ impl KeyIndex {
         failpoint!("merge.run");
         let names = self.runs.iter().map(|run| name_of(run.path())).collect();
         let of = (&self.keys, self.position, &self.secret);
-        Manifest::write(&self.folder, of, names, &self.files, &self.list)?;
+        Manifest::write(&self.folder, of, names, (&self.files, self.covered_from), &self.list)?;
         self.unsaved = 0;
         self.saved = true;
         self.remove_unnamed()

@@ -20,6 +20,7 @@ use super::key_columns::{KeyColumns, RowKeys};
 use super::own_changes::{KeysOfFile, OwnChanges};
 use super::reader::{KeyReader, Trouble};
 use super::snapshot::{PendingSnapshot, Snapshots};
+use super::window::{EventTimes, KeyWindow};
 use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
 use crate::model::{Error, Result};
 use crate::table::live_files::{FileIdentity, LiveFile};
@@ -36,11 +37,22 @@ pub struct TableKeys {
     folder: PathBuf,
     keys: IndexedKeys,
     index: KeyIndex,
+    /// Which event times the index covers; `None` if all.
+    window: Option<KeyWindow>,
     lanes: usize,
     /// Whether the index's position was compared with the log, or was reached by following it.
     same_log: bool,
     /// Where snapshots of the index are kept, if they are.
     snapshots: Option<Snapshots>,
+}
+
+/// What an index is to hold.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexedBy<'a> {
+    /// The key columns.
+    pub names: &'a [String],
+    /// The column of event times, and how far before the newest of them keys are held; `None` if all keys are.
+    pub within: Option<(&'a str, Duration)>,
 }
 
 /// What the table holds of keys that were looked for.
@@ -76,21 +88,26 @@ impl RowHasher {
 
 impl TableKeys {
     /// The keys of `table` by its index in `folder`, which is made if it is not there or can't be used: of the newest of
-    /// `snapshots`, or anew. `names` are the key columns, `lanes` the threads that may read files.
+    /// `snapshots`, or anew. `lanes` are the threads that may read files.
     ///
     /// # Errors
-    /// `Config` if a key column is not there or can't be compared; `Unavailable` if the folder can't be written to; as
-    /// for [`TableKeys::follow`].
+    /// `Config` if a column is not there or can't be compared; `Unavailable` if the folder can't be written to; as for
+    /// [`TableKeys::follow`].
     pub fn open(
         table: &mut DeltaTable,
-        names: &[String],
+        by: IndexedBy<'_>,
         folder: &Path,
         lanes: usize,
         snapshots: Option<Snapshots>,
     ) -> Result<TableKeys> {
         let url = table.store().url().to_string();
-        let columns = KeyColumns::resolve(table.arrow_schema()?.as_ref(), names, &url)?;
-        let keys = IndexedKeys { table_id: table.id().to_owned(), key_columns: columns.names_and_types() };
+        let columns = KeyColumns::resolve(table.arrow_schema()?.as_ref(), by.names, &url)?;
+        let window = by.within.map(|(name, length)| KeyWindow::resolve(table, name, length)).transpose()?;
+        let keys = IndexedKeys {
+            table_id: table.id().to_owned(),
+            key_columns: columns.names_and_types(),
+            within: window.as_ref().map(KeyWindow::mark),
+        };
         let index = match open_usable(folder, &keys, &url)? {
             Some(index) => Some(index),
             None if restored(snapshots.as_ref(), folder) => open_usable(folder, &keys, &url)?,
@@ -106,10 +123,16 @@ impl TableKeys {
             folder: folder.to_owned(),
             keys,
             index,
+            window,
             lanes: lanes.max(1),
             same_log: false,
             snapshots,
         };
+        match opened.restore_window() {
+            Err(e) if is_unusable(&e) => opened.start_over(table, &e)?,
+            Err(e) => return Err(unwritable(e, folder)),
+            Ok(()) => {}
+        }
         opened.follow(table)?;
         Ok(opened)
     }
@@ -117,6 +140,12 @@ impl TableKeys {
     /// What takes the keys of rows; they stay good as long as this lives.
     pub fn row_hasher(&self) -> RowHasher {
         RowHasher { columns: self.columns.clone(), hasher: self.index.hasher() }
+    }
+
+    /// What reads the event times of rows, and the event time from which on the index holds all keys, in microseconds
+    /// since the Unix epoch; `None` if it holds those of all rows.
+    pub fn window(&self) -> Option<(&EventTimes, i64)> {
+        self.window.as_ref().map(|window| (window.times(), window.covered_from()))
     }
 
     /// A snapshot to be uploaded, if one is due.
@@ -240,13 +269,18 @@ impl TableKeys {
     ) -> io::Result<()> {
         let hasher = self.index.hasher();
         for file in gone {
-            self.index.remove(fingerprint_of(&hasher, file));
+            self.remove(fingerprint_of(&hasher, file));
         }
+        let mut newest_of_all = None;
         for ((entry, keys), identity) in files {
             let (id, count) = (self.index.reserve(&entry.to_json())?, keys.len() as u64);
+            let newest = self.newest_in(&entry);
+            newest_of_all = newest.max(newest_of_all);
             self.index.add(id, keys)?;
-            self.index.cover(fingerprint_of(&hasher, &identity), id, count);
+            self.cover(fingerprint_of(&hasher, &identity), id, count, newest);
         }
+        self.move_window(newest_of_all);
+        self.let_go_of_old();
         self.index.move_to(position_of(table));
         if self.index.save_is_due() { self.index.save() } else { Ok(()) }
     }
@@ -258,7 +292,55 @@ impl TableKeys {
         self.index = KeyIndex::create(&self.folder, self.keys.clone(), secret)
             .map_err(|e| unwritable(e, &self.folder))?;
         self.same_log = false;
+        if let Some(window) = &mut self.window {
+            window.restore(i64::MIN, std::iter::empty());
+        }
         Ok(())
+    }
+
+    /// Takes up the window of the index where it was left.
+    fn restore_window(&mut self) -> io::Result<()> {
+        let Some(window) = &mut self.window else { return Ok(()) };
+        let parsed = |(identity, json): (Fingerprint, Vec<u8>)| {
+            FileEntry::parse(&json).map(|entry| (identity, entry)).map_err(|e| super::damaged(e.to_string()))
+        };
+        let files: Vec<_> = self.index.covered()?.into_iter().map(parsed).collect::<io::Result<_>>()?;
+        window.restore(self.index.covered_from().unwrap_or(i64::MIN), files.into_iter());
+        Ok(())
+    }
+
+    /// Files with rows of this event time have joined the table.
+    fn move_window(&mut self, newest: Option<i64>) {
+        if let (Some(window), Some(newest)) = (&mut self.window, newest)
+            && window.advance(newest)
+        {
+            self.index.cover_from(window.covered_from());
+        }
+    }
+
+    /// Takes the files out of the index that the window has left behind.
+    fn let_go_of_old(&mut self) {
+        for identity in self.window.iter_mut().flat_map(KeyWindow::take_outside) {
+            self.index.remove(identity);
+        }
+    }
+
+    fn cover(&mut self, identity: Fingerprint, id: FileId, keys: u64, newest: Option<i64>) {
+        self.index.cover(identity, id, keys);
+        if let Some(window) = &mut self.window {
+            window.cover(identity, newest);
+        }
+    }
+
+    fn remove(&mut self, identity: Fingerprint) {
+        self.index.remove(identity);
+        if let Some(window) = &mut self.window {
+            window.remove(identity);
+        }
+    }
+
+    fn newest_in(&self, entry: &FileEntry) -> Option<i64> {
+        self.window.as_ref().and_then(|window| window.newest_in(entry))
     }
 
     fn try_follow(&mut self, table: &DeltaTable) -> std::result::Result<(), Trouble> {
@@ -269,6 +351,7 @@ impl TableKeys {
         let joined = self.let_go(table)?;
         let all = !joined.is_empty() && !self.same_log;
         self.load(table, joined)?;
+        self.let_go_of_old();
         self.same_log = true;
         self.index.move_to(position);
         if all || self.index.save_is_due() {
@@ -285,12 +368,21 @@ impl TableKeys {
             && let Some(changes) = table.file_changes_since(self.index.position().version)?
         {
             for file in &changes.removed {
-                self.index.remove(fingerprint_of(&hasher, file));
+                self.remove(fingerprint_of(&hasher, file));
             }
+            self.move_window(changes.added.iter().filter_map(|entry| self.newest_in(entry)).max());
             for entry in changes.added {
                 self.join(&hasher, &entry, &mut joined)?;
             }
             return Ok(joined);
+        }
+        if self.window.is_some() {
+            let mut newest = None;
+            table.live_files(|entry| {
+                newest = self.newest_in(&entry).max(newest);
+                Ok(())
+            })?;
+            self.move_window(newest);
         }
         let mut live = HashSet::new();
         table.live_files(|entry| {
@@ -298,10 +390,13 @@ impl TableKeys {
             Ok(())
         })?;
         self.index.retain(|identity| live.contains(&identity));
+        if let Some(window) = &mut self.window {
+            window.retain(|identity| live.contains(&identity));
+        }
         Ok(joined)
     }
 
-    /// Puts a file that the index does not cover among those that have joined; returns its identity.
+    /// Puts a file that the index does not cover, and is to cover, among those that have joined; returns its identity.
     fn join(
         &mut self,
         hasher: &KeyHasher,
@@ -310,9 +405,11 @@ impl TableKeys {
     ) -> Result<Fingerprint> {
         let file = entry.live()?;
         let identity = fingerprint_of(hasher, &file.identity());
-        if !self.index.covers(identity) {
+        let newest = self.newest_in(entry);
+        let outside = self.window.as_ref().is_some_and(|window| window.is_outside(newest));
+        if !outside && !self.index.covers(identity) {
             let id = self.index.reserve(&entry.to_json()).map_err(|e| unwritable(e, &self.folder))?;
-            joined.push(Joined { file, id });
+            joined.push(Joined { file, id, newest });
         }
         Ok(identity)
     }
@@ -367,7 +464,7 @@ impl TableKeys {
             Loaded::Piece(file, keys) => self.index.add(files[file].id, keys).map_err(|e| self.local(e))?,
             Loaded::File(file, keys) => {
                 let identity = fingerprint_of(&self.index.hasher(), &files[file].file.identity());
-                self.index.cover(identity, files[file].id, keys);
+                self.cover(identity, files[file].id, keys, files[file].newest);
                 if progress.file_done(keys) {
                     // So that a build that is interrupted need not begin again.
                     self.index.save().map_err(|e| self.local(e))?;
@@ -391,6 +488,8 @@ impl TableKeys {
 struct Joined {
     file: LiveFile,
     id: FileId,
+    /// The newest event time of its rows, if that matters and is known.
+    newest: Option<i64>,
 }
 
 /// What a lane has read: of which file, by its position, and what.

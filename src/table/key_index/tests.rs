@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn index_keys() -> IndexedKeys {
-    IndexedKeys { table_id: "table".into(), key_columns: vec![("id".into(), "BIGINT".into())] }
+    IndexedKeys { table_id: "table".into(), key_columns: vec![("id".into(), "BIGINT".into())], within: None }
 }
 
 fn file(number: u64) -> Fingerprint {

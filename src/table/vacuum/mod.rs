@@ -44,6 +44,8 @@ const NAMED_MAX: usize = 1_000;
 pub struct VacuumRules {
     /// How long files stay that have left the table; `None` for the table's `delta.deletedFileRetentionDuration`.
     pub retain: Option<Duration>,
+    /// How long they stay at least, whatever the table says.
+    pub retain_at_least: Duration,
     /// Whether `retain` may be shorter than the table says.
     pub any_retention: bool,
     /// How old an orphan is at least.
@@ -134,7 +136,7 @@ struct Cutoffs {
 }
 
 impl DeltaTable {
-    /// Deletes what the table does not need any more; `each` is told how far it is.
+    /// Deletes what the table does not need any more; `each` is told how far it is, and whether it goes on is its answer.
     ///
     /// # Errors
     /// `Config` if the retention is shorter than the table's; `Corrupt` if the log can't be read; `Unavailable` if storage
@@ -142,10 +144,10 @@ impl DeltaTable {
     pub fn vacuum(
         &mut self,
         rules: &VacuumRules,
-        each: &mut dyn FnMut(&VacuumReport),
+        each: &mut dyn FnMut(&VacuumReport) -> bool,
     ) -> Result<VacuumReport> {
         let of_table = self.snapshot.table_properties().deleted_file_retention_duration.unwrap_or(RETENTION);
-        let retention = rules.retain.unwrap_or(of_table);
+        let retention = rules.retain.unwrap_or(of_table).max(rules.retain_at_least);
         if retention < of_table && !rules.any_retention {
             return Err(too_short(&self.store, retention, of_table));
         }
@@ -171,7 +173,9 @@ impl DeltaTable {
                 break;
             }
             self.delete_unneeded(found, &cutoffs, rules, &folders, &mut report)?;
-            each(&report);
+            if !each(&report) {
+                return Ok(report);
+            }
         }
         self.delete_cut_off(&cutoffs, rules, &folders, &mut report)?;
         Ok(report)

@@ -44,6 +44,8 @@ pub(super) struct MergeCounts {
     pub(super) duplicates_in_batch: u64,
     /// Rows whose key the table holds.
     pub(super) already_in_table: u64,
+    /// Rows that are inserted and older than the keys that the index holds.
+    pub(super) not_within: u64,
 }
 
 /// One row of each key of a batch, in the order of keys.
@@ -196,7 +198,12 @@ mod tests {
         let chosen = choose(&[(1, 1, 5), (2, 1, 6), (1, 0, 9), (3, 0, 10), (2, 1, 2)], &[3, 7]);
         assert_eq!(chosen.keep[0], BooleanArray::from(vec![true, false]));
         assert_eq!(chosen.keep[1], BooleanArray::from(vec![false, false, true]));
-        let counts = MergeCounts { inserted: 2, duplicates_in_batch: 2, already_in_table: 1 };
+        let counts = MergeCounts {
+            inserted: 2,
+            duplicates_in_batch: 2,
+            already_in_table: 1,
+            ..MergeCounts::default()
+        };
         assert_eq!(chosen.counts, counts);
     }
 
@@ -204,7 +211,8 @@ mod tests {
     fn rows_with_a_null_key_are_equal_in_the_batch_and_never_matched_to_the_table() {
         let chosen = choose(&[(100, 0, 1), (100, 0, 2), (101, 0, 3)], &[100, 101]);
         assert_eq!(chosen.keep[0], BooleanArray::from(vec![true, false, true]));
-        assert_eq!(chosen.counts, MergeCounts { inserted: 2, duplicates_in_batch: 1, already_in_table: 0 });
+        let counts = MergeCounts { inserted: 2, duplicates_in_batch: 1, ..MergeCounts::default() };
+        assert_eq!(chosen.counts, counts);
     }
 
     #[test]

@@ -44,7 +44,10 @@ use crate::sink::{
 };
 use crate::storage::Store;
 use crate::table::compact::Compacted;
-use crate::table::key_index::{KeyColumns, OwnChanges, OwnFiles, Snapshots, TableKeys};
+use crate::table::key_index::{
+    EventTimes, IndexedBy, KeyColumns, OwnChanges, OwnFiles, Snapshots, TableKeys,
+};
+use crate::table::vacuum::VacuumReport;
 use crate::table::{DeltaTable, check_new_table};
 
 pub use waiting::WaitingRows;
@@ -148,10 +151,13 @@ impl DeltaMerge {
                 let found = keys.find(table, wanted)?;
                 Ok(found.into_iter().map(|(position, _)| position).collect())
             };
-            let chosen = first.absent_from(&piece_rows, find)?;
+            let mut chosen = first.absent_from(&piece_rows, find)?;
+            if let Some((_, covered_from)) = keys.window() {
+                chosen.counts.not_within = waiting.rows_before(covered_from, &chosen.keep);
+            }
             let read_version = table.version();
             let files = match written.take() {
-                Some((before, files)) if before == chosen => files,
+                Some((before, files)) if before.keep == chosen.keep => files,
                 _ => writer::write(waiting, &chosen, round)?,
             };
             failpoint!("merge.files");
@@ -201,6 +207,9 @@ impl Sink for DeltaMerge {
         let url = self.target.store().url().as_str();
         // Keys are of columns that the stream writes: a column that only the table has would be NULL in every row.
         KeyColumns::resolve(columns, &self.merge.keys, url)?;
+        if let Some(within) = &self.merge.within {
+            EventTimes::resolve(columns, &within.event_time, url)?;
+        }
         if let Some(table) = self.target.table() {
             KeyColumns::resolve(table.arrow_schema()?.as_ref(), &self.merge.keys, url)?;
         }
@@ -239,13 +248,13 @@ impl Sink for DeltaMerge {
         let schema = self.target.table_mut()?.arrow_schema()?;
         self.rules = self.resolve_rules(&schema)?;
         let table = self.target.table_mut()?;
-        self.keys = Some(TableKeys::open(
-            table,
-            &self.merge.keys,
-            &self.merge.index_folder,
-            self.lanes,
-            self.snapshots.clone(),
-        )?);
+        let within = self.merge.within.as_ref();
+        let by = IndexedBy {
+            names: &self.merge.keys,
+            within: within.map(|within| (within.event_time.as_str(), within.length)),
+        };
+        self.keys =
+            Some(TableKeys::open(table, by, &self.merge.index_folder, self.lanes, self.snapshots.clone())?);
         failpoint!("merge.indexed");
         Ok(admission)
     }
@@ -256,6 +265,7 @@ impl Sink for DeltaMerge {
             files: self.target.begin_files(run, account)?,
             hasher: keys.row_hasher(),
             rules: self.rules.clone(),
+            times: keys.window().map(|(times, _)| times.clone()),
             folder: self.merge.index_folder.clone(),
             lane_bytes: account.limit_bytes() / self.lanes.max(1),
         };
@@ -289,6 +299,9 @@ impl Sink for DeltaMerge {
             ("numDuplicateRowsInBatch", self.counts.duplicates_in_batch),
             ("numDuplicateRowsInTable", self.counts.already_in_table),
         ];
+        if self.merge.within.is_some() {
+            shown.push(("numInsertedRowsNotWithin", self.counts.not_within));
+        }
         shown.extend(self.target.metrics().counts);
         SinkMetrics { output_rows: Some(self.counts.inserted), counts: shown }
     }
@@ -300,6 +313,10 @@ impl Sink for DeltaMerge {
 
     fn take_compacted(&mut self) -> Option<Compacted> {
         self.target.take_compacted()
+    }
+
+    fn take_vacuumed(&mut self) -> Option<VacuumReport> {
+        self.target.take_vacuumed()
     }
 
     fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) {

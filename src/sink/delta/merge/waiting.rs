@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{BinaryArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 
 use super::choose::{Candidate, Place, RowPerKey};
 use super::spool::SpooledRows;
@@ -34,6 +34,8 @@ pub(super) struct Piece {
     pub(super) order: Option<BinaryArray>,
     /// Which rows delete their key; `None` without `deleteWhen`.
     pub(super) deletes: Option<BooleanArray>,
+    /// Their event times; `None` without `within`.
+    pub(super) times: Option<TimestampMicrosecondArray>,
 }
 
 impl Piece {
@@ -78,6 +80,16 @@ impl WaitingBatch {
     pub(super) fn newest_rows(&self) -> RowPerKey {
         let pieces: Vec<&Piece> = self.pieces().collect();
         RowPerKey::newest(self.candidates(), |one, other| order(&pieces, one).cmp(&order(&pieces, other)))
+    }
+
+    /// How many of the rows in `keep`, as there are in each piece, have no event time from `covered_from` on.
+    pub(super) fn rows_before(&self, covered_from: i64, keep: &[BooleanArray]) -> u64 {
+        let older = |(piece, keep): (&Piece, &BooleanArray)| {
+            let Some(times) = &piece.times else { return 0 };
+            let is_older = |row: &usize| times.is_null(*row) || times.value(*row) < covered_from;
+            keep.values().set_indices().filter(is_older).count() as u64
+        };
+        self.pieces().zip(keep).map(older).sum()
     }
 
     /// Of each row what `orderBy` compares, and whether it deletes its key.

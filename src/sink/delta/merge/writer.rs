@@ -13,7 +13,7 @@ use crate::model::{Error, Result};
 use crate::sink::delta::writer::FilesOfAttempt;
 use crate::sink::{AttemptWriter, Part, RowPlaces, SinkWriter};
 use crate::table::FileWriter;
-use crate::table::key_index::{Fingerprint, OwnFiles, RowHasher};
+use crate::table::key_index::{EventTimes, Fingerprint, OwnFiles, RowHasher};
 
 /// Fewer rows than this are written by one encoder: they make one file, not one for each lane.
 pub(super) const ONE_ENCODER_ROWS: u64 = 128 * 1024;
@@ -25,6 +25,8 @@ pub(super) struct MergeAttempt {
     pub(super) files: FilesOfAttempt,
     pub(super) hasher: RowHasher,
     pub(super) rules: RowRules,
+    /// What reads event times; `None` without `within`.
+    pub(super) times: Option<EventTimes>,
     /// Where rows wait that are too many for the memory.
     pub(super) folder: std::path::PathBuf,
     /// What each lane may hold in memory.
@@ -69,6 +71,7 @@ impl MergeLane {
             places,
             order: order.as_ref().map(|order| order.of_rows(rows)).transpose()?,
             deletes: delete.as_ref().map(|delete| delete.of_rows(rows)).transpose()?,
+            times: self.attempt.times.as_ref().map(|times| times.of_rows(rows)).transpose()?,
         });
         self.rows.push(rows.clone())
     }
