@@ -72,7 +72,7 @@ pub static VARIABLES: &[Variable] = &[
     Variable {
         name: "ALLUVIA_OWNER",
         key: None,
-        text: "A name of this process that survives restarts, such as a pod's. A new process takes a stream over at once from one of its own name, which stops (exit code 5): give no two processes one name. Absent: a stream is taken over only from a process that has ended. Local checkpoints only.",
+        text: "A name of this process that survives restarts, such as a pod's. A new process takes a stream over at once from one of its own name, which stops (exit code 5): give no two processes one name. Absent: a stream is taken over only from a process that has ended.",
     },
 ];
 

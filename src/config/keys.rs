@@ -67,7 +67,7 @@ pub static STREAM: Section = Section {
         required("sink", "What is written."),
         optional(
             "deadLetter",
-            "A Delta table that takes every malformed record and every one that breaks a NOT NULL. Absent: Spark's rules by `mode`.",
+            "A Delta table that takes every record that becomes no row, with the reason: malformed ones, those that the table cannot hold (NOT NULL, a cast, a length), failed expressions. Absent: Spark's rules by `mode`.",
         ),
         optional(
             "trigger",
