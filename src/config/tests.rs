@@ -762,3 +762,22 @@ fn the_examples_of_the_repository_load_and_read_back() {
         assert_eq!(again.streams, config.streams, "{}", file.display());
     }
 }
+
+#[test]
+fn whole_stream_files_on_the_pages_are_read() {
+    let mut count = 0;
+    for page in
+        ["README.md", "docs/azure.md", "docs/from-spark.md", "docs/decisions/0012-one-sink-for-a-stream.md"]
+    {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            if !block.contains("streams:") {
+                continue;
+            }
+            let read = load(block);
+            assert!(read.is_ok(), "{page}:\n{block}\n{}", read.unwrap_err());
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "only {count} files");
+}

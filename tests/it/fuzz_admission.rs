@@ -18,7 +18,9 @@ use crate::rig::{Alluvia, Broker, Message, spark_count, spark_sql};
 use crate::scene::draw;
 
 const BOUND: Duration = Duration::from_secs(570);
-/// Records of one round at most.
+/// Rounds of many records: more of them would make tables rather than records.
+const ROUNDS_MAX: u64 = 20;
+/// Records of one round at most, unless there would be more rounds than that.
 const ROUND: u64 = 100_000;
 
 /// A type of the stream, and types of a table that it is written into.
@@ -353,7 +355,7 @@ fn every_record_is_a_row_or_a_dead_letter_and_readers_agree() {
     let mut number = 0;
     while done < records {
         number += 1;
-        let in_round = ROUND.min(records - done).min((records / 3).max(1));
+        let in_round = ROUND.max(records / ROUNDS_MAX).min(records - done).min((records / 3).max(1));
         let mut draws = Draws { seed, position: number << 40 };
         let round = Round::new(&mut draws);
         rejected += one_round(broker, &round, &mut draws, in_round, &mut codes);

@@ -325,7 +325,11 @@ fn a_token_that_expires_is_seen_in_every_place_and_costs_time_only() {
     // Entra ID gives no token any more, until the one that is shown to the broker has ended and it asks for another.
     let (secret, away) = (rig.path("secret"), rig.path("away"));
     std::fs::rename(&secret, &away).unwrap();
-    let failed = watched.until("a stream without a token", "identity", |s| s["state"] == "restarting");
+    let failed = until("a stream without a token", BOUND, || {
+        let log = watched.program.stderr();
+        assert!(!log.contains("ended with an error"), "{log}");
+        Some(watched.stream("identity")).filter(|s| s["state"] == "restarting")
+    });
     broker.produce(&topic, numbered("w", 0..30));
     let error = &failed["lastError"];
     assert!(error["message"].as_str().unwrap().contains("token"), "{error}");

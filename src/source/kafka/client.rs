@@ -16,10 +16,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{Level, debug, enabled, warn};
 use uuid::Uuid;
 
+use super::login::kept;
 use super::native::{Client, RequestError};
 use super::throttle::Throttle;
 use crate::config::kafka::{GroupId, KafkaOptions};
 use crate::model::{Error, Result};
+use crate::storage::credentials::TokenProvider;
 
 /// How much a lane may hold in memory without a word from its caller: 64 MiB.
 pub const LANE_MEMORY_BYTES: usize = 64 << 20;
@@ -268,6 +270,9 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
     };
     let brokers = brokers(options);
     if is_refusal(code) {
+        if let Some(error) = token_that_ended(options, client) {
+            return error.context(format!("log in to Kafka at {brokers} to {what}"));
+        }
         let hint = match &options.security.tokens {
             Some(_) => {
                 "check the scope of the token, and that its owner may read the topic (Event Hubs: the role Azure Event Hubs Data Receiver)"
@@ -289,6 +294,20 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
     }
     Error::unavailable(format!("Kafka at {brokers} does not answer, cannot {what}: {text}"))
         .hint("check kafka.bootstrap.servers, and that the brokers are up and can be reached from here")
+}
+
+/// Why a login by token is refused that is not wrong: its token has ended and there is no other, or there was none for a
+/// while. A login that never worked is wrong.
+fn token_that_ended(options: &KafkaOptions, client: &Client) -> Option<Error> {
+    let login = options.security.tokens.as_ref()?;
+    if !client.context().worked.load(Ordering::Relaxed) {
+        return None;
+    }
+    let ended = || {
+        Error::unavailable("the token that was shown had ended")
+            .hint("see why it was not renewed in time in the log")
+    };
+    Some(kept(login).token().err().unwrap_or_else(ended))
 }
 
 /// Whether an error only says that nothing came back.

@@ -135,7 +135,8 @@ impl Login {
     }
 }
 
-fn kept(login: &TokenLogin) -> Arc<RenewedTokens> {
+/// The tokens of an identity, which the whole process shares.
+pub(super) fn kept(login: &TokenLogin) -> Arc<RenewedTokens> {
     credentials::renewed(&login.identity, &login.scope)
 }
 
