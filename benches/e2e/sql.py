@@ -34,7 +34,7 @@ SELECT event_id, device, status, temperature, humidity, battery, seq, event_time
        temperature * 1.8 + 32 AS fahrenheit, upper(status) AS state
 FROM input WHERE battery >= 0
 """
-FEW = "SELECT n_3, t_40, n_77 FROM input"
+FEW = "SELECT n_3, t_40, n_75 FROM input"
 JOIN = "SELECT i.event_id, i.device, i.seq, d.site FROM input i LEFT JOIN devices d ON i.device = d.device"
 PLAIN = "SELECT event_id, device, seq FROM input"
 

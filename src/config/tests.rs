@@ -765,6 +765,10 @@ fn the_examples_of_the_repository_load_and_read_back() {
 
 #[test]
 fn whole_stream_files_on_the_pages_are_read() {
+    // As in a pod with workload identity.
+    let env =
+        ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"].map(|name| (name, "given"));
+    let pod = World { env: env.into(), ..world() };
     let mut count = 0;
     for page in
         ["README.md", "docs/azure.md", "docs/from-spark.md", "docs/decisions/0012-one-sink-for-a-stream.md"]
@@ -774,7 +778,7 @@ fn whole_stream_files_on_the_pages_are_read() {
             if !block.contains("streams:") {
                 continue;
             }
-            let read = load(block);
+            let read = load_in(&pod, block, &[]);
             assert!(read.is_ok(), "{page}:\n{block}\n{}", read.unwrap_err());
             count += 1;
         }

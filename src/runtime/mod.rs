@@ -11,6 +11,7 @@ pub mod check;
 pub mod dead_letter_tables;
 mod lag;
 pub mod explain;
+pub mod heap;
 pub mod lane;
 pub mod lane_pipeline;
 mod lane_rows;

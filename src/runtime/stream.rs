@@ -20,6 +20,7 @@ use uuid::Uuid;
 use self::position::{Pace, StreamPosition};
 use self::reconcile::same_definition;
 use super::attempt::{self, Attempt, Written, commit_of};
+use super::heap;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, OpenStream, ProcessContext};
 use super::stateful::Stateful;
@@ -168,6 +169,7 @@ impl<'a> Stream<'a> {
             }
             let (trigger, started) = (self.config.trigger, clock.started_ms);
             let pause = if did {
+                self.pace.batch_ended();
                 trigger::pause(trigger, self.config.min_commit_interval, started, now_ms())
             } else {
                 if self.pace.lease_check_due() {
@@ -178,6 +180,9 @@ impl<'a> Stream<'a> {
                 pause.max(trigger::polling_delay(clock.started.elapsed()))
             };
             if !pause.is_zero() {
+                if self.pace.comes_to_rest(pause) {
+                    heap::give_back();
+                }
                 self.ctx.stop.wait(pause);
             }
         }

@@ -9,6 +9,8 @@ use crate::source::Position;
 
 /// How often a stream without work checks whether it was replaced.
 const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
+/// A stream that has no batch for so long has come to rest.
+const REST: Duration = Duration::from_secs(1);
 
 /// Where a stream is.
 #[derive(Debug, Default)]
@@ -81,12 +83,28 @@ pub(super) struct Pace {
     /// When the newest trigger fired that had a batch.
     pub(super) last_trigger: Option<Instant>,
     lease_checked: Instant,
+    /// When the last batch ended whose memory was not given back yet.
+    batch_ended: Option<Instant>,
 }
 
 impl Pace {
     /// Nothing was done yet.
     pub(super) fn start() -> Pace {
-        Pace { last_trigger: None, lease_checked: Instant::now() }
+        Pace { last_trigger: None, lease_checked: Instant::now(), batch_ended: None }
+    }
+
+    /// A batch has ended.
+    pub(super) fn batch_ended(&mut self) {
+        self.batch_ended = Some(Instant::now());
+    }
+
+    /// Whether a stream that is about to wait for `pause` has come to rest since its last batch; true once.
+    pub(super) fn comes_to_rest(&mut self, pause: Duration) -> bool {
+        let rests = self.batch_ended.is_some_and(|ended| ended.elapsed() + pause >= REST);
+        if rests {
+            self.batch_ended = None;
+        }
+        rests
     }
 
     /// Whether a stream without work should check its lease; if so, the next check is due later.
@@ -96,5 +114,20 @@ impl Pace {
             self.lease_checked = Instant::now();
         }
         due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_comes_to_rest_once_after_its_last_batch() {
+        let mut pace = Pace::start();
+        assert!(!pace.comes_to_rest(REST), "it has had no batch");
+        pace.batch_ended();
+        assert!(!pace.comes_to_rest(Duration::from_millis(20)), "the next batch may come at once");
+        assert!(pace.comes_to_rest(REST), "none comes before the next trigger");
+        assert!(!pace.comes_to_rest(REST));
     }
 }

@@ -204,10 +204,7 @@ impl DatedLake {
         let mut lake = Lake::new(false);
         let mut metadata = metadata("6c2c1a2e-0000-4000-8000-000000000001", false);
         let schema = metadata["metaData"]["schemaString"].as_str().unwrap();
-        let dated = schema.replace(
-            r#""name":"day","nullable":true,"type":"string""#,
-            r#""name":"day","nullable":true,"type":"date""#,
-        );
+        let dated = schema.replace(r#""name":"day","type":"string""#, r#""name":"day","type":"date""#);
         assert_ne!(dated, schema);
         metadata["metaData"]["schemaString"] = dated.into();
         lake.commit(&[metadata]);
