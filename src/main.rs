@@ -33,13 +33,15 @@ extern "C" fn set_up_heaps() {
 
 /// librdkafka's buffers lie on the C heap, a megabyte each. By default such a block is mapped and unmapped one by one until
 /// one was freed, and then every arena keeps twice its size for good. Thresholds that are set stay: blocks up to 4 MiB
-/// come from the heap, whose free end goes back above 8 MiB, and the rest of it when a stream comes to rest. The
-/// environment (`MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_`) still wins.
+/// come from the heap, whose free end goes back above 8 MiB, and the rest of it when a stream comes to rest. Threads share
+/// four arenas, for each has such an end, and each restart of a stream brings new threads. The environment
+/// (`MALLOC_TRIM_THRESHOLD_`, `MALLOC_MMAP_THRESHOLD_`, `MALLOC_ARENA_MAX`) still wins.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_the_c_heap() {
     let settings = [
         (c"MALLOC_MMAP_THRESHOLD_", libc::M_MMAP_THRESHOLD, 4 << 20),
         (c"MALLOC_TRIM_THRESHOLD_", libc::M_TRIM_THRESHOLD, 8 << 20),
+        (c"MALLOC_ARENA_MAX", libc::M_ARENA_MAX, 4),
     ];
     for (name, setting, bytes) in settings {
         // SAFETY: a look at the environment while there is one thread, and a plain store into malloc's parameters.

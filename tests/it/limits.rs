@@ -321,9 +321,7 @@ fn a_stream_that_starts_again_and_again_holds_no_more_than_one_that_does_not() {
         let folder = tempfile::tempdir().unwrap();
         let stream = "    lanes: 2\n    restart: { maxAttempts: 1000, backoff: 10 ms }\n";
         let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 3000", stream);
-        // The arenas of the C heap are as many on every machine.
-        let rules =
-            [("ALLUVIA_STORE_FAULTS", faults), ("ALLUVIA_STORE_SEED", "3"), ("MALLOC_ARENA_MAX", "64")];
+        let rules = [("ALLUVIA_STORE_FAULTS", faults), ("ALLUVIA_STORE_SEED", "3")];
         let (memory, ended) = Memory::watch(Alluvia::run_with(&yaml, folder.path(), &rules));
         let ended = ended.success();
         let there = delta_digest(&folder.path().join("table"), &COLUMNS);

@@ -269,9 +269,16 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
         None => (error.code, error.text.as_str()),
     };
     let brokers = brokers(options);
+    // What the brokers say of it, or that they say nothing, is no more than a consequence.
+    if let Some(error) = lack_of_token(options) {
+        return error.context(format!("log in to Kafka at {brokers} to {what}"));
+    }
     if is_refusal(code) {
-        if let Some(error) = token_that_ended(options, client) {
-            return error.context(format!("log in to Kafka at {brokers} to {what}"));
+        if options.security.tokens.is_some() && client.context().worked.load(Ordering::Relaxed) {
+            return Error::unavailable(format!(
+                "Kafka at {brokers} refuses a token that had ended, cannot {what}: {text}"
+            ))
+            .hint("see in the log why it was not renewed in time");
         }
         let hint = match &options.security.tokens {
             Some(_) => {
@@ -296,18 +303,9 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
         .hint("check kafka.bootstrap.servers, and that the brokers are up and can be reached from here")
 }
 
-/// Why a login by token is refused that is not wrong: its token has ended and there is no other, or there was none for a
-/// while. A login that never worked is wrong.
-fn token_that_ended(options: &KafkaOptions, client: &Client) -> Option<Error> {
-    let login = options.security.tokens.as_ref()?;
-    if !client.context().worked.load(Ordering::Relaxed) {
-        return None;
-    }
-    let ended = || {
-        Error::unavailable("the token that was shown had ended")
-            .hint("see why it was not renewed in time in the log")
-    };
-    Some(kept(login).token().err().unwrap_or_else(ended))
+/// Why there is no token to log in with: the one that was held has ended, and there is no other.
+fn lack_of_token(options: &KafkaOptions) -> Option<Error> {
+    kept(options.security.tokens.as_ref()?).token().err()
 }
 
 /// Whether an error only says that nothing came back.
