@@ -770,12 +770,10 @@ fn whole_stream_files_on_the_pages_are_read() {
         ["AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE"].map(|name| (name, "given"));
     let pod = World { env: env.into(), ..world() };
     let mut count = 0;
-    for page in
-        ["README.md", "docs/azure.md", "docs/from-spark.md", "docs/decisions/0012-one-sink-for-a-stream.md"]
-    {
+    for page in ["README.md", "docs/azure.md", "docs/from-spark.md"] {
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
         for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
-            if !block.starts_with("streams:\n") || block.contains('…') {
+            if !block.starts_with("streams:\n") {
                 continue;
             }
             let read = load_in(&pod, block, &[]);
@@ -783,5 +781,5 @@ fn whole_stream_files_on_the_pages_are_read() {
             count += 1;
         }
     }
-    assert!(count >= 4, "only {count} files");
+    assert!(count >= 3, "only {count} files");
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, UnnestOptions, internal_err};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, UnnestOptions, plan_err};
 use datafusion::logical_expr::expr::GroupingSet;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit, when};
@@ -35,7 +35,7 @@ impl GroupingSets {
         let [Expr::GroupingSet(set)] = groups else { return Ok(None) };
         let keys: Vec<Expr> = grouping_set_to_exprlist(groups)?.into_iter().cloned().collect();
         if keys.len() > KEYS_MAX {
-            return internal_err!("{} keys of grouping sets over a stream", keys.len());
+            return plan_err!("GROUPING SETS over a stream take {KEYS_MAX} keys at most, not {}", keys.len());
         }
         let of_keys = |wanted: &dyn Fn(usize, &Expr) -> bool| {
             keys.iter().enumerate().map(|(n, key)| wanted(n, key)).collect::<Vec<bool>>()
