@@ -53,14 +53,10 @@ fn keep_the_c_heap() {
     }
 }
 
-/// Gives back what both heaps have free.
+/// Gives back what is free on Rust's heap.
 fn come_to_rest() {
-    // SAFETY: both lock what they touch, and leave memory that is in use alone.
-    unsafe {
-        mi_collect(true);
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        libc::malloc_trim(0);
-    }
+    // SAFETY: it locks what it touches, and leaves memory that is in use alone.
+    unsafe { mi_collect(true) };
 }
 
 /// Before `main`, for the first arena is made by the first allocation.

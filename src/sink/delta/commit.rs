@@ -93,8 +93,7 @@ impl DeltaAppend {
         changes: Option<RowChanges>,
         read_version: u64,
     ) -> Result<Option<CommitOutcome>> {
-        self.compaction.note_files(files.len());
-        self.vacuum.note_commit(self.config.auto_vacuum);
+        self.note_commit(files.len());
         let append = Append { read_version: Some(read_version), changes, ..append_of(batch, files) };
         match self.table_mut()?.append(&append)? {
             Appended::MovedOn => Ok(None),
@@ -131,14 +130,19 @@ impl DeltaAppend {
         )))
     }
 
+    /// A commit adds so many files.
+    fn note_commit(&mut self, files: usize) {
+        self.compaction.note_files(files);
+        self.vacuum.note_commit(self.config.auto_vacuum);
+    }
+
     fn append(
         &mut self,
         batch: &BatchCommit,
         files: Vec<AddedFile>,
         replaces: Option<String>,
     ) -> Result<CommitOutcome> {
-        self.compaction.note_files(files.len());
-        self.vacuum.note_commit(self.config.auto_vacuum);
+        self.note_commit(files.len());
         let mut append = Append { replaces, ..append_of(batch, files) };
         let mut appended = self.table_mut()?.append(&append)?;
         if let (Appended::Rewritten, Some(attempt)) = (&appended, &append.replaces) {

@@ -5,13 +5,10 @@
 //! that the next batch is committed on, so that it never takes a version from a batch. A group of which a batch has changed
 //! a file meanwhile is dropped. Never a reason to stop.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use std::sync::atomic::AtomicBool;
 
 use super::DeltaAppend;
+use super::beside::Beside;
 use crate::model::{Kind, MemoryAccount, Result};
 use crate::table::compact::{AUTO_FILES_MIN, Compacted, CompactionRules, Compactor, Rewritten};
 
@@ -23,7 +20,8 @@ const LOOK_AFTER_MAX: u64 = AUTO_FILES_MIN * 32;
 
 /// The compaction of a stream's table.
 pub(super) struct AutoCompaction {
-    running: Option<Running>,
+    /// New files that are being written.
+    running: Option<Beside<Option<Rewritten>>>,
     /// Files that were added since the table was last looked through; `None`: it never was.
     files_since: Option<u64>,
     /// After how many of them it is looked through again: more each time that there was nothing to join, for that reads the
@@ -51,28 +49,10 @@ impl Default for AutoCompaction {
     }
 }
 
-/// New files that are being written; given up when this is dropped.
-struct Running {
-    job: JoinHandle<Result<Option<Rewritten>>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Running {
-    fn start(compactor: Compactor, handle: &Handle) -> Running {
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let job = handle.spawn_blocking(move || {
-            let plan = compactor.plan()?;
-            if plan.is_empty() { Ok(None) } else { compactor.rewrite(plan, &|_| (), &seen).map(Some) }
-        });
-        Running { job, stop }
-    }
+/// Plans a compaction and writes its files; `None` if there is nothing to join.
+fn run(compactor: Compactor, stop: &AtomicBool) -> Result<Option<Rewritten>> {
+    let plan = compactor.plan()?;
+    if plan.is_empty() { Ok(None) } else { compactor.rewrite(plan, &|_| (), stop).map(Some) }
 }
 
 impl AutoCompaction {
@@ -116,7 +96,9 @@ impl DeltaAppend {
         }
         self.compaction.files_since = Some(0);
         match table.compactor(CompactionRules::by_stream(), &MemoryAccount::new(MEMORY_BYTES), 1) {
-            Ok(compactor) => self.compaction.running = Some(Running::start(compactor, &self.handle)),
+            Ok(compactor) => {
+                self.compaction.running = Some(Beside::start(&self.handle, move |stop| run(compactor, stop)));
+            }
             Err(error) => {
                 self.compaction.is_refused = error.kind() == Kind::Config;
                 tracing::warn!(%error, "small files are not joined");
@@ -126,25 +108,13 @@ impl DeltaAppend {
 
     /// Waits for the files of a compaction and commits it.
     pub(super) fn finish_compaction(&mut self, goes_on: &mut dyn FnMut() -> bool) {
-        while self.compaction.running.as_ref().is_some_and(|running| !running.job.is_finished()) {
-            if !goes_on() {
-                return;
-            }
+        if Beside::wait(&self.compaction.running, goes_on) {
+            self.commit_compacted();
         }
-        self.commit_compacted();
     }
 
     fn commit_compacted(&mut self) {
-        let Some(mut running) = self.compaction.running.take_if(|running| running.job.is_finished()) else {
-            return;
-        };
-        let written = match self.handle.block_on(&mut running.job) {
-            Ok(written) => written,
-            Err(error) => {
-                tracing::warn!(%error, "a compaction has ended early");
-                return;
-            }
-        };
+        let Some(written) = Beside::take_ended(&mut self.compaction.running, &self.handle) else { return };
         let Some(table) = &mut self.table else { return };
         let committed = written
             .and_then(|written| written.map(|written| table.commit_compaction(written, true)).transpose());

@@ -4,6 +4,7 @@
 //! [`Sink::prepare`] it changes nothing; [`commit`] makes one run of a batch the batch, [`writer`] writes its
 //! files, [`maintenance`] keeps the table's log short.
 
+mod beside;
 mod commit;
 mod compaction;
 mod maintenance;

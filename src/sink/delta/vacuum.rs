@@ -5,15 +5,14 @@
 //! remembered, and a stream that runs for a minute each hour vacuums as often as one that never stops. One that is broken
 //! off is made up for by the next. Never a reason to stop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 
 use super::DeltaAppend;
+use super::beside::Beside;
 use crate::model::Result;
 use crate::storage::Store;
 use crate::table::DeltaTable;
@@ -22,7 +21,7 @@ use crate::table::vacuum::{ORPHAN_AGE, VacuumReport, VacuumRules};
 /// The vacuum of a stream's table.
 #[derive(Default)]
 pub(super) struct AutoVacuum {
-    running: Option<Running>,
+    running: Option<Beside<VacuumReport>>,
     /// When the stream last committed, in milliseconds since the Unix epoch; `None`: not yet.
     committed_ms: Option<i64>,
     /// The commit before that began another interval.
@@ -31,37 +30,19 @@ pub(super) struct AutoVacuum {
     done: Option<VacuumReport>,
 }
 
-/// A vacuum that is under way; broken off when this is dropped.
-struct Running {
-    job: JoinHandle<Result<VacuumReport>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Running {
-    fn start(store: Store, handle: &Handle) -> Running {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (seen, own_handle) = (Arc::clone(&stop), handle.clone());
-        let job = handle.spawn_blocking(move || {
-            let rules = VacuumRules {
-                retain: None,
-                // Files that a compaction or the next batch has written are not committed yet.
-                retain_at_least: ORPHAN_AGE,
-                any_retention: false,
-                orphan_age: ORPHAN_AGE,
-                dry_run: false,
-            };
-            match DeltaTable::open(&store, &own_handle)? {
-                Some(mut table) => table.vacuum(&rules, &mut |_| !seen.load(Ordering::Relaxed)),
-                None => Ok(VacuumReport::default()),
-            }
-        });
-        Running { job, stop }
+/// Vacuums the table in `store`, as far as it is not told to stop.
+fn run(store: &Store, handle: &Handle, stop: &AtomicBool) -> Result<VacuumReport> {
+    let rules = VacuumRules {
+        retain: None,
+        // Files that a compaction or the next batch has written are not committed yet.
+        retain_at_least: ORPHAN_AGE,
+        any_retention: false,
+        orphan_age: ORPHAN_AGE,
+        dry_run: false,
+    };
+    match DeltaTable::open(store, handle)? {
+        Some(mut table) => table.vacuum(&rules, &mut |_| !stop.load(Ordering::Relaxed)),
+        None => Ok(VacuumReport::default()),
     }
 }
 
@@ -94,30 +75,25 @@ impl DeltaAppend {
     pub(super) fn vacuum(&mut self) {
         self.take_vacuumed_files();
         if std::mem::take(&mut self.vacuum.is_due) && self.vacuum.running.is_none() {
-            self.vacuum.running = Some(Running::start(self.store.clone(), &self.handle));
+            let (store, handle) = (self.store.clone(), self.handle.clone());
+            self.vacuum.running = Some(Beside::start(&self.handle, move |stop| run(&store, &handle, stop)));
         }
     }
 
     /// Waits for a vacuum that is under way.
     pub(super) fn finish_vacuum(&mut self, goes_on: &mut dyn FnMut() -> bool) {
-        while self.vacuum.running.as_ref().is_some_and(|running| !running.job.is_finished()) {
-            if !goes_on() {
-                return;
-            }
+        if Beside::wait(&self.vacuum.running, goes_on) {
+            self.take_vacuumed_files();
         }
-        self.take_vacuumed_files();
     }
 
     fn take_vacuumed_files(&mut self) {
-        let Some(mut running) = self.vacuum.running.take_if(|running| running.job.is_finished()) else {
-            return;
-        };
-        match self.handle.block_on(&mut running.job) {
-            Ok(Ok(report)) => self.vacuum.done = Some(report),
-            Ok(Err(error)) => {
+        match Beside::take_ended(&mut self.vacuum.running, &self.handle) {
+            None => {}
+            Some(Ok(report)) => self.vacuum.done = Some(report),
+            Some(Err(error)) => {
                 tracing::warn!(%error, "a vacuum of the table has failed; a later one makes up for it");
             }
-            Err(error) => tracing::warn!(%error, "a vacuum of the table has ended early"),
         }
     }
 }

@@ -16,9 +16,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{Level, debug, enabled, warn};
 use uuid::Uuid;
 
-use super::login::kept;
 use super::native::{Client, RequestError};
 use super::throttle::Throttle;
+use super::tokens::kept;
 use crate::config::kafka::{GroupId, KafkaOptions};
 use crate::model::{Error, Result};
 use crate::storage::credentials::TokenProvider;
@@ -276,7 +276,7 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
     if is_refusal(code) {
         if options.security.tokens.is_some() && client.context().worked.load(Ordering::Relaxed) {
             return Error::unavailable(format!(
-                "Kafka at {brokers} refuses a token that had ended, cannot {what}: {text}"
+                "Kafka at {brokers} refuses the login by a token that may have ended, cannot {what}: {text}"
             ))
             .hint("see in the log why it was not renewed in time");
         }

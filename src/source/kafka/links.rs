@@ -15,6 +15,7 @@ use super::client::{self, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_refusa
 use super::cluster::Cluster;
 use super::login::Login;
 use super::native::RequestError;
+use super::tokens;
 use crate::config::kafka::{KafkaOptions, Subscription};
 use crate::model::{Error, Result, TopicPartition};
 use crate::storage::credentials::{self, TokenProvider};
@@ -52,7 +53,7 @@ fn walk(options: &KafkaOptions, links: &mut Vec<Link>) -> Result<(), Broken> {
     add("tcp", connect(&servers))?;
     // Kept until the end of the walk, so that the login below finds the token that was asked for here.
     let login = options.security.tokens.as_ref();
-    let kept = login.map(|login| credentials::renewed(&login.identity, &login.scope));
+    let kept = login.map(tokens::kept);
     if let Some(kept) = &kept {
         match kept.token() {
             Ok(token) => {

@@ -15,11 +15,11 @@ use tracing::{info, warn};
 use super::client::{self, Role};
 use super::native::Client;
 use super::throttle::Throttle;
-use super::tokens::Tokens;
+use super::tokens::{Tokens, kept};
 use crate::config::ProcessLookup;
 use crate::config::kafka::{KafkaOptions, TokenLogin};
 use crate::model::{Error, Result};
-use crate::storage::credentials::{self, RenewedTokens, TokenProvider};
+use crate::storage::credentials::{RenewedTokens, TokenProvider};
 
 /// How often the files of credentials are read again.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -133,11 +133,6 @@ impl Login {
         current.hash = hash;
         current.version += 1;
     }
-}
-
-/// The tokens of an identity, which the whole process shares.
-pub(super) fn kept(login: &TokenLogin) -> Arc<RenewedTokens> {
-    credentials::renewed(&login.identity, &login.scope)
 }
 
 /// Of all that a login is made of, the texts of key files included; for comparison within this process only.

@@ -9,8 +9,14 @@ use std::time::SystemTime;
 use tracing::warn;
 
 use super::native::{self, Client};
+use crate::config::kafka::TokenLogin;
 use crate::model::{Error, Result};
-use crate::storage::credentials::{AccessToken, RenewedTokens, TokenProvider};
+use crate::storage::credentials::{self, AccessToken, RenewedTokens, TokenProvider};
+
+/// The tokens of an identity, which the whole process shares.
+pub(super) fn kept(login: &TokenLogin) -> Arc<RenewedTokens> {
+    credentials::renewed(&login.identity, &login.scope)
+}
 
 /// The tokens of one source.
 pub(super) struct Tokens {

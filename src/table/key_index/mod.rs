@@ -74,7 +74,7 @@ struct KeyIndex {
     secret: HashSecret,
     position: LogPosition,
     files: CoveredFiles,
-    /// Rows from this event time on are in covered files; `None` if all are. Microseconds since the Unix epoch.
+    /// Rows from this event time on are in covered files, in microseconds since the Unix epoch; `None` if all are.
     covered_from: Option<i64>,
     /// What the log says of each of them.
     list: FileList,
@@ -208,9 +208,9 @@ impl KeyIndex {
         self.files.iter().map(|(identity, file)| Ok((identity, self.list.get(file.id)?))).collect()
     }
 
-    /// From which event time on rows are in covered files; `None` if all are.
-    pub(super) fn covered_from(&self) -> Option<i64> {
-        self.covered_from
+    /// Rows from this event time on are in covered files; microseconds since the Unix epoch.
+    pub(super) fn covered_from(&self) -> i64 {
+        self.covered_from.unwrap_or(i64::MIN)
     }
 
     /// Rows before this event time may be in files that are not covered.

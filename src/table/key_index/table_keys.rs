@@ -145,7 +145,7 @@ impl TableKeys {
     /// What reads the event times of rows, and the event time from which on the index holds all keys, in microseconds
     /// since the Unix epoch; `None` if it holds those of all rows.
     pub fn window(&self) -> Option<(&EventTimes, i64)> {
-        self.window.as_ref().map(|window| (window.times(), window.covered_from()))
+        self.window.as_ref().map(|window| (window.times(), self.index.covered_from()))
     }
 
     /// A snapshot to be uploaded, if one is due.
@@ -293,7 +293,7 @@ impl TableKeys {
             .map_err(|e| unwritable(e, &self.folder))?;
         self.same_log = false;
         if let Some(window) = &mut self.window {
-            window.restore(i64::MIN, std::iter::empty());
+            window.restore(std::iter::empty());
         }
         Ok(())
     }
@@ -305,22 +305,23 @@ impl TableKeys {
             FileEntry::parse(&json).map(|entry| (identity, entry)).map_err(|e| super::damaged(e.to_string()))
         };
         let files: Vec<_> = self.index.covered()?.into_iter().map(parsed).collect::<io::Result<_>>()?;
-        window.restore(self.index.covered_from().unwrap_or(i64::MIN), files.into_iter());
+        window.restore(files.into_iter());
         Ok(())
     }
 
     /// Files with rows of this event time have joined the table.
     fn move_window(&mut self, newest: Option<i64>) {
-        if let (Some(window), Some(newest)) = (&mut self.window, newest)
-            && window.advance(newest)
+        if let (Some(window), Some(newest)) = (&self.window, newest)
+            && let Some(from) = window.moved(self.index.covered_from(), newest)
         {
-            self.index.cover_from(window.covered_from());
+            self.index.cover_from(from);
         }
     }
 
     /// Takes the files out of the index that the window has left behind.
     fn let_go_of_old(&mut self) {
-        for identity in self.window.iter_mut().flat_map(KeyWindow::take_outside) {
+        let Some(window) = &mut self.window else { return };
+        for identity in window.take_before(self.index.covered_from()) {
             self.index.remove(identity);
         }
     }
@@ -406,7 +407,7 @@ impl TableKeys {
         let file = entry.live()?;
         let identity = fingerprint_of(hasher, &file.identity());
         let newest = self.newest_in(entry);
-        let outside = self.window.as_ref().is_some_and(|window| window.is_outside(newest));
+        let outside = newest.is_some_and(|newest| newest < self.index.covered_from());
         if !outside && !self.index.covers(identity) {
             let id = self.index.reserve(&entry.to_json()).map_err(|e| unwritable(e, &self.folder))?;
             joined.push(Joined { file, id, newest });

@@ -40,8 +40,6 @@ pub(super) struct KeyWindow {
     times: EventTimes,
     place: Place,
     length_us: i64,
-    /// Rows from this event time on, in microseconds since the Unix epoch, are in files that the index covers.
-    covered_from: i64,
     /// The newest event time of each covered file.
     newest_of: HashMap<Fingerprint, i64>,
 }
@@ -94,7 +92,6 @@ impl KeyWindow {
             place: Place::of(table, times.column.path())?,
             times,
             length_us: i64::try_from(length.as_micros()).unwrap_or(i64::MAX),
-            covered_from: i64::MIN,
             newest_of: HashMap::new(),
         })
     }
@@ -108,18 +105,8 @@ impl KeyWindow {
         &self.times
     }
 
-    /// Rows from this event time on are in files that the index covers; microseconds since the Unix epoch.
-    pub(super) fn covered_from(&self) -> i64 {
-        self.covered_from
-    }
-
-    /// An index is opened that covers rows from `covered_from` on, in these files.
-    pub(super) fn restore(
-        &mut self,
-        covered_from: i64,
-        files: impl Iterator<Item = (Fingerprint, FileEntry)>,
-    ) {
-        self.covered_from = covered_from;
+    /// The index covers these files.
+    pub(super) fn restore(&mut self, files: impl Iterator<Item = (Fingerprint, FileEntry)>) {
         self.newest_of.clear();
         files.for_each(|(identity, entry)| self.cover(identity, self.newest_in(&entry)));
     }
@@ -133,11 +120,6 @@ impl KeyWindow {
                 Some(newest.saturating_add(CUT_OFF_US))
             }
         }
-    }
-
-    /// Whether the index need not cover a file.
-    pub(super) fn is_outside(&self, newest: Option<i64>) -> bool {
-        newest.is_some_and(|newest| newest < self.covered_from)
     }
 
     /// The index covers a file.
@@ -157,20 +139,15 @@ impl KeyWindow {
         self.newest_of.retain(|identity, _| live(*identity));
     }
 
-    /// Moves the window on to a newest event time; returns whether it has moved.
-    pub(super) fn advance(&mut self, newest: i64) -> bool {
+    /// Where a window that begins at `covered_from` begins after rows with a newest event time; `None` if it does not move.
+    pub(super) fn moved(&self, covered_from: i64, newest: i64) -> Option<i64> {
         let newest = newest.min(Utc::now().timestamp_micros());
         let from = newest.saturating_sub(self.length_us);
-        let moves = from.saturating_sub(self.length_us / STEPS) >= self.covered_from;
-        if moves {
-            self.covered_from = from;
-        }
-        moves
+        (from.saturating_sub(self.length_us / STEPS) >= covered_from).then_some(from)
     }
 
-    /// The covered files that the window has left behind.
-    pub(super) fn take_outside(&mut self) -> Vec<Fingerprint> {
-        let from = self.covered_from;
+    /// The covered files that a window from `from` on has left behind.
+    pub(super) fn take_before(&mut self, from: i64) -> Vec<Fingerprint> {
         self.newest_of.extract_if(|_, newest| *newest < from).map(|(identity, _)| identity).collect()
     }
 }

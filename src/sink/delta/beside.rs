@@ -1,0 +1,53 @@
+//! Work beside the micro-batches: a thread that ends by itself, or is told to when nobody wants its result any more.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::model::{Error, Result};
+
+/// Work that is under way; told to stop when this is dropped.
+pub(super) struct Beside<T> {
+    job: JoinHandle<Result<T>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl<T> Drop for Beside<T> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl<T: Send + 'static> Beside<T> {
+    /// Starts `work`, which is given the flag that tells it to stop.
+    pub(super) fn start(
+        handle: &Handle,
+        work: impl FnOnce(&AtomicBool) -> Result<T> + Send + 'static,
+    ) -> Beside<T> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        Beside { job: handle.spawn_blocking(move || work(&seen)), stop }
+    }
+
+    /// Waits until the work in `running`, if there is any, has ended, as long as it `goes_on`; returns whether it has.
+    pub(super) fn wait(running: &Option<Beside<T>>, goes_on: &mut dyn FnMut() -> bool) -> bool {
+        while running.as_ref().is_some_and(|running| !running.job.is_finished()) {
+            if !goes_on() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes what work in `running` that has ended came to; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the work returned; `Internal` if it panicked.
+    pub(super) fn take_ended(running: &mut Option<Beside<T>>, handle: &Handle) -> Option<Result<T>> {
+        let mut ended = running.take_if(|running| running.job.is_finished())?;
+        let panicked = |e| Err(Error::internal("work beside the micro-batches has ended early").source(e));
+        Some(handle.block_on(&mut ended.job).unwrap_or_else(panicked))
+    }
+}
