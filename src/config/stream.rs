@@ -59,7 +59,7 @@ pub struct StreamConfig {
     /// `minCommitInterval`: the least time between two commits. Zero unless the trigger is
     /// [`Trigger::AsSoonAsPossible`].
     pub min_commit_interval: Duration,
-    /// `memoryLimit` in bytes; intake pauses there. `None`: a share of the machine's memory.
+    /// `memoryLimit` in bytes, what the buffers are sized for. `None`: they have fixed sizes.
     pub memory_limit: Option<u64>,
     /// `lanes`: how many threads fetch, decode and encode. `None`: one per core.
     pub lanes: Option<usize>,

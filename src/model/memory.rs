@@ -40,7 +40,12 @@ impl MemoryAccount {
 
     /// Returns whether more is held than may be, here or in the account that this is a part of.
     pub fn is_exceeded(&self) -> bool {
-        self.used_bytes() > self.limit_bytes || self.within.as_ref().is_some_and(|whole| whole.is_exceeded())
+        self.exceeds_own_limit() || self.within.as_ref().is_some_and(|whole| whole.is_exceeded())
+    }
+
+    /// Returns whether more is held than may be here, whatever else is held in the account that this is a part of.
+    pub fn exceeds_own_limit(&self) -> bool {
+        self.used_bytes() > self.limit_bytes
     }
 
     /// A claim of nothing yet.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::positions::Positions;
 use super::progress::Progress;
-use crate::model::{Kind, Offset};
+use crate::model::{Kind, MemoryAccount, Offset};
 
 /// What happened to a stream.
 #[derive(Debug, Clone)]
@@ -115,6 +115,8 @@ pub struct StreamOpened {
     pub sink: String,
     /// `memoryLimit`, in bytes.
     pub memory_limit: Option<u64>,
+    /// What its buffers hold.
+    pub memory: Arc<MemoryAccount>,
 }
 
 /// What became of small files of a table.

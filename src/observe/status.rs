@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::event::Event;
 use super::positions::{Lag, Positions};
 use super::progress::{Progress, timestamp};
-use crate::model::Kind;
+use crate::model::{Kind, MemoryAccount};
 
 /// Micro-batches whose progress is kept, as Spark's `spark.sql.streaming.numRecentProgressUpdates`.
 pub const RECENT_MAX: usize = 100;
@@ -238,6 +238,7 @@ struct Inner {
     last_trigger_ms: Option<i64>,
     lease_confirmed: Option<Instant>,
     memory_limit: Option<u64>,
+    memory: Option<Arc<MemoryAccount>>,
     totals: Totals,
 }
 
@@ -252,6 +253,7 @@ pub(crate) struct Gauges {
     pub(crate) last_trigger_ms: Option<i64>,
     pub(crate) lease_age_seconds: Option<f64>,
     pub(crate) memory_limit: Option<u64>,
+    pub(crate) memory_used: Option<u64>,
 }
 
 impl StreamStatus {
@@ -279,6 +281,7 @@ impl StreamStatus {
                 last_trigger_ms: None,
                 lease_confirmed: None,
                 memory_limit: None,
+                memory: None,
                 totals: Totals::default(),
             }),
         }
@@ -364,6 +367,7 @@ impl StreamStatus {
             last_trigger_ms: inner.last_trigger_ms,
             lease_age_seconds: inner.lease_confirmed.map(|at| at.elapsed().as_secs_f64()),
             memory_limit: inner.memory_limit,
+            memory_used: inner.memory.as_ref().map(|account| account.used_bytes() as u64),
         }
     }
 
@@ -426,6 +430,7 @@ impl Inner {
                 self.source = Some(opened.source.clone());
                 self.sink = Some(opened.sink.clone());
                 self.memory_limit = opened.memory_limit;
+                self.memory = Some(Arc::clone(&opened.memory));
                 self.lease_confirmed = Some(Instant::now());
                 self.set_status("Waiting for next trigger", None, false);
             }

@@ -15,6 +15,7 @@ pub mod heap;
 pub mod lane;
 pub mod lane_pipeline;
 mod lane_rows;
+pub mod memory;
 pub mod open;
 mod provenance;
 pub mod recovery;

@@ -13,7 +13,7 @@ use super::row_pipeline::RowPipeline;
 use super::sql::StreamSql;
 use crate::config::StreamConfig;
 use crate::decode::json::Rejection;
-use crate::model::{Error, Notes, Record, Result};
+use crate::model::{Error, MemoryAccount, Notes, Record, Result};
 use crate::query::{Feed, Watermarks};
 use crate::sink::RowPlaces;
 use crate::source::{Admission, Intake, Position};
@@ -53,7 +53,7 @@ pub fn sample(config: &StreamConfig, records: u64, access: &Access) -> Result<Sa
     let mut read = 0;
     if let Some(range) = source.latest_offset(&from, &admission)?.range {
         let splits = source.splits(&range, &[], 1)?.into_iter().flatten().collect::<Vec<_>>();
-        let mut reader = source.reader(FETCH_BYTES, None)?;
+        let mut reader = source.reader(&MemoryAccount::new(FETCH_BYTES), None)?;
         let mut intake = Through { lane: &mut lane, taken: &mut taken };
         read = reader.read(&splits, &AtomicBool::new(false), &mut intake)?.records;
     }

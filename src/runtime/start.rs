@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::dead_letter_tables;
 use super::lane::Lane;
+use super::memory::{StreamMemory, process_account};
 use super::open::{self, Access};
 use super::recovery::{self, CheckpointState, Recovery, Targets};
 use super::row_pipeline::RowPipeline;
@@ -23,11 +24,6 @@ use crate::model::{Error, MemoryAccount, Notes, Result};
 use crate::sink::{AttemptWriter, DeadLetterTable, Sink, dead_letter};
 use crate::source::Source;
 use crate::storage::Store;
-
-/// Bytes that a lane's reader may hold fetched, where no memory limit says otherwise.
-const LANE_FETCH_BYTES: usize = 32 * 1024 * 1024;
-/// Bytes that all writers of a stream may hold encoded, where no memory limit says otherwise.
-const WRITER_BYTES: usize = 128 * 1024 * 1024;
 
 /// How long the lease of an owner that has ended may last on.
 const LEASE_ENDS: Duration = Duration::from_secs(25);
@@ -52,8 +48,8 @@ pub struct OpenStream {
     pub lease: Arc<Lease>,
     /// How values become rows.
     pub row_pipeline: RowPipeline,
-    /// Shared by all writers.
-    pub budget: Arc<MemoryAccount>,
+    /// What its buffers may hold.
+    pub memory: StreamMemory,
     /// How storage is used.
     pub access: Access,
     /// What to do first.
@@ -85,12 +81,20 @@ pub struct ProcessContext {
     pub when_owned: WhenOwned,
     /// The request to stop.
     pub stop: Stop,
+    /// What the buffers of all streams hold.
+    pub memory: Arc<MemoryAccount>,
 }
 
 impl ProcessContext {
     /// What streams need of a process: `handle` for storage calls, and the process's name as an owner (empty for none).
     pub fn new(handle: Handle, owner: &str, stop: Stop) -> ProcessContext {
-        ProcessContext { handle, owner: Owner::here(owner), when_owned: WhenOwned::Refuse, stop }
+        ProcessContext {
+            handle,
+            owner: Owner::here(owner),
+            when_owned: WhenOwned::Refuse,
+            stop,
+            memory: process_account(),
+        }
     }
 
     /// How a stream uses storage: until the deadline of a stop.
@@ -136,19 +140,23 @@ pub fn open(
         tracing::warn!(stream = config.name, "{warning}");
     }
     // From here on things are made.
-    make(config, log, access, row_pipeline, source, lease, recovery)
+    let memory = StreamMemory::of(&ctx.memory, config, open::lane_count(config));
+    make(config, Checked { log, access, row_pipeline, source, lease, memory }, recovery)
+}
+
+/// What a start has found in order, before it makes anything.
+struct Checked {
+    log: CheckpointLog,
+    access: Access,
+    row_pipeline: RowPipeline,
+    source: Box<dyn Source>,
+    lease: Arc<Lease>,
+    memory: StreamMemory,
 }
 
 /// Makes what is missing: targets, identity, binding, lanes.
-fn make(
-    config: &StreamConfig,
-    log: CheckpointLog,
-    access: Access,
-    mut row_pipeline: RowPipeline,
-    source: Box<dyn Source>,
-    lease: Arc<Lease>,
-    recovery: Recovery,
-) -> Result<OpenStream> {
+fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<OpenStream> {
+    let Checked { log, access, mut row_pipeline, source, lease, memory } = checked;
     let handle = &access.handle;
     probe(&log, &recovery, handle)?;
     let Recovery { checkpoint: CheckpointState { identity, binding, entries }, targets, facts, .. } =
@@ -193,7 +201,7 @@ fn make(
         Some(sql) => {
             let newest = recovery.sink_state.commit.as_ref();
             let point = handle.block_on(ResumePoint::read(&log, &recovery.decision, newest))?;
-            Some(Stateful::open(config, sql, log.store(), &identity.id, point, handle)?)
+            Some(Stateful::open(config, sql, log.store(), &identity.id, point, &memory, handle)?)
         }
     };
     let mut opened = OpenStream {
@@ -206,7 +214,7 @@ fn make(
         dead_letters,
         lease,
         row_pipeline,
-        budget: MemoryAccount::new(writer_bytes(config)),
+        memory,
         access,
         decision: recovery.decision,
         stateful,
@@ -303,24 +311,14 @@ fn start_lanes(
     pinned: Option<&Notes>,
     trial: Option<&Arc<dyn AttemptWriter>>,
 ) -> Result<Vec<Lane>> {
-    let count = open::lane_count(config);
-    let fetch = config
-        .memory_limit
-        .map_or(LANE_FETCH_BYTES, |limit| (limit as usize / 8 / count).clamp(1024 * 1024, LANE_FETCH_BYTES));
-    (0..count)
+    (0..open::lane_count(config))
         .map(|number| {
-            let reader = opened.source.reader(fetch, pinned)?;
+            let reader = opened.source.reader(&opened.memory.reader(), pinned)?;
             let mut pipeline = opened.row_pipeline.lane(trial)?;
-            if let Some(limit) = config.memory_limit {
-                pipeline.limit_bytes(limit as usize / 32 / count);
+            if let Some(bytes) = opened.memory.decoding_bytes() {
+                pipeline.limit_bytes(bytes);
             }
             Lane::start(&config.name, number, reader, pipeline)
         })
         .collect()
-}
-
-/// Of a memory limit an eighth is for what is fetched and an eighth for what is encoded; columns grow by
-/// doubling, a batch is there twice while it is encoded, and the program itself needs the rest.
-fn writer_bytes(config: &StreamConfig) -> usize {
-    config.memory_limit.map_or(WRITER_BYTES, |limit| (limit as usize / 8).min(WRITER_BYTES))
 }

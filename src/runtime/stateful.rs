@@ -9,20 +9,18 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 
 use super::lane_rows::LaneRows;
+use super::memory::StreamMemory;
 use super::sql::StreamSql;
 use crate::checkpoint::{CheckpointLog, Decision};
 use crate::config::StreamConfig;
 use crate::decode::stage::{Stage, StageRows};
 use crate::model::error::Context;
-use crate::model::{Error, MemoryAccount, Result};
+use crate::model::{Error, MemoryAccount, MemoryClaim, Result};
 use crate::query::{EventTimes, OperatorProgress, WatermarkTracker, Watermarks};
 use crate::sink::SinkCommit;
 use crate::source::Split;
 use crate::state::{Committed, SealedBatch, StateDefinition, StateOptions, StateStore, StoreBatch};
 use crate::storage::Store;
-
-/// What a state store may hold in memory where no memory limit says otherwise, in bytes.
-const STATE_BYTES: usize = 256 << 20;
 
 /// Where a query stands at a start: its watermarks, and the newest batch of its state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -100,6 +98,8 @@ pub struct Stateful {
 struct State {
     store: StateStore,
     options: StateOptions,
+    /// What it holds in memory, as of the last batch.
+    claim: MemoryClaim,
 }
 
 /// What a batch of a query that keeps state gave.
@@ -122,22 +122,25 @@ impl Stateful {
         checkpoint: &Store,
         query_id: &str,
         point: ResumePoint,
+        memory: &StreamMemory,
         handle: &tokio::runtime::Handle,
     ) -> Result<Stateful> {
         let state = match sql.stage.is_stateful() {
             false => None,
             true => {
+                let account = memory.state();
                 let options = StateOptions {
                     local: config.state_folder.clone(),
                     checkpoint: checkpoint.clone(),
                     query_id: query_id.to_owned(),
                     definition: definition(sql),
-                    memory_bytes: config.memory_limit.map_or(STATE_BYTES, |limit| limit as usize / 4),
+                    memory_bytes: account.limit_bytes(),
                     batches_to_retain: config.min_batches_to_retain,
                     handle: handle.clone(),
                 };
                 let store = StateStore::open(options.clone(), point.committed.as_ref());
-                Some(State { store: store.context(|| "open the state of sql".to_owned())?, options })
+                let store = store.context(|| "open the state of sql".to_owned())?;
+                Some(State { store, options, claim: account.claim() })
             }
         };
         Ok(Stateful {
@@ -254,10 +257,10 @@ impl Stateful {
     pub fn commit(&mut self, sealed: Option<SealedBatch>, theirs: Option<Committed>) -> Result<()> {
         if let Some(theirs) = theirs {
             // The folder of the local copy must be free for the store that takes this one's place.
-            if let Some(State { store, options }) = self.state.take() {
+            if let Some(State { store, options, claim }) = self.state.take() {
                 drop(store);
                 let store = StateStore::open(options.clone(), Some(&theirs))?;
-                self.state = Some(State { store, options });
+                self.state = Some(State { store, options, claim });
             }
         } else if let Some(State { store, .. }) = &mut self.state {
             let unsealed = || Error::internal("a batch of a query with state was not sealed");
@@ -281,7 +284,10 @@ impl Stateful {
     /// # Errors
     /// As for [`StateStore::maintain`]; the state is whole in any case.
     pub fn maintain(&mut self) -> Result<()> {
-        self.state.as_mut().map_or(Ok(()), |state| state.store.maintain())
+        let Some(state) = &mut self.state else { return Ok(()) };
+        let done = state.store.maintain();
+        state.claim.set(state.store.size().memory_bytes as usize);
+        done
     }
 
     /// The event times of the batch that was committed last; `None` without a watermark.

@@ -466,7 +466,7 @@ impl<'a> Stream<'a> {
         let id = Uuid::new_v4().to_string();
         let now_micros = plan.timestamp_ms.saturating_mul(1000);
         self.open.row_pipeline.begin(now_micros, &plan.table_versions)?;
-        let budget = &self.open.budget;
+        let budget = &self.open.memory.writers;
         let run = BatchRun { query_id: &self.open.query_id, batch_id: plan.batch_id, attempt: &id };
         let dead_letters = match &self.open.dead_letters {
             None => None,

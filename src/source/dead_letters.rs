@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
 };
-use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Record, Result, TopicPartition};
+use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Record, Result, TopicPartition};
 use crate::storage::{Put, Store};
 
 /// The folder of selections in a replay's checkpoint.
@@ -301,7 +301,7 @@ impl Source for DeadLetterSource {
         Ok(shares)
     }
 
-    fn reader(&self, _: usize, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
+    fn reader(&self, _: &Arc<MemoryAccount>, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
         Ok(Box::new(LetterReader { letters: Arc::clone(&self.letters), ledger: self.ledger.clone() }))
     }
 

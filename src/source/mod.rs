@@ -22,11 +22,12 @@ pub mod rate;
 pub mod socket;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 
-use crate::model::{Loss, Notes, Offset, OffsetRange, Record, Result};
+use crate::model::{Loss, MemoryAccount, Notes, Offset, OffsetRange, Record, Result};
 
 /// Offsets of one partition that a batch never deals to two lanes, counted from offset 0: 16,384. So what is computed of each
 /// such chunk does not depend on the number of lanes. Only a source that is asked for more splits than that allows
@@ -58,12 +59,12 @@ pub trait Source: Send {
     /// `Internal` if the range does not say where it starts.
     fn splits(&self, range: &SourceRange, lost: &[Loss], lanes: usize) -> Result<Vec<Vec<Split>>>;
 
-    /// A reader for one lane that may hold `memory_bytes` of what it fetched. With `pinned` it reads a range that
-    /// was planned with these notes.
+    /// A reader for one lane that may hold as much of what it fetched as the limit of `memory` says, and counts it there.
+    /// With `pinned` it reads a range that was planned with these notes.
     ///
     /// # Errors
     /// `Config` if a client cannot be made.
-    fn reader(&self, memory_bytes: usize, pinned: Option<&Notes>) -> Result<Box<dyn SplitReader>>;
+    fn reader(&self, memory: &Arc<MemoryAccount>, pinned: Option<&Notes>) -> Result<Box<dyn SplitReader>>;
 
     /// Whether a range with these notes was planned under options that the stream's readers do not have, so that
     /// readers must be made for it alone; what differs, in words.

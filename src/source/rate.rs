@@ -15,7 +15,7 @@ use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
 };
 use crate::config::RateOptions;
-use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Result, TopicPartition};
+use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
 
 /// The note of when the query began, in milliseconds since the Unix epoch.
 const BEGAN: &str = "startTimeMs";
@@ -162,7 +162,7 @@ impl Source for RateSource {
         Ok(shares)
     }
 
-    fn reader(&self, _: usize, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
+    fn reader(&self, _: &Arc<MemoryAccount>, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
         Ok(Box::new(RateReader))
     }
 

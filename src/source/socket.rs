@@ -18,7 +18,7 @@ use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
 };
 use crate::config::SocketOptions;
-use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Result, TopicPartition};
+use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
 
 /// Bytes of lines that wait at most.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -190,7 +190,7 @@ impl Source for SocketSource {
         Ok(shares)
     }
 
-    fn reader(&self, _: usize, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
+    fn reader(&self, _: &Arc<MemoryAccount>, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
         let columns = columns(self.options.include_timestamp);
         Ok(Box::new(SocketReader { lines: Arc::clone(&self.lines), columns }))
     }
@@ -323,7 +323,7 @@ mod tests {
             std::thread::yield_now();
         };
         let mut values = Values(Vec::new());
-        let mut reader = source.reader(0, None).unwrap();
+        let mut reader = source.reader(&MemoryAccount::new(0), None).unwrap();
         let share = source.splits(&range, &[], 2).unwrap().swap_remove(0);
         // Run again after an error it gives the same lines.
         for _ in 0..2 {

@@ -39,6 +39,8 @@ const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PIECE_ROWS: usize = 8 * 1024;
 /// Files that are on their way to storage at once, their rows written.
 const CLOSING_MAX: usize = 8;
+/// The least bytes of a row group that is written out early because of what other streams hold.
+const SHARED_ROW_GROUP_MIN: usize = 1024 * 1024;
 
 /// A file that a commit can name.
 #[derive(Debug, Clone)]
@@ -298,7 +300,10 @@ impl Files {
     fn has_room(&self) -> bool {
         let account = &self.settings.account;
         let after = account.used_bytes() + ENCODER_BYTES;
-        self.open.is_empty() || (self.open.len() < OPEN_FILES_MAX && after <= account.limit_bytes() / 4 * 3)
+        self.open.is_empty()
+            || (self.open.len() < OPEN_FILES_MAX
+                && after <= account.limit_bytes() / 4 * 3
+                && !account.is_exceeded())
     }
 
     /// Writes rows, without partition columns, to the file of partition `key`; `values` are asked for if it is new.
@@ -332,12 +337,15 @@ impl Files {
         Ok(())
     }
 
-    /// Writes out the largest row groups while more is held than may be.
+    /// Writes out the largest row groups while more is held than may be. Where other streams hold too much, only those that
+    /// are worth it: row groups of a few rows would make every reader pay.
     fn keep_within_account(&mut self) -> Result<()> {
-        while self.settings.account.is_exceeded() {
+        let account = Arc::clone(&self.settings.account);
+        while account.is_exceeded() {
+            let least = if account.exceeds_own_limit() { 0 } else { SHARED_ROW_GROUP_MIN };
             let largest = self.open.values_mut().max_by_key(|file| file.freed_by_writing_out());
             match largest {
-                Some(file) if file.freed_by_writing_out() > 0 => file.write_out()?,
+                Some(file) if file.freed_by_writing_out() > least => file.write_out()?,
                 _ => return Ok(()),
             }
         }
@@ -412,13 +420,21 @@ mod tests {
 
     /// Writes `batches` of rows over `values` partitions within `limit` bytes: the files, and the most that was held.
     fn written(values: usize, batches: usize, limit: usize, target: usize) -> (Vec<AddedFile>, usize, Store) {
+        written_within(values, batches, &MemoryAccount::new(limit), target)
+    }
+
+    fn written_within(
+        values: usize,
+        batches: usize,
+        account: &Arc<MemoryAccount>,
+        target: usize,
+    ) -> (Vec<AddedFile>, usize, Store) {
         let runtime = Runtime::new().unwrap();
         let url = url::Url::parse("memory:///t/").unwrap();
         let store = Store::new(Arc::new(InMemory::new()), url, object_store::path::Path::from("t"));
         let schema = rows(0, values).schema();
         let by = ["p".to_owned()];
         let table = DeltaTable::create(&store, runtime.handle(), &schema, &by, &BTreeMap::new()).unwrap();
-        let account = MemoryAccount::new(limit);
         let settings = WriterSettings {
             store: store.clone(),
             handle: runtime.handle().clone(),
@@ -427,7 +443,7 @@ mod tests {
             schema,
             partition_columns: by.to_vec(),
             attempt: "a".to_owned(),
-            account: Arc::clone(&account),
+            account: Arc::clone(account),
             target_file_bytes: target,
             origin: None,
         };
@@ -479,6 +495,26 @@ mod tests {
         let file = runtime.block_on(store.get(&files[0].path)).unwrap().unwrap();
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
         assert_eq!(reader.metadata().num_row_groups(), 1);
+    }
+
+    #[test]
+    fn what_other_streams_hold_makes_row_groups_smaller_but_not_tiny() {
+        let row_groups = |others: usize| {
+            let process = MemoryAccount::new(256 << 20);
+            let mut held = process.claim();
+            held.set(others);
+            let (files, most, store) = written_within(1, 40, &process.part(128 << 20), 128 << 20);
+            check(&files, 1, 40);
+            let runtime = Runtime::new().unwrap();
+            let file = runtime.block_on(store.get(&files[0].path)).unwrap().unwrap();
+            let reader =
+                parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+            (reader.metadata().num_row_groups(), most)
+        };
+        assert_eq!(row_groups(0).0, 1);
+        let (count, most) = row_groups(257 << 20);
+        assert!((2..=40).contains(&count), "{count} row groups");
+        assert!(most < 16 << 20, "{most} bytes were held while others held the whole limit");
     }
 
     #[test]

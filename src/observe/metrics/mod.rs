@@ -68,6 +68,7 @@ struct StreamGauges {
     table_version: GaugeVec,
     lease_age: GaugeVec,
     memory_limit: GaugeVec,
+    memory_used: GaugeVec,
     token_expiry: GaugeVec,
     token_renewed: GaugeVec,
     token_failures: IntCounterVec,
@@ -160,6 +161,7 @@ impl Metrics {
             table_version: make.gauge(table::TABLE_VERSION),
             lease_age: make.gauge(table::LEASE_AGE),
             memory_limit: make.gauge(table::MEMORY_LIMIT),
+            memory_used: make.gauge(table::MEMORY_USED),
             token_expiry: make.gauge(table::TOKEN_EXPIRY),
             token_renewed: make.gauge(table::TOKEN_RENEWED),
             token_failures: make.counter(table::TOKEN_FAILURES),
@@ -303,6 +305,7 @@ impl StreamGauges {
             &self.table_version,
             &self.lease_age,
             &self.memory_limit,
+            &self.memory_used,
         ];
         all.into_iter().for_each(GaugeVec::reset);
         streams.iter().for_each(|stream| self.fill(stream.name(), &stream.gauges(now_ms), now_ms));
@@ -352,6 +355,7 @@ impl StreamGauges {
         set(&self.last_trigger, now.last_trigger_ms.map(seconds));
         set(&self.lease_age, now.lease_age_seconds);
         set(&self.memory_limit, now.memory_limit.map(|bytes| bytes as f64));
+        set(&self.memory_used, now.memory_used.map(|bytes| bytes as f64));
         let Some(last) = &now.last else { return };
         set(&self.table_version, last.alluvia.table_version.map(|version| version as f64));
         let throttle =
@@ -427,6 +431,7 @@ mod tests {
                 source: String::new(),
                 sink: String::new(),
                 memory_limit: Some(1 << 30),
+                memory: crate::model::MemoryAccount::new(1 << 30),
             })),
             Event::Positioned { position: offset(r#"{"t":{"0":0,"1":0}}"#) },
             Event::TriggerFired,

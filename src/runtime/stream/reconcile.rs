@@ -67,7 +67,7 @@ impl Stream<'_> {
         let ranges = news.iter().map(|loss| loss.range.clone()).collect();
         let lost = BatchCommit { lost: ranges, ..commit.clone() }.of_lost_ranges();
         let run = BatchRun { query_id: &lost.query_id, batch_id: lost.batch_id, attempt: &lost.attempt };
-        let files = table.begin(&run, &self.open.budget)?;
+        let files = table.begin(&run, &self.open.memory.writers)?;
         let of = DeadLetters {
             query_id: commit.query_id.clone(),
             batch_id: lost.batch_id,

@@ -34,6 +34,7 @@ impl Stream<'_> {
             source: self.open.source.description(),
             sink: self.open.sink.describe().name,
             memory_limit: self.config.memory_limit,
+            memory: Arc::clone(&self.open.memory.account),
         })));
     }
 

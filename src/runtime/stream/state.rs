@@ -25,7 +25,7 @@ impl Stream<'_> {
     /// Where lanes write, if the query keeps state.
     pub(super) fn lane_rows(&self, shares: &[Vec<Split>]) -> Option<LaneRows> {
         let stateful = self.open.stateful.as_ref().filter(|stateful| stateful.keeps_state())?;
-        Some(stateful.lane_rows(shares, &self.open.budget))
+        Some(stateful.lane_rows(shares, &self.open.memory.writers))
     }
 
     /// Runs the query over what the lanes handed over, and writes its result to the sink's writer.

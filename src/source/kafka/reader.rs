@@ -22,7 +22,7 @@ use super::loss::LostRange;
 use super::native::{Batch, Message};
 use super::stall::STALL;
 use crate::config::kafka::KafkaOptions;
-use crate::model::{Error, Header, OffsetRange, Record, Result, TopicPartition};
+use crate::model::{Error, Header, MemoryAccount, MemoryClaim, OffsetRange, Record, Result, TopicPartition};
 
 /// How many messages are taken from the client at once.
 const BATCH: usize = 4096;
@@ -60,6 +60,10 @@ pub struct LaneReader {
     role: Role,
     /// How many bytes of messages for later batches may be held.
     held_max: usize,
+    /// How many bytes may wait in the client's queue.
+    queue_bytes: usize,
+    /// What is held and may wait.
+    claim: MemoryClaim,
     pub(super) served: Instant,
     headers: Vec<Header<'static>>,
     mended: Vec<String>,
@@ -86,26 +90,29 @@ impl LaneReader {
     /// # Errors
     /// `Config` if librdkafka refuses a property.
     pub fn open(options: &KafkaOptions, memory_bytes: usize, partitions: usize) -> Result<LaneReader> {
-        LaneReader::open_as(options, Login::open(options)?, memory_bytes, partitions)
+        LaneReader::open_as(options, Login::open(options)?, &MemoryAccount::new(memory_bytes), partitions)
     }
 
-    /// The same with credentials that other clients of the source log in with too.
+    /// The same with credentials that other clients of the source log in with too, within the limit of `memory`, which
+    /// counts what is held. What may wait in the client's queue, where nobody else sees it, counts whole from the start.
     ///
     /// # Errors
     /// As for [`LaneReader::open`].
     pub(super) fn open_as(
         options: &KafkaOptions,
         login: Arc<Login>,
-        memory_bytes: usize,
+        memory: &Arc<MemoryAccount>,
         partitions: usize,
     ) -> Result<LaneReader> {
-        let queue_bytes = memory_bytes.min(LANE_MEMORY_BYTES * 64) / 4;
+        let queue_bytes = memory.limit_bytes().min(LANE_MEMORY_BYTES * 64) / 4;
         let held_max = queue_bytes * 3;
         // While one partition's range is read, all others bring what comes after theirs: a fetch of each must
         // fit, grown by decompression and by what a message costs beside its bytes.
         let fetch_bytes = (held_max / (partitions.max(1) * EXPANSION)).clamp(64 << 10, 2 << 20);
         let role = Role::Lane { queue_bytes, fetch_bytes };
         let (client, login_version) = login.client(options, role)?;
+        let mut claim = memory.claim();
+        claim.set(queue_bytes);
         Ok(LaneReader {
             batch: Batch::new(BATCH),
             assignment: Assignment::new(client),
@@ -114,6 +121,8 @@ impl LaneReader {
             login_version,
             role,
             held_max,
+            queue_bytes,
+            claim,
             served: Instant::now(),
             headers: Vec::new(),
             mended: Vec::new(),
@@ -153,6 +162,7 @@ impl LaneReader {
         for slot in &mut self.assignment.slots {
             slot.until = None;
         }
+        self.claim.set(self.queue_bytes);
     }
 
     fn read_all(
@@ -342,7 +352,7 @@ impl LaneReader {
     }
 
     /// Too much held for later batches: the partitions with the most are taken away, and fetched again when
-    /// a range asks for them. Bounded by the number of slots, since each round empties one.
+    /// a range asks for them. What is left counts as held. Bounded by the number of slots, since each round empties one.
     fn bound_held(&mut self) -> Result<()> {
         let mut held: usize = self.assignment.slots.iter().map(PartitionCursor::held_bytes).sum();
         while held > self.held_max {
@@ -353,6 +363,7 @@ impl LaneReader {
             held -= self.assignment.slots[at].held_bytes();
             self.assignment.release(&[at])?;
         }
+        self.claim.set(self.queue_bytes + held);
         Ok(())
     }
 
@@ -365,7 +376,8 @@ impl LaneReader {
                 moved.push(at);
             }
         }
-        self.assignment.release(&moved)
+        self.assignment.release(&moved)?;
+        self.bound_held()
     }
 }
 

@@ -13,7 +13,7 @@ use super::loss::check_data_loss;
 use super::mirror::Mirror;
 use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
 use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
-use crate::model::{Error, Loss, Notes, Offset, OffsetRange, Offsets, Result};
+use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Offsets, Result};
 use crate::source::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
 };
@@ -82,13 +82,13 @@ impl Source for KafkaSource {
         Ok(shares.into_iter().map(|share| share.into_iter().map(split).collect()).collect())
     }
 
-    fn reader(&self, memory_bytes: usize, pinned: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
+    fn reader(&self, memory: &Arc<MemoryAccount>, pinned: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
         let mut options = self.options().clone();
         if let Some(level) = pinned.map(isolation).transpose()?.flatten() {
             options.isolation = level;
         }
         let login = Arc::clone(&self.cluster.login);
-        Ok(Box::new(LaneReader::open_as(&options, login, memory_bytes, self.partitions().len())?))
+        Ok(Box::new(LaneReader::open_as(&options, login, memory, self.partitions().len())?))
     }
 
     fn committed(&mut self, until: &Offset) -> Result<()> {

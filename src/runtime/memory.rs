@@ -1,0 +1,121 @@
+//! The memory that a process gives the buffers of its streams.
+//!
+//! One account for the process, of which each stream has a part, and of that its lanes and its writers. A stream keeps to
+//! its own limit; all streams together keep to the process's, so that many streams without a `memoryLimit` do not take
+//! more than the container has: what is buffered is then written out earlier, in smaller row groups.
+
+use std::sync::Arc;
+
+use crate::config::StreamConfig;
+use crate::model::MemoryAccount;
+
+/// Bytes that a lane's reader may hold fetched, where no memory limit says otherwise.
+const LANE_FETCH_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes that all writers of a stream may hold encoded, where no memory limit says otherwise.
+const WRITER_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes that the state of a stream may hold, where no memory limit says otherwise.
+const STATE_BYTES: usize = 256 * 1024 * 1024;
+
+/// What buffers may hold of a stream, by what they are for.
+#[derive(Debug, Clone)]
+pub struct StreamMemory {
+    /// The stream's part of the process's account.
+    pub account: Arc<MemoryAccount>,
+    /// What the writers of all lanes may hold: rows, row groups, parts on their way to storage.
+    pub writers: Arc<MemoryAccount>,
+    limit: Option<usize>,
+    lanes: usize,
+}
+
+impl StreamMemory {
+    /// The part of a stream with `lanes` lanes in the account of `process`.
+    pub fn of(process: &Arc<MemoryAccount>, config: &StreamConfig, lanes: usize) -> StreamMemory {
+        let limit = config.memory_limit.map(|limit| limit as usize);
+        let account = process.part(limit.unwrap_or(usize::MAX));
+        let writers = account.part(limit.map_or(WRITER_BYTES, |limit| (limit / 8).min(WRITER_BYTES)));
+        StreamMemory { account, writers, limit, lanes }
+    }
+
+    /// What one lane's reader may hold of fetched records: of a memory limit an eighth is for what is fetched and an
+    /// eighth for what is encoded; columns grow by doubling, a batch is there twice while it is encoded, and the program
+    /// itself needs the rest.
+    pub fn reader(&self) -> Arc<MemoryAccount> {
+        let share = |limit: usize| (limit / 8 / self.lanes).clamp(1024 * 1024, LANE_FETCH_BYTES);
+        self.account.part(self.limit.map_or(LANE_FETCH_BYTES, share))
+    }
+
+    /// Bytes of rows that one lane decodes at once; `None` for the decoder's own bound.
+    pub fn decoding_bytes(&self) -> Option<usize> {
+        self.limit.map(|limit| limit / 32 / self.lanes)
+    }
+
+    /// What the state may hold.
+    pub fn state(&self) -> Arc<MemoryAccount> {
+        self.account.part(self.limit.map_or(STATE_BYTES, |limit| limit / 4))
+    }
+}
+
+/// The account of this process: half of what its container may use, or of what the machine has.
+pub fn process_account() -> Arc<MemoryAccount> {
+    MemoryAccount::new(
+        usable_bytes().map_or(usize::MAX, |bytes| usize::try_from(bytes / 2).unwrap_or(usize::MAX)),
+    )
+}
+
+/// The least of the limits of the container (cgroup version 2 or 1) and the machine's memory.
+fn usable_bytes() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| total_bytes(&text));
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    // "max", and the huge number of version 1, stand for no limit.
+    limits.iter().filter_map(|path| read(path)?.trim().parse().ok()).chain(machine).min()
+}
+
+/// `MemTotal` of /proc/meminfo, which is in kibibytes.
+fn total_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ProcessLookup};
+
+    const STREAMS: &str = "
+streams:
+  - {name: one, memoryLimit: 64 MiB, source: {format: rate}, sink: {format: delta, path: /tmp/one}, checkpointLocation: /tmp/c1}
+  - {name: other, source: {format: rate}, sink: {format: delta, path: /tmp/other}, checkpointLocation: /tmp/c2}
+";
+
+    #[test]
+    fn the_process_has_half_of_what_the_machine_or_its_container_may_use() {
+        assert_eq!(total_bytes("MemTotal:       24671284 kB\nMemFree: 1 kB\n"), Some(24_671_284 * 1024));
+        assert_eq!(total_bytes("MemFree: 1 kB\n"), None);
+        let usable = usable_bytes().expect("this machine says how much memory it has");
+        assert_eq!(process_account().limit_bytes() as u64, usable / 2);
+    }
+
+    #[test]
+    fn what_the_streams_of_a_process_hold_counts_for_all_of_them() {
+        let config = Config::from_texts(&[("s.yaml".into(), STREAMS.into())], &[], &ProcessLookup).unwrap();
+        let process = MemoryAccount::new(48 << 20);
+        let [one, other] = [0, 1].map(|at| StreamMemory::of(&process, &config.streams[at], 2));
+        assert_eq!((one.writers.limit_bytes(), one.reader().limit_bytes()), (8 << 20, 4 << 20));
+        assert_eq!((other.writers.limit_bytes(), other.reader().limit_bytes()), (128 << 20, 32 << 20));
+        assert_eq!((one.state().limit_bytes(), one.decoding_bytes()), (16 << 20, Some(1 << 20)));
+        assert_eq!(other.decoding_bytes(), None);
+        let mut fetched = other.reader().claim();
+        fetched.set(30 << 20);
+        assert!(!one.writers.is_exceeded());
+        let mut encoded = one.writers.claim();
+        encoded.set(7 << 20);
+        assert!(!one.writers.is_exceeded() && !other.writers.is_exceeded());
+        let mut state = other.state().claim();
+        state.set(12 << 20);
+        assert!(one.writers.is_exceeded() && other.writers.is_exceeded(), "49 of the process's 48 MiB");
+        drop(state);
+        assert!(!one.writers.is_exceeded());
+        assert_eq!((one.account.used_bytes(), other.account.used_bytes()), (7 << 20, 30 << 20));
+    }
+}
