@@ -50,6 +50,8 @@ pub use window::EventTimes;
 
 /// Entries that are kept in memory at most before they become a run: 24 MB.
 const RECENT_ENTRIES_MAX: usize = 1 << 20;
+/// Keys of a batch for which a thread of its own is worth its start.
+const KEYS_PER_THREAD_MIN: usize = 8 << 10;
 /// Commits after which the index is saved at the latest, so that a restart has not many to follow.
 const COMMITS_UNSAVED_MAX: u32 = 100;
 /// How the names of runs begin.
@@ -175,12 +177,33 @@ impl KeyIndex {
         self.secret.hasher()
     }
 
-    /// Finds which of `keys`, which are in order, the table holds: hands over the position of each and the file, once
-    /// for each file that holds it.
+    /// Finds which of `keys`, which are in order, the table holds: the position of each and the file, once for each file
+    /// that holds it, on up to `threads` threads.
     ///
     /// # Errors
     /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
-    pub fn find(&self, keys: &[Fingerprint], mut found: impl FnMut(usize, FileId)) -> io::Result<()> {
+    fn find(&self, keys: &[Fingerprint], threads: usize) -> io::Result<Vec<(usize, FileId)>> {
+        let share = keys.len().div_ceil(threads.max(1)).max(KEYS_PER_THREAD_MIN);
+        if keys.len() <= share {
+            return self.find_share(keys, 0);
+        }
+        let found: Vec<io::Result<Vec<_>>> = std::thread::scope(|scope| {
+            let find = |(number, keys)| scope.spawn(move || self.find_share(keys, number * share));
+            let threads: Vec<_> = keys.chunks(share).enumerate().map(find).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a search does not panic")).collect()
+        });
+        let found: Vec<Vec<_>> = found.into_iter().collect::<io::Result<_>>()?;
+        Ok(found.concat())
+    }
+
+    /// The same for the keys from position `start` on.
+    fn find_share(&self, keys: &[Fingerprint], start: usize) -> io::Result<Vec<(usize, FileId)>> {
+        let mut found = Vec::new();
+        self.find_each(keys, |position, file| found.push((start + position, file)))?;
+        Ok(found)
+    }
+
+    fn find_each(&self, keys: &[Fingerprint], mut found: impl FnMut(usize, FileId)) -> io::Result<()> {
         let mut live = |position, file| {
             if self.files.is_live(file) {
                 found(position, file);

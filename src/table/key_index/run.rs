@@ -82,12 +82,14 @@ impl Run {
     /// `InvalidData` if a page is damaged, or what the system says.
     pub(super) fn find(&self, keys: &[Fingerprint], found: &mut impl FnMut(usize, FileId)) -> io::Result<()> {
         let mut reader = PageReader { run: self, bytes: vec![0; PAGE_BYTES], number: None };
+        let mut from = 0;
         for (position, key) in keys.iter().enumerate() {
             if !self.filter.may_hold(*key) {
                 continue;
             }
             // Entries of one key may lie on several pages, and the fence holds but half of it.
-            let mut number = self.fences.partition_point(|fence| *fence < key.high).saturating_sub(1);
+            from = first_from(&self.fences, from, key.high);
+            let mut number = from.saturating_sub(1);
             while number < self.fences.len() && self.fences[number] <= key.high {
                 let page = reader.page(number as u64)?;
                 let first = page.first_from(*key);
@@ -108,6 +110,18 @@ impl Run {
     pub(super) fn iter(&self) -> RunEntries<'_> {
         RunEntries { run: self, next_page: 0, pages: Vec::new(), page: 0, index: 0 }
     }
+}
+
+/// The position, at `from` or behind it, of the first fence that is not below `key`: found in steps that double, for the
+/// next key of a batch is near the last one.
+fn first_from(fences: &[u64], from: usize, key: u64) -> usize {
+    let (mut low, mut step) = (from, 1);
+    while fences.get(low + step - 1).is_some_and(|fence| *fence < key) {
+        low += step;
+        step *= 2;
+    }
+    let high = (low + step).min(fences.len());
+    low + fences[low..high].partition_point(|fence| *fence < key)
 }
 
 /// Reads single pages of a run, the same one once.
@@ -374,6 +388,19 @@ mod tests {
         let files: Vec<FileId> = found(&run, &[often]).into_iter().map(|(_, file)| file).collect();
         assert_eq!(files, (0..1_000).collect::<Vec<_>>());
         assert_eq!(found(&run, &[twin]), [(0, 7)]);
+    }
+
+    #[test]
+    fn the_first_fence_from_a_position_on_is_that_of_a_search_over_all() {
+        let fences: Vec<u64> = (0..1_000).map(|i| i / 3 * 2).collect();
+        for key in 0..670 {
+            let first = fences.partition_point(|fence| *fence < key);
+            for from in [0, first / 2, first.saturating_sub(1), first] {
+                assert_eq!(first_from(&fences, from, key), first, "key {key} from {from}");
+            }
+        }
+        assert_eq!(first_from(&[], 0, 7), 0);
+        assert_eq!(first_from(&fences, 1_000, 7_000), 1_000);
     }
 
     #[test]

@@ -171,9 +171,8 @@ impl TableKeys {
     pub fn find(&mut self, table: &mut DeltaTable, keys: &[Fingerprint]) -> Result<Vec<(usize, FileId)>> {
         loop {
             self.follow(table)?;
-            let mut found = Vec::new();
-            match self.index.find(keys, |position, file| found.push((position, file))) {
-                Ok(()) => return Ok(found),
+            match self.index.find(keys, self.lanes) {
+                Ok(found) => return Ok(found),
                 Err(e) if is_unusable(&e) => self.start_over(table, &e)?,
                 Err(e) => return Err(unwritable(e, &self.folder)),
             }

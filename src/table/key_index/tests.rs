@@ -33,7 +33,9 @@ fn counts(index: &KeyIndex, until: u32) -> Vec<usize> {
     order.sort_unstable();
     let sorted: Vec<Fingerprint> = order.iter().map(|(key, _)| *key).collect();
     let mut counts = vec![0; until as usize];
-    index.find(&sorted, |position, _| counts[order[position].1 as usize] += 1).unwrap();
+    for (position, _) in index.find(&sorted, 1).unwrap() {
+        counts[order[position].1 as usize] += 1;
+    }
     counts
 }
 
@@ -166,4 +168,22 @@ fn what_an_interrupted_save_left_behind_is_deleted() {
     let left: Vec<String> =
         fs::read_dir(folder.path()).unwrap().map(|f| name_of(&f.unwrap().path())).collect();
     assert_eq!(left.len(), 2, "a manifest and a list of files: {left:?}");
+}
+
+#[test]
+fn a_search_on_several_threads_finds_what_one_on_one_thread_finds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut index = KeyIndex::create(folder.path(), index_keys(), HashSecret::random()).unwrap();
+    add(&mut index, file(1), &(0..30_000).collect::<Vec<_>>());
+    index.save().unwrap();
+    add(&mut index, file(2), &(20_000..25_000).collect::<Vec<_>>());
+    let mut keys = hashed(&index, (0..60_000).step_by(2));
+    keys.sort_unstable();
+    let sorted = |threads: usize| {
+        let mut found = index.find(&keys, threads).unwrap();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(sorted(1).len(), 15_000 + 2_500);
+    (2..5).for_each(|threads| assert_eq!(sorted(threads), sorted(1)));
 }
