@@ -26,8 +26,9 @@ Exit codes: 0 ended or stopped as asked, 2 configuration, 3 a service is unavail
 
 Environment: ALLUVIA_LOG, ALLUVIA_LOG_FORMAT, ALLUVIA_MEMORY_LIMIT, ALLUVIA_LANES,
 ALLUVIA_SHUTDOWN_TIMEOUT, ALLUVIA_OWNER, ALLUVIA_LISTEN, ALLUVIA_CONTROL_LISTEN,
-ALLUVIA_CONTROL_TOKEN, ALLUVIA_CONTROL_TOKEN_FILE, ALLUVIA_PROGRESS_FILE, ALLUVIA_URL,
-ALLUVIA_CONTROL_URL.";
+ALLUVIA_CONTROL_TOKEN, ALLUVIA_CONTROL_TOKEN_FILE, ALLUVIA_CONTROL_TLS_CERTIFICATE,
+ALLUVIA_CONTROL_TLS_KEY, ALLUVIA_PROGRESS_FILE, ALLUVIA_URL, ALLUVIA_CONTROL_URL,
+OTEL_EXPORTER_OTLP_ENDPOINT and the other variables of OpenTelemetry.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -266,10 +267,22 @@ pub struct ObserveArgs {
     #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TOKEN_FILE", hide_env = true)]
     #[arg(help_heading = "Observe and control")]
     pub control_token_file: Option<PathBuf>,
+    /// Certificate (PEM, with its chain) that the control listener shows: it then speaks TLS
+    #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TLS_CERTIFICATE", hide_env = true)]
+    #[arg(help_heading = "Observe and control", requires = "control_tls_key")]
+    pub control_tls_certificate: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TLS_KEY", hide_env = true)]
+    #[arg(help_heading = "Observe and control", requires = "control_tls_certificate")]
+    pub control_tls_key: Option<PathBuf>,
     /// File that takes the progress of every micro-batch as a JSON line; - is standard output
     #[arg(long, value_name = "PATH", env = "ALLUVIA_PROGRESS_FILE", hide_env = true)]
     #[arg(help_heading = "Observe and control")]
     pub progress_file: Option<PathBuf>,
+    /// Collector that takes each micro-batch as an OpenTelemetry trace, such as http://collector:4318
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env = true)]
+    #[arg(help_heading = "Observe and control")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// A running process to ask.

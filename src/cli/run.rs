@@ -1,16 +1,15 @@
 //! `alluvia run` and `alluvia ingest`: streams until they end or are stopped.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{GlobalArgs, IngestArgs, LogFormat, RunArgs};
+use super::args::{GlobalArgs, IngestArgs, LogFormat, ObserveArgs, RunArgs};
 use super::io_runtime;
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
-use crate::observe::{Reporter, Style};
+use crate::observe::{Reporter, Style, Traces};
 use crate::runtime::{ProcessContext, Stop, Streams, WhenOwned};
 use crate::server::{self, ServerSettings};
 
@@ -31,7 +30,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
         print!("{}", config.to_yaml());
         return Ok(());
     }
-    let reporter = reporter(global, args.observe.progress_file.as_deref())?;
+    let reporter = reporter(global, &args.observe)?;
     let when_owned = match (args.wait_for_lease, args.take_over) {
         (true, _) => WhenOwned::Wait,
         (_, true) => WhenOwned::TakeOver,
@@ -50,7 +49,7 @@ pub fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
         print!("{}", config.to_yaml());
         return Ok(());
     }
-    let reporter = reporter(global, args.observe.progress_file.as_deref())?;
+    let reporter = reporter(global, &args.observe)?;
     stream(&config, WhenOwned::Refuse, &args.observe.server(false)?, &reporter)
 }
 
@@ -76,6 +75,7 @@ fn stream(
     runtime.block_on(server::start(server, reporter, &streams))?;
     let ended = streams.run(&config.streams);
     reporter.summary();
+    reporter.finish_traces();
     end_background(runtime, &stop, deadline);
     let mut failed = ended
         .into_iter()
@@ -86,11 +86,23 @@ fn stream(
     Err(first)
 }
 
-fn reporter(global: &GlobalArgs, progress_file: Option<&Path>) -> Result<Reporter> {
-    match progress_file {
-        None => Ok(Reporter::new(style(global))),
-        Some(path) => Reporter::to_file(style(global), path),
+fn reporter(global: &GlobalArgs, observe: &ObserveArgs) -> Result<Reporter> {
+    let reporter = match &observe.progress_file {
+        None => Reporter::new(style(global)),
+        Some(path) => Reporter::to_file(style(global), path)?,
+    };
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if variable("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Ok(reporter);
     }
+    // The variable for traces alone is read by the exporter, and wins.
+    let traces_alone = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some();
+    match observe.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty()) {
+        _ if traces_alone => reporter.trace_to(Traces::open(None)?),
+        Some(endpoint) => reporter.trace_to(Traces::open(Some(endpoint))?),
+        None => {}
+    }
+    Ok(reporter)
 }
 
 pub(super) fn style(global: &GlobalArgs) -> Style {

@@ -55,6 +55,16 @@ pub static VARIABLES: &[Variable] = &[
         text: "A file with that token, as `--control-token-file`.",
     },
     Variable {
+        name: "ALLUVIA_CONTROL_TLS_CERTIFICATE",
+        key: None,
+        text: "As `--control-tls-certificate`: a file with the certificate that the control listener shows.",
+    },
+    Variable {
+        name: "ALLUVIA_CONTROL_TLS_KEY",
+        key: None,
+        text: "As `--control-tls-key`: a file with the private key of that certificate.",
+    },
+    Variable {
         name: "ALLUVIA_PROGRESS_FILE",
         key: None,
         text: "As `--progress-file`: a file for JSON progress lines, `-` for standard output.",

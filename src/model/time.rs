@@ -4,3 +4,8 @@
 pub fn utc(ms: i64) -> Option<String> {
     chrono::DateTime::from_timestamp_millis(ms).map(|time| time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
 }
+
+/// What [`utc`] gave; `None` for another text.
+pub fn from_utc(text: &str) -> Option<i64> {
+    Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_millis())
+}

@@ -12,6 +12,7 @@ pub mod progress;
 pub mod report;
 mod status;
 mod terminal;
+mod traces;
 
 pub use event::{CompactedFiles, Event, Rejected, Restart, StreamOpened};
 pub use metrics::TokenTimes;
@@ -21,3 +22,4 @@ pub use status::{
     HistoryPoint, LastError, PartitionLag, QueryStatus, RECENT_MAX, StreamInfo, StreamState, Totals,
 };
 pub use terminal::{Busy, BytesBar};
+pub use traces::Traces;

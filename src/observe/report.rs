@@ -18,6 +18,7 @@ use super::status::{
     HistoryPoint, LastError, PartitionLag, QueryStatus, StreamInfo, StreamState, StreamStatus, Totals,
 };
 use super::terminal::{self, Terminal};
+use super::traces::Traces;
 use crate::model::{Error, Result};
 
 /// How progress is shown.
@@ -55,6 +56,8 @@ struct Inner {
     terminal: Terminal,
     /// Who knows of the tokens that the process keeps.
     tokens: OnceLock<TokenSource>,
+    /// Where traces go, if they do.
+    traces: OnceLock<Traces>,
     /// In the order in which they were added.
     streams: Mutex<Vec<Arc<StreamStatus>>>,
 }
@@ -97,6 +100,7 @@ impl Reporter {
             metrics: Metrics::new(),
             terminal: Terminal::default(),
             tokens: OnceLock::new(),
+            traces: OnceLock::new(),
             streams: Mutex::default(),
         };
         Reporter { inner: Arc::new(inner) }
@@ -169,6 +173,18 @@ impl Reporter {
         let _ = self.inner.tokens.set(Box::new(tokens));
     }
 
+    /// Sends traces of micro-batches and errors from now on. The first one stays.
+    pub fn trace_to(&self, traces: Traces) {
+        let _ = self.inner.traces.set(traces);
+    }
+
+    /// Sends what is left of the traces.
+    pub fn finish_traces(&self) {
+        if let Some(traces) = self.inner.traces.get() {
+            traces.finish();
+        }
+    }
+
     /// Why the process is not ready, a sentence per stream; empty if it is.
     pub fn not_ready(&self) -> Vec<String> {
         let reason = |stream: &Arc<StreamStatus>| {
@@ -222,6 +238,9 @@ impl StreamReporter {
         self.status.apply(&event, now_ms());
         if let Event::BatchCommitted(progress) = &event {
             self.hub.write_progress(progress);
+        }
+        if let Some(traces) = self.hub.traces.get() {
+            traces.tell(stream, &event);
         }
         if self.hub.style == Style::Terminal {
             self.hub.terminal.show(stream, &event);

@@ -7,6 +7,7 @@
 mod control;
 mod observe;
 mod page;
+mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +20,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 pub use control::Token;
+pub use tls::TlsFiles;
 
+use self::tls::TlsListener;
 use crate::model::{Error, Result};
 use crate::observe::Reporter;
 use crate::runtime::Streams;
@@ -81,6 +84,8 @@ pub struct ServerSettings {
     pub control: Listen,
     /// What a control request must bear.
     pub token: Option<Token>,
+    /// The identity of the control listener; `None` for plain HTTP.
+    pub control_tls: Option<TlsFiles>,
 }
 
 /// Starts both listeners on the current tokio runtime.
@@ -99,15 +104,21 @@ pub async fn start(settings: &ServerSettings, reporter: &Reporter, streams: &Str
         .hint("set ALLUVIA_CONTROL_TOKEN, or give --control-listen a loopback address"));
     }
     let control = control::routes(reporter.clone(), streams.clone(), settings.token.clone());
-    serve("observe", "--listen", &settings.observe, observe::routes(reporter.clone())).await?;
-    serve("control", "--control-listen", &settings.control, control).await
+    serve("observe", "--listen", &settings.observe, observe::routes(reporter.clone()), None).await?;
+    serve("control", "--control-listen", &settings.control, control, settings.control_tls.clone()).await
 }
 
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-async fn serve(what: &'static str, flag: &str, listen: &Listen, routes: Router) -> Result<()> {
+async fn serve(
+    what: &'static str,
+    flag: &str,
+    listen: &Listen,
+    routes: Router,
+    tls: Option<TlsFiles>,
+) -> Result<()> {
     let Some(address) = listen.address() else { return Ok(()) };
     let listener = match (TcpListener::bind(address).await, listen) {
         (Ok(listener), _) => listener,
@@ -122,13 +133,12 @@ async fn serve(what: &'static str, flag: &str, listen: &Listen, routes: Router) 
         }
     };
     let address = listener.local_addr().unwrap_or(address);
+    // Errors of single connections are dealt with inside; it ends with the process.
+    match tls {
+        None => tokio::spawn(axum::serve(listener, routes).into_future()),
+        Some(files) => tokio::spawn(axum::serve(TlsListener::over(listener, files)?, routes).into_future()),
+    };
     tracing::info!(%address, "the {what} listener is ready");
-    tokio::spawn(async move {
-        // Errors of single connections are dealt with inside; this ends with the process.
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the {what} listener has ended");
-        }
-    });
     Ok(())
 }
 

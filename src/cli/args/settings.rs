@@ -6,7 +6,7 @@ use super::{IngestArgs, KeyValue, LimitArgs, ObserveArgs, RunArgs, SchemaInferAr
 use crate::cli::client::control_token;
 use crate::config::Setting;
 use crate::model::Result;
-use crate::server::{CONTROL_ADDRESS, Listen, OBSERVE_ADDRESS, ServerSettings};
+use crate::server::{CONTROL_ADDRESS, Listen, OBSERVE_ADDRESS, ServerSettings, TlsFiles};
 
 /// `restart.maxAttempts` of a one-off run; an attempt to reach brokers that do not answer takes some ten
 /// seconds.
@@ -36,6 +36,11 @@ impl ObserveArgs {
             observe: listen("--listen", &self.listen, OBSERVE_ADDRESS)?,
             control: listen("--control-listen", &self.control_listen, CONTROL_ADDRESS)?,
             token: control_token(self.control_token_file.as_deref())?,
+            control_tls: self
+                .control_tls_certificate
+                .as_ref()
+                .zip(self.control_tls_key.as_ref())
+                .map(|(certificate, key)| TlsFiles { certificate: certificate.clone(), key: key.clone() }),
         })
     }
 }
