@@ -9,7 +9,7 @@ RECORDS ?= 100000
 SEED ?= $(shell date +%s)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster check fmt audit dist broker services bench bench-peers bench-merge bench-state bench-sql soak fuzz-admission oracle-json oracle-streaming
+.PHONY: help demo test test-cluster check fmt audit dist broker services bench bench-peers bench-merge bench-state bench-sql bench-topics soak fuzz-admission oracle-json oracle-streaming
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench-state: services ## workload W3: windows, watermarks and deduplication (ARG
 
 bench-sql: services ## workload W4: a query over W1, 3 of 100 columns, a static join, 100,000 batches in a row
 	$(RIG)/readers python benches/e2e/sql.py $(ARGS)
+
+bench-topics: services ## a stream over 1,000 topics: CPU while nothing comes, time of a look, of a scrape (ARGS="--topics 1000")
+	$(RIG)/readers python benches/e2e/topics.py $(ARGS)
 
 soak: services ## random kills, stops, broker crashes and storage faults, optimised as a release is (MINUTES=10 SEED=…)
 	$(call one_test,soak,--release --features failpoints)

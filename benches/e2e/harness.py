@@ -73,7 +73,7 @@ def fresh(name):
 
 def stream_file(folder, bench, topic, trigger, source=(), options=(), sink=(), **more):
     """Alluvia's stream file: JSON of W1's events decoded by a schema into a local Delta table; the rest adds keys to its parts."""
-    kafka = {"kafka.bootstrap.servers": bench.bootstrap, "subscribe": topic, "startingOffsets": "earliest", **dict(options)}
+    kafka = {"kafka.bootstrap.servers": bench.bootstrap, "startingOffsets": "earliest", **({"subscribe": topic} if topic else {}), **dict(options)}
     stream = {
         "name": "bench",
         "source": {"format": "kafka", "options": kafka, "value": {"format": "json", "schema": bench.ddl}, **dict(source)},
