@@ -1,0 +1,5 @@
+//! The repository against its own rules: the page of guarantees, the layers, the words. No test here starts anything.
+
+mod guarantees;
+mod layers;
+mod words;
