@@ -32,11 +32,15 @@ fn gather(folder: &Path, parent: &str, found: &mut BTreeSet<String>) {
         if path.is_dir() {
             gather(&path, &format!("{parent}{name}::"), found);
         }
-        let Some(module) = name.strip_suffix(".rs") else { continue };
+        let module = match name.strip_suffix(".rs") {
+            Some("mod") => parent.to_owned(),
+            Some(file) => format!("{parent}{file}::"),
+            None => continue,
+        };
         let text = fs::read_to_string(&path).unwrap();
         for after in text.split("#[test]").skip(1) {
             let name = after.split("fn ").nth(1).and_then(|rest| rest.split('(').next()).unwrap();
-            found.insert(format!("{parent}{module}::{name}"));
+            found.insert(format!("{module}{name}"));
         }
     }
 }

@@ -1,74 +1,16 @@
-//! Every interleaving of owners, every crash point, over a small model of the stores.
-//!
-//! The model has what the guarantee rests on and nothing else: plans and commit-log entries made by
-//! put-if-absent and cleared away by retention, two tables that take a batch once per transaction, a
-//! lease that only says who was last to take it. Owners are sequences of single store operations, told
-//! by the real `checkpoint::resume::decide` where to begin. From every state that they can reach
-//! together all of them die, and one more owner runs to the end: each record must then be in exactly one
-//! place. An owner that was not replaced must never be stopped.
-//!
-//! The query keeps state: each run of a batch writes a file of it, and whoever goes on takes the file of the run that the
-//! table holds. The state that a committed run was computed on is that of the runs committed before it, and no other.
-
-use std::collections::{HashMap, HashSet};
+//! An owner of the model: one store operation a step, beginning where the real decision says.
 
 use alluvia::checkpoint::resume::Refusal;
 use alluvia::checkpoint::{Decision, Facts, LetterFacts, TableFacts, decide};
 use alluvia::model::{Offset, OffsetSeq};
 
-/// Whether a record is malformed by a definition: by `a` the second one, by `b` the third, by `c` the last.
-fn malformed(definition: char, record: u8) -> bool {
-    matches!((definition, record), ('a', 1) | ('b', 2) | ('c', 3))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Plan {
-    end: u8,
-    definition: char,
-}
-
-/// The state after a run of a batch: which records it has counted.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct StateFile {
-    batch: u8,
-    attempt: Attempt,
-    counted: u8,
-}
-
-/// A run of a batch: whose, and which of its owner's.
-type Attempt = (u8, u8);
-
-/// A commit of one of the tables.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Commit {
-    batch: u8,
-    owner: u8,
-    attempt: Attempt,
-    definition: char,
-    start: u8,
-    end: u8,
-    dead_letters_pending: bool,
-    /// Of the sink's: the newest batch in the dead-letter table, as far as its owner knew.
-    newest_dead_letter_batch: Option<u8>,
-}
-
-/// All that is durable.
-#[derive(Clone, PartialEq, Eq, Hash, Default, Debug)]
-struct Stores {
-    plans: Vec<Option<Plan>>,
-    /// The commit log: the run of each batch that counts.
-    logged: Vec<Option<Attempt>>,
-    states: Vec<StateFile>,
-    /// The sink's commits.
-    table: Vec<Commit>,
-    /// The dead letters' commits; one that replaces another takes its place.
-    letters: Vec<Commit>,
-    lease: u8,
-}
+use super::stores::{
+    Attempt, Commit, CommitOutcome, Plan, RECORDS, StateFile, Stores, land, malformed, rows_of,
+};
 
 /// The next operation of an owner.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Step {
+pub(super) enum Step {
     TakeLease,
     ListPlans,
     ListCommits,
@@ -92,14 +34,14 @@ enum Step {
 
 /// What an owner does when it has the state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Next {
+pub(super) enum Next {
     MendLog,
     Plan,
     Run,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum End {
+pub(super) enum End {
     Done,
     Fenced,
     /// Stopped by what another owner did; only without a lease.
@@ -110,34 +52,33 @@ enum End {
 
 /// An owner: its constants, what it has read, and where it is.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct Owner {
-    id: u8,
-    definition: char,
+pub(super) struct Owner {
+    pub(super) id: u8,
+    pub(super) definition: char,
     /// Records per batch.
-    batch_size: u8,
+    pub(super) batch_size: u8,
     /// Whether it can't see that it was replaced, as if the store had no lease.
-    blind: bool,
-    lease: u8,
-    step: Step,
-    newest_plan: Option<u8>,
-    newest_commit: Option<u8>,
-    table: Option<Commit>,
+    pub(super) blind: bool,
+    pub(super) lease: u8,
+    pub(super) step: Step,
+    pub(super) newest_plan: Option<u8>,
+    pub(super) newest_commit: Option<u8>,
+    pub(super) table: Option<Commit>,
     /// The batch at work: its number, where it starts, and its plan.
-    batch: u8,
-    start: u8,
-    plan: Option<Plan>,
+    pub(super) batch: u8,
+    pub(super) start: u8,
+    pub(super) plan: Option<Plan>,
     /// How many runs it has begun.
-    runs: u8,
+    pub(super) runs: u8,
     /// The run whose state it has, or is to read; `None` before the first batch.
-    after: Option<(u8, Attempt)>,
+    pub(super) after: Option<(u8, Attempt)>,
     /// What that state has counted, and what its own run has.
-    counted: u8,
-    sealed: u8,
+    pub(super) counted: u8,
+    pub(super) sealed: u8,
     /// Of the batch that it has committed: the run that counts, if it is of another owner.
-    theirs: Option<Attempt>,
+    pub(super) theirs: Option<Attempt>,
 }
 
-const RECORDS: u8 = 4;
 /// Batches whose files retention leaves.
 const RETAINED: u8 = 2;
 
@@ -145,104 +86,8 @@ fn offsets(end: u8) -> OffsetSeq {
     OffsetSeq::of(Offset::of(serde_json::json!({"t": {"0": end}})))
 }
 
-impl Stores {
-    fn plan(&self, batch: u8) -> Option<Plan> {
-        self.plans.get(usize::from(batch)).copied().flatten()
-    }
-
-    fn set_plan(&mut self, batch: u8, plan: Option<Plan>) {
-        let index = usize::from(batch);
-        self.plans.resize(self.plans.len().max(index + 1), None);
-        self.plans[index] = plan;
-    }
-
-    fn logged(&self, batch: u8) -> Option<Attempt> {
-        self.logged.get(usize::from(batch)).copied().flatten()
-    }
-
-    fn set_logged(&mut self, batch: u8, logged: Option<Attempt>) {
-        if let (Some(attempt), Some(commit)) = (logged, self.table.iter().find(|c| c.batch == batch)) {
-            assert_eq!(
-                attempt, commit.attempt,
-                "the commit log names another run of batch {batch}: {self:?}"
-            );
-        }
-        let index = usize::from(batch);
-        self.logged.resize(self.logged.len().max(index + 1), None);
-        self.logged[index] = logged;
-    }
-
-    fn state(&self, batch: u8, attempt: Attempt) -> Option<StateFile> {
-        self.states.iter().copied().find(|state| (state.batch, state.attempt) == (batch, attempt))
-    }
-
-    /// Puts a file of state, in an order that does not depend on who was first.
-    fn put_state(&mut self, file: StateFile) {
-        let key = |state: &StateFile| (state.batch, state.attempt);
-        let place = self.states.binary_search_by_key(&key(&file), key);
-        self.states.insert(place.expect_err("a run writes its state once"), file);
-    }
-
-    /// Which records the committed batches up to `batch` have counted.
-    fn counted(&self, batch: u8) -> u8 {
-        let commits = self.table.iter().filter(|commit| commit.batch <= batch);
-        commits
-            .map(|commit| rows_of(commit.definition, commit.start, commit.end))
-            .fold(0, |all, rows| all | rows)
-    }
-
-    /// The newest batch in the dead-letter table.
-    fn newest_dead_letter_batch(&self) -> Option<u8> {
-        self.letters.last().map(|commit| commit.batch)
-    }
-
-    /// Where the records are, by the commits of both tables: each must be there once. Among owners that
-    /// are `blind` a dead letter may be doubled or have a row beside it, but no row, and nothing is lost.
-    fn check(&self, blind: bool, history: &dyn Fn() -> String) {
-        for record in 0..RECORDS {
-            let within = |commit: &&Commit| (commit.start..commit.end).contains(&record);
-            let rows = self.table.iter().filter(within).filter(|c| !malformed(c.definition, record)).count();
-            let letters =
-                self.letters.iter().filter(within).filter(|c| malformed(c.definition, record)).count();
-            let right = if blind { rows <= 1 && rows + letters >= 1 } else { rows + letters == 1 };
-            assert!(
-                right,
-                "record {record} is in {rows} rows and {letters} letters\n{self:?}\n{}",
-                history()
-            );
-        }
-    }
-}
-
-/// The records from `start` to `end` that are rows, a bit for each.
-fn rows_of(definition: char, start: u8, end: u8) -> u8 {
-    (start..end).filter(|record| !malformed(definition, *record)).fold(0, |rows, record| rows | 1 << record)
-}
-
-/// What became of a commit, as in `sink::delta`.
-enum CommitOutcome {
-    Ours,
-    Theirs(Commit),
-}
-
-/// One commit with a transaction; `replaces` is the run whose commit of the batch it takes the place of.
-fn land(table: &mut Vec<Commit>, ours: Commit, replaces: Option<u8>) -> CommitOutcome {
-    match table.last_mut() {
-        Some(newest) if newest.batch >= ours.batch && newest.owner == ours.owner => CommitOutcome::Ours,
-        Some(newest) if newest.batch >= ours.batch && replaces == Some(newest.owner) => {
-            *newest = ours;
-            CommitOutcome::Ours
-        }
-        Some(newest) if newest.batch >= ours.batch => CommitOutcome::Theirs(*newest),
-        _ => {
-            table.push(ours);
-            CommitOutcome::Ours
-        }
-    }
-}
-
 impl Owner {
-    fn new(id: u8, definition: char, batch_size: u8) -> Owner {
+    pub(super) fn new(id: u8, definition: char, batch_size: u8) -> Owner {
         Owner {
             id,
             definition,
@@ -265,12 +110,12 @@ impl Owner {
     }
 
     /// The run that is being made.
-    fn attempt(&self) -> Attempt {
+    pub(super) fn attempt(&self) -> Attempt {
         (self.id, self.runs)
     }
 
     /// Reads the state after the run in `after`; `None` if there is no such file.
-    fn open_state(&mut self, stores: &Stores) -> Option<()> {
+    pub(super) fn open_state(&mut self, stores: &Stores) -> Option<()> {
         self.counted = match self.after {
             None => 0,
             Some((batch, attempt)) => stores.state(batch, attempt)?.counted,
@@ -279,22 +124,22 @@ impl Owner {
     }
 
     /// Whether it sees that it was replaced.
-    fn replaced(&self, stores: &Stores) -> bool {
+    pub(super) fn replaced(&self, stores: &Stores) -> bool {
         !self.blind && stores.lease != self.lease
     }
 
-    fn ended(&self) -> bool {
+    pub(super) fn ended(&self) -> bool {
         matches!(self.step, Step::Ended(_))
     }
 
     /// The error of an owner that was replaced, or `otherwise`, which an owner that sees must never meet.
-    fn fenced_or(&self, stores: &Stores, otherwise: &str) -> Step {
+    pub(super) fn fenced_or(&self, stores: &Stores, otherwise: &str) -> Step {
         let allowed = self.blind || self.replaced(stores);
         assert!(allowed, "the owner was stopped: {otherwise}\n{self:?}\n{stores:?}");
         Step::Ended(if self.blind { End::Refused } else { End::Fenced })
     }
 
-    fn commit(&self) -> Commit {
+    pub(super) fn commit(&self) -> Commit {
         let plan = self.plan.expect("a batch is planned before it is run");
         Commit {
             batch: self.batch,
@@ -309,21 +154,21 @@ impl Owner {
     }
 
     /// Reads the plan of `batch` and where it starts, as `CheckpointLog::planned` does.
-    fn planned(&mut self, stores: &Stores, batch: u8) -> bool {
+    pub(super) fn planned(&mut self, stores: &Stores, batch: u8) -> bool {
         let before = if batch == 0 { Some(0) } else { stores.plan(batch - 1).map(|plan| plan.end) };
         let (Some(plan), Some(start)) = (stores.plan(batch), before) else { return false };
         (self.batch, self.start, self.plan) = (batch, start, Some(plan));
         true
     }
 
-    fn advance_to(&mut self) {
+    pub(super) fn advance_to(&mut self) {
         self.start = self.plan.expect("the batch was planned").end;
         self.batch += 1;
         self.plan = None;
     }
 
     /// Takes the next step.
-    fn step(&mut self, stores: &mut Stores) {
+    pub(super) fn step(&mut self, stores: &mut Stores) {
         self.step = match self.step {
             Step::TakeLease => {
                 stores.lease += 1;
@@ -431,7 +276,7 @@ impl Owner {
         };
     }
 
-    fn decide(&mut self, stores: &Stores) -> Step {
+    pub(super) fn decide(&mut self, stores: &Stores) -> Step {
         if let Some(newest) = self.newest_plan
             && !self.planned(stores, newest)
         {
@@ -497,7 +342,7 @@ impl Owner {
         }
     }
 
-    fn sink(&mut self, stores: &mut Stores) -> Step {
+    pub(super) fn sink(&mut self, stores: &mut Stores) -> Step {
         let ours = Commit { newest_dead_letter_batch: stores.newest_dead_letter_batch(), ..self.commit() };
         let ran_as_we = match land(&mut stores.table, ours, None) {
             CommitOutcome::Ours => {
@@ -528,110 +373,4 @@ impl Owner {
         };
         if ours.dead_letters_pending && ran_as_we { Step::Supersede(None) } else { Step::TakeState }
     }
-}
-
-/// Lets one more owner finish what others left; `definitions` in the order in which they are tried. `None`
-/// if it is stopped by name, which only happens after owners that are blind.
-fn finish(left: &Stores, definitions: [char; 2], blind: bool) -> Option<Stores> {
-    let mut stores = left.clone();
-    for (number, definition) in definitions.into_iter().chain(['a', 'b', 'c', '-']).enumerate() {
-        let mut owner = Owner { blind, ..Owner::new(100 + number as u8, definition, 3) };
-        for _ in 0..200 {
-            owner.step(&mut stores);
-        }
-        match owner.step {
-            Step::Ended(End::Done) => return Some(stores),
-            Step::Ended(End::LettersMissing) => {}
-            Step::Ended(End::Refused) => return None,
-            other => panic!("the last owner is at {other:?}: {owner:?}\n{stores:?}"),
-        }
-    }
-    panic!("no definition finishes {stores:?}");
-}
-
-/// Walks all that owners can do together; returns the number of states.
-fn walk(owners: Vec<Owner>) -> usize {
-    type State = (Stores, Vec<Owner>);
-    let mut came_from: HashMap<State, (State, u8)> = HashMap::new();
-    let mut finished: HashSet<Stores> = HashSet::new();
-    let mut seen: HashSet<State> = HashSet::new();
-    let blind = owners.iter().any(|owner| owner.blind);
-    let first: State = (Stores::default(), owners);
-    let mut open = vec![first.clone()];
-    seen.insert(first);
-    let trace = seen.len() == 1 && std::env::var_os("ALLUVIA_TRACE").is_some();
-    while let Some(state) = open.pop() {
-        let history = || {
-            let mut lines = Vec::new();
-            let mut at = &state;
-            while let Some((before, owner)) = came_from.get(at) {
-                let step = before.1.iter().find(|o| o.id == *owner).expect("it took a step").step;
-                lines.push(format!("owner {owner}: {step:?}"));
-                at = before;
-            }
-            lines.reverse();
-            lines.join("\n")
-        };
-        if finished.insert(state.0.clone()) {
-            for definitions in [['a', 'b'], ['b', 'a'], ['c', 'a']] {
-                if let Some(end) = finish(&state.0, definitions, blind) {
-                    end.check(blind, &history);
-                }
-            }
-        }
-        for index in 0..state.1.len() {
-            // Owners start in order: who takes the lease is what makes them differ.
-            let waits = index > 0 && state.1[index - 1].step == Step::TakeLease;
-            if state.1[index].ended() || waits {
-                continue;
-            }
-            let mut next = state.clone();
-            next.1[index].step(&mut next.0);
-            if seen.insert(next.clone()) {
-                if trace {
-                    came_from.insert(next.clone(), (state.clone(), state.1[index].id));
-                }
-                open.push(next);
-            }
-        }
-    }
-    seen.len()
-}
-
-#[test]
-fn two_owners_in_every_interleaving_and_a_crash_at_every_point_put_each_record_in_one_place() {
-    let mut states = 0;
-    for definitions in [['a', 'a'], ['c', 'c'], ['a', 'b'], ['b', 'a'], ['-', 'a']] {
-        for sizes in [[1, 1], [1, 4], [4, 1], [2, 2], [3, 2]] {
-            let owners =
-                vec![Owner::new(1, definitions[0], sizes[0]), Owner::new(2, definitions[1], sizes[1])];
-            states += walk(owners);
-        }
-    }
-    eprintln!("{states} states of two owners");
-    assert!(states > 10_000, "the model has only {states} states");
-}
-
-#[test]
-fn three_owners_in_every_interleaving_put_each_record_in_one_place() {
-    let mut states = 0;
-    for definitions in [['a', 'a', 'a'], ['a', 'b', 'a'], ['a', 'b', 'b']] {
-        let owners = (0..3).map(|n| Owner::new(n as u8 + 1, definitions[n], 2)).collect();
-        states += walk(owners);
-    }
-    eprintln!("{states} states of three owners");
-    assert!(states > 10_000, "the model has only {states} states");
-}
-
-#[test]
-fn without_a_lease_no_row_is_doubled_and_nothing_is_lost() {
-    let mut states = 0;
-    for definitions in [['c', 'c'], ['a', 'b']] {
-        for sizes in [[1, 4], [2, 2]] {
-            let owner = |n: usize| Owner { blind: true, ..Owner::new(n as u8 + 1, definitions[n], sizes[n]) };
-            states += walk(vec![owner(0), owner(1)]);
-        }
-    }
-    eprintln!("{states} states of two owners that are blind");
-    assert!(states > 10_000, "the model has only {states} states");
 }

@@ -1,0 +1,96 @@
+//! `alluvia dead-letters replay`: letters that fit now become rows, once.
+
+use super::{BOUND, LETTERS, command, each_once, lasting_topic, places, run, start, with_letters, yaml};
+use crate::rig::{Broker, Message, delta_rows};
+
+#[test]
+fn letters_that_a_replay_left_are_taken_by_a_later_one() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = lasting_topic(broker, "twice", 1);
+    let timed = |value: &str| Message::new(value).key("k").timestamp_ms(1_700_000_000_123);
+    broker.produce(&topic, [timed("{v:1}"), timed("{'v':2 /* two */}"), timed(r#"{"v":3}"#), timed("{")]);
+    let with =
+        |options: &str| yaml(broker, &topic, "v BIGINT", &format!(", options: {{ {options} }}"), LETTERS);
+    let none = with("allowSingleQuotes: true");
+    run(&none, folder.path());
+    each_once(folder.path(), 4, &[2]);
+
+    let unquoted = with("allowUnquotedFieldNames: true");
+    let dry = command(&unquoted, folder.path(), &["replay", "--dry-run"]);
+    assert_eq!(
+        (&dry["replayed"], &dry["stillRejected"]),
+        (&1.into(), &serde_json::json!({"MALFORMED_RECORD": 2}))
+    );
+    assert!(!folder.path().join("checkpoint/alluvia/replay").exists());
+    assert_eq!(places(&folder.path().join("table")), [(0, 2)]);
+
+    assert_eq!(command(&unquoted, folder.path(), &["replay"])["replayed"], 1);
+    assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 2)]);
+    let rows = delta_rows(&folder.path().join("table"), &["offset", "timestamp", "topic", "v"]);
+    assert_eq!(rows[0]["timestamp"], "2023-11-14T22:13:20.123000+00:00");
+    assert_eq!((&rows[0]["topic"], &rows[0]["v"]), (&topic.as_str().into(), &1.into()));
+
+    let comments = with("allowComments: true");
+    let second = command(&comments, folder.path(), &["replay"]);
+    assert_eq!((&second["replayed"], &second["alreadyReplayed"]), (&1.into(), &1.into()));
+    assert_eq!(second["stillRejected"], serde_json::json!({"MALFORMED_RECORD": 1}));
+    assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 1), (0, 2)]);
+    assert_eq!(places(&folder.path().join("dead")), [(0, 0), (0, 1), (0, 3)]);
+
+    // New letters, and a new batch of the stream, after all that.
+    broker.produce(&topic, [Message::new("{v:4}"), Message::new(r#"{"v":5}"#)]);
+    run(&comments, folder.path());
+    assert_eq!(command(&unquoted, folder.path(), &["replay"])["replayed"], 1);
+    let offsets: Vec<i64> =
+        places(&folder.path().join("table")).into_iter().map(|(_, offset)| offset).collect();
+    assert_eq!(offsets, [0, 1, 2, 4, 5]);
+}
+
+#[test]
+fn a_replay_goes_on_where_another_dead_letter_path_was_set_and_knows_the_former() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = lasting_topic(broker, "elsewhere", 1);
+    let strict = with_letters(broker, &topic, "v BIGINT");
+    let lax = yaml(broker, &topic, "v BIGINT", ", options: { allowUnquotedFieldNames: true }", LETTERS);
+    let elsewhere = |yaml: &str| yaml.replace("./dead", "./dead2");
+    broker.produce(&topic, [Message::new("{v:1}")]);
+    run(&strict, folder.path());
+    assert_eq!(command(&lax, folder.path(), &["replay"])["replayed"], 1);
+    broker.produce(&topic, [Message::new("{v:2}")]);
+    run(&elsewhere(&strict), folder.path());
+    assert_eq!(command(&elsewhere(&lax), folder.path(), &["replay"])["replayed"], 1);
+    let again = command(&elsewhere(&lax), folder.path(), &["replay"]);
+    assert_eq!((&again["replayed"], &again["alreadyReplayed"]), (&0.into(), &1.into()));
+    let former = command(&lax, folder.path(), &["replay"]);
+    assert_eq!((&former["replayed"], &former["alreadyReplayed"]), (&0.into(), &1.into()));
+    assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 1)]);
+}
+
+#[test]
+fn streams_that_share_a_dead_letter_table_replay_their_own() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (broker.topic("one", 1), broker.topic("two", 1));
+    broker.produce(&one, [Message::new("{v:1}")]);
+    broker.produce(&two, [Message::new("{v:2}"), Message::new("{v:3}")]);
+    let strict = |topic: &str| with_letters(broker, topic, "v BIGINT");
+    let other = |yaml: &str| {
+        yaml.replace("name: letters", "name: other")
+            .replace("./table", "./other")
+            .replace("./checkpoint", "./checkpoint2")
+    };
+    run(&strict(&one), folder.path());
+    run(&other(&strict(&two)), folder.path());
+    let unquoted = yaml(broker, &one, "v BIGINT", ", options: { allowUnquotedFieldNames: true }", LETTERS);
+    let replayed = command(&unquoted, folder.path(), &["replay"]);
+    assert_eq!((&replayed["replayed"], &replayed["otherQueries"]), (&1.into(), &2.into()));
+    assert_eq!(places(&folder.path().join("table")), [(0, 0)]);
+    assert_eq!(places(&folder.path().join("other")), []);
+    // A copy of the checkpoint's loss: the table still knows, and refuses to take letters twice.
+    std::fs::remove_dir_all(folder.path().join("checkpoint/alluvia/replay")).unwrap();
+    let ended = start(&unquoted, folder.path(), &["replay"], &[]).wait(BOUND);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    assert_eq!(places(&folder.path().join("table")), [(0, 0)]);
+}
