@@ -1,0 +1,110 @@
+//! Texts made to a format, codes of characters, and encodings: the table of the functions.
+
+mod number;
+mod printf;
+mod rounding;
+mod encodings;
+mod codes;
+
+use std::sync::Arc;
+
+use arrow::array::{BinaryArray, BooleanArray, Int32Array, StringArray};
+use arrow::datatypes::DataType;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::Entry;
+use super::scalar::{Types, each, entry, takes, try_each};
+use codes::{chr, luhn, soundex};
+use encodings::{decode, encode, to_binary, unbase64};
+use number::{bind_number, format_number};
+use printf::{bind_format, format_string};
+
+/// Functions of formats and encodings.
+pub(crate) const ENTRIES: &[Entry] = &[
+    entry!(
+        "format_number",
+        Types::By(bind_number),
+        format_number,
+        ["stateless/levenshtein_soundex_overlay", "expressions/string"]
+    ),
+    entry!(
+        "format_string" | "printf",
+        Types::By(bind_format),
+        format_string,
+        ["stateless/levenshtein_soundex_overlay", "expressions/string"]
+    ),
+    entry!(
+        "ascii",
+        takes!([Text] => DataType::Int32),
+        |call| each::<Int32Array, _>(call, |row| Some(
+            call.texts(0).value(row).chars().next().map_or(0, |c| c as i32)
+        )),
+        ["stateless/encodings", "expressions/string"]
+    ),
+    entry!(
+        "chr" | "char",
+        takes!([Long] => DataType::Utf8),
+        |call| each::<StringArray, _>(call, |row| Some(chr(call.longs(0).value(row)))),
+        ["stateless/encodings", "expressions/string"]
+    ),
+    entry!(
+        "soundex",
+        takes!([Text] => DataType::Utf8),
+        |call| each::<StringArray, _>(call, |row| Some(soundex(call.texts(0).value(row)))),
+        ["stateless/levenshtein_soundex_overlay", "expressions/string"]
+    ),
+    entry!(
+        "base64",
+        takes!([Bytes] => DataType::Utf8),
+        |call| each::<StringArray, _>(call, |row| Some(STANDARD.encode(call.bytes(0).value(row)))),
+        ["stateless/encodings", "expressions/string"]
+    ),
+    entry!(
+        "unbase64",
+        takes!([Text] => DataType::Binary),
+        |call| try_each::<BinaryArray, _>(call, |row| unbase64(call.texts(0).value(row)).map(Some)),
+        ["stateless/encodings", "expressions/string"]
+    ),
+    entry!(
+        "encode",
+        takes!([Text, Text] => DataType::Binary),
+        |call| try_each::<BinaryArray, _>(call, |row| encode(
+            call.texts(0).value(row),
+            call.texts(1).value(row)
+        )
+        .map(Some)),
+        ["expressions/string"]
+    ),
+    entry!(
+        "decode",
+        takes!([Bytes, Text] => DataType::Utf8),
+        |call| try_each::<StringArray, _>(call, |row| decode(
+            call.bytes(0).value(row),
+            call.texts(1).value(row)
+        )
+        .map(Some)),
+        ["expressions/string"]
+    ),
+    entry!("to_binary", takes!([Text, Text], 1 => DataType::Binary), to_binary, ["expressions/string"]),
+    entry!(
+        "luhn_check",
+        takes!([Text] => DataType::Boolean),
+        |call| each::<BooleanArray, _>(call, |row| Some(luhn(call.texts(0).value(row)))),
+        ["expressions/string"]
+    ),
+    entry!(
+        "is_valid_utf8",
+        takes!([Bytes] => DataType::Boolean),
+        |call| each::<BooleanArray, _>(call, |row| Some(
+            std::str::from_utf8(call.bytes(0).value(row)).is_ok()
+        )),
+        ["expressions/string"]
+    ),
+    entry!(
+        "validate_utf8",
+        takes!([Text] => DataType::Utf8),
+        |call| Ok(Arc::clone(&call.args[0])),
+        ["expressions/string"]
+    ),
+];
