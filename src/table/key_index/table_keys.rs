@@ -6,28 +6,27 @@
 //! difference whose commits they came with, or what for. An index that can't be used is built again from all files, the
 //! same way: it is an empty one that has not seen any file yet.
 
+mod build;
+
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use crossbeam_channel::{Sender, bounded};
 
 use super::fingerprint::{Fingerprint, HashSecret, KeyHasher};
 use super::key_columns::{KeyColumns, RowKeys};
 use super::own_changes::{KeysOfFile, OwnChanges};
-use super::reader::{KeyReader, Trouble};
+use super::reader::Trouble;
 use super::snapshot::{PendingSnapshot, Snapshots};
 use super::window::{EventTimes, KeyWindow};
 use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
 use crate::model::{Error, Result};
-use crate::table::live_files::{FileIdentity, LiveFile};
+use crate::table::live_files::FileIdentity;
 use crate::table::{DeltaTable, FileEntry};
+use build::Joined;
 
-/// How often a build says how far it is.
-const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often files of the table or of the index may vanish before it is given up.
 const TRIES: u32 = 10;
 
@@ -423,143 +422,12 @@ impl TableKeys {
         Ok(self.same_log || table.commit_hash_at(position.version)? == position.commit_hash)
     }
 
-    /// Reads the keys of files into the index, with all lanes.
-    fn load(&mut self, table: &DeltaTable, files: Vec<Joined>) -> std::result::Result<(), Trouble> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let reader = KeyReader::new(table, &self.columns, self.index.hasher())?;
-        // If this ends early, the index covers a part of the table as of no version, and its files are compared.
-        self.index.move_to(LogPosition { version: self.index.position().version, commit_hash: None });
-        self.same_log = false;
-        let lanes = self.lanes.min(files.len());
-        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (sender, loaded) = bounded::<Loaded>(lanes);
-        std::thread::scope(|scope| {
-            for _ in 0..lanes {
-                let sender = sender.clone();
-                scope.spawn(|| read_files(&reader, &files, &next, &stop, sender));
-            }
-            drop(sender);
-            let mut progress = Progress::new(table, files.len());
-            let mut result = Ok(());
-            // After an error the lanes are listened to until they have seen `stop`: they wait for a place to send to.
-            for loaded in loaded {
-                if result.is_ok() {
-                    result = self.take_in(loaded, &files, &mut progress);
-                    stop.store(result.is_err(), Ordering::Relaxed);
-                }
-            }
-            result
-        })
-    }
-
-    fn take_in(
-        &mut self,
-        loaded: Loaded,
-        files: &[Joined],
-        progress: &mut Progress,
-    ) -> std::result::Result<(), Trouble> {
-        match loaded {
-            Loaded::Piece(file, keys) => self.index.add(files[file].id, keys).map_err(|e| self.local(e))?,
-            Loaded::File(file, keys) => {
-                let identity = fingerprint_of(&self.index.hasher(), &files[file].file.identity());
-                self.cover(identity, files[file].id, keys, files[file].newest);
-                if progress.file_done(keys) {
-                    // So that a build that is interrupted need not begin again.
-                    self.index.save().map_err(|e| self.local(e))?;
-                }
-            }
-            Loaded::Failed(trouble) => return Err(trouble),
-        }
-        Ok(())
-    }
-
     fn local(&self, error: io::Error) -> Trouble {
         if is_unusable(&error) {
             Trouble::Damaged(error)
         } else {
             Trouble::Failed(unwritable(error, &self.folder))
         }
-    }
-}
-
-/// A file that is new to the index, and the number that it has there.
-struct Joined {
-    file: LiveFile,
-    id: FileId,
-    /// The newest event time of its rows, if that matters and is known.
-    newest: Option<i64>,
-}
-
-/// What a lane has read: of which file, by its position, and what.
-enum Loaded {
-    /// Keys of it.
-    Piece(usize, Vec<Fingerprint>),
-    /// All its keys, so many, have been sent.
-    File(usize, u64),
-    /// It could not be read.
-    Failed(Trouble),
-}
-
-/// Reads files, each of them once over all lanes, until there are none left or `stop` is set.
-fn read_files(
-    reader: &KeyReader,
-    files: &[Joined],
-    next: &AtomicUsize,
-    stop: &AtomicBool,
-    sender: Sender<Loaded>,
-) {
-    while !stop.load(Ordering::Relaxed) {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        let Some(file) = files.get(number) else { return };
-        let read = reader.read(&file.file, |keys| {
-            // Nobody listens only if the build has panicked.
-            let _ = sender.send(Loaded::Piece(number, keys));
-            Ok(())
-        });
-        let loaded = match read {
-            Ok(keys) => Loaded::File(number, keys),
-            Err(trouble) => Loaded::Failed(trouble),
-        };
-        let _ = sender.send(loaded);
-    }
-}
-
-/// Says how far a build is.
-struct Progress {
-    table: String,
-    files: usize,
-    files_done: usize,
-    keys: u64,
-    started: Instant,
-    reported: Instant,
-}
-
-impl Progress {
-    fn new(table: &DeltaTable, files: usize) -> Progress {
-        let now = Instant::now();
-        let table = table.store().url().to_string();
-        Progress { table, files, files_done: 0, keys: 0, started: now, reported: now }
-    }
-
-    /// Counts a file; returns whether it was time to report.
-    fn file_done(&mut self, keys: u64) -> bool {
-        self.files_done += 1;
-        self.keys += keys;
-        let due = self.reported.elapsed() >= REPORT_INTERVAL;
-        if due {
-            self.reported = Instant::now();
-            tracing::info!(
-                table = self.table,
-                files = self.files,
-                files_done = self.files_done,
-                keys = self.keys,
-                seconds = self.started.elapsed().as_secs(),
-                "building the key index"
-            );
-        }
-        due
     }
 }
 
