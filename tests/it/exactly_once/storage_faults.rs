@@ -1,6 +1,6 @@
 //! Storage that rejects, delays, cuts, or does the write and reports failure: the table is the topic's, once each.
 //!
-//! The faults are those of `src/storage/faulty.rs`, asked for by `ALLUVIA_STORE_FAULTS`; each test sees in the
+//! The faults are those of `src/storage/faulty`, asked for by `ALLUVIA_STORE_FAULTS`; each test sees in the
 //! program's own words that its fault did happen.
 
 use std::path::{Path, PathBuf};
