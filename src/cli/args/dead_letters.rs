@@ -1,0 +1,46 @@
+//! `alluvia dead-letters …`: records that could not be decoded, shown and replayed.
+
+use clap::{Args, Subcommand};
+
+use super::{OutputArgs, StreamArgs};
+
+pub(super) const DEAD_LETTERS_EXAMPLES: &str = "\
+Examples:
+  alluvia dead-letters show config/ingest.yaml --limit 20
+  alluvia dead-letters replay config/ingest.yaml --dry-run";
+
+/// `alluvia dead-letters …`.
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersCommand {
+    /// Show dead letters: where they come from and why they are there
+    Show(DeadLettersShowArgs),
+    /// Decode dead letters again by the stream's present schema and append those that fit now
+    Replay(DeadLettersReplayArgs),
+}
+
+/// `alluvia dead-letters show`.
+#[derive(Debug, Clone, Args)]
+pub struct DeadLettersShowArgs {
+    #[command(flatten)]
+    pub stream: StreamArgs,
+    /// How many are shown, the newest first
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub limit: usize,
+    /// Only those with this error code
+    #[arg(long)]
+    pub code: Option<String>,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `alluvia dead-letters replay`.
+#[derive(Debug, Clone, Args)]
+pub struct DeadLettersReplayArgs {
+    #[command(flatten)]
+    pub stream: StreamArgs,
+    /// Only say how many would fit now
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
