@@ -5,6 +5,7 @@
 //! What is not given comes from the environment ([`Identity::resolve`]). No message holds a value that may be secret.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use url::Url;
 
@@ -12,7 +13,6 @@ use super::document::Entry;
 use super::kafka::entra_endpoint;
 use super::keys;
 use super::reader::{Fields, Reader, Text, join};
-use super::stream::StorageOptions;
 use crate::model::Identity;
 use crate::model::identity::{Given, KEYS};
 
@@ -79,6 +79,17 @@ pub fn put(given: &mut Given, key: &'static str, text: &Text) {
         Some(path) => given.insert("clientSecretFile", path.to_owned()),
         None => given.insert(key, text.value.trim().to_owned()),
     };
+}
+
+/// Settings of object stores, under object_store's names (`azure_storage_account_key`, …). May hold
+/// secrets: only names are ever printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct StorageOptions(pub BTreeMap<String, String>);
+
+impl fmt::Debug for StorageOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// The options of a stream's stores: `storageOptions`, Hadoop's settings of `conf`, and the identity where none of them opens

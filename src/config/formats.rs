@@ -1,5 +1,6 @@
 //! What a stream reads and writes, by format, and the options of the small formats.
 
+use super::delta::DeltaSink;
 use super::document::{Entry, Node};
 use super::event_hubs;
 use super::kafka::KafkaOptions;
@@ -7,7 +8,6 @@ use super::kafka::options::{self as kafka_options, positive};
 use super::option_lists::{self, OptionRow};
 use super::quantity;
 use super::reader::{Fields, Reader, Text};
-use super::stream::DeltaSink;
 
 /// What a stream reads.
 #[derive(Debug, Clone, PartialEq, Eq)]

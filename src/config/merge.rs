@@ -1,5 +1,8 @@
 //! `sink.merge`: how rows are merged into a table, and where the index of its keys is.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use url::Url;
 
 use super::document::Node;
@@ -7,7 +10,55 @@ use super::keys;
 use super::local_folder::{self, LocalPlace};
 use super::quantity;
 use super::reader::{Fields, Reader};
-use super::stream::{DeleteWhen, MergeConfig, MergeWithin, UpdateConfig, WhenMatched};
+
+/// How rows are merged into a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeConfig {
+    /// `keys`: the columns, or fields `column.field`, that make a row's key.
+    pub keys: Vec<String>,
+    /// `whenMatched`: what becomes of a row whose key the table holds.
+    pub when_matched: WhenMatched,
+    /// `within` and `eventTime`: how far apart in event time rows of one key are at most; absent, any time.
+    pub within: Option<MergeWithin>,
+    /// Where the index of the table's keys is: a folder of the stream's own on a local disk.
+    pub index_folder: PathBuf,
+}
+
+/// How far apart rows of one key are at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeWithin {
+    /// `eventTime`: the column.
+    pub event_time: String,
+    /// `within`.
+    pub length: Duration,
+}
+
+/// What becomes of a row whose key the table holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WhenMatched {
+    /// It is left out.
+    Ignore,
+    /// It takes the place of the table's row.
+    Update(Box<UpdateConfig>),
+}
+
+/// Which row of a key is the one that stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpdateConfig {
+    /// `orderBy`: the column by which a row is newer than another; absent, the order of the source.
+    pub order_by: Option<String>,
+    /// `deleteWhen`: the rows that delete their key.
+    pub delete_when: Option<DeleteWhen>,
+}
+
+/// Rows that delete their key: those whose `column` is one of `values`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeleteWhen {
+    /// A column of texts or of booleans.
+    pub column: String,
+    /// `true` and `false` of booleans.
+    pub values: Vec<String>,
+}
 
 /// Reads `merge` of a sink that writes to `table`.
 pub(super) fn read(

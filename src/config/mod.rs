@@ -9,6 +9,7 @@
 
 mod azure;
 mod columns;
+mod delta;
 mod document;
 mod environment;
 mod event_hubs;
@@ -38,14 +39,16 @@ mod table_properties;
 mod tests;
 
 pub use crate::model::KafkaColumn;
+pub use azure::StorageOptions;
+pub use delta::{DeltaSink, DeltaTarget};
 pub use formats::{ConsoleSink, RateOptions, SinkConfig, SocketOptions, SourceFormat};
 pub use kafka::KafkaOptions;
 pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
+pub use merge::{DeleteWhen, MergeConfig, UpdateConfig, WhenMatched};
 pub use quantity::{duration as parse_duration, size_bytes as parse_size};
 pub use stream::{
-    Config, DeleteWhen, DeltaSink, DeltaTarget, JsonValue, MergeConfig, ParseMode, RestartPolicy,
-    SourceConfig, StorageOptions, StreamConfig, TableConfig, TableFormat, Trigger, UpdateConfig, ValueConfig,
-    ViewConfig, WhenMatched,
+    Config, JsonValue, ParseMode, RestartPolicy, SourceConfig, StreamConfig, TableConfig, TableFormat,
+    Trigger, ValueConfig, ViewConfig,
 };

@@ -5,12 +5,13 @@
 //! known here. Nothing here prints a secret.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use url::Url;
 
+use super::azure::StorageOptions;
+use super::delta::DeltaTarget;
 use super::document::Node;
 use super::formats::{SinkConfig, SourceFormat};
 use super::kafka::KafkaOptions;
@@ -169,83 +170,6 @@ pub enum TableFormat {
     Json,
 }
 
-/// A Delta table that rows are appended to; it is made if it is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeltaSink {
-    /// `path`, or `table` under the file's `warehouse`.
-    pub url: Url,
-    /// `partitionBy`, in order; empty for a table without partitions.
-    pub partition_by: Vec<String>,
-    /// `mergeSchema`: new columns are added to an existing table.
-    pub merge_schema: bool,
-    /// `merge`: rows are merged by their keys; absent, they are appended.
-    pub merge: Option<Box<MergeConfig>>,
-    /// `autoCompact`: whether small files are joined between micro-batches; absent, the table's properties decide.
-    pub auto_compact: Option<bool>,
-    /// `autoVacuum`: how often files that the table does not need any more are deleted; absent, never.
-    pub auto_vacuum: Option<Duration>,
-    /// `tableProperties` (`delta.…`) of a table that is made now.
-    pub table_properties: BTreeMap<String, String>,
-}
-
-/// How rows are merged into a table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MergeConfig {
-    /// `keys`: the columns, or fields `column.field`, that make a row's key.
-    pub keys: Vec<String>,
-    /// `whenMatched`: what becomes of a row whose key the table holds.
-    pub when_matched: WhenMatched,
-    /// `within` and `eventTime`: how far apart in event time rows of one key are at most; absent, any time.
-    pub within: Option<MergeWithin>,
-    /// Where the index of the table's keys is: a folder of the stream's own on a local disk.
-    pub index_folder: PathBuf,
-}
-
-/// How far apart rows of one key are at most.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MergeWithin {
-    /// `eventTime`: the column.
-    pub event_time: String,
-    /// `within`.
-    pub length: Duration,
-}
-
-/// What becomes of a row whose key the table holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WhenMatched {
-    /// It is left out.
-    Ignore,
-    /// It takes the place of the table's row.
-    Update(Box<UpdateConfig>),
-}
-
-/// Which row of a key is the one that stays.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UpdateConfig {
-    /// `orderBy`: the column by which a row is newer than another; absent, the order of the source.
-    pub order_by: Option<String>,
-    /// `deleteWhen`: the rows that delete their key.
-    pub delete_when: Option<DeleteWhen>,
-}
-
-/// Rows that delete their key: those whose `column` is one of `values`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeleteWhen {
-    /// A column of texts or of booleans.
-    pub column: String,
-    /// `true` and `false` of booleans.
-    pub values: Vec<String>,
-}
-
-/// A Delta table whose columns Alluvia decides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeltaTarget {
-    /// Where it is.
-    pub url: Url,
-    /// `tableProperties` of a table that is made now.
-    pub table_properties: BTreeMap<String, String>,
-}
-
 /// When a micro-batch starts, and whether the stream ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
@@ -272,17 +196,6 @@ pub struct RestartPolicy {
 impl Default for RestartPolicy {
     fn default() -> Self {
         RestartPolicy { max_attempts: None, backoff: Duration::from_secs(1) }
-    }
-}
-
-/// Settings of object stores, under object_store's names (`azure_storage_account_key`, …). May hold
-/// secrets: only names are ever printed.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct StorageOptions(pub BTreeMap<String, String>);
-
-impl fmt::Debug for StorageOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::azure;
 use super::columns;
+use super::delta::{DeltaSink, DeltaTarget};
 use super::document::{Node, Value};
 use super::formats::{self, SinkConfig, SourceFormat};
 use super::kafka::options::positive;
@@ -21,10 +22,7 @@ use super::origin::Origin;
 use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
 use super::sql_parser;
-use super::stream::{
-    DeltaSink, DeltaTarget, JsonValue, ParseMode, RestartPolicy, SourceConfig, StreamConfig, Trigger,
-    ValueConfig,
-};
+use super::stream::{JsonValue, ParseMode, RestartPolicy, SourceConfig, StreamConfig, Trigger, ValueConfig};
 use super::table_properties;
 use crate::model::KafkaColumn;
 

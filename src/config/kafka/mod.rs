@@ -2,6 +2,7 @@
 
 pub(super) mod client;
 mod credentials;
+mod given;
 pub(super) mod jaas;
 pub(super) mod librdkafka;
 pub(super) mod options;

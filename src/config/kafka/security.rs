@@ -4,8 +4,8 @@
 //! librdkafka's properties, and for OAUTHBEARER the application whose tokens are sent. What cannot be mapped (JKS,
 //! Kerberos, MSK IAM) is refused with what to use instead. No message holds a value that may be secret.
 
-use super::client::Given;
 use super::credentials::{Target, TokenLogin};
+use super::given::Given;
 use super::jaas::{self, Login};
 use crate::config::origin::Origin;
 use crate::config::reader::{Reader, Text};
