@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use super::parse::prefix_length;
 use crate::decode::locale::known_part;
 
 /// One locale a line: its tag in lower case, then the lists in the order of [`Names`]; see `JavaNames.java`.
@@ -98,6 +97,21 @@ pub fn longest_zone_name_at(text: &str, length: ZoneLength) -> Option<(&'static 
     let matching =
         zone_names(length).iter().filter_map(|(name, zone)| Some((*zone, prefix_length(text, name)?)));
     matching.max_by_key(|(_, length)| *length)
+}
+
+/// How many bytes of `text` are `prefix` in any case (Java: equal when upper or lower case are).
+pub fn prefix_length(text: &str, prefix: &str) -> Option<usize> {
+    let mut chars = text.chars();
+    for wanted in prefix.chars() {
+        let found = chars.next()?;
+        let same = found == wanted
+            || found.to_uppercase().eq(wanted.to_uppercase())
+            || found.to_lowercase().eq(wanted.to_lowercase());
+        if !same {
+            return None;
+        }
+    }
+    Some(text.len() - chars.as_str().len())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! without regard to case. Gives fields; whether they make sense together is `resolve`'s question.
 
 use super::compile::{Digits, FIELDS, Field, NameList, Number, NumberKind, OffsetForm, Sign, Step};
-use super::names::{self, Names, ZoneLength};
+use super::names::{self, Names, ZoneLength, prefix_length};
 use crate::decode::datetime::region;
 use crate::decode::datetime::zone::Zone;
 
@@ -262,19 +262,4 @@ fn offset_at(rest: &str, form: &OffsetForm) -> Option<(i64, usize)> {
     let length = 3 + width * (usize::from(minutes.is_some()) + usize::from(seconds.is_some()));
     let total = hours * 3600 + minutes.unwrap_or(0) * 60 + seconds.unwrap_or(0);
     Some((sign * total, length))
-}
-
-/// How many bytes of `text` are `prefix` in any case (Java: equal when upper or lower case are).
-pub fn prefix_length(text: &str, prefix: &str) -> Option<usize> {
-    let mut chars = text.chars();
-    for wanted in prefix.chars() {
-        let found = chars.next()?;
-        let same = found == wanted
-            || found.to_uppercase().eq(wanted.to_uppercase())
-            || found.to_lowercase().eq(wanted.to_lowercase());
-        if !same {
-            return None;
-        }
-    }
-    Some(text.len() - chars.as_str().len())
 }
