@@ -6,19 +6,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-use super::lane::{Counts, Lane, LaneOutput, OnReject};
+use super::lane::{Attempt, Counts, Lane, LaneOutput};
 use super::stateful::StateRun;
 use super::stop::Stop;
 use crate::checkpoint::Planned;
 use crate::config::StreamConfig;
-use crate::model::{Error, Loss, MemoryAccount, Result};
-use crate::observe::{Rejected, StreamReporter};
+use crate::model::{Error, Loss, Result};
+use crate::observe::Rejected;
 use crate::query::OperatorProgress;
 use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, Part, RowPlaces};
 use crate::source::Split;
@@ -31,28 +31,6 @@ const ONE_WRITER_OFFSETS: i64 = 128 * 1024;
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The number that stands in for a lane's in the name of a gathered file.
 const MERGED_LANE: usize = 99_999;
-
-/// One run of a batch, as its lanes see it.
-pub struct Attempt {
-    /// The run's id, part of everything that it writes.
-    pub id: String,
-    /// Where rows go.
-    pub rows: Arc<dyn AttemptWriter>,
-    /// Where dead letters go, and what they have in common.
-    pub dead_letters: Option<(Arc<dyn AttemptWriter>, DeadLetters)>,
-    /// What all writers of the stream may hold in memory.
-    pub budget: Arc<MemoryAccount>,
-    /// What becomes of rejected records.
-    pub on_reject: OnReject,
-    /// When the batch was planned, in microseconds: the batch's clock.
-    pub now_micros: i64,
-    /// Whether rows are handed back instead of written.
-    pub gather: bool,
-    /// Set when the attempt is given up.
-    pub cancel: AtomicBool,
-    /// Where records read are counted while the batch runs.
-    pub reporter: StreamReporter,
-}
 
 /// A batch whose parts are whole and durable, and named by no commit yet.
 pub struct Written {

@@ -8,7 +8,7 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use super::open;
-use super::streams::Shared;
+use super::streaming_query::Shared;
 use crate::config::StreamConfig;
 use crate::model::{Offset, Result};
 use crate::observe::Event;

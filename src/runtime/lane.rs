@@ -6,21 +6,43 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::attempt::Attempt;
 use super::lane_pipeline::{Emit, LanePipeline};
 use crate::decode::json::Rejection;
-use crate::model::{Error, Loss, Record, Result};
-use crate::observe::Rejected;
-use crate::sink::{DeadLetterRows, Part, RowPlaces, SinkWriter};
+use crate::model::{Error, Loss, MemoryAccount, Record, Result};
+use crate::observe::{Rejected, StreamReporter};
+use crate::sink::{AttemptWriter, DeadLetterRows, DeadLetters, Part, RowPlaces, SinkWriter};
 use crate::source::{Intake, Split, SplitReader};
 
 /// Decoded bytes that a lane hands back at most; beyond them it writes a file of its own.
 const GATHER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// One run of a batch, as its lanes see it.
+pub struct Attempt {
+    /// The run's id, part of everything that it writes.
+    pub id: String,
+    /// Where rows go.
+    pub rows: Arc<dyn AttemptWriter>,
+    /// Where dead letters go, and what they have in common.
+    pub dead_letters: Option<(Arc<dyn AttemptWriter>, DeadLetters)>,
+    /// What all writers of the stream may hold in memory.
+    pub budget: Arc<MemoryAccount>,
+    /// What becomes of rejected records.
+    pub on_reject: OnReject,
+    /// When the batch was planned, in microseconds: the batch's clock.
+    pub now_micros: i64,
+    /// Whether rows are handed back instead of written.
+    pub gather: bool,
+    /// Set when the attempt is given up.
+    pub cancel: AtomicBool,
+    /// Where records read are counted while the batch runs.
+    pub reporter: StreamReporter,
+}
 
 /// What becomes of a record that is no row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

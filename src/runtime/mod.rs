@@ -27,10 +27,12 @@ pub mod start;
 mod stateful;
 pub mod stop;
 pub mod stream;
+mod streaming_query;
 mod streams;
 mod supervise;
 pub mod trigger;
 
 pub use start::{ProcessContext, WhenOwned};
 pub use stop::Stop;
-pub use streams::{Ended, StreamingQuery, Streams};
+pub use streaming_query::StreamingQuery;
+pub use streams::{Ended, Streams};

@@ -19,8 +19,9 @@ use uuid::Uuid;
 
 use self::position::{Pace, StreamPosition};
 use self::reconcile::same_definition;
-use super::attempt::{self, Attempt, Written, commit_of};
+use super::attempt::{self, Written, commit_of};
 use super::heap;
+use super::lane::Attempt;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, OpenStream, ProcessContext};
 use super::stateful::Stateful;
