@@ -12,6 +12,7 @@
 //! writer was faster, the index follows and the batch is asked again; files are written again only if a row has
 //! become superfluous.
 
+mod attempt;
 mod choose;
 mod matched;
 mod order;
@@ -27,11 +28,12 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use tokio::task::JoinHandle;
 
+use attempt::MergeAttempt;
 use choose::{Chosen, MergeCounts};
 use order::RowRules;
 use rewrite::UpdateCounts;
 use waiting::WaitingBatch;
-use writer::{MergeAttempt, MergeLanes};
+use writer::MergeLanes;
 
 use super::DeltaAppend;
 use crate::config::{MergeConfig, WhenMatched};

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, take_record_batch};
 
+use super::attempt::MergeAttempt;
 use super::choose::Candidate;
 use super::matched::{FileMatch, Matched, Read, failed, on_lanes};
 use super::waiting::{WaitingBatch, WaitingRows};
-use super::writer::{Encoder, MergeAttempt, ONE_ENCODER_ROWS};
+use super::writer::{Encoder, ONE_ENCODER_ROWS};
 use crate::failpoint;
 use crate::model::{Error, Result};
 use crate::table::key_index::{Fingerprint, OwnChanges, OwnDeletions, OwnFiles};

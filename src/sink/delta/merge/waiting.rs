@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BinaryArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 
+use super::attempt::MergeAttempt;
 use super::choose::{Candidate, Place, RowPerKey};
 use super::spool::SpooledRows;
-use super::writer::MergeAttempt;
 use crate::model::{Error, Result, TopicPartition};
 use crate::sink::{Part, RowPlaces};
 use crate::table::key_index::RowKeys;

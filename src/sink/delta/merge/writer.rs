@@ -5,33 +5,20 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 
+use super::attempt::MergeAttempt;
 use super::choose::Chosen;
 use super::order::RowRules;
 use super::spool::Spool;
 use super::waiting::{Piece, WaitingBatch, WaitingRows};
 use crate::model::{Error, Result};
-use crate::sink::delta::writer::FilesOfAttempt;
 use crate::sink::{AttemptWriter, Part, RowPlaces, SinkWriter};
 use crate::table::FileWriter;
-use crate::table::key_index::{EventTimes, Fingerprint, OwnFiles, RowHasher};
+use crate::table::key_index::{Fingerprint, OwnFiles};
 
 /// Fewer rows than this are written by one encoder: they make one file, not one for each lane.
 pub(super) const ONE_ENCODER_ROWS: u64 = 128 * 1024;
 /// Files of one run may be written several times, each time under other names.
 const LANES_PER_ROUND: usize = 1_000;
-
-/// One run of a batch, shared by its lanes and its commit.
-pub(super) struct MergeAttempt {
-    pub(super) files: FilesOfAttempt,
-    pub(super) hasher: RowHasher,
-    pub(super) rules: RowRules,
-    /// What reads event times; `None` without `within`.
-    pub(super) times: Option<EventTimes>,
-    /// Where rows wait that are too many for the memory.
-    pub(super) folder: std::path::PathBuf,
-    /// What each lane may hold in memory.
-    pub(super) lane_bytes: usize,
-}
 
 /// The attempt as its lanes have it.
 pub(super) struct MergeLanes(pub(super) Arc<MergeAttempt>);
