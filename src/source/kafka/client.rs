@@ -1,21 +1,21 @@
-//! One librdkafka client: its properties, and what it says about itself.
+//! One librdkafka client: its properties, and the error for a request that failed.
 //!
 //! Properties come in four layers, later wins: librdkafka's, ours for throughput with low latency, the
-//! user's `kafka.*`, and the few that exactly-once depends on. Log lines and errors of the client go to
-//! `tracing` (target `librdkafka`), never with a secret: librdkafka prints no credential, and properties
-//! are named here without their values.
+//! user's `kafka.*`, and the few that exactly-once depends on. Properties are named here without their
+//! values, which may be secret.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{Consumer, ConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tracing::{Level, debug, enabled, warn};
+use tracing::{Level, enabled};
 use uuid::Uuid;
 
+use super::answer::{is_forbidden, is_refusal, is_silence};
+use super::events::ClientEvents;
 use super::native::{Client, RequestError};
 use super::throttle::Throttle;
 use super::tokens::kept;
@@ -122,7 +122,7 @@ fn lane_defaults(config: &mut ClientConfig, queue_bytes: usize, fetch_bytes: usi
 /// `Config` if librdkafka refuses a property; the message names it, not its value.
 pub(super) fn open(options: &KafkaOptions, role: Role, throttle: Arc<Throttle>) -> Result<Arc<Client>> {
     let config = properties(options, role);
-    let events = ClientEvents { throttle, ..ClientEvents::default() };
+    let events = ClientEvents::new(throttle);
     config.create_with_context::<_, Client>(events).map(Arc::new).map_err(|error| match error {
         KafkaError::ClientConfig(_, why, key, _) => {
             Error::config(format!("the Kafka client refuses property {key}: {}", without_value(&why)))
@@ -138,126 +138,6 @@ pub(super) fn open(options: &KafkaOptions, role: Role, throttle: Arc<Throttle>) 
 /// librdkafka's reason for refusing a property, cut where it starts to quote the value.
 fn without_value(why: &str) -> &str {
     why.split(['"', '\'']).next().unwrap_or("").trim_end()
-}
-
-/// The last thing that went wrong in a client, for the message of whoever waits in vain.
-#[derive(Debug, Clone)]
-pub(super) struct Trouble {
-    pub(super) code: RDKafkaErrorCode,
-    pub(super) text: String,
-}
-
-/// The callbacks of a client: log lines to `tracing`, the latest trouble kept.
-#[derive(Default)]
-pub(super) struct ClientEvents {
-    latest: Mutex<Option<Trouble>>,
-    worked: AtomicBool,
-    stray: AtomicBool,
-    throttle: Arc<Throttle>,
-}
-
-impl ClientEvents {
-    /// The latest trouble since [`ClientEvents::forget`].
-    pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The brokers answered: past trouble is over.
-    pub(super) fn forget(&self) {
-        self.worked.store(true, Ordering::Relaxed);
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// A message lost its way to the queue it belongs to.
-    pub(super) fn note_stray(&self) {
-        self.stray.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a message lost its way since this was last asked.
-    pub(super) fn take_stray(&self) -> bool {
-        self.stray.swap(false, Ordering::Relaxed)
-    }
-
-    /// Keeps trouble; a refused login or certificate is not hidden by the lost connection that follows. A broker that
-    /// refuses our certificate only closes the connection: what TLS says of it is in the text.
-    pub(super) fn keep(&self, code: RDKafkaErrorCode, text: &str) {
-        let code = if is_tls_refusal(text) { RDKafkaErrorCode::SSL } else { code };
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let telling = |code| is_refusal(code) || code == RDKafkaErrorCode::SSL;
-        if latest.as_ref().is_none_or(|old| !telling(old.code) || telling(code)) {
-            *latest = Some(Trouble { code, text: text.to_owned() });
-        }
-    }
-}
-
-impl ClientContext for ClientEvents {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error
-            | RDKafkaLogLevel::Warning => warn!(target: "librdkafka", facility, "{message}"),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-                debug!(target: "librdkafka", facility, "{message}");
-            }
-        }
-    }
-
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.throttle.note(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
-        // A group is named but never joined: what its coordinator answers does not matter here.
-        let about_group = matches!(
-            code,
-            RDKafkaErrorCode::GroupAuthorizationFailed | RDKafkaErrorCode::CoordinatorNotAvailable
-        );
-        debug!(target: "librdkafka", code = ?code, "{reason}");
-        if !about_group {
-            self.keep(code, reason);
-        }
-    }
-}
-
-impl ConsumerContext for ClientEvents {}
-
-/// Whether the text of a lost connection is a broker's refusal by TLS (RFC 8446, 6.2: alerts about certificates).
-fn is_tls_refusal(text: &str) -> bool {
-    let text = text.to_lowercase();
-    text.contains("alert")
-        && ["certificate", "unknown ca", "handshake failure", "protocol version"]
-            .iter()
-            .any(|part| text.contains(part))
-}
-
-/// Whether the brokers refuse who we say we are: no wait mends it.
-pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::Authentication
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::UnsupportedSASLMechanism
-            | RDKafkaErrorCode::IllegalSASLState
-    )
-}
-
-/// Whether the brokers know us, but do not let us.
-pub(super) fn is_forbidden(code: RDKafkaErrorCode) -> bool {
-    matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)
-}
-
-/// Whether the answer means that the topic or partition is not there.
-pub(super) fn is_missing(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopicId
-    )
 }
 
 /// The error for a request that got no answer, or whose answer is a refusal, by its consequence.
@@ -308,19 +188,6 @@ fn lack_of_token(options: &KafkaOptions) -> Option<Error> {
     kept(options.security.tokens.as_ref()?).token().err()
 }
 
-/// Whether an error only says that nothing came back.
-pub(super) fn is_silence(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::OperationTimedOut
-            | RDKafkaErrorCode::RequestTimedOut
-            | RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::NoEnt
-            | RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::TimedOutQueue
-    )
-}
-
 /// The longest that a request to the brokers is waited for.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -352,22 +219,5 @@ mod tests {
         assert_eq!(error.kind(), crate::model::Kind::Config);
         assert!(error.to_string().contains("kafka.socket.timeout.ms"), "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
-    }
-
-    #[test]
-    fn a_certificate_that_the_broker_refuses_is_told_from_a_lost_connection() {
-        let events = ClientEvents::default();
-        let text = "ssl://b:9093/bootstrap: SSL transport error: ssl/record/rec_layer_s3.c:907:error:0A00045C:SSL routines::tlsv13 alert certificate required: SSL alert number 116";
-        events.keep(RDKafkaErrorCode::BrokerTransportFailure, text);
-        assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::SSL);
-        assert!(!is_tls_refusal("Disconnected (after 3 ms in state UP)"));
-    }
-
-    #[test]
-    fn a_lost_connection_does_not_hide_the_refused_login_before_it() {
-        let events = ClientEvents::default();
-        events.keep(RDKafkaErrorCode::Authentication, "bad password");
-        events.keep(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
-        assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::Authentication);
     }
 }

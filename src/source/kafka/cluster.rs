@@ -12,7 +12,8 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::Metadata;
 use tracing::debug;
 
-use super::client::{self, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_refusal};
+use super::answer::{is_forbidden, is_refusal};
+use super::client::{self, REQUEST_TIMEOUT, Role, failed};
 use super::login::Login;
 use super::native::{self, Client, ListedOffset, OffsetAnswer, OffsetSpec, RequestError, list_offsets};
 use crate::config::kafka::{Isolation, KafkaOptions};

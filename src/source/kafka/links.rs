@@ -11,7 +11,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::KafkaSource;
-use super::client::{self, REQUEST_TIMEOUT, Role, failed, is_forbidden, is_refusal};
+use super::answer::{is_forbidden, is_refusal};
+use super::client::{self, REQUEST_TIMEOUT, Role, failed};
 use super::cluster::Cluster;
 use super::login::Login;
 use super::native::RequestError;

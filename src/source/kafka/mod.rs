@@ -13,10 +13,12 @@
 
 mod admin;
 mod admission;
+mod answer;
 mod assignment;
 mod client;
 mod cluster;
 mod epochs;
+mod events;
 mod topic_ids;
 mod splits;
 mod limit;

@@ -20,7 +20,6 @@ use super::cursor::{PartitionCursor, Verdict};
 use super::login::Login;
 use super::loss::LostRange;
 use super::native::{Batch, Message};
-use super::stall::STALL;
 use crate::config::kafka::KafkaOptions;
 use crate::model::{Error, Header, MemoryAccount, MemoryClaim, OffsetRange, Record, Result, TopicPartition};
 
@@ -34,6 +33,9 @@ const SERVE_EVERY: Duration = Duration::from_millis(100);
 const EXPANSION: usize = 6;
 /// What a held message costs beside its bytes.
 const HELD_OVERHEAD: usize = 200;
+/// After how long without progress it is asked whether the partitions still exist and how far they reach, and
+/// again after twice that, and so on; a partition that librdkafka has forgotten is placed anew then.
+pub(super) const STALL: Duration = Duration::from_secs(5);
 
 /// What a read did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

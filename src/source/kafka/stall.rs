@@ -11,15 +11,13 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
-use super::client::{self, failed, is_forbidden, is_missing, is_refusal};
+use super::answer::{is_forbidden, is_missing, is_refusal};
+use super::client::{self, failed};
 use super::loss::{LossReason, LostRange, check_data_loss};
 use super::native::{self, Message, OffsetSpec, RequestError};
-use super::reader::{LaneReader, Progress};
+use super::reader::{LaneReader, Progress, STALL};
 use crate::model::{Error, OffsetRange, Result};
 
-/// After how long without progress it is asked whether the partitions still exist and how far they reach, and
-/// again after twice that, and so on; a partition that librdkafka has forgotten is placed anew then.
-pub(super) const STALL: Duration = Duration::from_secs(5);
 /// How long a login that is refused again and again is believed to mend itself.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often one read may place a partition anew because the brokers contradict themselves.

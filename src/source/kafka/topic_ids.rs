@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::debug;
 
-use super::client::{REQUEST_TIMEOUT, failed, is_silence};
+use super::answer::is_silence;
+use super::client::{REQUEST_TIMEOUT, failed};
 use super::cluster::{Cluster, hopeless};
 use super::native::{self, TopicDescription, describe_topics};
 use crate::model::{Error, Result};

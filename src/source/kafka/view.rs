@@ -14,7 +14,8 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 use regex::Regex;
 use tracing::{debug, warn};
 
-use super::client::{REQUEST_TIMEOUT, failed, is_missing};
+use super::answer::is_missing;
+use super::client::{REQUEST_TIMEOUT, failed};
 use super::cluster::Cluster;
 use super::native::{RequestError, TopicDescription};
 use super::topic_ids::{CONTROLLER_TIMEOUT, TopicIds};

@@ -27,7 +27,7 @@ pub(super) use request::{
     ListedOffset, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
 };
 
-use super::client::ClientEvents;
+use super::events::ClientEvents;
 use crate::model::TopicPartition;
 
 /// A librdkafka consumer with our callbacks.
