@@ -35,6 +35,7 @@ mod definition;
 mod file;
 mod files;
 mod memory;
+mod options;
 mod restore;
 mod snapshot;
 mod store;
@@ -45,8 +46,9 @@ pub use batch::StoreBatch;
 pub use codec::Codec;
 pub use definition::{DEFINITION, StateColumn, StateDefinition, TableDefinition};
 pub use memory::MemoryState;
+pub use options::StateOptions;
 pub use restore::Origin;
-pub use store::{SealedBatch, StateOptions, StateSize, StateStore};
+pub use store::{SealedBatch, StateSize, StateStore};
 pub use version::Committed;
 
 use crate::model::Result;

@@ -12,8 +12,9 @@ use super::files::{
     CHANGES, ChangesHeader, Files, PartHeader, SnapshotHeader, Start, changes_name, part_path, read_changes,
     read_snapshot,
 };
+use super::options::StateOptions;
 use super::version::{Committed, Layer, Version};
-use super::{RESTORE, StateOptions, TableId};
+use super::{RESTORE, TableId};
 use crate::model::error::Context;
 use crate::model::{Error, Result};
 use crate::storage::Store;

@@ -1,24 +1,21 @@
 //! The durable state of a query.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-
-use tokio::runtime::Handle;
 
 use super::TableId;
 use super::batch::{BatchChanges, StoreBatch};
 use super::cache::{Cache, Marker};
-use super::definition::StateDefinition;
 use super::file::{FileKind, RowWriter, to_bytes};
 use super::files::{CHANGES, ChangesHeader, changes_name, check_attempt};
+use super::options::StateOptions;
 use super::restore::{Origin, Restored, SinceSnapshot, restore};
 use super::snapshot::{Job, Task};
 use super::version::{Committed, Layer, Version};
 use super::view::View;
 use crate::failpoint;
 use crate::model::{Error, Result};
-use crate::storage::{Put, Store};
+use crate::storage::Put;
 
 /// When changes move on; tests have smaller ones.
 #[derive(Debug, Clone, Copy)]
@@ -48,25 +45,6 @@ impl Limits {
             part_bytes: 8 << 20,
         }
     }
-}
-
-/// What a store is opened with.
-#[derive(Debug, Clone)]
-pub struct StateOptions {
-    /// A folder on a local disk, of this stream alone. What is there may be lost at any time.
-    pub local: PathBuf,
-    /// The checkpoint of the query.
-    pub checkpoint: Store,
-    /// The query's id.
-    pub query_id: String,
-    /// What the query keeps.
-    pub definition: StateDefinition,
-    /// What the store may hold in memory, about, beside the changes of the running batch.
-    pub memory_bytes: usize,
-    /// How many committed batches a start may go back to: Spark's `minBatchesToRetain`.
-    pub batches_to_retain: u32,
-    /// Where storage calls run.
-    pub handle: Handle,
 }
 
 /// The state of a query, as of the newest committed batch.
