@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use alluvia::model::MemoryAccount;
 use alluvia::storage::Store;
-use alluvia::table::files::WriterSettings;
 use alluvia::table::key_index::{Fingerprint, IndexedBy, TableKeys};
-use alluvia::table::{Append, DeltaTable, FileWriter};
+use alluvia::table::{Append, DeltaTable, FileWriter, WriterSettings};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::Map;

@@ -11,7 +11,7 @@ use delta_kernel::engine::parse_json;
 use delta_kernel::schema::SchemaRef;
 use delta_kernel::{DeltaResult, EngineData};
 
-use super::files::AddedFile;
+use super::added_file::AddedFile;
 
 /// The kernel's rows of the files' `add` actions. Their statistics are read back from their text, as a reader does;
 /// `schema` says which there are. What the kernel writes of them is replaced by that text ([`statistics`]).

@@ -17,10 +17,11 @@ use delta_kernel::transaction::CommitResult;
 use delta_kernel::{DeltaResult, DeltaResultIterator, Engine, FileMeta, FilteredEngineData, Snapshot};
 use serde_json::{Map, Value, json};
 
-use super::add_columns::InnerFields;
+use super::added_file::AddedFile;
 use super::file_entry::scan_rows;
-use super::files::AddedFile;
 use super::head::LogHead;
+use super::history::OwnCommit;
+use super::inner_fields::InnerFields;
 use super::{DeltaTable, ENGINE_INFO, RowChanges, actions, history, kernel_error};
 use crate::model::{Error, Kind, Result};
 
@@ -68,28 +69,6 @@ pub enum Appended {
     MovedOn,
     /// Nothing was committed: another writer has rewritten or removed files of the attempt that was to be replaced.
     Rewritten,
-}
-
-/// A commit of this stream, read back from the log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct OwnCommit {
-    /// The table's version.
-    pub version: u64,
-    /// The micro-batch it holds.
-    pub batch_id: i64,
-    /// When it was made, in ms since the Unix epoch; 0 if it does not say.
-    pub timestamp_ms: i64,
-    /// How many files it added.
-    pub files: usize,
-    /// The `alluvia` object of its commitInfo; absent from commits of Spark.
-    pub checkpoint: Option<Map<String, Value>>,
-}
-
-impl OwnCommit {
-    /// The run of the batch that made the commit.
-    pub fn attempt(&self) -> Option<&str> {
-        self.checkpoint.as_ref()?.get("attempt")?.as_str()
-    }
 }
 
 impl DeltaTable {

@@ -18,10 +18,11 @@ use delta_kernel::schema::{DataType as KernelType, StructType};
 use delta_kernel::transaction::BoundWriteContext;
 use object_store::path::Path;
 
+use super::added_file::AddedFile;
 use super::encoder::{Encoder, FileFormat};
-use super::files::{AddedFile, WriterSettings};
 use super::statistics::{Folded, Statistics};
 use super::upload::Upload;
+use super::writer_settings::WriterSettings;
 use crate::model::{Error, MemoryClaim, Result};
 
 /// Row groups of one file at most; Parquet numbers them with 15 bits.

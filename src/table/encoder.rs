@@ -17,7 +17,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 
-use super::files::FileOrigin;
+use super::writer_settings::FileOrigin;
 
 /// Rows of one row group at most; readers parallelise and skip by row group.
 const ROW_GROUP_ROWS_MAX: usize = 256 * 1024;

@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use super::files::AddedFile;
-use super::live_files::{FileIdentity, LiveFile};
+use super::added_file::AddedFile;
 use crate::model::{Error, Result};
 
 /// A file as the log describes it.
@@ -230,6 +229,36 @@ impl FileEntry {
             cardinality: vector.cardinality,
         });
         FileEntry { stats, deletion_vector, ..self.clone() }
+    }
+}
+
+/// What is needed to read a file of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveFile {
+    /// Its path as the log has it: relative to the table's folder and URL-encoded, or a URL.
+    pub(crate) path: String,
+    /// Its size.
+    pub(crate) size_bytes: u64,
+    /// Rows of it that are deleted.
+    pub(crate) deletion_vector: Option<DeletionVectorDescriptor>,
+    /// The values of the partition columns by their physical names; NULL is absent.
+    pub(crate) partition_values: HashMap<String, String>,
+}
+
+/// What identifies a file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct FileIdentity {
+    /// The path as the log has it.
+    pub(crate) path: String,
+    /// The id of the deletion vector.
+    pub(crate) deletion_vector: Option<String>,
+}
+
+impl LiveFile {
+    /// What identifies the file.
+    pub(crate) fn identity(&self) -> FileIdentity {
+        let deletion_vector = self.deletion_vector.as_ref().map(DeletionVectorDescriptor::unique_id);
+        FileIdentity { path: self.path.clone(), deletion_vector }
     }
 }
 

@@ -20,7 +20,8 @@ use delta_kernel::table_features::ColumnMappingMode;
 use delta_kernel::{Engine, FileMeta};
 use url::Url;
 
-use super::live_files::{LiveFile, is_not_found};
+use super::file_entry::LiveFile;
+use super::live_files::is_not_found;
 use super::{DeltaTable, FileEntry, kernel_error};
 use crate::model::{Error, Result};
 use crate::storage::Store;

@@ -16,18 +16,15 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
-use arrow::datatypes::SchemaRef;
 use arrow::row::{OwnedRow, Row, Rows};
-use delta_kernel::Engine;
-use delta_kernel::transaction::WriteState;
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
+use super::added_file::AddedFile;
 use super::data_file::{DataFile, Layout, context_of};
 use super::partition::Partitioner;
 use super::sorted_runs::SortedRuns;
-use crate::model::{Error, MemoryAccount, MemoryClaim, Result};
-use crate::storage::Store;
+use super::writer_settings::WriterSettings;
+use crate::model::{Error, MemoryClaim, Result};
 
 /// Partitions' files of one lane that are open at once, at most.
 const OPEN_FILES_MAX: usize = 256;
@@ -41,79 +38,6 @@ const PIECE_ROWS: usize = 8 * 1024;
 const CLOSING_MAX: usize = 8;
 /// The least bytes of a row group that is written out early because of what other streams hold.
 const SHARED_ROW_GROUP_MIN: usize = 1024 * 1024;
-
-/// A file that a commit can name.
-#[derive(Debug, Clone)]
-pub struct AddedFile {
-    /// Its path as the log has it.
-    pub(super) path: String,
-    /// The partition values, by physical column name.
-    pub(super) partition_values: Vec<(String, Option<String>)>,
-    /// Its size.
-    pub size_bytes: u64,
-    /// When it was written, in milliseconds since the Unix epoch.
-    pub(super) modified_ms: i64,
-    /// Rows in the file.
-    pub rows: u64,
-    /// Its number among the files of its writer, in the order in which they were begun.
-    pub(super) number: usize,
-    /// Its statistics, as the log has them.
-    pub(super) statistics: Box<str>,
-}
-
-impl AddedFile {
-    /// What it holds in memory until it is committed, about.
-    fn memory_bytes(&self) -> usize {
-        let values = self.partition_values.iter().map(|(name, value)| {
-            size_of::<(String, Option<String>)>() + name.len() + value.as_ref().map_or(0, String::len)
-        });
-        size_of::<AddedFile>() + self.path.len() + self.statistics.len() + values.sum::<usize>()
-    }
-}
-
-/// What every writer of one attempt shares.
-#[derive(Clone)]
-pub struct WriterSettings {
-    /// The table's folder.
-    pub store: Store,
-    /// Where uploads run.
-    pub handle: Handle,
-    /// The kernel's engine of the table.
-    pub engine: Arc<dyn Engine>,
-    /// The table as the batch will find it.
-    pub state: Arc<WriteState>,
-    /// The table's columns, partition columns included.
-    pub schema: SchemaRef,
-    /// The columns the table is partitioned by.
-    pub partition_columns: Vec<String>,
-    /// The attempt's id, part of every file name.
-    pub attempt: String,
-    /// Shared by all lanes.
-    pub account: Arc<MemoryAccount>,
-    /// A file is closed when it has reached this size.
-    pub target_file_bytes: usize,
-    /// What each file says of its origin, in its footer.
-    pub origin: Option<FileOrigin>,
-}
-
-/// What a data file of a stream says in its footer: whose it is, once no commit names it any more or ever did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileOrigin {
-    /// The stream's id: `txn.appId` of its commits.
-    pub query_id: String,
-    /// The micro-batch: `txn.version` of its commit.
-    pub batch_id: i64,
-    /// Whether a later run of the batch may still commit other files in the place of those that are committed: of dead
-    /// letters, until the next batch is.
-    pub may_be_superseded: bool,
-}
-
-impl FileOrigin {
-    /// The keys of the footer.
-    pub(super) const QUERY_ID: &str = "alluvia.queryId";
-    pub(super) const BATCH_ID: &str = "alluvia.batchId";
-    pub(super) const MAY_BE_SUPERSEDED: &str = "alluvia.mayBeSuperseded";
-}
 
 /// Writes the rows of one lane.
 pub struct FileWriter {
@@ -398,6 +322,8 @@ mod tests {
     use tokio::runtime::Runtime;
 
     use super::*;
+    use crate::model::MemoryAccount;
+    use crate::storage::Store;
     use crate::table::DeltaTable;
 
     const ROWS: usize = 1 << 13;

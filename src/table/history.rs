@@ -8,15 +8,37 @@ use futures::future::ready;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde::de::IgnoredAny;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 
-use super::{DeltaTable, OwnCommit};
+use super::DeltaTable;
 use crate::model::{Error, Result};
 use crate::storage::Store;
 
 /// How many commits are asked for at a time where a whole log is read.
 const AT_A_TIME: usize = 16;
+
+/// A commit of this stream, read back from the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwnCommit {
+    /// The table's version.
+    pub version: u64,
+    /// The micro-batch it holds.
+    pub batch_id: i64,
+    /// When it was made, in ms since the Unix epoch; 0 if it does not say.
+    pub timestamp_ms: i64,
+    /// How many files it added.
+    pub files: usize,
+    /// The `alluvia` object of its commitInfo; absent from commits of Spark.
+    pub checkpoint: Option<Map<String, Value>>,
+}
+
+impl OwnCommit {
+    /// The run of the batch that made the commit.
+    pub fn attempt(&self) -> Option<&str> {
+        self.checkpoint.as_ref()?.get("attempt")?.as_str()
+    }
+}
 
 /// The newest commit whose `txn` is that of `query_id`, read from the current version backwards; `None`
 /// if the log no longer holds it.

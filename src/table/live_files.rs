@@ -3,47 +3,15 @@
 //! Streamed from the kernel's replay of the log; nothing is kept here. A file is known by its path and its deletion
 //! vector, both as the log has them: the same path with another deletion vector is another file.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use delta_kernel::actions::deletion_vector::DeletionVectorDescriptor;
 use delta_kernel::engine::arrow_utils::to_json_bytes;
 use delta_kernel::{DeltaResult, Engine, FilteredEngineData, SnapshotRef};
 
-use super::file_entry::FileEntry;
+use super::file_entry::{FileEntry, FileIdentity};
 use super::{DeltaTable, kernel_error};
 use crate::model::Result;
 use crate::storage::Store;
-
-/// What is needed to read a file of a table.
-#[derive(Debug, Clone)]
-pub(crate) struct LiveFile {
-    /// Its path as the log has it: relative to the table's folder and URL-encoded, or a URL.
-    pub(crate) path: String,
-    /// Its size.
-    pub(crate) size_bytes: u64,
-    /// Rows of it that are deleted.
-    pub(crate) deletion_vector: Option<DeletionVectorDescriptor>,
-    /// The values of the partition columns by their physical names; NULL is absent.
-    pub(crate) partition_values: HashMap<String, String>,
-}
-
-/// What identifies a file.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct FileIdentity {
-    /// The path as the log has it.
-    pub(crate) path: String,
-    /// The id of the deletion vector.
-    pub(crate) deletion_vector: Option<String>,
-}
-
-impl LiveFile {
-    /// What identifies the file.
-    pub(crate) fn identity(&self) -> FileIdentity {
-        let deletion_vector = self.deletion_vector.as_ref().map(DeletionVectorDescriptor::unique_id);
-        FileIdentity { path: self.path.clone(), deletion_vector }
-    }
-}
 
 /// What became of the files between two versions.
 #[derive(Debug, Default)]

@@ -9,9 +9,11 @@
 
 mod actions;
 mod add_columns;
+mod added_file;
 pub mod commit;
 pub mod compact;
 pub mod create;
+mod damage;
 mod data_file;
 mod encoder;
 mod error;
@@ -21,6 +23,7 @@ mod file_rows;
 pub mod files;
 mod head;
 pub mod history;
+mod inner_fields;
 pub mod key_index;
 mod live_files;
 mod log_engine;
@@ -36,6 +39,7 @@ pub mod table_stats;
 mod trial;
 mod upload;
 pub mod vacuum;
+mod writer_settings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,13 +57,17 @@ use tokio::runtime::Handle;
 use crate::model::{Error, Result};
 use crate::storage::Store;
 
-pub use commit::{Append, Appended, OwnCommit};
-pub(crate) use error::{kernel_error, log_error};
+pub use added_file::AddedFile;
+pub use commit::{Append, Appended};
+pub(crate) use damage::log_error;
+pub(crate) use error::kernel_error;
 pub use file_entry::FileEntry;
 pub use file_rows::{FileRows, ReadFailure, RowReader};
-pub use files::{AddedFile, FileOrigin, FileWriter};
+pub use files::FileWriter;
+pub use history::OwnCommit;
 pub use row_changes::{NewVector, RowChanges, check_new_table};
 pub use trial::{refused_rows, write_into_memory};
+pub use writer_settings::{FileOrigin, WriterSettings};
 
 /// What `commitInfo.engineInfo` and a data file's `created_by` say.
 pub const ENGINE_INFO: &str = concat!("Alluvia/", env!("CARGO_PKG_VERSION"));
@@ -301,7 +309,7 @@ fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Re
     let head = log.listed.ascending_commit_files.first().map(|commit| commit.version);
     if log.checkpoint_version.is_none() && head != Some(0) {
         let what = format!("cannot read the Delta log of table {}", store.url());
-        return Err(error::missing_below(0, snapshot.version()).context(what));
+        return Err(damage::missing_below(0, snapshot.version()).context(what));
     }
     features::for_writing(snapshot, store)
 }

@@ -11,7 +11,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 
 use super::FileWriter;
-use super::files::WriterSettings;
+use super::writer_settings::WriterSettings;
 use crate::model::{Kind, MemoryAccount, Result};
 use crate::storage::Store;
 

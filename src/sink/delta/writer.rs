@@ -11,8 +11,7 @@ use super::DeltaAppend;
 use crate::decode::admission::Admission;
 use crate::model::{Error, MemoryAccount, Result};
 use crate::sink::{AttemptWriter, BatchRun, Part, SinkWriter};
-use crate::table::files::WriterSettings;
-use crate::table::{self, FileOrigin, FileWriter};
+use crate::table::{self, FileOrigin, FileWriter, WriterSettings};
 
 /// What the lanes of one run need to write files.
 pub(super) struct FilesOfAttempt {

@@ -13,8 +13,7 @@ use super::rewrite::{Rewritten, RewrittenGroup, discard};
 use crate::failpoint;
 use crate::model::{Error, Kind, Result};
 use crate::table::commit::{CommitWriter, TRIES, TableGuard, pause};
-use crate::table::file_entry::scan_rows;
-use crate::table::live_files::FileIdentity;
+use crate::table::file_entry::{FileIdentity, scan_rows};
 use crate::table::{DeltaTable, ENGINE_INFO, FileEntry, actions, kernel_error};
 
 /// What a commit of a compaction did.

@@ -26,9 +26,9 @@ use uuid::Uuid;
 
 use self::groups::{Candidate, groups_of, within_one_commit};
 use super::commit::TableGuard;
-use super::files::WriterSettings;
 use super::live_files::each_file;
 use super::table_stats::is_small;
+use super::writer_settings::WriterSettings;
 use super::{DeltaTable, FileEntry, RowReader};
 use crate::model::{Error, MemoryAccount, Result};
 use crate::storage::Store;

@@ -13,8 +13,8 @@ use super::{CompactionPlan, Compactor};
 use crate::failpoint;
 use crate::model::{Error, Result};
 use crate::storage::Store;
+use crate::table::added_file::AddedFile;
 use crate::table::commit::TableGuard;
-use crate::table::files::AddedFile;
 use crate::table::{FileEntry, FileWriter, ReadFailure};
 
 /// Files that others take the place of.

@@ -2,7 +2,7 @@
 
 use super::Fingerprint;
 use crate::model::Result;
-use crate::table::live_files::FileIdentity;
+use crate::table::file_entry::FileIdentity;
 use crate::table::{AddedFile, FileEntry};
 
 /// Files of our own commit that one writer wrote.

@@ -17,8 +17,9 @@ use super::fingerprint::{Fingerprint, KeyHasher};
 use super::key_columns::KeyColumns;
 use crate::model::{Error, Result};
 use crate::storage::Store;
+use crate::table::file_entry::LiveFile;
 use crate::table::file_rows::partition_value;
-use crate::table::live_files::{LiveFile, is_not_found};
+use crate::table::live_files::is_not_found;
 use crate::table::{DeltaTable, kernel_error};
 
 /// Fingerprints that are handed over at once.

@@ -23,7 +23,7 @@ use super::snapshot::{PendingSnapshot, Snapshots};
 use super::window::{EventTimes, KeyWindow};
 use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
 use crate::model::{Error, Result};
-use crate::table::live_files::FileIdentity;
+use crate::table::file_entry::FileIdentity;
 use crate::table::{DeltaTable, FileEntry};
 use build::Joined;
 

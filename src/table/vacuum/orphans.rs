@@ -12,7 +12,7 @@ use super::IN_FLIGHT;
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
 use crate::table::DeltaTable;
-use crate::table::files::FileOrigin;
+use crate::table::writer_settings::FileOrigin;
 
 /// What ends a Parquet file: the length of its metadata, and `PAR1`.
 const TAIL_BYTES: u64 = 8;

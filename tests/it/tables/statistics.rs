@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use alluvia::model::MemoryAccount;
 use alluvia::storage::Store;
-use alluvia::table::files::WriterSettings;
-use alluvia::table::{Append, DeltaTable, FileWriter};
+use alluvia::table::{Append, DeltaTable, FileWriter, WriterSettings};
 use arrow::array::{
     ArrayRef, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array,
     RecordBatch, StringArray, TimestampMicrosecondArray,
