@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::call::Place;
+use super::refusal::unsupported;
 use super::scope::Scope;
 use super::{Rewriter, build, literal, name};
 use crate::model::{Error, Result};
@@ -442,8 +443,4 @@ pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
 
 fn negate(negated: bool, inner: Expr) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(inner) } } else { inner }
-}
-
-pub(super) fn unsupported(what: &str) -> Error {
-    Error::config(format!("{what} is not supported in sql"))
 }

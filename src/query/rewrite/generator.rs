@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableWithJoins, Value,
 };
 
-use super::expression::unsupported;
+use super::refusal::unsupported;
 use super::scope::Column;
 use super::{Rewriter, build};
 use crate::model::{Error, Result};

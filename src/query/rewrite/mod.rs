@@ -16,6 +16,8 @@ mod expression;
 mod generator;
 pub(crate) mod literal;
 mod name;
+mod printed_calls;
+mod refusal;
 mod relation;
 mod scope;
 mod select;
@@ -28,8 +30,8 @@ use datafusion::sql::sqlparser::ast::{
     helpers::attached_token::AttachedToken,
 };
 
-use self::expression::unsupported;
 use self::generator::PendingWindow;
+use self::refusal::unsupported;
 use self::scope::Scopes;
 use super::session::{Session, refused};
 use crate::model::{Error, Result};

@@ -10,6 +10,9 @@ use datafusion::sql::sqlparser::ast::{
     Value, visit_expressions_mut,
 };
 
+use super::call::order_of;
+use super::generator::window_function;
+use super::printed_calls::{ADDED, CAPITALS};
 use crate::decode::schema::DataType as SparkType;
 use crate::query::dialect::type_text;
 
@@ -37,10 +40,10 @@ pub(super) fn of_column(expr: &Expr) -> String {
 }
 
 fn window_name(function: &str) -> Option<&'static str> {
-    super::generator::window_function(&function.to_lowercase()).map(|(name, _)| name)
+    window_function(&function.to_lowercase()).map(|(name, _)| name)
 }
 
-pub(super) fn print(expr: &Expr) -> String {
+fn print(expr: &Expr) -> String {
     match expr {
         Expr::Identifier(name) => name.value.clone(),
         Expr::CompoundIdentifier(names) => dotted(names),
@@ -115,7 +118,7 @@ pub(super) fn print(expr: &Expr) -> String {
             }
             text + " END"
         }
-        Expr::Function(function) => super::call::name_of(function),
+        Expr::Function(function) => name_of(function),
         Expr::Lambda(lambda) => self::lambda(lambda),
         other => keyword_call(other),
     }
@@ -215,7 +218,7 @@ pub(super) const CONVERSIONS: [&str; 12] = [
 ];
 
 /// What a function that is a cast converts.
-pub(super) fn converted(function: &Function) -> Option<&Expr> {
+fn converted(function: &Function) -> Option<&Expr> {
     let name = function.name.to_string().to_lowercase();
     let FunctionArguments::List(list) = &function.args else { return None };
     match list.args.as_slice() {
@@ -283,7 +286,7 @@ fn negate(negated: bool, text: String) -> String {
     if negated { format!("(NOT {text})") } else { text }
 }
 
-pub(super) fn arguments(args: &FunctionArguments) -> String {
+fn arguments(args: &FunctionArguments) -> String {
     let FunctionArguments::List(list) = args else { return String::new() };
     let print_one = |arg: &FunctionArg| match arg {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => print(expr),
@@ -313,4 +316,92 @@ fn lambda(lambda: &LambdaFunction) -> String {
     });
     let names: Vec<&str> = lambda.params.iter().map(|_| VARIABLE).collect();
     format!("lambdafunction({}, {})", print(&body), names.join(", "))
+}
+
+/// The name of a call: some print arguments that were not written, or leave out some that were.
+fn name_of(function: &Function) -> String {
+    // Spark prints the names of its functions in lower case, however they were written.
+    let name = function.name.to_string().replace('`', "").to_lowercase();
+    let args = match &function.args {
+        FunctionArguments::List(list) => list.args.as_slice(),
+        _ => &[],
+    };
+    if let Some(value) = converted(function) {
+        return print(value);
+    }
+    let text = arguments(&function.args);
+    let first = || args.first().map(print_one).unwrap_or_default();
+    let scalar = scalar_name(&name, args, &text);
+    let mut call = match (name.as_str(), args.len()) {
+        _ if scalar.is_some() => scalar.unwrap_or_default(),
+        ("first" | "last" | "first_value" | "last_value" | "any_value" | "approx_count_distinct", 2) => {
+            format!("{name}({})", first())
+        }
+        ("array_agg", _) => format!("collect_list({text})"),
+        ("sort_array", 1) => format!("{name}({text}, true)"),
+        ("percentile", 2) => format!("{name}({text}, 1)"),
+        ("approx_percentile" | "percentile_approx", 2) => format!("{name}({text}, 10000)"),
+        ("listagg" | "string_agg", 1) => format!("listagg({text}, NULL)"),
+        ("string_agg", _) => format!("listagg({text})"),
+        ("mode", 2 | 3) => format!("mode() WITHIN GROUP (ORDER BY {} DESC)", first()),
+        _ => format!("{name}({text})"),
+    };
+    if let [order] = function.within_group.as_slice() {
+        let (value, descending, nulls_first) = order_of(order);
+        let (value, ends) = (print(&value), if nulls_first { "NULLS FIRST" } else { "NULLS LAST" });
+        let direction = if descending { "DESC" } else { "ASC" };
+        let order = match name.as_str() {
+            "listagg" | "string_agg" => format!("{value} {direction} {ends}"),
+            // Spark keeps the order reversed here, and prints what it keeps.
+            "mode" if descending => value,
+            "mode" => format!("{value} DESC"),
+            _ if descending => format!("{value} DESC"),
+            _ => value,
+        };
+        call.push_str(&format!(" WITHIN GROUP (ORDER BY {order})"));
+    }
+    if let Some(condition) = &function.filter {
+        call.push_str(&format!(" FILTER (WHERE {})", print(condition)));
+    }
+    call
+}
+
+/// The name of a call that Spark prints otherwise than as `name(arguments)`.
+fn scalar_name(name: &str, args: &[FunctionArg], text: &str) -> Option<String> {
+    if let Some((_, _, more)) =
+        ADDED.iter().find(|(function, count, _)| *function == name && *count == args.len())
+    {
+        return Some(format!("{name}({text}{more})"));
+    }
+    let print = |at: usize| args.get(at).map(print_one).unwrap_or_default();
+    Some(match (name, args.len()) {
+        ("log", 1) => format!("LOG(E(), {text})"),
+        ("ceil" | "floor", 1) => format!("{}({text})", name.to_uppercase()),
+        ("substr" | "substring", 2) => format!("{name}({text}, {})", i32::MAX),
+        ("positive", 1) => format!("(+ {text})"),
+        ("isnull", 1) => format!("({text} IS NULL)"),
+        ("isnotnull", 1) => format!("({text} IS NOT NULL)"),
+        ("if", 3) => format!("(IF({text}))"),
+        ("like", 2) => format!("{} LIKE {}", print(0), print(1)),
+        ("unix_timestamp", 0) => format!("{name}(current_timestamp(), yyyy-MM-dd HH:mm:ss)"),
+        ("convert_timezone", 2) => format!("{name}(current_timezone(), {text})"),
+        // The schema and the options are no children of theirs.
+        ("from_json" | "to_json", _) => format!("{name}({})", print(0)),
+        ("dateadd", 2) => format!("date_add({text})"),
+        ("date_add" | "dateadd", 3) => format!("timestampadd({text})"),
+        ("date_diff" | "datediff", 3) => format!("timestampdiff({text})"),
+        ("datepart", 2) => format!("datepart({} FROM {})", print(0), print(1)),
+        ("trim", 2) => format!("TRIM(BOTH {} FROM {})", print(0), print(1)),
+        ("ltrim", 2) => format!("TRIM(LEADING {} FROM {})", print(0), print(1)),
+        ("rtrim", 2) => format!("TRIM(TRAILING {} FROM {})", print(0), print(1)),
+        (name, _) if CAPITALS.contains(&name) => format!("{}({text})", name.to_uppercase()),
+        _ => return None,
+    })
+}
+
+fn print_one(arg: &FunctionArg) -> String {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => print(expr),
+        other => other.to_string(),
+    }
 }

@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins,
 };
 
-use super::expression::{binary, unsupported};
+use super::expression::binary;
+use super::refusal::unsupported;
 use super::scope::{Column, Scope};
 use super::{Rewriter, build};
 use crate::model::{Error, Result};

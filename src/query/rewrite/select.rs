@@ -12,7 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::call::{Place, grouping_keys};
-use super::expression::{CALLED_BARE, unsupported};
+use super::expression::CALLED_BARE;
+use super::refusal::unsupported;
 use super::scope::Scope;
 use super::{Rewriter, build, generator, name};
 use crate::model::{Error, Result};
