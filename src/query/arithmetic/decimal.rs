@@ -5,6 +5,8 @@
 
 use arrow::datatypes::{DataType, i256};
 
+use super::operation::Operation;
+
 /// The digits of a DECIMAL at most.
 pub(crate) const PRECISION_MAX: u8 = 38;
 /// The scale that `adjust` keeps at least.
@@ -56,18 +58,6 @@ fn adjust(precision: i32, scale: i32) -> Size {
     }
     let whole = precision - scale;
     size(38, (i32::from(PRECISION_MAX) - whole).max(scale.min(SCALE_KEPT)))
-}
-
-/// An operator with a decimal result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
-    /// The remainder that is never negative.
-    Pmod,
 }
 
 /// The size of the result of an operator.

@@ -4,6 +4,7 @@
 //! Under ANSI what does not fit is an error, else it wraps (integers) or is NULL (decimals); `try_` gives NULL.
 
 pub(crate) mod decimal;
+pub(crate) mod operation;
 
 use std::sync::Arc;
 
@@ -17,12 +18,14 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use datafusion::common::{Result, exec_err};
 
+use crate::query::cast::out_of_range;
 use crate::query::coerce::types::{is_decimal, is_float, is_integral, is_number, mismatch, name_of, wider};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::interval;
 use crate::query::functions::scalar::{Bind, Bound, Call, Types, count, entry};
-use decimal::{Operation, Size, decimal, of_integral, of_value, result_size};
+use decimal::{Size, decimal, of_integral, of_value, result_size};
+use operation::{OnFault, Operation};
 
 /// The functions that stand for operators, under the names the planner gives them, and those with names of Spark.
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -106,15 +109,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
         ["stateless/try_arithmetic", "expressions/arithmetic"]
     ),
 ];
-
-/// What an overflow or a division by zero becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnFault {
-    Raise,
-    /// Integers wrap, decimals and divisions by zero are NULL.
-    Wrap,
-    Null,
-}
 
 fn on_fault(call: &Call) -> OnFault {
     if call.conf.ansi { OnFault::Raise } else { OnFault::Wrap }
@@ -232,14 +226,6 @@ fn overflow(kind: &DataType) -> ArrowError {
 
 fn by_zero() -> ArrowError {
     external(ExpressionError::raise("DIVIDE_BY_ZERO", "division by zero"))
-}
-
-/// The error for a DECIMAL that does not fit `to`.
-pub(crate) fn out_of_range(to: &DataType) -> datafusion::common::DataFusionError {
-    ExpressionError::raise(
-        "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
-        format!("the value does not fit {}", name_of(to)),
-    )
 }
 
 fn external(error: datafusion::common::DataFusionError) -> ArrowError {

@@ -11,10 +11,9 @@ use arrow::datatypes::{
 };
 use datafusion::common::{DataFusionError, Result, exec_err};
 
-use super::{Mode, Way, invalid};
+use super::{Mode, Way, invalid, out_of_range};
 use crate::decode::datetime::cast::{date_days, timestamp_micros, timestamp_ntz_micros};
 use crate::query::arithmetic::decimal::to_size;
-use crate::query::arithmetic::out_of_range;
 use crate::query::error::ExpressionError;
 
 pub(super) fn cast(array: &StringArray, to: &DataType, way: Way) -> Result<ArrayRef> {

@@ -67,6 +67,14 @@ fn overflow(from: &DataType, to: &DataType) -> DataFusionError {
     )
 }
 
+/// The error for a DECIMAL that does not fit `to`.
+pub(crate) fn out_of_range(to: &DataType) -> DataFusionError {
+    ExpressionError::raise(
+        "NUMERIC_VALUE_OUT_OF_RANGE.WITH_SUGGESTION",
+        format!("the value does not fit {}", name_of(to)),
+    )
+}
+
 /// Whether Spark has the cast (`Cast.canAnsiCast`, `Cast.canCast`).
 pub(crate) fn allowed(mode: Mode, from: &DataType, to: &DataType) -> bool {
     let lenient = mode == Mode::Lenient;

@@ -10,10 +10,9 @@ use arrow::datatypes::{
 };
 use datafusion::common::{Result, exec_err};
 
-use super::{Mode, Way, overflow};
+use super::{Mode, Way, out_of_range, overflow};
 use crate::decode::json::write_double;
 use crate::query::arithmetic::decimal::to_size;
-use crate::query::arithmetic::out_of_range;
 
 /// A number of any type, on its way to another.
 #[derive(Debug, Clone, Copy)]

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
 
 use crate::query::arithmetic::decimal::{bounded_wider, of_integral};
 use crate::query::conf::Conf;
 use crate::query::error::ExpressionError;
-use crate::query::functions::scalar::Bind;
+use crate::query::functions::bind::Bind;
 
 /// A kind of type that a function wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +114,15 @@ pub(crate) fn is_interval(kind: &DataType) -> bool {
 /// Whether the type has no parts.
 pub(crate) fn is_atomic(kind: &DataType) -> bool {
     !matches!(kind, DataType::List(_) | DataType::Map(..) | DataType::Struct(_) | DataType::Null)
+}
+
+/// Whether values of a type have an order.
+pub(crate) fn has_order(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(element) => has_order(element.data_type()),
+        DataType::Struct(fields) => fields.iter().all(|field| has_order(field.data_type())),
+        kind => entry_of(kind).is_none() && !matches!(kind, DataType::Interval(IntervalUnit::MonthDayNano)),
+    }
 }
 
 /// Spark's name of a type, as in its messages.

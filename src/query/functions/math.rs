@@ -17,7 +17,7 @@ use super::Entry;
 use super::scalar::{Bind, Bound, Call, Types, count, each, entry, takes};
 use crate::decode::json::{write_double, write_float};
 use crate::query::arithmetic::decimal::decimal;
-use crate::query::arithmetic::out_of_range;
+use crate::query::cast::out_of_range;
 use crate::query::coerce::types::{Want, castable, is_decimal, is_float, is_integral, mismatch};
 use crate::query::error::ExpressionError;
 

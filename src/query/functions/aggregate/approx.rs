@@ -21,7 +21,7 @@ use super::{OfNone, Shape, aggregate};
 use crate::query::cast::{Mode, Way, cast};
 use crate::query::coerce::types::{Want, castable, is_timestamp, list_of, mismatch, refused};
 use crate::query::conf::Conf;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types, count};
 
 /// Quantiles within an error.

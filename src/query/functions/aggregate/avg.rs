@@ -11,10 +11,11 @@ use super::groups::Groups;
 use super::rows::{Rows, column};
 use super::sum::decimal_sum;
 use super::{OfNone, Shape, StateColumn, aggregate};
-use crate::query::arithmetic::decimal::{Operation, PRECISION_MAX, apply};
+use crate::query::arithmetic::decimal::{PRECISION_MAX, apply};
+use crate::query::arithmetic::operation::Operation;
 use crate::query::coerce::types::{Want, castable};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types, count};
 
 /// Averages.

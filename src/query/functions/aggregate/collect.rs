@@ -12,7 +12,7 @@ use super::groups::Groups;
 use super::rows::Rows;
 use super::{OfNone, aggregate};
 use crate::query::coerce::types::{entry_of, list_of, mismatch};
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types, count};
 
 /// Aggregates that keep all values.

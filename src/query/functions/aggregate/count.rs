@@ -9,7 +9,7 @@ use super::groups::Groups;
 use super::rows::{Rows, column};
 use super::{OfNone, aggregate};
 use crate::query::coerce::types::mismatch;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bound, Types, takes};
 
 /// Functions that count rows.

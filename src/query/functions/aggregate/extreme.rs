@@ -17,8 +17,8 @@ use super::groups::Groups;
 use super::pick::{Picks, Rule};
 use super::rows::{Rows, column};
 use super::{OfNone, Shape, aggregate};
-use crate::query::coerce::types::{Want, castable, entry_of, is_integral, mismatch, name_of};
-use crate::query::functions::Entry;
+use crate::query::coerce::types::{Want, castable, has_order, is_integral, mismatch, name_of};
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types, count, takes};
 
 /// Aggregates that fold values into one of their type.
@@ -101,15 +101,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
         ["aggregates/bit_aggregates", "generated/extreme"]
     ),
 ];
-
-/// Whether values of a type have an order.
-pub(super) fn has_order(kind: &DataType) -> bool {
-    match kind {
-        DataType::List(element) => has_order(element.data_type()),
-        DataType::Struct(fields) => fields.iter().all(|field| has_order(field.data_type())),
-        kind => entry_of(kind).is_none() && !matches!(kind, DataType::Interval(IntervalUnit::MonthDayNano)),
-    }
-}
 
 fn bind(bind: &Bind) -> Result<Bound> {
     count(bind, 1, 1)?;

@@ -14,7 +14,7 @@ use super::groups::Groups;
 use super::rows::Rows;
 use super::{OfNone, Shape, aggregate};
 use crate::query::coerce::types::{Want, castable, refused};
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::hash::hashes;
 use crate::query::functions::scalar::{Bind, Bound, Types, count};
 

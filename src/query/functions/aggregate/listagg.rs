@@ -14,8 +14,8 @@ use super::groups::Groups;
 use super::rows::Rows;
 use super::{OfNone, Shape, aggregate};
 use crate::query::coerce::types::{Want, castable, list_of, mismatch, refused};
-use crate::query::functions::Entry;
 use crate::query::functions::compare::comparator;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types};
 
 /// The aggregate of texts.

@@ -13,7 +13,7 @@ use super::groups::Groups;
 use super::rows::{Rows, column};
 use super::{OfNone, aggregate};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::takes;
 
 /// An entry over `$arguments` DOUBLEs whose state is that of `$fold`.

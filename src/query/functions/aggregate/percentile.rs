@@ -14,7 +14,7 @@ use super::rows::Rows;
 use super::{OfNone, Shape, StateColumn, aggregate};
 use crate::query::coerce::types::{Want, castable, list_of, mismatch, refused};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types, count};
 
 /// Exact quantiles.

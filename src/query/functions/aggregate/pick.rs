@@ -12,13 +12,12 @@ use datafusion::logical_expr::EmitTo;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::extreme::has_order;
 use super::groups::Groups;
 use super::rows::Rows;
 use super::{OfNone, Shape, aggregate};
-use crate::query::coerce::types::{mismatch, name_of};
-use crate::query::functions::Entry;
+use crate::query::coerce::types::{has_order, mismatch, name_of};
 use crate::query::functions::compare::{Comparator, comparator};
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types, count};
 
 /// Aggregates that keep a row.

@@ -16,7 +16,7 @@ use super::{OfNone, Shape, StateColumn, aggregate};
 use crate::query::arithmetic::decimal::PRECISION_MAX;
 use crate::query::coerce::types::{Want, castable};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Types, count};
 
 /// Sums.

@@ -11,7 +11,7 @@ use crate::decode::datetime::civil::{MICROS_PER_SECOND, SECONDS_PER_DAY, checked
 use crate::query::cast::time::{from_clock, start_of};
 use crate::query::coerce::types::{Want, castable, clock_time, instant, is_integral, mismatch, name_of};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Call, Types, count, each, entry, takes, try_each};
 
 /// Functions between moments and numbers.

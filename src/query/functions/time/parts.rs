@@ -13,7 +13,7 @@ use crate::decode::datetime::Zone;
 use crate::decode::datetime::civil::{MICROS_PER_SECOND, date_of, days_of, month_length};
 use crate::query::cast::time::{MICROS_PER_DAY, from_clock, to_clock};
 use crate::query::coerce::types::{Want, castable, instant, mismatch, refused};
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Call, Types, count, each, entry, takes};
 
 /// A part that a date has.

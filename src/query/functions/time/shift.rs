@@ -15,7 +15,7 @@ use crate::decode::datetime::civil::{MICROS_PER_SECOND, SECONDS_PER_DAY, date_of
 use crate::query::cast::time::{MICROS_PER_DAY, from_clock, to_clock};
 use crate::query::coerce::types::{Want, castable, clock_time, day_time, instant, mismatch, refused};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::interval::{Span, add_months, add_span};
 use crate::query::functions::scalar::{Bind, Bound, Call, Types, count, each, entry, takes, try_each};
 

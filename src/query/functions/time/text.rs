@@ -14,7 +14,7 @@ use crate::query::cast::time::{day_of, to_clock};
 use crate::query::cast::{self, Mode, Way};
 use crate::query::coerce::types::{Want, castable, clock_time, instant, is_timestamp};
 use crate::query::error::ExpressionError;
-use crate::query::functions::Entry;
+use crate::query::functions::entry::Entry;
 use crate::query::functions::scalar::{Bind, Bound, Call, Types, count, entry};
 
 /// Functions between moments and texts.
