@@ -9,6 +9,8 @@ use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
 use datafusion::error::DataFusionError;
 
+use crate::model::Error;
+
 /// An error of Spark for one row, such as `DIVIDE_BY_ZERO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpressionError {
@@ -53,6 +55,28 @@ impl fmt::Display for ExpressionError {
 }
 
 impl std::error::Error for ExpressionError {}
+
+/// Why rows did not come out.
+#[derive(Debug)]
+pub enum Failure {
+    /// An expression has no value for a row.
+    Expression(ExpressionError),
+    /// Anything else.
+    Other(Error),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::Expression(error) => Error::data(error.to_string()),
+            Failure::Other(error) => error,
+        }
+    }
+}
+
+pub(super) fn internal(error: DataFusionError) -> Error {
+    Error::internal("run sql").source(error)
+}
 
 /// The error of Spark inside `error`, if it is one.
 pub fn failure(error: &DataFusionError) -> Option<&ExpressionError> {

@@ -20,7 +20,7 @@ use futures::executor::block_on;
 use super::concat;
 use super::session::Session;
 use super::slot::{Inputs, Of, Relation, SlotExec};
-use super::stateful::event_time::Observed;
+use super::stateful::observed::Observed;
 
 /// Executions after which a plan with hashed tables is renewed: each leaves a few kB of metrics in it.
 const EXECUTIONS_MAX: usize = 1000;

@@ -37,11 +37,11 @@ mod types;
 
 pub use conf::Conf;
 pub use definition::{Definition, Input, Relation, View};
-pub use error::ExpressionError;
+pub use error::{ExpressionError, Failure};
 pub use plan::Query;
-pub use run::{BatchRun, Failure, Made, Runner, Sifted, TableRows};
+pub use run::{BatchRun, Made, Runner, Sifted, TableRows};
 pub use stage::SqlStage;
 pub use stateful::OperatorProgress;
-pub use stateful::event_time::EventTimes;
+pub use stateful::observed::EventTimes;
 pub use stateful::run::{Answer, Feed, LaneGrouping, LaneGroups, StatefulRun, Watermarks};
 pub use stateful::tracker::{WatermarkPolicy, WatermarkTracker};

@@ -6,18 +6,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute;
-use arrow::datatypes::{FieldRef, SchemaRef, UInt32Type};
-use datafusion::common::DataFusionError;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{SchemaRef, UInt32Type};
 
-use super::error::{ExpressionError, failure};
+use super::error::{ExpressionError, Failure, failure, internal};
 use super::fragment::FragmentRun;
 use super::plan::Query;
 use super::record::numbered;
 use super::slot::Relation;
-use super::stateful::event_time::{EventTimes, Observed};
+use super::stateful::observed::{EventTimes, Observed};
 use super::stateful::run::StatefulRun;
+use super::types::conform;
 use crate::model::{Error, Result};
 
 /// The contents of a static table in one version.
@@ -47,15 +46,6 @@ pub struct BatchRun {
     /// Whether rows carry the number of their record.
     numbered: bool,
     stateful: Option<StatefulRun>,
-}
-
-/// Why rows did not come out.
-#[derive(Debug)]
-pub enum Failure {
-    /// An expression has no value for a row.
-    Expression(ExpressionError),
-    /// Anything else.
-    Other(Error),
 }
 
 /// What came out of a batch of rows.
@@ -250,36 +240,4 @@ impl BatchRun {
         }
         Ok(())
     }
-}
-
-/// Rows in the Arrow form that a query promises.
-pub(super) fn conform(schema: &SchemaRef, rows: &RecordBatch) -> std::result::Result<RecordBatch, Failure> {
-    let conform = |(array, field): (&ArrayRef, &FieldRef)| {
-        if array.data_type() == field.data_type() {
-            return Ok(Arc::clone(array));
-        }
-        compute::cast(array, field.data_type())
-    };
-    let columns = rows.columns().iter().zip(schema.fields()).map(conform);
-    let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| internal(e.into()));
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    columns
-        .and_then(|columns| {
-            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
-                .map_err(|error| internal(error.into()))
-        })
-        .map_err(Failure::Other)
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Error {
-        match failure {
-            Failure::Expression(error) => Error::data(error.to_string()),
-            Failure::Other(error) => error,
-        }
-    }
-}
-
-pub(super) fn internal(error: DataFusionError) -> Error {
-    Error::internal("run sql").source(error)
 }

@@ -20,7 +20,7 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, Repla
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 
-use super::stateful::event_time::Observed;
+use super::stateful::observed::Observed;
 
 /// The column of a stream that numbers its records, which no SQL can name ([`super::record`]). A table cannot hold a
 /// column of this name.

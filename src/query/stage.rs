@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
+use super::error::Failure;
 use super::plan::Query;
-use super::run::{BatchRun, Failure, Made, Runner, TableRows};
-use super::stateful::event_time::EventTimes;
+use super::run::{BatchRun, Made, Runner, TableRows};
+use super::stateful::observed::EventTimes;
 use super::stateful::run::{Answer, Feed, LaneGrouping, Watermarks};
 use super::stateful::tracker::WatermarkTracker;
 use crate::decode::json::{Rejection, RejectionCode};

@@ -2,8 +2,15 @@
 //!
 //! The reverse of `StructType::to_arrow`, for the columns that a plan gives.
 
-use arrow::datatypes::{DataType as ArrowType, Field, Fields, IntervalUnit, Schema, TimeUnit};
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute;
+use arrow::datatypes::{
+    DataType as ArrowType, Field, FieldRef, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit,
+};
+
+use super::error::{Failure, internal};
 use crate::decode::schema::{DataType, DayTimeUnit, StructField, StructType, YearMonthUnit};
 use crate::model::{Error, Result};
 
@@ -16,9 +23,8 @@ pub(super) fn of_schema(schema: &Schema) -> Result<StructType> {
 }
 
 fn of_fields(fields: &Fields) -> Result<StructType> {
-    let field = |field: &std::sync::Arc<Field>| {
-        Ok(StructField::new(field.name(), of(field.data_type())?, field.is_nullable()))
-    };
+    let field =
+        |field: &Arc<Field>| Ok(StructField::new(field.name(), of(field.data_type())?, field.is_nullable()));
     Ok(StructType { fields: fields.iter().map(field).collect::<Result<_>>()? })
 }
 
@@ -78,7 +84,7 @@ fn of(data_type: &ArrowType) -> Result<DataType> {
 /// # Errors
 /// As [`of_schema`].
 pub(super) fn conformed(schema: &Schema) -> Result<Schema> {
-    let field = |field: &std::sync::Arc<Field>| {
+    let field = |field: &Arc<Field>| {
         Ok(Field::new(field.name(), conformed_type(field.data_type())?, field.is_nullable()))
     };
     Ok(Schema::new(schema.fields().iter().map(field).collect::<Result<Vec<_>>>()?))
@@ -114,4 +120,23 @@ fn conformed_type(data_type: &ArrowType) -> Result<ArrowType> {
         }
         other => other.clone(),
     })
+}
+
+/// Rows in the Arrow form that a query promises.
+pub(super) fn conform(schema: &SchemaRef, rows: &RecordBatch) -> std::result::Result<RecordBatch, Failure> {
+    let conform = |(array, field): (&ArrayRef, &FieldRef)| {
+        if array.data_type() == field.data_type() {
+            return Ok(Arc::clone(array));
+        }
+        compute::cast(array, field.data_type())
+    };
+    let columns = rows.columns().iter().zip(schema.fields()).map(conform);
+    let columns = columns.collect::<std::result::Result<Vec<_>, _>>().map_err(|e| internal(e.into()));
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    columns
+        .and_then(|columns| {
+            RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+                .map_err(|error| internal(error.into()))
+        })
+        .map_err(Failure::Other)
 }

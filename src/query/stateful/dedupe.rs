@@ -7,8 +7,8 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::event_time::times;
 use super::keys::{NO_TIME, bound, timed, times_of};
+use super::observed::times;
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{Error, OutputMode, Result};
 use crate::state::codec::{Codec, Rows};

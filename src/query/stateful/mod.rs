@@ -19,6 +19,7 @@ pub(super) mod event_time;
 pub(super) mod grouping_sets;
 mod keys;
 mod limit;
+pub(super) mod observed;
 mod operator_plan;
 pub mod run;
 mod session;

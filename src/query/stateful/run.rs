@@ -10,15 +10,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::Result as DfResult;
 
 use super::aggregate::{Grouping, Partial, partials};
-use super::event_time::Observed;
+use super::observed::Observed;
 use super::{BatchTimes, OperatorProgress};
 use crate::model::{OutputMode, Result};
-use crate::query::error::failure;
+use crate::query::error::{Failure, failure, internal};
 use crate::query::fragment::FragmentRun;
 use crate::query::plan::Query;
 use crate::query::record::numbered;
-use crate::query::run::{Failure, conform, internal};
 use crate::query::slot::Relation;
+use crate::query::types::conform;
 use crate::state::{StateBatch, TableDefinition};
 
 /// What lanes made of a micro-batch.

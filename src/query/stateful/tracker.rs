@@ -1,6 +1,6 @@
 //! How the watermark of a query moves: Spark's rules, as a function of what its watermarks saw.
 
-use super::event_time::EventTimes;
+use super::observed::EventTimes;
 
 /// Which of several watermarks counts: Spark's `spark.sql.streaming.multipleWatermarkPolicy`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
