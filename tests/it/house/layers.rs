@@ -90,11 +90,12 @@ fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
 /// The code of a file, without its unit tests and comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-fn all() -> Vec<(String, String)> {
+/// The files of `src` by their names, and their code.
+pub fn all() -> Vec<(String, String)> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
     let mut files = Vec::new();
     sources(root, &mut files);
