@@ -2,6 +2,7 @@
 
 mod chart;
 mod cluster;
+mod control_tls;
 pub mod monitoring;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod planted_faults;
@@ -10,3 +11,4 @@ mod release;
 mod secrets_sweep;
 mod signals;
 mod status_page;
+mod traces;

@@ -12,7 +12,7 @@ use crate::table::DeltaTable;
 use crate::table::key_index::fingerprint::Fingerprint;
 use crate::table::key_index::reader::{KeyReader, Trouble};
 use crate::table::key_index::{FileId, LogPosition};
-use crate::table::live_files::LiveFile;
+use crate::table::file_entry::LiveFile;
 
 /// How often a build says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
