@@ -16,7 +16,7 @@ const STREAM: &str = "streams:
     trigger: { processingTime: 50 ms }
 ";
 
-/// Makes a certificate for 127.0.0.1 that signs itself: `server.pem` and `server-key.pem`.
+/// Makes a certificate for 127.0.0.1 that signs itself, and no other: `server.pem` and `server-key.pem`.
 fn certificate(folder: &Path, name: &str) {
     let made = Command::new("openssl")
         .args([
@@ -30,7 +30,14 @@ fn certificate(folder: &Path, name: &str) {
             "-days",
             "2",
         ])
-        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args([
+            "-subj",
+            &format!("/CN={name}"),
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+        ])
         .args(["-keyout", "server-key.pem", "-out", "server.pem"])
         .current_dir(folder)
         .output()

@@ -9,10 +9,10 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::{TableKeys, fingerprint_of};
 use crate::table::DeltaTable;
+use crate::table::file_entry::LiveFile;
 use crate::table::key_index::fingerprint::Fingerprint;
 use crate::table::key_index::reader::{KeyReader, Trouble};
 use crate::table::key_index::{FileId, LogPosition};
-use crate::table::file_entry::LiveFile;
 
 /// How often a build says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
