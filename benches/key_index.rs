@@ -93,12 +93,10 @@ fn schema() -> Arc<Schema> {
 fn table_of(keys: u64, folder: &Path, handle: &Handle) -> DeltaTable {
     std::fs::create_dir_all(folder).expect("a folder for the table");
     let url = Url::from_directory_path(folder).expect("the path is absolute");
-    let store = Store::open(&url, &BTreeMap::new()).expect("a local folder");
-    let mut table =
-        DeltaTable::create(&store, handle, &schema(), &[], &BTreeMap::new()).expect("a new table");
+    let store = Store::open(&url, &BTreeMap::new(), handle).expect("a local folder");
+    let mut table = DeltaTable::create(&store, &schema(), &[], &BTreeMap::new()).expect("a new table");
     let settings = WriterSettings {
         store,
-        handle: handle.clone(),
         engine: Arc::clone(table.engine()),
         state: table.write_state().expect("the table can be written"),
         schema: schema(),

@@ -107,7 +107,7 @@ fn definition() -> StateDefinition {
     }])
 }
 
-fn options(folder: &Path, checkpoint: &Store, runtime: &Runtime) -> StateOptions {
+fn options(folder: &Path, checkpoint: &Store) -> StateOptions {
     StateOptions {
         local: folder.join("local"),
         checkpoint: checkpoint.clone(),
@@ -115,7 +115,6 @@ fn options(folder: &Path, checkpoint: &Store, runtime: &Runtime) -> StateOptions
         definition: definition(),
         memory_bytes: 256 << 20,
         batches_to_retain: 100,
-        handle: runtime.handle().clone(),
     }
 }
 
@@ -152,9 +151,9 @@ fn run(store: &mut StateStore, batch_id: i64, keys: &[u64], newest: &mut Option<
 fn large(keys: u64, runtime: &Runtime) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = Url::from_directory_path(folder.path().join("checkpoint")).expect("an absolute path");
-    let checkpoint = Store::open(&url, &BTreeMap::new()).expect("a local folder");
+    let checkpoint = Store::open(&url, &BTreeMap::new(), runtime.handle()).expect("a local folder");
     let mut newest = None;
-    let mut store = StateStore::open(options(folder.path(), &checkpoint, runtime), None).expect("no state");
+    let mut store = StateStore::open(options(folder.path(), &checkpoint), None).expect("no state");
     let clock = Clock::start();
     let (mut batch_id, mut bytes) = (0, 0);
     for from in (0..keys).step_by(KEYS_A_BATCH as usize) {
@@ -214,8 +213,8 @@ fn large(keys: u64, runtime: &Runtime) {
         }
         let started = Instant::now();
         let clock = Clock::start();
-        let store = StateStore::open(options(folder.path(), &checkpoint, runtime), newest.as_ref())
-            .expect("the state");
+        let store =
+            StateStore::open(options(folder.path(), &checkpoint), newest.as_ref()).expect("the state");
         println!(
             "  restart {what}: {:.2} s, {:.2} s of CPU, {:?}; RSS {} MiB, peak {} MiB",
             started.elapsed().as_secs_f64(),
@@ -233,8 +232,8 @@ fn expiry(batches: i64, runtime: &Runtime) {
     const LIFE: i64 = 100;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let url = Url::parse("memory:///checkpoint/").expect("a URL");
-    let checkpoint = Store::open(&url, &BTreeMap::new()).expect("a store in memory");
-    let mut store = StateStore::open(options(folder.path(), &checkpoint, runtime), None).expect("no state");
+    let checkpoint = Store::open(&url, &BTreeMap::new(), runtime.handle()).expect("a store in memory");
+    let mut store = StateStore::open(options(folder.path(), &checkpoint), None).expect("no state");
     let (clock, mut bytes) = (Clock::start(), 0);
     for batch_id in 0..batches {
         let mut batch = store.begin(batch_id).expect("the state is current");
@@ -252,7 +251,7 @@ fn expiry(batches: i64, runtime: &Runtime) {
         store.commit(sealed).expect("the batch is committed");
         store.maintain().expect("the state is maintained");
         if (batch_id + 1) % (batches / 10).max(1) == 0 {
-            let files = runtime.block_on(checkpoint.listing()).expect("files are listed");
+            let files = checkpoint.listing().expect("files are listed");
             println!(
                 "  after {} batches: {} KiB in the local copy, {} files of {} KiB in the checkpoint; RSS {} MiB",
                 batch_id + 1,

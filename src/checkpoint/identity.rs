@@ -42,8 +42,8 @@ impl Identity {
     ///
     /// # Errors
     /// `Corrupt` if the file is not Spark's, `Unavailable` if storage does not answer.
-    pub async fn read(store: &Store) -> Result<Option<Identity>> {
-        let Some(bytes) = store.get(METADATA).await? else { return Ok(None) };
+    pub fn read(store: &Store) -> Result<Option<Identity>> {
+        let Some(bytes) = store.get(METADATA)? else { return Ok(None) };
         let identity: Identity = serde_json::from_slice(&bytes).map_err(|e| {
             Error::corrupt(format!("checkpoint file {}{METADATA} is damaged", store.url()))
                 .source(e)
@@ -61,19 +61,19 @@ impl Identity {
     ///
     /// # Errors
     /// As for [`Identity::read`].
-    pub async fn create(store: &Store) -> Result<Identity> {
-        Self::establish(store, Identity { id: Uuid::new_v4().to_string() }).await
+    pub fn create(store: &Store) -> Result<Identity> {
+        Self::establish(store, Identity { id: Uuid::new_v4().to_string() })
     }
 
     /// Writes `identity` unless there is one; returns the one that is there.
     ///
     /// # Errors
     /// As for [`Identity::read`].
-    pub async fn establish(store: &Store, identity: Identity) -> Result<Identity> {
-        match store.put_if_absent(METADATA, identity.to_bytes()).await? {
+    pub fn establish(store: &Store, identity: Identity) -> Result<Identity> {
+        match store.put_if_absent(METADATA, identity.to_bytes())? {
             Put::Created => Ok(identity),
             Put::Exists => {
-                Self::read(store).await?.ok_or_else(|| Error::conflict(format!("{METADATA} came and went")))
+                Self::read(store)?.ok_or_else(|| Error::conflict(format!("{METADATA} came and went")))
             }
         }
     }
@@ -89,8 +89,8 @@ impl CheckpointBinding {
     ///
     /// # Errors
     /// `Corrupt` if the file is damaged, `Unavailable` if storage does not answer.
-    pub async fn read(store: &Store) -> Result<Option<CheckpointBinding>> {
-        let Some(bytes) = store.get(STREAM).await? else { return Ok(None) };
+    pub fn read(store: &Store) -> Result<Option<CheckpointBinding>> {
+        let Some(bytes) = store.get(STREAM)? else { return Ok(None) };
         let serves: CheckpointBinding = serde_json::from_slice(&bytes).map_err(|e| {
             Error::corrupt(format!("checkpoint file {}{STREAM} is damaged", store.url()))
                 .source(e)
@@ -160,10 +160,10 @@ impl CheckpointBinding {
     /// # Errors
     /// `Unavailable` if storage does not answer; `Config` or `Corrupt` if another stream or table
     /// took the checkpoint meanwhile.
-    pub async fn write(&self, store: &Store) -> Result<()> {
-        match store.put_if_absent(STREAM, self.to_bytes()).await? {
+    pub fn write(&self, store: &Store) -> Result<()> {
+        match store.put_if_absent(STREAM, self.to_bytes())? {
             Put::Created => Ok(()),
-            Put::Exists => match Self::read(store).await? {
+            Put::Exists => match Self::read(store)? {
                 Some(there) => {
                     there.check_stream(&self.stream, store)?;
                     there.check_table(&self.table, &self.table_id, store)

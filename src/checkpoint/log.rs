@@ -103,11 +103,11 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
-    pub async fn entries(&self) -> Result<Entries> {
+    pub fn entries(&self) -> Result<Entries> {
         let numbers = |names: Vec<String>| names.iter().filter_map(|name| name.parse().ok()).collect();
         Ok(Entries {
-            plans: numbers(self.store.names("offsets").await?),
-            commits: numbers(self.store.names("commits").await?),
+            plans: numbers(self.store.names("offsets")?),
+            commits: numbers(self.store.names("commits")?),
         })
     }
 
@@ -116,12 +116,12 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer, or a flush fails.
-    pub async fn sync(&self, entries: &Entries) -> Result<()> {
+    pub fn sync(&self, entries: &Entries) -> Result<()> {
         let newest = entries.plans.iter().rev().take(2).map(|batch| format!("offsets/{batch}"));
         let commit = entries.commits.last().map(|batch| format!("commits/{batch}"));
         let identity = [METADATA.to_owned(), STREAM.to_owned(), initial(0)];
         for file in identity.into_iter().chain(newest).chain(commit) {
-            self.store.sync(&file).await?;
+            self.store.sync(&file)?;
         }
         Ok(())
     }
@@ -130,9 +130,9 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Config` if there is state; `Unavailable` if storage does not answer.
-    pub async fn refuse_state(&self) -> Result<()> {
-        self.refuse_state_of_spark().await?;
-        match self.store.get(STATE_DEFINITION).await? {
+    pub fn refuse_state(&self) -> Result<()> {
+        self.refuse_state_of_spark()?;
+        match self.store.get(STATE_DEFINITION)? {
             None => Ok(()),
             Some(_) => Err(Error::config(format!(
                 "checkpoint {} holds the state of a stateful query",
@@ -148,22 +148,22 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Config` if there is such state; the hint has the offsets to start from instead. `Unavailable` if storage does not answer.
-    pub async fn refuse_state_of_spark(&self) -> Result<()> {
+    pub fn refuse_state_of_spark(&self) -> Result<()> {
         let (root, url) = (std::sync::Arc::clone(self.store.root()), self.store.url().clone());
-        let state = Store::new(root, url, self.store.path("state"));
-        if state.is_empty().await? || self.store.get(STATE_DEFINITION).await?.is_some() {
+        let state = Store::new(root, url, self.store.path("state"), self.store.runtime());
+        if state.is_empty()? || self.store.get(STATE_DEFINITION)?.is_some() {
             return Ok(());
         }
         let error =
             Error::config(format!("checkpoint {} holds state that Spark has written", self.store.url()));
-        Err(error.hint(self.way_round_state().await.unwrap_or_else(|_| NEW_CHECKPOINT.to_owned())))
+        Err(error.hint(self.way_round_state().unwrap_or_else(|_| NEW_CHECKPOINT.to_owned())))
     }
 
     /// From which offsets a stream goes on where a query of Spark with state is.
-    async fn way_round_state(&self) -> Result<String> {
-        let entries = self.entries().await?;
+    fn way_round_state(&self) -> Result<String> {
+        let entries = self.entries()?;
         let Some(newest) = entries.commits.last().copied() else { return Ok(NEW_CHECKPOINT.to_owned()) };
-        let after = self.plan(newest).await?;
+        let after = self.plan(newest)?;
         let Some(end) = after.end.get(0) else { return Ok(NEW_CHECKPOINT.to_owned()) };
         let mut text = format!(
             "{NEW_CHECKPOINT}. After micro-batch {newest}, with empty windows, it begins with startingOffsets: '{end}'"
@@ -174,7 +174,7 @@ impl CheckpointLog {
             .copied()
             .find(|batch| *batch < newest && (*batch == 0 || entries.plans.contains(&(*batch - 1))));
         if let Some(oldest) = oldest {
-            let planned = self.planned(oldest).await?;
+            let planned = self.planned(oldest)?;
             if let Some(start) = planned.start().get(0) {
                 text.push_str(&format!(
                     ". To fill windows and keys again, begin earlier: with micro-batch {oldest}, the oldest that is kept, with startingOffsets: '{start}'; the watermark was {} then and is {} now. Windows that are closed since then come out once more: write them to another table, or with sink.merge",
@@ -190,15 +190,15 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Corrupt` if a file that must be there is missing or damaged.
-    pub async fn planned(&self, batch_id: i64) -> Result<Planned> {
-        let plan = self.plan(batch_id).await?;
+    pub fn planned(&self, batch_id: i64) -> Result<Planned> {
+        let plan = self.plan(batch_id)?;
         if batch_id > 0 {
-            let start = self.plan(batch_id - 1).await?.end;
+            let start = self.plan(batch_id - 1)?.end;
             return Ok(Planned { plan, start });
         }
         let mut start = OffsetSeq::default();
         for source in 0..plan.end.0.len() {
-            let offset = self.initial_offset(source).await?;
+            let offset = self.initial_offset(source)?;
             start.0.push(Some(offset.ok_or_else(|| self.missing(&initial(source)))?));
         }
         Ok(Planned { plan, start })
@@ -212,9 +212,9 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Corrupt` if the file is missing or damaged.
-    pub async fn plan(&self, batch_id: i64) -> Result<Plan> {
+    pub fn plan(&self, batch_id: i64) -> Result<Plan> {
         let file = format!("offsets/{batch_id}");
-        let bytes = self.store.get(&file).await?.ok_or_else(|| self.missing(&file))?;
+        let bytes = self.store.get(&file)?.ok_or_else(|| self.missing(&file))?;
         let text = String::from_utf8_lossy(&bytes);
         Plan::from_text(batch_id, &text).context(|| format!("read checkpoint {}", self.store.url()))
     }
@@ -223,8 +223,8 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Corrupt` if the file is damaged.
-    pub async fn committed(&self, batch_id: i64) -> Result<Option<BatchCommitted>> {
-        let Some(bytes) = self.store.get(&format!("commits/{batch_id}")).await? else { return Ok(None) };
+    pub fn committed(&self, batch_id: i64) -> Result<Option<BatchCommitted>> {
+        let Some(bytes) = self.store.get(&format!("commits/{batch_id}"))? else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes);
         document::commit_from_text(batch_id, &text)
             .map(Some)
@@ -235,9 +235,9 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Corrupt` if the file is damaged.
-    pub async fn initial_offset(&self, source: usize) -> Result<Option<Offset>> {
+    pub fn initial_offset(&self, source: usize) -> Result<Option<Offset>> {
         let file = initial(source);
-        let Some(bytes) = self.store.get(&file).await? else { return Ok(None) };
+        let Some(bytes) = self.store.get(&file)? else { return Ok(None) };
         document::initial_offset_from_bytes(&file, &bytes)
             .map(Some)
             .context(|| format!("read checkpoint {}", self.store.url()))
@@ -247,12 +247,12 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer; `Corrupt` if the file that was there is gone or damaged.
-    pub async fn fix_initial_offset(&self, source: usize, offset: &Offset) -> Result<Offset> {
+    pub fn fix_initial_offset(&self, source: usize, offset: &Offset) -> Result<Offset> {
         let file = initial(source);
         let bytes = Bytes::from(document::initial_offset_bytes(offset));
-        match self.store.put_if_absent(&file, bytes).await? {
+        match self.store.put_if_absent(&file, bytes)? {
             Put::Created => Ok(offset.clone()),
-            Put::Exists => self.initial_offset(source).await?.ok_or_else(|| self.missing(&file)),
+            Put::Exists => self.initial_offset(source)?.ok_or_else(|| self.missing(&file)),
         }
     }
 
@@ -260,9 +260,9 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
-    pub async fn put_plan(&self, plan: Plan, start: OffsetSeq) -> Result<Option<Planned>> {
+    pub fn put_plan(&self, plan: Plan, start: OffsetSeq) -> Result<Option<Planned>> {
         let file = format!("offsets/{}", plan.batch_id);
-        match self.store.put_if_absent(&file, Bytes::from(plan.to_text())).await? {
+        match self.store.put_if_absent(&file, Bytes::from(plan.to_text()))? {
             Put::Created => Ok(Some(Planned { plan, start })),
             Put::Exists => Ok(None),
         }
@@ -272,14 +272,14 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
-    pub async fn put_commit(&self, batch_id: i64, commit: &BatchCommitted) -> Result<()> {
+    pub fn put_commit(&self, batch_id: i64, commit: &BatchCommitted) -> Result<()> {
         let text = document::commit_text(commit);
-        self.store.put_if_absent(&format!("commits/{batch_id}"), Bytes::from(text)).await?;
+        self.store.put_if_absent(&format!("commits/{batch_id}"), Bytes::from(text))?;
         Ok(())
     }
 
     /// Deletes what retention no longer asks for once `batch_id` is committed, Hadoop's checksum
-    /// files included. Called off the commit path; what it misses is found at the next start.
+    /// files included. For a task beside the stream, off the commit path; what it misses is found at the next start.
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
@@ -295,7 +295,7 @@ impl CheckpointLog {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
-    pub async fn collect_all(&self, entries: &Entries, newest_commit: i64) -> Result<()> {
+    pub fn collect_all(&self, entries: &Entries, newest_commit: i64) -> Result<()> {
         let kept_from = newest_commit - self.batches_to_retain;
         let expired: BTreeSet<i64> = entries
             .plans
@@ -305,7 +305,7 @@ impl CheckpointLog {
             .filter(|batch| *batch <= kept_from)
             .collect();
         for batch in expired {
-            self.delete(batch).await?;
+            self.store.block_on(self.delete(batch))?;
         }
         // A plan or commit that was on its way when its process was killed, of a batch that is done.
         let done = |name: &str| name.parse().is_ok_and(|batch: i64| batch <= newest_commit);
@@ -318,9 +318,9 @@ impl CheckpointLog {
     async fn delete(&self, batch_id: i64) -> Result<()> {
         crate::failpoint!("retention.before");
         for folder in ["commits", "offsets"] {
-            self.store.delete(&format!("{folder}/{batch_id}")).await?;
+            self.store.delete_async(&format!("{folder}/{batch_id}")).await?;
             crate::failpoint!("retention.some");
-            self.store.delete(&format!("{folder}/.{batch_id}.crc")).await?;
+            self.store.delete_async(&format!("{folder}/.{batch_id}.crc")).await?;
         }
         Ok(())
     }
@@ -331,6 +331,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::storage::test_runtime;
 
     fn at(until: i64) -> Offset {
         Offset::of(serde_json::json!({"t": {"0": until}}))
@@ -342,44 +343,44 @@ mod tests {
 
     fn log(folder: &tempfile::TempDir, retain: u32) -> CheckpointLog {
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        CheckpointLog::new(Store::open(&url, &BTreeMap::new()).unwrap(), retain)
+        CheckpointLog::new(Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap(), retain)
     }
 
-    #[tokio::test]
-    async fn of_two_plans_of_one_batch_the_first_stays() {
+    #[test]
+    fn of_two_plans_of_one_batch_the_first_stays() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 100);
         let start = plan(0, 0, "").end;
-        assert!(log.put_plan(plan(0, 5, "a"), start.clone()).await.unwrap().is_some());
-        assert!(log.put_plan(plan(0, 9, "b"), start.clone()).await.unwrap().is_none());
-        log.fix_initial_offset(0, &at(0)).await.unwrap();
-        let there = log.planned(0).await.unwrap();
+        assert!(log.put_plan(plan(0, 5, "a"), start.clone()).unwrap().is_some());
+        assert!(log.put_plan(plan(0, 9, "b"), start.clone()).unwrap().is_none());
+        log.fix_initial_offset(0, &at(0)).unwrap();
+        let there = log.planned(0).unwrap();
         assert_eq!((there.plan().writer.as_str(), there.start()), ("a", &start));
     }
 
-    #[tokio::test]
-    async fn retention_keeps_the_newest_and_removes_the_checksums_of_the_rest() {
+    #[test]
+    fn retention_keeps_the_newest_and_removes_the_checksums_of_the_rest() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 2);
         for batch in 0..5 {
-            log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).await.unwrap();
-            log.put_commit(batch, &BatchCommitted::default()).await.unwrap();
-            log.store().put(&format!("offsets/.{batch}.crc"), Bytes::from_static(b"x")).await.unwrap();
-            log.collect(batch).await.unwrap();
+            log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).unwrap();
+            log.put_commit(batch, &BatchCommitted::default()).unwrap();
+            log.store().put(&format!("offsets/.{batch}.crc"), Bytes::from_static(b"x")).unwrap();
+            log.store().block_on(log.collect(batch)).unwrap();
         }
-        let entries = log.entries().await.unwrap();
+        let entries = log.entries().unwrap();
         assert_eq!(entries.plans.into_iter().collect::<Vec<_>>(), [3, 4]);
         assert_eq!(entries.commits.into_iter().collect::<Vec<_>>(), [3, 4]);
-        assert_eq!(log.store().names("offsets").await.unwrap().len(), 4);
+        assert_eq!(log.store().names("offsets").unwrap().len(), 4);
     }
 
-    #[tokio::test]
-    async fn what_killed_processes_left_of_batches_that_are_done_is_cleared_away() {
+    #[test]
+    fn what_killed_processes_left_of_batches_that_are_done_is_cleared_away() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 100);
         for batch in 0..3 {
-            log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).await.unwrap();
-            log.put_commit(batch, &BatchCommitted::default()).await.unwrap();
+            log.put_plan(plan(batch, batch, "a"), OffsetSeq::default()).unwrap();
+            log.put_commit(batch, &BatchCommitted::default()).unwrap();
         }
         let path = |name: &str| folder.path().join(name);
         let left = [
@@ -392,44 +393,45 @@ mod tests {
         for name in left {
             std::fs::write(path(name), "half").unwrap();
         }
-        log.collect_all(&log.entries().await.unwrap(), 2).await.unwrap();
+        log.collect_all(&log.entries().unwrap(), 2).unwrap();
         assert_eq!(left.map(|name| path(name).exists()), [false, false, true, true, true]);
-        assert_eq!(log.entries().await.unwrap().plans, [0, 1, 2].into());
+        assert_eq!(log.entries().unwrap().plans, [0, 1, 2].into());
     }
 
-    #[tokio::test]
-    async fn state_is_refused_with_the_way_out_of_whose_it_is() {
+    #[test]
+    fn state_is_refused_with_the_way_out_of_whose_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 100);
-        log.refuse_state().await.unwrap();
-        log.store().put("state/0/0/1.delta", Bytes::from_static(b"x")).await.unwrap();
-        let error = log.refuse_state().await.unwrap_err();
+        log.refuse_state().unwrap();
+        log.store().put("state/0/0/1.delta", Bytes::from_static(b"x")).unwrap();
+        let error = log.refuse_state().unwrap_err();
         assert!(error.to_string().contains("Spark's state"), "{error}");
         assert!(!error.to_string().contains("startingOffsets"), "{error}");
         for batch in 0..4 {
             let mut plan = plan(batch, 10 * (batch + 1), "a");
             plan.watermark_ms = 60_000 * batch;
-            log.put_plan(plan, OffsetSeq::default()).await.unwrap();
+            log.put_plan(plan, OffsetSeq::default()).unwrap();
             let committed = BatchCommitted { next_watermark_ms: 60_000 * (batch + 1), attempt: None };
-            log.put_commit(batch, &committed).await.unwrap();
+            log.put_commit(batch, &committed).unwrap();
         }
         std::fs::remove_file(folder.path().join("offsets/0")).unwrap();
-        let error = log.refuse_state_of_spark().await.unwrap_err().to_string();
+        let error = log.refuse_state_of_spark().unwrap_err().to_string();
         let next =
             format!("After micro-batch 3, with empty windows, it begins with startingOffsets: '{}'", at(40));
         let earlier =
             format!("with micro-batch 2, the oldest that is kept, with startingOffsets: '{}'", at(20));
         let times = "the watermark was 1970-01-01T00:02:00.000Z then and is 1970-01-01T00:03:00.000Z now";
         assert!([&next, &earlier, times].into_iter().all(|text| error.contains(text)), "{error}");
-        log.store().put(STATE_DEFINITION, Bytes::from_static(b"x")).await.unwrap();
-        log.refuse_state_of_spark().await.unwrap();
-        let error = log.refuse_state().await.unwrap_err();
+        log.store().put(STATE_DEFINITION, Bytes::from_static(b"x")).unwrap();
+        log.refuse_state_of_spark().unwrap();
+        let error = log.refuse_state().unwrap_err();
         assert!(error.to_string().contains("run it as it was"), "{error}");
     }
 
     #[test]
     fn holes_in_the_offset_log_are_refused() {
-        let store = Store::open(&url::Url::parse("memory:///").unwrap(), &BTreeMap::new()).unwrap();
+        let url = url::Url::parse("memory:///").unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
         let entries =
             |plans: &[i64]| Entries { plans: plans.iter().copied().collect(), commits: BTreeSet::new() };
         for whole in [&[][..], &[0], &[7, 8, 9]] {
@@ -439,27 +441,27 @@ mod tests {
         assert!(error.to_string().contains("micro-batches 0 and 4"), "{error}");
     }
 
-    #[tokio::test]
-    async fn the_first_batch_starts_at_the_initial_offset_of_each_source() {
+    #[test]
+    fn the_first_batch_starts_at_the_initial_offset_of_each_source() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 2);
         let mut two = plan(0, 5, "");
         two.end.0.push(Some(at(9)));
-        log.put_plan(two, OffsetSeq::default()).await.unwrap();
-        log.fix_initial_offset(0, &at(3)).await.unwrap();
-        assert!(log.planned(0).await.unwrap_err().to_string().contains("sources/1/0 is missing"));
-        assert_eq!(log.fix_initial_offset(1, &at(4)).await.unwrap(), at(4));
-        assert_eq!(log.fix_initial_offset(1, &at(7)).await.unwrap(), at(4), "the first one stays");
-        let planned = log.planned(0).await.unwrap();
+        log.put_plan(two, OffsetSeq::default()).unwrap();
+        log.fix_initial_offset(0, &at(3)).unwrap();
+        assert!(log.planned(0).unwrap_err().to_string().contains("sources/1/0 is missing"));
+        assert_eq!(log.fix_initial_offset(1, &at(4)).unwrap(), at(4));
+        assert_eq!(log.fix_initial_offset(1, &at(7)).unwrap(), at(4), "the first one stays");
+        let planned = log.planned(0).unwrap();
         assert_eq!(planned.start(), &OffsetSeq(vec![Some(at(3)), Some(at(4))]));
     }
 
-    #[tokio::test]
-    async fn a_missing_predecessor_is_named() {
+    #[test]
+    fn a_missing_predecessor_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let log = log(&folder, 2);
-        log.put_plan(plan(4, 4, "a"), OffsetSeq::default()).await.unwrap();
-        let error = log.planned(4).await.unwrap_err();
+        log.put_plan(plan(4, 4, "a"), OffsetSeq::default()).unwrap();
+        let error = log.planned(4).unwrap_err();
         assert!(error.to_string().contains("offsets/3 is missing"), "{error}");
     }
 }

@@ -113,12 +113,12 @@ fn file(path: &str, content: impl Into<Bytes>) -> File {
 ///
 /// # Errors
 /// `Config`, naming what is there; `Unavailable` if storage does not answer.
-pub async fn check_empty(store: &Store, files: &[File]) -> Result<Vec<String>> {
+pub fn check_empty(store: &Store, files: &[File]) -> Result<Vec<String>> {
     let mut there = Vec::new();
-    for path in store.all_paths().await?.into_iter().filter(|path| !path.starts_with("alluvia/lease/")) {
+    for path in store.all_paths()?.into_iter().filter(|path| !path.starts_with("alluvia/lease/")) {
         let ours = files.iter().find(|file| file.path == path);
         match ours {
-            Some(file) if store.get(&path).await?.as_ref() == Some(&file.content) => there.push(path),
+            Some(file) if store.get(&path)?.as_ref() == Some(&file.content) => there.push(path),
             _ => return Err(in_the_way(store, &path)),
         }
     }
@@ -143,6 +143,7 @@ mod tests {
     use super::*;
     use crate::checkpoint::CheckpointLog;
     use crate::model::{Kind, Notes, Offsets, TopicPartition};
+    use crate::storage::test_runtime;
 
     fn offsets(values: &[(i32, i64)]) -> Offsets {
         Offsets(values.iter().map(|&(p, o)| (TopicPartition::new("t", p), o)).collect())
@@ -182,45 +183,45 @@ mod tests {
         files(&Identity { id: "q".into() }, &serves, rows, letters)
     }
 
-    async fn written(folder: &tempfile::TempDir, files: &[File]) -> CheckpointLog {
+    fn written(folder: &tempfile::TempDir, files: &[File]) -> CheckpointLog {
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
         for file in files {
-            store.put_if_absent(&file.path, file.content.clone()).await.unwrap();
+            store.put_if_absent(&file.path, file.content.clone()).unwrap();
         }
         CheckpointLog::new(store, 100)
     }
 
-    #[tokio::test]
-    async fn the_next_run_finds_the_batch_committed_with_its_ranges() {
+    #[test]
+    fn the_next_run_finds_the_batch_committed_with_its_ranges() {
         let folder = tempfile::tempdir().unwrap();
         let rows = remembered(5, &[(0, 10), (1, 0)], &[(0, 20), (1, 3)], &[]);
-        let log = written(&folder, &made(Some(&rows), None).unwrap()).await;
-        let entries = log.entries().await.unwrap();
+        let log = written(&folder, &made(Some(&rows), None).unwrap());
+        let entries = log.entries().unwrap();
         assert_eq!((entries.plans, entries.commits), ([4, 5].into(), [5].into()));
-        let planned = log.planned(5).await.unwrap();
+        let planned = log.planned(5).unwrap();
         assert_eq!((planned.start(), planned.plan()), (&rows.start, &rows.plan), "with its topics' ids");
-        assert_eq!(Identity::read(log.store()).await.unwrap().unwrap().id, "q");
-        assert_eq!(CheckpointBinding::read(log.store()).await.unwrap().unwrap().stream, "s");
+        assert_eq!(Identity::read(log.store()).unwrap().unwrap().id, "q");
+        assert_eq!(CheckpointBinding::read(log.store()).unwrap().unwrap().stream, "s");
     }
 
-    #[tokio::test]
-    async fn dead_letters_one_batch_ahead_are_a_plan_to_run_again() {
+    #[test]
+    fn dead_letters_one_batch_ahead_are_a_plan_to_run_again() {
         let folder = tempfile::tempdir().unwrap();
         let rows = remembered(0, &[(0, 0)], &[(0, 20)], &[]);
         let letters = remembered(1, &[(0, 20), (1, 4)], &[(0, 30), (1, 9)], &[1]);
-        let log = written(&folder, &made(Some(&rows), Some(&letters)).unwrap()).await;
-        let planned = log.planned(1).await.unwrap();
+        let log = written(&folder, &made(Some(&rows), Some(&letters)).unwrap());
+        let planned = log.planned(1).unwrap();
         assert_eq!(
             (planned.start(), planned.plan()),
             (&rows.plan.end, &letters.plan),
             "with the new partition's start"
         );
-        assert_eq!(log.entries().await.unwrap().commits, [0].into());
+        assert_eq!(log.entries().unwrap().commits, [0].into());
         let first = tempfile::tempdir().unwrap();
         let alone = remembered(0, &[(0, 3)], &[(0, 8)], &[]);
-        let log = written(&first, &made(None, Some(&alone)).unwrap()).await;
-        assert_eq!(log.planned(0).await.unwrap().start(), &alone.start);
+        let log = written(&first, &made(None, Some(&alone)).unwrap());
+        assert_eq!(log.planned(0).unwrap().start(), &alone.start);
     }
 
     #[test]
@@ -243,23 +244,21 @@ mod tests {
         assert_eq!(made(Some(&rows), Some(&older)).unwrap(), made(Some(&rows), None).unwrap());
     }
 
-    #[tokio::test]
-    async fn a_rebuild_cut_off_anywhere_can_be_completed_and_nothing_else_is_touched() {
+    #[test]
+    fn a_rebuild_cut_off_anywhere_can_be_completed_and_nothing_else_is_touched() {
         let files = made(Some(&remembered(5, &[(0, 10)], &[(0, 20)], &[])), None).unwrap();
         for cut in 0..=files.len() {
             let folder = tempfile::tempdir().unwrap();
-            let log = written(&folder, &files[..cut]).await;
-            log.store().put("alluvia/lease/0000000000", Bytes::from_static(b"x")).await.unwrap();
-            assert_eq!(check_empty(log.store(), &files).await.unwrap().len(), cut);
+            let log = written(&folder, &files[..cut]);
+            log.store().put("alluvia/lease/0000000000", Bytes::from_static(b"x")).unwrap();
+            assert_eq!(check_empty(log.store(), &files).unwrap().len(), cut);
         }
         let folder = tempfile::tempdir().unwrap();
-        let log = written(&folder, &[file("offsets/5", "other")]).await;
-        let error = check_empty(log.store(), &files).await.unwrap_err();
+        let log = written(&folder, &[file("offsets/5", "other")]);
+        let error = check_empty(log.store(), &files).unwrap_err();
         assert!(error.to_string().contains("holds offsets/5"), "{error}");
-        log.store().delete("offsets/5").await.unwrap();
-        log.store().put("state/0/0/1.delta", Bytes::from_static(b"x")).await.unwrap();
-        assert!(
-            check_empty(log.store(), &files).await.unwrap_err().to_string().contains("state/0/0/1.delta")
-        );
+        log.store().delete("offsets/5").unwrap();
+        log.store().put("state/0/0/1.delta", Bytes::from_static(b"x")).unwrap();
+        assert!(check_empty(log.store(), &files).unwrap_err().to_string().contains("state/0/0/1.delta"));
     }
 }

@@ -48,8 +48,8 @@ pub fn show(args: &DeadLettersShowArgs) -> Result<()> {
         );
     };
     let runtime = io_runtime()?;
-    let store = Store::open(&target.url, &config.storage.0)?;
-    let table = DeltaTable::open(&store, runtime.handle())?;
+    let store = Store::open(&target.url, &config.storage.0, runtime.handle())?;
+    let table = DeltaTable::open(&store)?;
     let mut codes: BTreeMap<String, u64> = BTreeMap::new();
     let mut newest: Vec<Shown> = Vec::new();
     if let Some(table) = &table {

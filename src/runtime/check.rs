@@ -243,20 +243,18 @@ fn checkpoint(
     row_pipeline: Option<&RowPipeline>,
     access: &Access,
 ) -> Result<(String, NextBatch)> {
-    let handle = &access.handle;
     let store = access.checkpoint(config)?;
     let log = CheckpointLog::new(store.clone(), config.min_batches_to_retain);
     let decision = recovery::inspect_contents(config, &log, access, row_pipeline)?.decision;
     for folder in ["alluvia", "offsets", "commits"] {
-        handle.block_on(store.probe_write(&format!("{folder}/probe")))?;
+        store.probe_write(&format!("{folder}/probe"))?;
     }
     if store.url().scheme() == "file" {
-        handle.block_on(store.probe_write("alluvia/lease/probe"))?;
+        store.probe_write("alluvia/lease/probe")?;
     }
-    let planned = |batch| handle.block_on(log.planned(batch));
     let url = store.url();
     Ok(match decision {
-        Decision::StartFresh => match handle.block_on(log.initial_offset(0))? {
+        Decision::StartFresh => match log.initial_offset(0)? {
             Some(offset) => {
                 let start = Position { offset, notes: Notes::new() };
                 (format!("{url} has planned nothing yet"), NextBatch::From(start, None))
@@ -264,12 +262,12 @@ fn checkpoint(
             None => (format!("{url} is new"), NextBatch::First),
         },
         Decision::PlanAfter(batch) | Decision::MendCommitLog(batch) => {
-            let position = after(&planned(batch)?)?;
+            let position = after(&log.planned(batch)?)?;
             (format!("{url} goes on after micro-batch {batch}"), NextBatch::From(position, Some(batch)))
         }
         Decision::Rerun(batch) => (
             format!("{url} goes on with micro-batch {batch}, which was planned"),
-            NextBatch::Planned(batch, super::stream::range_of(&planned(batch)?)?),
+            NextBatch::Planned(batch, super::stream::range_of(&log.planned(batch)?)?),
         ),
     })
 }

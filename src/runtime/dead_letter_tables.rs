@@ -8,7 +8,6 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use url::Url;
 use uuid::Uuid;
 
@@ -41,7 +40,7 @@ struct Note {
 pub fn open(config: &StreamConfig, access: &Access) -> Result<Option<DeltaAppend>> {
     let Some(target) = &config.dead_letter else { return Ok(None) };
     let store = access.store(config, &target.url)?;
-    let table = DeltaAppend::open_dead_letters(target, store, &access.handle);
+    let table = DeltaAppend::open_dead_letters(target, store);
     table.map(Some).context(|| "open deadLetter".into())
 }
 
@@ -49,8 +48,8 @@ fn name_of(url: &Url) -> String {
     format!("{FOLDER}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()))
 }
 
-fn read(checkpoint: &Store, file: &str, handle: &Handle) -> Result<Option<Note>> {
-    let Some(bytes) = handle.block_on(checkpoint.get(file))? else { return Ok(None) };
+fn read(checkpoint: &Store, file: &str) -> Result<Option<Note>> {
+    let Some(bytes) = checkpoint.get(file)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|e| {
         Error::corrupt(format!("checkpoint file {}{file} is damaged", checkpoint.url()))
             .source(e)
@@ -63,8 +62,8 @@ fn read(checkpoint: &Store, file: &str, handle: &Handle) -> Result<Option<Note>>
 ///
 /// # Errors
 /// `Corrupt` if that table was removed or replaced, or if the note is damaged.
-pub fn check(checkpoint: &Store, url: &Url, found: Option<&DeltaTable>, handle: &Handle) -> Result<bool> {
-    let Some(note) = read(checkpoint, &name_of(url), handle)? else { return Ok(false) };
+pub fn check(checkpoint: &Store, url: &Url, found: Option<&DeltaTable>) -> Result<bool> {
+    let Some(note) = read(checkpoint, &name_of(url))? else { return Ok(false) };
     let fact = match found {
         Some(table) if table.id() == note.table_id => return Ok(true),
         Some(table) => format!("is another (id {}) than", table.id()),
@@ -82,14 +81,14 @@ pub fn check(checkpoint: &Store, url: &Url, found: Option<&DeltaTable>, handle: 
 ///
 /// # Errors
 /// `Unavailable` if storage does not answer.
-pub fn remember(checkpoint: &Store, url: &Url, table: &DeltaTable, handle: &Handle) -> Result<()> {
+pub fn remember(checkpoint: &Store, url: &Url, table: &DeltaTable) -> Result<()> {
     let name = name_of(url);
-    if handle.block_on(checkpoint.get(&name))?.is_some() {
-        return handle.block_on(checkpoint.sync(&name));
+    if checkpoint.get(&name)?.is_some() {
+        return checkpoint.sync(&name);
     }
     let note = Note { url: url.clone(), table_id: table.id().to_owned() };
     let bytes = serde_json::to_vec(&note).expect("strings are always JSON");
-    handle.block_on(checkpoint.put_if_absent(&name, Bytes::from(bytes))).map(|_| ())
+    checkpoint.put_if_absent(&name, Bytes::from(bytes)).map(|_| ())
 }
 
 /// Takes dead letters of a committed batch out of every table but the stream's present one, and keeps them out,
@@ -105,17 +104,16 @@ pub fn withdraw(
     counts: &str,
     access: &Access,
 ) -> Result<()> {
-    let handle = &access.handle;
-    for name in handle.block_on(checkpoint.names(FOLDER))? {
+    for name in checkpoint.names(FOLDER)? {
         let file = format!("{FOLDER}/{name}");
-        let Some(Note { url, table_id }) = read(checkpoint, &file, handle)? else { continue };
+        let Some(Note { url, table_id }) = read(checkpoint, &file)? else { continue };
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;
         }
         let what = || format!("withdraw dead letters from {url}, a former deadLetter.path");
         let store = access.store(config, &url)?;
         let target = DeltaTarget { url: url.clone(), table_properties: Default::default() };
-        let mut table = DeltaAppend::open_dead_letters(&target, store, handle).context(what)?;
+        let mut table = DeltaAppend::open_dead_letters(&target, store).context(what)?;
         if table.table().is_none_or(|table| table.id() != table_id) {
             // The table that the dead letters went to is gone, and they with it.
             continue;

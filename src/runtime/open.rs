@@ -37,7 +37,7 @@ impl Access {
     /// # Errors
     /// As for [`Store::open`].
     pub fn store(&self, config: &StreamConfig, url: &Url) -> Result<Store> {
-        let store = Store::open(url, &config.storage.0)?;
+        let store = Store::open(url, &config.storage.0, &self.handle)?;
         Ok(match &self.deadline {
             Some(deadline) => store.with_deadline(deadline.clone()),
             None => store,
@@ -170,7 +170,7 @@ pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
             let store = access.store(config, &target.url)?;
             let zone =
                 config.conf.get("spark.sql.session.timeZone").map_or(Ok(Zone::UTC), |id| Zone::parse(id))?;
-            let appended = DeltaAppend::open(target, store, &access.handle, zone)?;
+            let appended = DeltaAppend::open(target, store, zone)?;
             match &target.merge {
                 None => Box::new(appended),
                 Some(merge) => {

@@ -9,8 +9,6 @@
 //! changed hands, so a target is never ahead of the logs, and never behind them. The sink comes
 //! before the dead letters, for its commits say how far the other one is.
 
-use tokio::runtime::Handle;
-
 use super::dead_letter_tables;
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
@@ -121,12 +119,12 @@ impl CheckpointState {
     ///
     /// # Errors
     /// `Corrupt`, naming the file, if one that must be there is missing or damaged.
-    pub fn read(log: &CheckpointLog, handle: &Handle) -> Result<CheckpointState> {
+    pub fn read(log: &CheckpointLog) -> Result<CheckpointState> {
         let store = log.store();
         let state = CheckpointState {
-            identity: handle.block_on(Identity::read(store))?,
-            binding: handle.block_on(CheckpointBinding::read(store))?,
-            entries: handle.block_on(log.entries())?,
+            identity: Identity::read(store)?,
+            binding: CheckpointBinding::read(store)?,
+            entries: log.entries()?,
         };
         let newest = state.entries.plans.last().or(state.entries.commits.last());
         let used = state.binding.is_some() || newest.is_some();
@@ -138,7 +136,7 @@ impl CheckpointState {
         }
         if state.binding.is_none()
             && let Some(batch) = state.entries.plans.last()
-            && handle.block_on(log.plan(*batch))?.is_ours()
+            && log.plan(*batch)?.is_ours()
         {
             return Err(CheckpointBinding::missing(store));
         }
@@ -150,13 +148,7 @@ impl CheckpointState {
     ///
     /// # Errors
     /// `Corrupt`, naming both sides.
-    fn check_binding(
-        &self,
-        config: &StreamConfig,
-        log: &CheckpointLog,
-        targets: &Targets,
-        handle: &Handle,
-    ) -> Result<bool> {
+    fn check_binding(&self, config: &StreamConfig, log: &CheckpointLog, targets: &Targets) -> Result<bool> {
         let checkpoint = log.store();
         match &self.binding {
             Some(binding) => {
@@ -166,10 +158,10 @@ impl CheckpointState {
                     None => return Err(binding.target_gone(&target.location, checkpoint)),
                 }
             }
-            None => handle.block_on(log.refuse_state())?,
+            None => log.refuse_state()?,
         }
         match (&config.dead_letter, &targets.dead_letters) {
-            (Some(to), Some(table)) => dead_letter_tables::check(checkpoint, &to.url, table.table(), handle),
+            (Some(to), Some(table)) => dead_letter_tables::check(checkpoint, &to.url, table.table()),
             _ => Ok(false),
         }
     }
@@ -184,20 +176,19 @@ impl CheckpointState {
         targets: &mut Targets,
         stream: &str,
         definition_hash: &str,
-        handle: &Handle,
     ) -> Result<(Facts, SinkState)> {
         let newest_commit = self.entries.commits.last().copied();
         let newest = match self.entries.plans.last().copied() {
             None => None,
             // The plan that is missing is a later one, not that before this.
-            Some(batch) if Some(batch) < newest_commit => Some(handle.block_on(log.plan(batch))?),
-            Some(batch) => Some(handle.block_on(log.planned(batch))?.plan().clone()),
+            Some(batch) if Some(batch) < newest_commit => Some(log.plan(batch)?),
+            Some(batch) => Some(log.planned(batch)?.plan().clone()),
         };
         if let Some(plan) = &newest {
             plan.only_end()?;
         }
         if let Some(batch) = newest_commit {
-            handle.block_on(log.committed(batch))?;
+            log.committed(batch)?;
         }
         let mut facts = Facts {
             newest_plan: newest.as_ref().map(|plan| (plan.batch_id, plan.end.clone())),
@@ -270,7 +261,7 @@ pub fn check_before_lease(
     pipeline: &mut RowPipeline,
 ) -> Result<()> {
     let checkpoint = log.store();
-    if let Some(binding) = access.handle.block_on(CheckpointBinding::read(checkpoint))? {
+    if let Some(binding) = CheckpointBinding::read(checkpoint)? {
         binding.check_stream(&config.name, checkpoint)?;
     }
     Targets::read(config, access)?.check_columns(pipeline)
@@ -291,12 +282,12 @@ pub fn inspect(
     let (checkpoint, targets) = read(config, log, access, listed)?;
     targets.check_columns(pipeline)?;
     let newest_commit = checkpoint.entries.commits.last().copied();
-    if let Err(error) = stateful::check_state(pipeline.sql(), log.store(), newest_commit, &access.handle) {
+    if let Err(error) = stateful::check_state(pipeline.sql(), log.store(), newest_commit) {
         // Where the state is Spark's, the refusal says more.
-        access.handle.block_on(log.refuse_state_of_spark())?;
+        log.refuse_state_of_spark()?;
         return Err(error);
     }
-    recover(config, log, access, &pipeline.definition_hash, checkpoint, targets)
+    recover(config, log, &pipeline.definition_hash, checkpoint, targets)
 }
 
 /// Inspects a stream that may be running.
@@ -309,7 +300,7 @@ pub fn inspect_without_lease(
     access: &Access,
     pipeline: &mut RowPipeline,
 ) -> Result<Recovery> {
-    while_running(log, access, || inspect(config, log, access, pipeline, |_| Ok(())))
+    while_running(log, || inspect(config, log, access, pipeline, |_| Ok(())))
 }
 
 /// The same without a look at the columns: `check` reports on them apart. Without a pipeline, which has faults that are
@@ -324,25 +315,21 @@ pub fn inspect_contents(
     pipeline: Option<&RowPipeline>,
 ) -> Result<Recovery> {
     let definition_hash = pipeline.map(|pipeline| pipeline.definition_hash.as_str()).unwrap_or_default();
-    while_running(log, access, || {
+    while_running(log, || {
         let (checkpoint, targets) = read(config, log, access, |_| Ok(()))?;
-        recover(config, log, access, definition_hash, checkpoint, targets)
+        recover(config, log, definition_hash, checkpoint, targets)
     })
 }
 
 /// Repeats an inspection while the stream runs: a contradiction is believed only if the logs did not grow meanwhile.
-fn while_running(
-    log: &CheckpointLog,
-    access: &Access,
-    mut inspect: impl FnMut() -> Result<Recovery>,
-) -> Result<Recovery> {
-    let mut before = access.handle.block_on(log.entries())?;
+fn while_running(log: &CheckpointLog, mut inspect: impl FnMut() -> Result<Recovery>) -> Result<Recovery> {
+    let mut before = log.entries()?;
     for inspection in 1.. {
         let error = match inspect() {
             Ok(found) => return Ok(found),
             Err(error) => error,
         };
-        let now = access.handle.block_on(log.entries())?;
+        let now = log.entries()?;
         if now == before || inspection == INSPECTIONS_MAX {
             return Err(error);
         }
@@ -358,7 +345,7 @@ fn read(
     access: &Access,
     listed: impl FnOnce(&CheckpointState) -> Result<()>,
 ) -> Result<(CheckpointState, Targets)> {
-    let checkpoint = CheckpointState::read(log, &access.handle)?;
+    let checkpoint = CheckpointState::read(log)?;
     listed(&checkpoint)?;
     if let Some(binding) = &checkpoint.binding {
         binding.check_stream(&config.name, log.store())?;
@@ -373,14 +360,12 @@ fn read(
 fn recover(
     config: &StreamConfig,
     log: &CheckpointLog,
-    access: &Access,
     definition_hash: &str,
     checkpoint: CheckpointState,
     mut targets: Targets,
 ) -> Result<Recovery> {
-    let handle = &access.handle;
-    let dead_letters_used = checkpoint.check_binding(config, log, &targets, handle)?;
-    let (facts, sink_state) = checkpoint.facts(log, &mut targets, &config.name, definition_hash, handle)?;
+    let dead_letters_used = checkpoint.check_binding(config, log, &targets)?;
+    let (facts, sink_state) = checkpoint.facts(log, &mut targets, &config.name, definition_hash)?;
     let decision = decide(&facts);
     tracing::debug!(?facts, ?decision, "decided what to do first");
     let decision = decision.map_err(|refusal| {

@@ -100,7 +100,6 @@ pub fn replay(
     reporter: &Reporter,
     dry_run: bool,
 ) -> Result<Replayed> {
-    let handle = &ctx.handle;
     if config.dead_letter.is_none() {
         return Err(
             Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
@@ -130,7 +129,7 @@ pub fn replay(
     let own_id = query_id(&id, letters.table_id());
     let own = own_config(config, &own_id)?;
     let store = access.checkpoint(&own)?;
-    let ledger = Ledger::new(store.clone(), handle.clone());
+    let ledger = Ledger::new(store.clone());
     let letters = Arc::new(letters);
     if dry_run {
         return select(&letters, &row_pipeline, &ledger.read_before(ledger.count()?)?)
@@ -139,11 +138,11 @@ pub fn replay(
     let reporter = reporter.stream(&own.name);
     let mut restart = RestartState::default();
     start::hold_lease(&own, &store, ctx, &mut restart.lease)?;
-    handle.block_on(Identity::establish(&store, Identity { id: own_id }))?;
+    Identity::establish(&store, Identity { id: own_id })?;
     let replay_log = CheckpointLog::new(store.clone(), own.min_batches_to_retain);
     let mut total: Option<Replayed> = None;
     loop {
-        let planned = handle.block_on(replay_log.entries())?.plans.last().map_or(0, |batch| batch + 1);
+        let planned = replay_log.entries()?.plans.last().map_or(0, |batch| batch + 1);
         if ledger.count()? > planned {
             // Selected and never planned: the schema may have changed since.
             ledger.remove(planned)?;

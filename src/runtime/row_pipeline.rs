@@ -379,8 +379,7 @@ mod tests {
             "streams:\n  - name: s\n    source:\n      format: kafka\n      options: {{kafka.bootstrap.servers: b:9092, subscribe: t}}\n{value}    sink: {{format: delta, path: /lake/t}}\n    checkpointLocation: /cp/s\n{more}"
         );
         let config = Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let access = Access { handle: runtime.handle().clone(), deadline: None };
+        let access = Access { handle: crate::storage::test_runtime().clone(), deadline: None };
         RowPipeline::of(&config.streams[0], &access).unwrap().definition_hash
     }
 

@@ -61,7 +61,7 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
     let limit = config.memory_limit.map_or(TABLES_BYTES, |limit| limit as usize / 2);
     let mut tables = Vec::with_capacity(config.tables.len());
     for table in &config.tables {
-        tables.push(StaticTable::open(source(config, table, access)?, limit, &access.handle)?);
+        tables.push(StaticTable::open(source(config, table, access)?, limit)?);
     }
     let relation =
         |table: &StaticTable| Relation { name: table.name().to_owned(), schema: Arc::clone(table.schema()) };

@@ -73,7 +73,7 @@ pub enum WhenOwned {
 /// What a process gives every stream.
 #[derive(Clone)]
 pub struct ProcessContext {
-    /// Where storage calls and uploads run.
+    /// Where storage calls and uploads run: the stores of its streams are opened with it.
     pub handle: Handle,
     /// Who we are.
     pub owner: Owner,
@@ -125,7 +125,7 @@ pub fn open(
     let access = ctx.access(config);
     let checkpoint = access.checkpoint(config)?;
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
-    if let Some(binding) = ctx.handle.block_on(CheckpointBinding::read(&checkpoint))? {
+    if let Some(binding) = CheckpointBinding::read(&checkpoint)? {
         binding.check_stream(&config.name, &checkpoint)?;
     }
     let source = connect()?;
@@ -134,7 +134,7 @@ pub fn open(
     failpoint!("lease.taken");
     let recovery = recovery::inspect(config, &log, &access, &mut row_pipeline, |found| {
         failpoint!("logs.listed");
-        ctx.handle.block_on(log.sync(&found.entries))
+        log.sync(&found.entries)
     })?;
     for warning in recovery.targets.sink.warnings() {
         tracing::warn!(stream = config.name, "{warning}");
@@ -157,14 +157,13 @@ struct Checked {
 /// Makes what is missing: targets, identity, binding, lanes.
 fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<OpenStream> {
     let Checked { log, access, mut row_pipeline, source, lease, memory } = checked;
-    let handle = &access.handle;
-    probe(&log, &recovery, handle)?;
+    probe(&log, &recovery)?;
     let Recovery { checkpoint: CheckpointState { identity, binding, entries }, targets, facts, .. } =
         recovery;
     let Targets { mut sink, mut dead_letters } = targets;
     if let Some(newest) = facts.newest_commit {
         // Files that nobody needs any more are no reason not to start.
-        if let Err(error) = handle.block_on(log.collect_all(&entries, newest)) {
+        if let Err(error) = log.collect_all(&entries, newest) {
             tracing::warn!(stream = config.name, %error, "old checkpoint files could not be deleted");
         }
     }
@@ -177,7 +176,7 @@ fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<O
     row_pipeline.admit(admission);
     let identity = match identity {
         Some(identity) => identity,
-        None => handle.block_on(Identity::create(log.store()))?,
+        None => Identity::create(log.store())?,
     };
     failpoint!("metadata.written");
     if binding.is_none() {
@@ -188,20 +187,20 @@ fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<O
             table: target.location,
             table_id: target.id.unwrap_or_default(),
         };
-        handle.block_on(binding.write(log.store()))?;
+        binding.write(log.store())?;
     }
     failpoint!("serves.written");
     if let (Some(to), Some(table)) =
         (&config.dead_letter, dead_letters.as_ref().and_then(DeadLetterTable::table))
     {
-        dead_letter_tables::remember(log.store(), &to.url, table, handle)?;
+        dead_letter_tables::remember(log.store(), &to.url, table)?;
     }
     let stateful = match row_pipeline.sql().filter(|sql| sql.keeps_more_than_rows()) {
         None => None,
         Some(sql) => {
             let newest = recovery.sink_state.commit.as_ref();
-            let point = handle.block_on(ResumePoint::read(&log, &recovery.decision, newest))?;
-            Some(Stateful::open(config, sql, log.store(), &identity.id, point, &memory, handle)?)
+            let point = ResumePoint::read(&log, &recovery.decision, newest)?;
+            Some(Stateful::open(config, sql, log.store(), &identity.id, point, &memory)?)
         }
     };
     let mut opened = OpenStream {
@@ -224,10 +223,10 @@ fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<O
 }
 
 /// Before a stream first writes anywhere: a store that lets two writers win is refused.
-fn probe(log: &CheckpointLog, recovery: &Recovery, handle: &Handle) -> Result<()> {
+fn probe(log: &CheckpointLog, recovery: &Recovery) -> Result<()> {
     if recovery.checkpoint.binding.is_none() {
         let name = format!("alluvia/probe-{}", Uuid::new_v4());
-        handle.block_on(log.store().probe_put_if_absent(&name))?;
+        log.store().probe_put_if_absent(&name)?;
         recovery.targets.sink.probe()?;
     }
     match &recovery.targets.dead_letters {

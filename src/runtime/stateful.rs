@@ -36,7 +36,7 @@ impl ResumePoint {
     ///
     /// # Errors
     /// `Corrupt`, naming the file, if one that must be there is missing or damaged.
-    pub async fn read(
+    pub fn read(
         log: &CheckpointLog,
         decision: &Decision,
         newest: Option<&SinkCommit>,
@@ -47,8 +47,8 @@ impl ResumePoint {
         match *decision {
             Decision::StartFresh => Ok(ResumePoint::default()),
             Decision::PlanAfter(batch) => {
-                let before = log.plan(batch).await?.watermark_ms;
-                let commit = log.committed(batch).await?.unwrap_or_default();
+                let before = log.plan(batch)?.watermark_ms;
+                let commit = log.committed(batch)?.unwrap_or_default();
                 let now = before.max(commit.next_watermark_ms);
                 Ok(ResumePoint {
                     watermarks: Watermarks { before, now },
@@ -56,7 +56,7 @@ impl ResumePoint {
                 })
             }
             Decision::MendCommitLog(batch) => {
-                let before = log.plan(batch).await?.watermark_ms;
+                let before = log.plan(batch)?.watermark_ms;
                 let info = newest.and_then(|commit| commit.info.as_ref());
                 let next = info.map_or(0, |info| info.next_batch_watermark_ms);
                 let attempt = info.and_then(|info| info.attempt.clone());
@@ -64,12 +64,12 @@ impl ResumePoint {
                 Ok(ResumePoint { watermarks, committed: run(batch, attempt) })
             }
             Decision::Rerun(batch) => {
-                let now = log.plan(batch).await?.watermark_ms;
+                let now = log.plan(batch)?.watermark_ms;
                 if batch == 0 {
                     return Ok(ResumePoint { watermarks: Watermarks { before: 0, now }, committed: None });
                 }
-                let before = log.plan(batch - 1).await?.watermark_ms;
-                let commit = log.committed(batch - 1).await?.unwrap_or_default();
+                let before = log.plan(batch - 1)?.watermark_ms;
+                let commit = log.committed(batch - 1)?.unwrap_or_default();
                 let watermarks = Watermarks { before, now };
                 Ok(ResumePoint { watermarks, committed: run(batch - 1, commit.attempt) })
             }
@@ -123,7 +123,6 @@ impl Stateful {
         query_id: &str,
         point: ResumePoint,
         memory: &StreamMemory,
-        handle: &tokio::runtime::Handle,
     ) -> Result<Stateful> {
         let state = match sql.stage.is_stateful() {
             false => None,
@@ -136,7 +135,6 @@ impl Stateful {
                     definition: definition(sql),
                     memory_bytes: account.limit_bytes(),
                     batches_to_retain: config.min_batches_to_retain,
-                    handle: handle.clone(),
                 };
                 let store = StateStore::open(options.clone(), point.committed.as_ref());
                 let store = store.context(|| "open the state of sql".to_owned())?;
@@ -329,14 +327,9 @@ fn definition(sql: &StreamSql) -> StateDefinition {
 ///
 /// # Errors
 /// `Config`, saying what has changed and what to do.
-pub fn check_state(
-    sql: Option<&StreamSql>,
-    checkpoint: &Store,
-    newest_commit: Option<i64>,
-    handle: &tokio::runtime::Handle,
-) -> Result<()> {
+pub fn check_state(sql: Option<&StreamSql>, checkpoint: &Store, newest_commit: Option<i64>) -> Result<()> {
     let Some(sql) = sql.filter(|sql| sql.stage.is_stateful()) else { return Ok(()) };
-    handle.block_on(definition(sql).check_start(checkpoint, newest_commit)).map(|_| ())
+    definition(sql).check_start(checkpoint, newest_commit).map(|_| ())
 }
 
 /// Rows of a result as the sink takes them. A row that it does not take stops the stream: no record is to blame.

@@ -193,14 +193,13 @@ impl<'a> Stream<'a> {
     /// Brings the stream to where its next batch is planned. Returns whether it ran one for that.
     fn resume(&mut self) -> Result<bool> {
         let log = self.open.log.clone();
-        let handle = &self.ctx.handle;
         match self.open.decision.clone() {
             Decision::StartFresh => {
-                let initial = match handle.block_on(log.initial_offset(0))? {
+                let initial = match log.initial_offset(0)? {
                     Some(initial) => initial,
                     None => {
                         let initial = self.open.source.initial_offset()?;
-                        handle.block_on(log.fix_initial_offset(0, &initial))?
+                        log.fix_initial_offset(0, &initial)?
                     }
                 };
                 failpoint!("initial.written");
@@ -210,17 +209,17 @@ impl<'a> Stream<'a> {
                 Ok(false)
             }
             Decision::PlanAfter(batch) => {
-                let planned = handle.block_on(log.planned(batch))?;
+                let planned = log.planned(batch)?;
                 self.position.advance_to(planned.plan())?;
                 self.report_position()?;
                 self.source_is_at(&self.position.source()?.offset.clone());
                 Ok(false)
             }
             Decision::MendCommitLog(batch) => {
-                let planned = handle.block_on(log.planned(batch))?;
+                let planned = log.planned(batch)?;
                 self.withdraw_dead_letters(&planned)?;
                 let commit = self.mended_commit(planned.plan())?;
-                handle.block_on(log.put_commit(batch, &commit))?;
+                log.put_commit(batch, &commit)?;
                 failpoint!("mend.after");
                 tracing::info!(
                     stream = self.config.name,
@@ -233,7 +232,7 @@ impl<'a> Stream<'a> {
                 Ok(false)
             }
             Decision::Rerun(batch_id) => {
-                let planned = handle.block_on(log.planned(batch_id))?;
+                let planned = log.planned(batch_id)?;
                 self.check_lease()?;
                 self.reporter.emit(Event::BatchPlanned { batch_id, rerun: true });
                 let mut clock = Clock::start();
@@ -315,7 +314,7 @@ impl<'a> Stream<'a> {
         self.check_lease()?;
         failpoint!("plan.before");
         let start = OffsetSeq::of(range.start.clone());
-        let put = self.ctx.handle.block_on(self.open.log.put_plan(plan, start))?;
+        let put = self.open.log.put_plan(plan, start)?;
         failpoint!("plan.after");
         self.check_lease()?;
         Ok(put)
@@ -325,7 +324,7 @@ impl<'a> Stream<'a> {
     fn adopt(&mut self) -> Result<Batch> {
         let (stream, batch) = (&self.config.name, self.position.next_batch);
         tracing::warn!(stream, batch, "adopting a plan that another process made");
-        let planned = match self.ctx.handle.block_on(self.open.log.planned(batch)) {
+        let planned = match self.open.log.planned(batch) {
             Ok(planned) => planned,
             Err(error) => {
                 // Retention of whoever replaced us may have taken it.
@@ -388,9 +387,7 @@ impl<'a> Stream<'a> {
         self.commit_state(sealed, &outcome, &commit)?;
         failpoint!("state.committed");
         let committed = self.committed(&commit, &outcome);
-        clock.time("commitOffsets", || {
-            self.ctx.handle.block_on(self.open.log.put_commit(batch_id, &committed))
-        })?;
+        clock.time("commitOffsets", || self.open.log.put_commit(batch_id, &committed))?;
         failpoint!("log.after");
         self.restart.committed += 1;
         self.restart.unfinished = None;

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::runtime::Handle;
 
 use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
@@ -160,13 +159,12 @@ fn ranges(offsets: &BTreeSet<i64>) -> Vec<(i64, i64)> {
 #[derive(Debug, Clone)]
 pub struct Ledger {
     store: Store,
-    handle: Handle,
 }
 
 impl Ledger {
     /// The selections in the replay's checkpoint `store`.
-    pub fn new(store: Store, handle: Handle) -> Ledger {
-        Ledger { store, handle }
+    pub fn new(store: Store) -> Ledger {
+        Ledger { store }
     }
 
     /// How many selections there are; they are numbered from 0.
@@ -174,7 +172,7 @@ impl Ledger {
     /// # Errors
     /// `Unavailable` if storage does not answer; `Corrupt` if one is missing.
     pub fn count(&self) -> Result<i64> {
-        let names = self.handle.block_on(self.store.names(SELECTIONS))?;
+        let names = self.store.names(SELECTIONS)?;
         let numbers: BTreeSet<i64> = names.iter().filter_map(|name| name.parse().ok()).collect();
         let len = numbers.last().map_or(0, |last| last + 1);
         match (0..len).find(|number| !numbers.contains(number)) {
@@ -194,7 +192,7 @@ impl Ledger {
     pub fn read(&self, number: i64) -> Result<Selection> {
         let name = format!("{SELECTIONS}/{number}");
         let file = format!("{}{name}", self.store.url());
-        let bytes = self.handle.block_on(self.store.get(&name))?;
+        let bytes = self.store.get(&name)?;
         let bytes = bytes.ok_or_else(|| Error::corrupt(format!("checkpoint file {file} is missing")))?;
         Selection::from_bytes(&bytes, &file)
     }
@@ -217,7 +215,7 @@ impl Ledger {
     /// `Conflict` if another process made one of this number; `Unavailable` if storage does not answer.
     pub fn put(&self, number: i64, selection: &Selection, writer: &str) -> Result<()> {
         let name = format!("{SELECTIONS}/{number}");
-        match self.handle.block_on(self.store.put_if_absent(&name, selection.to_bytes(writer)))? {
+        match self.store.put_if_absent(&name, selection.to_bytes(writer))? {
             Put::Created => Ok(()),
             Put::Exists => Err(Error::conflict("another process replays the same dead letters")),
         }
@@ -228,7 +226,7 @@ impl Ledger {
     /// # Errors
     /// `Unavailable` if storage does not answer.
     pub fn remove(&self, number: i64) -> Result<()> {
-        self.handle.block_on(self.store.delete(&format!("{SELECTIONS}/{number}")))
+        self.store.delete(&format!("{SELECTIONS}/{number}"))
     }
 }
 
@@ -360,6 +358,7 @@ impl SplitReader for LetterReader {
 mod tests {
     use super::*;
     use crate::model::TimestampType;
+    use crate::storage::test_runtime;
 
     fn record(topic: &str, partition: i32, offset: i64) -> Record<'_> {
         Record {
@@ -403,9 +402,8 @@ mod tests {
 
     #[test]
     fn an_offset_is_a_selection_of_one_table_in_the_form_of_before_too() {
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
-        let store = Store::open(&url::Url::parse("memory:///").unwrap(), &BTreeMap::new()).unwrap();
-        let ledger = Ledger::new(store, runtime.handle().clone());
+        let url = url::Url::parse("memory:///").unwrap();
+        let ledger = Ledger::new(Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap());
         let source = DeadLetterSource::new(Arc::new(NoLetters), ledger, String::new());
         let selection = |json: &str| source.selection(&Offset::from_json(json).unwrap());
         assert_eq!(source.selection(&source.at(3)).unwrap(), 3);
@@ -425,8 +423,7 @@ mod tests {
     fn a_missing_selection_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
-        let ledger = Ledger::new(Store::open(&url, &BTreeMap::new()).unwrap(), runtime.handle().clone());
+        let ledger = Ledger::new(Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap());
         assert_eq!(ledger.count().unwrap(), 0);
         ledger.put(0, &Selection::default(), "a").unwrap();
         ledger.put(1, &Selection::default(), "b").unwrap();

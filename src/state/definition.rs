@@ -76,8 +76,8 @@ impl StateDefinition {
     ///
     /// # Errors
     /// `Corrupt` if the file is damaged, `Unavailable` if storage does not answer.
-    pub async fn read(checkpoint: &Store) -> Result<Option<StateDefinition>> {
-        let Some(bytes) = checkpoint.get(DEFINITION).await? else { return Ok(None) };
+    pub fn read(checkpoint: &Store) -> Result<Option<StateDefinition>> {
+        let Some(bytes) = checkpoint.get(DEFINITION)? else { return Ok(None) };
         let damaged = |cause: String| {
             Error::corrupt(format!("{}{DEFINITION} is damaged: {cause}", checkpoint.url())).hint(RESTORE)
         };
@@ -100,9 +100,9 @@ impl StateDefinition {
     ///
     /// # Errors
     /// `Config` if the query has changed, with what has, or if the state is not Alluvia's; and as for [`StateDefinition::read`].
-    pub async fn check(&self, checkpoint: &Store) -> Result<bool> {
-        let Some(kept) = StateDefinition::read(checkpoint).await? else {
-            if files::folder(checkpoint, "state").is_empty().await? {
+    pub fn check(&self, checkpoint: &Store) -> Result<bool> {
+        let Some(kept) = StateDefinition::read(checkpoint)? else {
+            if files::folder(checkpoint, "state").is_empty()? {
                 return Ok(false);
             }
             return Err(Error::config(format!(
@@ -126,8 +126,8 @@ impl StateDefinition {
     ///
     /// # Errors
     /// `Config` for that; else as for [`StateDefinition::check`].
-    pub async fn check_start(&self, checkpoint: &Store, newest: Option<i64>) -> Result<bool> {
-        let has_state = self.check(checkpoint).await?;
+    pub fn check_start(&self, checkpoint: &Store, newest: Option<i64>) -> Result<bool> {
+        let has_state = self.check(checkpoint)?;
         match newest {
             Some(batch) if !has_state => Err(Error::config(format!(
                 "checkpoint {} has committed micro-batch {batch} of a query without state, and the query keeps state now",
@@ -142,10 +142,10 @@ impl StateDefinition {
     ///
     /// # Errors
     /// As for [`StateDefinition::check`], if another process was first.
-    pub(super) async fn write(&self, checkpoint: &Store) -> Result<()> {
+    pub(super) fn write(&self, checkpoint: &Store) -> Result<()> {
         let bytes = serde_json::to_vec(self).expect("strings and numbers are always JSON");
-        if checkpoint.put_if_absent(DEFINITION, Bytes::from(bytes)).await? == Put::Exists {
-            self.check(checkpoint).await?;
+        if checkpoint.put_if_absent(DEFINITION, Bytes::from(bytes))? == Put::Exists {
+            self.check(checkpoint)?;
         }
         Ok(())
     }
@@ -256,18 +256,18 @@ mod tests {
     fn checkpoint() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        (folder, Store::open(&url, &BTreeMap::new()).unwrap())
+        (folder, Store::open(&url, &BTreeMap::new(), crate::storage::test_runtime()).unwrap())
     }
 
-    #[tokio::test]
-    async fn a_changed_query_is_told_what_has_changed() {
+    #[test]
+    fn a_changed_query_is_told_what_has_changed() {
         let (_folder, store) = checkpoint();
         let kept = definition(|_| ());
-        assert!(!kept.check(&store).await.unwrap(), "a new checkpoint has no state");
-        kept.write(&store).await.unwrap();
-        kept.write(&store).await.unwrap();
-        assert_eq!(StateDefinition::read(&store).await.unwrap(), Some(kept.clone()));
-        assert!(definition(|new| new.tables[0].values[0].name = "n".into()).check(&store).await.unwrap());
+        assert!(!kept.check(&store).unwrap(), "a new checkpoint has no state");
+        kept.write(&store).unwrap();
+        kept.write(&store).unwrap();
+        assert_eq!(StateDefinition::read(&store).unwrap(), Some(kept.clone()));
+        assert!(definition(|new| new.tables[0].values[0].name = "n".into()).check(&store).unwrap());
 
         type Change = fn(&mut StateDefinition);
         let changes: [(Change, &str); 6] = [
@@ -291,29 +291,29 @@ mod tests {
             (|new| new.codec = 2, "its rows are of version 1"),
         ];
         for (change, expected) in changes {
-            let error = definition(change).check(&store).await.unwrap_err();
+            let error = definition(change).check(&store).unwrap_err();
             assert_eq!(error.kind(), Kind::Config);
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.to_string().contains("new checkpointLocation"), "{error}");
         }
     }
 
-    #[tokio::test]
-    async fn state_of_spark_is_refused() {
+    #[test]
+    fn state_of_spark_is_refused() {
         let (_folder, store) = checkpoint();
-        store.put("state/0/0/1.delta", Bytes::from_static(b"x")).await.unwrap();
-        let error = definition(|_| ()).check(&store).await.unwrap_err();
+        store.put("state/0/0/1.delta", Bytes::from_static(b"x")).unwrap();
+        let error = definition(|_| ()).check(&store).unwrap_err();
         assert!(error.kind() == Kind::Config && error.to_string().contains("Spark's state"), "{error}");
     }
 
-    #[tokio::test]
-    async fn a_damaged_definition_and_one_of_another_format_are_named() {
+    #[test]
+    fn a_damaged_definition_and_one_of_another_format_are_named() {
         let (_folder, store) = checkpoint();
         let whole = serde_json::to_string(&definition(|_| ())).unwrap();
         let other = whole.replace("\"format\":1", "\"format\":7");
         for (text, kind) in [(&whole[..9], Kind::Corrupt), ("{}", Kind::Corrupt), (&other, Kind::Config)] {
-            store.put(DEFINITION, Bytes::from(text.to_owned())).await.unwrap();
-            let error = StateDefinition::read(&store).await.unwrap_err();
+            store.put(DEFINITION, Bytes::from(text.to_owned())).unwrap();
+            let error = StateDefinition::read(&store).unwrap_err();
             assert!(error.kind() == kind && error.to_string().contains("state"), "{error}");
         }
     }

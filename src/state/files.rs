@@ -94,14 +94,14 @@ impl Files {
     ///
     /// # Errors
     /// `Unavailable` if storage does not answer.
-    pub(super) async fn list(checkpoint: &Store) -> Result<Files> {
+    pub(super) fn list(checkpoint: &Store) -> Result<Files> {
         let mut files = Files::default();
-        for object in folder(checkpoint, CHANGES).listing().await? {
+        for object in folder(checkpoint, CHANGES).listing()? {
             if let Some(committed) = committed_of(&object.path) {
                 files.changes.entry(committed.batch_id).or_default().push((committed, object.size_bytes));
             }
         }
-        for name in checkpoint.names(SNAPSHOTS).await? {
+        for name in checkpoint.names(SNAPSHOTS)? {
             if let Some(committed) = committed_of(&name) {
                 files.snapshots.entry(committed.batch_id).or_default().push((committed, name));
             }
@@ -118,7 +118,7 @@ impl Files {
     ///
     /// # Errors
     /// `Corrupt` if a file is missing, which is named.
-    pub(super) async fn chain(
+    pub(super) fn chain(
         &self,
         checkpoint: &Store,
         target: Option<&Committed>,
@@ -139,7 +139,7 @@ impl Files {
             let Some((_, size)) = there.into_iter().find(|(of, _)| *of == committed) else {
                 return Err(missing(&format!("{}{CHANGES}/{}", checkpoint.url(), changes_name(&committed))));
             };
-            next = self.parent(checkpoint, &committed, local).await?;
+            next = self.parent(checkpoint, &committed, local)?;
             steps.push((committed, *size));
         };
         steps.reverse();
@@ -147,7 +147,7 @@ impl Files {
     }
 
     /// The run of the batch before: the only one that has left anything, or the one that the file names.
-    async fn parent(
+    fn parent(
         &self,
         checkpoint: &Store,
         committed: &Committed,
@@ -164,7 +164,7 @@ impl Files {
             [only] => Ok(Some(only.clone())),
             _ => {
                 let path = format!("{CHANGES}/{}", changes_name(committed));
-                let bytes = checkpoint.get(&path).await?;
+                let bytes = checkpoint.get(&path)?;
                 let bytes = bytes.ok_or_else(|| missing(&format!("{}{path}", checkpoint.url())))?;
                 Ok(read_changes(checkpoint, committed, &bytes)?.0.parent)
             }
@@ -212,10 +212,10 @@ pub(super) fn read_changes(
 ///
 /// # Errors
 /// `Corrupt` if it is damaged or missing.
-pub(super) async fn read_snapshot(checkpoint: &Store, name: &str) -> Result<SnapshotHeader> {
+pub(super) fn read_snapshot(checkpoint: &Store, name: &str) -> Result<SnapshotHeader> {
     let path = format!("{SNAPSHOTS}/{name}");
     let full = format!("{}{path}", checkpoint.url());
-    let bytes = checkpoint.get(&path).await?.ok_or_else(|| missing(&full))?;
+    let bytes = checkpoint.get(&path)?.ok_or_else(|| missing(&full))?;
     let (header, _) = from_bytes::<SnapshotHeader>(&full, FileKind::Snapshot, &bytes)?;
     if header.version.committed != committed_of(name) {
         return Err(damaged(&full, "it is of another batch"));
@@ -237,5 +237,6 @@ pub(super) fn check_attempt(attempt: &str) -> Result<()> {
 
 /// A folder of the checkpoint.
 pub(super) fn folder(checkpoint: &Store, name: &str) -> Store {
-    Store::new(std::sync::Arc::clone(checkpoint.root()), checkpoint.url().clone(), checkpoint.path(name))
+    let (root, url) = (std::sync::Arc::clone(checkpoint.root()), checkpoint.url().clone());
+    Store::new(root, url, checkpoint.path(name), checkpoint.runtime())
 }

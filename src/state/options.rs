@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use tokio::runtime::Handle;
-
 use super::definition::StateDefinition;
 use crate::storage::Store;
 
@@ -22,6 +20,4 @@ pub struct StateOptions {
     pub memory_bytes: usize,
     /// How many committed batches a start may go back to: Spark's `minBatchesToRetain`.
     pub batches_to_retain: u32,
-    /// Where storage calls run.
-    pub handle: Handle,
 }

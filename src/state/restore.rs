@@ -4,7 +4,6 @@
 use std::ops::Bound;
 
 use futures::{StreamExt, stream};
-use tokio::runtime::Handle;
 
 use super::cache::{Cache, Marker};
 use super::file::{FileKind, RowReader, damaged, from_bytes, missing};
@@ -68,9 +67,9 @@ pub(super) fn restore(
     committed: Option<&Committed>,
     layer_bytes: usize,
 ) -> Result<Restored> {
-    let StateOptions { checkpoint, handle, query_id, .. } = options;
+    let StateOptions { checkpoint, query_id, .. } = options;
     let (tables, cache_bytes) = (options.definition.tables().len(), options.memory_bytes / 2);
-    let files = handle.block_on(Files::list(checkpoint))?;
+    let files = Files::list(checkpoint)?;
     let is_ours = |marker: &Marker| {
         marker.query_id == *query_id
             && marker.definition == definition
@@ -79,7 +78,7 @@ pub(super) fn restore(
     };
     let (mut cache, marker) = Cache::open(&options.local, cache_bytes, is_ours)?;
     let local = marker.as_ref().and_then(|marker| marker.version.committed.as_ref());
-    let chain = handle.block_on(files.chain(checkpoint, committed, local))?;
+    let chain = files.chain(checkpoint, committed, local)?;
     let marker_of =
         |version: Version| Marker { query_id: query_id.clone(), definition: definition.to_owned(), version };
     let is_local = chain.start == Start::Local;
@@ -90,7 +89,7 @@ pub(super) fn restore(
     let mut cached = match (&chain.start, marker) {
         (Start::Local, Some(marker)) => marker.version,
         (Start::Snapshot(name), _) => {
-            let header = handle.block_on(read_snapshot(checkpoint, name))?;
+            let header = read_snapshot(checkpoint, name)?;
             check_query(&header.query_id, query_id, checkpoint)?;
             if header.version.tables.len() != tables {
                 return Err(damaged(name, "it has another number of tables than the definition"));
@@ -108,13 +107,12 @@ pub(super) fn restore(
     let (mut version, mut layer) = (cached.clone(), Layer::default());
     let largest = chain.steps.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0).max(1);
     let ahead = (CHANGES_AHEAD_BYTES / largest).clamp(1, CHANGES_AHEAD as u64) as usize;
-    let mut fetched =
-        stream::iter(&chain.steps)
-            .map(|(run, _)| async move {
-                (run, checkpoint.get(&format!("{CHANGES}/{}", changes_name(run))).await)
-            })
-            .buffered(ahead);
-    while let Some((run, bytes)) = handle.block_on(fetched.next()) {
+    let mut fetched = stream::iter(&chain.steps)
+        .map(|(run, _)| async move {
+            (run, checkpoint.get_async(&format!("{CHANGES}/{}", changes_name(run))).await)
+        })
+        .buffered(ahead);
+    while let Some((run, bytes)) = checkpoint.block_on(fetched.next()) {
         let name = || format!("{}{CHANGES}/{}", checkpoint.url(), changes_name(run));
         let bytes = bytes?.ok_or_else(|| missing(&name()))?;
         let (header, rows) = read_changes(checkpoint, run, &bytes)?;
@@ -133,7 +131,7 @@ pub(super) fn restore(
         }
     }
     drop(fetched);
-    let since = since_snapshot(&files, version.batch_id(), checkpoint, handle);
+    let since = since_snapshot(&files, version.batch_id(), checkpoint);
     Ok(Restored { cache, cached, version, layer, since, origin })
 }
 
@@ -176,15 +174,15 @@ fn ingest_snapshot(
     header: &SnapshotHeader,
     marker: &Marker,
 ) -> Result<()> {
-    let StateOptions { checkpoint, handle, .. } = options;
+    let checkpoint = &options.checkpoint;
     let mut fetched = stream::iter(0..header.parts)
-        .map(|part| async move { (part, checkpoint.get(&part_path(name, part)).await) })
+        .map(|part| async move { (part, checkpoint.get_async(&part_path(name, part)).await) })
         .buffered(PARTS_AHEAD);
     let mut counts = vec![0; header.version.tables.len()];
     let doing = || format!("read snapshot {name} of the state");
     cache
         .ingest_rows(marker, |write| {
-            while let Some((part, bytes)) = handle.block_on(fetched.next()) {
+            while let Some((part, bytes)) = checkpoint.block_on(fetched.next()) {
                 let path = format!("{}{}", checkpoint.url(), part_path(name, part));
                 let bytes = bytes?.ok_or_else(|| missing(&path))?;
                 let (header, rows) = from_bytes::<PartHeader>(&path, FileKind::Part, &bytes)?;
@@ -212,10 +210,10 @@ fn ingest_snapshot(
 }
 
 /// What lies behind the newest snapshot. One that cannot be read does not count, so that another is made soon.
-fn since_snapshot(files: &Files, newest: i64, checkpoint: &Store, handle: &Handle) -> SinceSnapshot {
+fn since_snapshot(files: &Files, newest: i64, checkpoint: &Store) -> SinceSnapshot {
     let snapshot = files.snapshot_before(newest);
     let name = snapshot.and_then(|batch| files.snapshots.get(&batch)?.first()).map(|(_, name)| name);
-    let header = name.and_then(|name| handle.block_on(read_snapshot(checkpoint, name)).ok());
+    let header = name.and_then(|name| read_snapshot(checkpoint, name).ok());
     let behind =
         files.changes.range((snapshot.map_or(Bound::Unbounded, Bound::Excluded), Bound::Included(newest)));
     let sizes = behind.filter_map(|(_, runs)| runs.iter().map(|(_, bytes)| *bytes).max());

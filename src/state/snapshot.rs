@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::cache::{AllRows, key_of};
@@ -31,7 +30,6 @@ pub(super) struct Task {
 /// What a snapshot is written of, and where.
 pub(super) struct Job {
     pub(super) checkpoint: Store,
-    pub(super) handle: Handle,
     pub(super) query_id: String,
     pub(super) version: Version,
     /// Bytes of rows in a part, before they are compressed.
@@ -48,7 +46,7 @@ impl Task {
         let cancelled = Arc::clone(&cancel);
         let thread = std::thread::spawn(move || {
             let bytes = job.write(rows, &cancelled)?;
-            job.handle.block_on(collect(&job.checkpoint, job.newest - job.batches_to_retain))?;
+            collect(&job.checkpoint, job.newest - job.batches_to_retain)?;
             Ok(bytes)
         });
         Task { cancel, thread: Some(thread) }
@@ -132,7 +130,7 @@ impl Job {
     }
 
     fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
-        match self.handle.block_on(self.checkpoint.put_if_absent(path, bytes))? {
+        match self.checkpoint.put_if_absent(path, bytes)? {
             Put::Created => Ok(()),
             Put::Exists => Err(Error::internal(format!("{path} was there, though its name is new"))),
         }
@@ -180,8 +178,8 @@ impl PartWriter<'_> {
 ///
 /// # Errors
 /// `Unavailable` if storage does not answer.
-pub(super) async fn collect(checkpoint: &Store, oldest: i64) -> Result<()> {
-    let files = Files::list(checkpoint).await?;
+pub(super) fn collect(checkpoint: &Store, oldest: i64) -> Result<()> {
+    let files = Files::list(checkpoint)?;
     let Some(base) = files.snapshot_before(oldest) else { return Ok(()) };
     let newest: BTreeSet<i64> = files.snapshots.keys().rev().take(NEWEST_KEPT).copied().collect();
     let is_kept = |batch: i64| batch == base || newest.contains(&batch);
@@ -192,12 +190,12 @@ pub(super) async fn collect(checkpoint: &Store, oldest: i64) -> Result<()> {
         .collect();
     for (name, batch) in &named {
         if !is_kept(*batch) {
-            checkpoint.delete(&format!("{SNAPSHOTS}/{name}")).await?;
+            checkpoint.delete(&format!("{SNAPSHOTS}/{name}"))?;
             failpoint!("snapshot.deleted");
         }
     }
     let last = newest.last().copied().unwrap_or(base);
-    for part in checkpoint.names(PARTS).await? {
+    for part in checkpoint.names(PARTS)? {
         let snapshot = part.rsplit_once('.').map_or("", |(snapshot, _)| snapshot);
         let is_left = match named.get(snapshot) {
             Some(batch) => !is_kept(*batch),
@@ -205,11 +203,11 @@ pub(super) async fn collect(checkpoint: &Store, oldest: i64) -> Result<()> {
             None => batch_of(&part).is_some_and(|batch| batch <= last),
         };
         if is_left {
-            checkpoint.delete(&format!("{PARTS}/{part}")).await?;
+            checkpoint.delete(&format!("{PARTS}/{part}"))?;
         }
     }
     for (committed, _) in files.changes.range(..=base).flat_map(|(_, runs)| runs) {
-        checkpoint.delete(&format!("{CHANGES}/{}", changes_name(committed))).await?;
+        checkpoint.delete(&format!("{CHANGES}/{}", changes_name(committed)))?;
     }
     Ok(())
 }

@@ -134,11 +134,11 @@ impl StateStore {
         committed: Option<&Committed>,
         limits: Limits,
     ) -> Result<StateStore> {
-        let StateOptions { checkpoint, handle, .. } = &options;
+        let checkpoint = &options.checkpoint;
         let newest = committed.map(|committed| committed.batch_id);
-        let has_state = handle.block_on(options.definition.check_start(checkpoint, newest))?;
+        let has_state = options.definition.check_start(checkpoint, newest)?;
         if !has_state {
-            handle.block_on(options.definition.write(checkpoint))?;
+            options.definition.write(checkpoint)?;
         }
         let definition = options.definition.to_string();
         let Restored { cache, cached, version, layer, since, origin } =
@@ -225,7 +225,7 @@ impl StateStore {
         let size = bytes.len() as u64;
         let path = format!("{CHANGES}/{}", changes_name(&header.committed));
         failpoint!("state.before");
-        let put = self.options.handle.block_on(self.options.checkpoint.put_if_absent(&path, bytes))?;
+        let put = self.options.checkpoint.put_if_absent(&path, bytes)?;
         if put == Put::Exists {
             return Err(Error::conflict(format!(
                 "{}{path} is there: another process has run the batch under the same name",
@@ -343,7 +343,6 @@ impl StateStore {
         self.since = SinceSnapshot { snapshot_bytes: self.since.snapshot_bytes, ..SinceSnapshot::default() };
         let job = Job {
             checkpoint: self.options.checkpoint.clone(),
-            handle: self.options.handle.clone(),
             query_id: self.options.query_id.clone(),
             version: self.cached.clone(),
             part_bytes: self.limits.part_bytes,

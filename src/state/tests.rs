@@ -11,12 +11,11 @@ use arrow::datatypes::DataType;
 use rand::rngs::StdRng;
 
 use rand::{Rng, SeedableRng};
-use tokio::runtime::Runtime;
 
 use super::store::Limits;
 use super::*;
 use crate::model::Kind;
-use crate::storage::Store;
+use crate::storage::{Store, test_runtime};
 
 const TABLES: u16 = 2;
 
@@ -44,7 +43,6 @@ fn definition() -> StateDefinition {
 /// A store and the states that it must be able to go back to.
 struct Rig {
     folder: tempfile::TempDir,
-    runtime: Runtime,
     store: Option<StateStore>,
     /// The state after each committed batch, and its run.
     committed: BTreeMap<i64, (Committed, MemoryState)>,
@@ -57,11 +55,6 @@ impl Rig {
     fn new() -> Rig {
         let mut rig = Rig {
             folder: tempfile::tempdir().unwrap(),
-            runtime: tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()
-                .unwrap(),
             store: None,
             committed: BTreeMap::new(),
             runs: 0,
@@ -78,7 +71,7 @@ impl Rig {
 
     fn checkpoint(&self) -> Store {
         let url = url::Url::from_directory_path(self.folder.path().join("checkpoint")).unwrap();
-        Store::open(&url, &BTreeMap::new()).unwrap()
+        Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap()
     }
 
     fn options(&self) -> StateOptions {
@@ -89,7 +82,6 @@ impl Rig {
             definition: definition(),
             memory_bytes: 4 << 20,
             batches_to_retain: self.retained,
-            handle: self.runtime.handle().clone(),
         }
     }
 

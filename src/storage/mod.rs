@@ -5,6 +5,10 @@
 //! a write that returned is on the disk ([`local`]); put-if-absent has one winner and says so in
 //! one way ([`conditional`]); and after a write whose outcome is unknown the object is read back
 //! before anyone concludes anything ([`Store::put_if_absent`]).
+//!
+//! Stores are asynchronous underneath, and what stands above is not: a call of a [`Store`] waits for its answer, on the
+//! runtime that the store was opened with, so it must not be made inside an asynchronous task. Whoever wants several
+//! requests under way at once builds a future of them and waits for that ([`Store::block_on`]).
 
 pub mod azure;
 pub mod conditional;
@@ -24,6 +28,7 @@ use futures::TryStreamExt;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{DynObjectStore, ObjectMeta, ObjectStoreExt, ObjectStoreScheme, PutMode};
+use tokio::runtime::Handle;
 use url::Url;
 
 use crate::model::{Error, Kind, Result};
@@ -58,6 +63,7 @@ pub struct Store {
     root: Arc<DynObjectStore>,
     url: Url,
     prefix: Path,
+    runtime: Handle,
     deadline: Option<Deadline>,
     container: Option<Arc<azure::Container>>,
 }
@@ -70,15 +76,16 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Opens the folder at `url` (`file:///…`, `abfss://…`, `az://…`, `https://ACCOUNT.blob…`, `memory:///`); `options`
-    /// are `storageOptions`, under object_store's names. Nothing is read or written.
+    /// are `storageOptions`, under object_store's names. Calls run on `runtime`. Nothing is read or written.
     ///
     /// # Errors
     /// `Config` if the scheme is unknown, or an option or a credential is wrong or missing.
-    pub fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Store> {
+    pub fn open(url: &Url, options: &BTreeMap<String, String>, runtime: &Handle) -> Result<Store> {
         if let Some(folder) = azure::open(url, options) {
             let azure::Folder { root, prefix, url, container } = folder?;
             let root = Arc::new(conditional::CreateConflictAdapter::new(with_faults(root)));
-            return Ok(Store { container: Some(Arc::new(container)), ..Store::new(root, url, prefix) });
+            let store = Store::new(root, url, prefix, runtime);
+            return Ok(Store { container: Some(Arc::new(container)), ..store });
         }
         let mut url = url.clone();
         if !url.path().ends_with('/') {
@@ -103,12 +110,17 @@ impl Store {
                     .hint("use a local path, file://, abfss:// or az://"));
             }
         };
-        Ok(Store::new(root, url, prefix))
+        Ok(Store::new(root, url, prefix, runtime))
     }
 
-    /// A folder of a store that is open already; `url` must address it.
-    pub fn new(root: Arc<DynObjectStore>, url: Url, prefix: Path) -> Store {
-        Store { root, url, prefix, deadline: None, container: None }
+    /// A folder of a store that is open already; `url` must address it. Calls run on `runtime`.
+    pub fn new(root: Arc<DynObjectStore>, url: Url, prefix: Path, runtime: &Handle) -> Store {
+        Store { root, url, prefix, runtime: runtime.clone(), deadline: None, container: None }
+    }
+
+    /// The same folder, whose calls run on another runtime.
+    pub fn with_runtime(self, runtime: &Handle) -> Store {
+        Store { runtime: runtime.clone(), ..self }
     }
 
     /// The same folder, given up when `deadline` is over: calls that are under way then fail.
@@ -123,22 +135,34 @@ impl Store {
         self.deadline.as_ref()
     }
 
+    /// The runtime that calls run on: for background tasks, and for what needs a runtime itself.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Waits for `future` on the store's runtime: for several requests at once, and for calls of [`Store::root`].
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
     /// Waits before a call is tried again.
     ///
     /// # Errors
     /// `Unavailable` if the deadline is over: then there is no other try.
-    pub async fn pause(&self, duration: Duration) -> Result<()> {
+    pub fn pause(&self, duration: Duration) -> Result<()> {
         let Some(deadline) = &self.deadline else {
-            tokio::time::sleep(duration).await;
+            self.block_on(async { tokio::time::sleep(duration).await });
             return Ok(());
         };
-        tokio::select! {
-            biased;
-            () = deadline.clone().over() => Err(Error::unavailable(format!(
-                "given up at {}: the deadline of the stop (shutdownTimeout) is over", self.url
-            ))),
-            () = tokio::time::sleep(duration) => Ok(()),
-        }
+        self.block_on(async {
+            tokio::select! {
+                biased;
+                () = deadline.clone().over() => Err(Error::unavailable(format!(
+                    "given up at {}: the deadline of the stop (shutdownTimeout) is over", self.url
+                ))),
+                () = tokio::time::sleep(duration) => Ok(()),
+            }
+        })
     }
 
     /// The container of Azure that the folder is in; `None` for other stores.
@@ -165,7 +189,15 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable` (or `Config` for refused credentials), naming the object.
-    pub async fn get(&self, relative: &str) -> Result<Option<Bytes>> {
+    pub fn get(&self, relative: &str) -> Result<Option<Bytes>> {
+        self.block_on(self.get_async(relative))
+    }
+
+    /// [`Store::get`] for whoever reads several objects at once.
+    ///
+    /// # Errors
+    /// As for [`Store::get`].
+    pub async fn get_async(&self, relative: &str) -> Result<Option<Bytes>> {
         let path = self.path(relative);
         let found = match self.root.get(&path).await {
             Ok(found) => found.bytes().await,
@@ -188,15 +220,16 @@ impl Store {
     /// # Errors
     /// `Unavailable` if the object is provably not there, or if that cannot be found out, or if it
     /// can't be made durable.
-    pub async fn put_if_absent(&self, relative: &str, bytes: Bytes) -> Result<Put> {
+    pub fn put_if_absent(&self, relative: &str, bytes: Bytes) -> Result<Put> {
         let path = self.path(relative);
-        let outcome = self.root.put_opts(&path, bytes.clone().into(), PutMode::Create.into()).await;
+        let put = self.root.put_opts(&path, bytes.clone().into(), PutMode::Create.into());
+        let outcome = self.block_on(put);
         let failed = match outcome {
             Ok(_) => return Ok(Put::Created),
             Err(e) => e,
         };
-        let found = match self.sync(relative).await {
-            Ok(()) => self.get(relative).await,
+        let found = match self.sync(relative) {
+            Ok(()) => self.get(relative),
             Err(e) => Err(e),
         };
         match found {
@@ -216,12 +249,12 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable` if a flush fails. What an object store answers is durable: there nothing is done.
-    pub async fn sync(&self, relative: &str) -> Result<()> {
+    pub fn sync(&self, relative: &str) -> Result<()> {
         let Ok(folder) = self.url.to_file_path() else { return Ok(()) };
         let synced = local::settle_later(folder.join(relative));
         let synced = match &self.deadline {
-            Some(deadline) => deadline.race(synced).await,
-            None => synced.await,
+            Some(deadline) => self.block_on(deadline.race(synced)),
+            None => self.block_on(synced),
         };
         synced.map_err(|e| error(e, "flush", &self.url, relative))
     }
@@ -247,10 +280,10 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, naming the object.
-    pub async fn put(&self, relative: &str, bytes: Bytes) -> Result<()> {
+    pub fn put(&self, relative: &str, bytes: Bytes) -> Result<()> {
         let path = self.path(relative);
-        self.root.put(&path, bytes.into()).await.map_err(|e| error(e, "write", &self.url, relative))?;
-        Ok(())
+        let put = self.block_on(self.root.put(&path, bytes.into()));
+        put.map(|_| ()).map_err(|e| error(e, "write", &self.url, relative))
     }
 
     /// The names of the objects directly in the sub-folder `relative` (`""` for the folder itself),
@@ -258,14 +291,22 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, naming the folder.
-    pub async fn names(&self, relative: &str) -> Result<Vec<String>> {
+    pub fn names(&self, relative: &str) -> Result<Vec<String>> {
+        let objects = self.objects(relative)?;
+        Ok(objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
+    }
+
+    /// The same with what a listing says of each.
+    ///
+    /// # Errors
+    /// As for [`Store::names`].
+    pub fn objects(&self, relative: &str) -> Result<Vec<ObjectMeta>> {
         let prefix = self.path(relative);
-        let listed = match self.root.list_with_delimiter(Some(&prefix)).await {
-            Ok(listed) => listed,
-            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
-            Err(e) => return Err(error(e, "list", &self.url, relative)),
-        };
-        Ok(listed.objects.iter().filter_map(|o| o.location.filename().map(str::to_owned)).collect())
+        match self.block_on(self.root.list_with_delimiter(Some(&prefix))) {
+            Ok(listed) => Ok(listed.objects),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(e) => Err(error(e, "list", &self.url, relative)),
+        }
     }
 
     /// Removes what killed processes left beside the places of objects in the sub-folder `relative` of a
@@ -301,8 +342,9 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, naming the folder.
-    pub async fn all_paths(&self) -> Result<Vec<String>> {
-        let listed: Result<Vec<_>, _> = self.root.list(Some(&self.prefix)).try_collect().await;
+    pub fn all_paths(&self) -> Result<Vec<String>> {
+        let listed: Result<Vec<_>, _> =
+            self.block_on(async { self.root.list(Some(&self.prefix)).try_collect().await });
         let objects = match listed {
             Ok(objects) => objects,
             Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
@@ -322,15 +364,16 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, naming the folder.
-    pub async fn listing(&self) -> Result<Vec<Stored>> {
-        let listed: Result<Vec<_>, _> = self.root.list(Some(&self.prefix)).try_collect().await;
+    pub fn listing(&self) -> Result<Vec<Stored>> {
+        let listed: Result<Vec<_>, _> =
+            self.block_on(async { self.root.list(Some(&self.prefix)).try_collect().await });
         let mut objects = match listed {
             Ok(objects) => objects,
             Err(object_store::Error::NotFound { .. }) => Vec::new(),
             Err(e) => return Err(error(e, "list", &self.url, "")),
         };
         if objects.is_empty() {
-            match self.root.head(&self.prefix).await {
+            match self.block_on(self.root.head(&self.prefix)) {
                 Ok(object) => objects.push(object),
                 Err(object_store::Error::NotFound { .. }) => {}
                 Err(e) => return Err(error(e, "look for", &self.url, "")),
@@ -353,8 +396,8 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, naming the object.
-    pub async fn written_at(&self, relative: &str) -> Result<Option<chrono::DateTime<chrono::Utc>>> {
-        match self.root.head(&self.path(relative)).await {
+    pub fn written_at(&self, relative: &str) -> Result<Option<chrono::DateTime<chrono::Utc>>> {
+        match self.block_on(self.root.head(&self.path(relative))) {
             Ok(meta) => Ok(Some(meta.last_modified)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(e) => Err(error(e, "look at", &self.url, relative)),
@@ -365,9 +408,8 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, naming the folder.
-    pub async fn is_empty(&self) -> Result<bool> {
-        let mut listed = self.root.list(Some(&self.prefix));
-        match listed.try_next().await {
+    pub fn is_empty(&self) -> Result<bool> {
+        match self.block_on(async { self.root.list(Some(&self.prefix)).try_next().await }) {
             Ok(first) => Ok(first.is_none()),
             Err(object_store::Error::NotFound { .. }) => Ok(true),
             Err(e) => Err(error(e, "list", &self.url, "")),
@@ -378,7 +420,15 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable`, naming the object.
-    pub async fn delete(&self, relative: &str) -> Result<()> {
+    pub fn delete(&self, relative: &str) -> Result<()> {
+        self.block_on(self.delete_async(relative))
+    }
+
+    /// [`Store::delete`] for a task that nobody waits for.
+    ///
+    /// # Errors
+    /// As for [`Store::delete`].
+    pub async fn delete_async(&self, relative: &str) -> Result<()> {
         match self.root.delete(&self.path(relative)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(error(e, "delete", &self.url, relative)),
@@ -390,10 +440,10 @@ impl Store {
     ///
     /// # Errors
     /// `Config` if the second write won; `Unavailable` (or `Config`) if nothing can be written.
-    pub async fn probe_put_if_absent(&self, name: &str) -> Result<()> {
-        let first = self.put_if_absent(name, Bytes::from(format!("{name} first"))).await?;
-        let second = self.put_if_absent(name, Bytes::from(format!("{name} second"))).await;
-        self.delete(name).await?;
+    pub fn probe_put_if_absent(&self, name: &str) -> Result<()> {
+        let first = self.put_if_absent(name, Bytes::from(format!("{name} first")))?;
+        let second = self.put_if_absent(name, Bytes::from(format!("{name} second")));
+        self.delete(name)?;
         match (first, second?) {
             (Put::Created, Put::Exists) => Ok(()),
             _ => Err(Error::config(format!(
@@ -507,43 +557,51 @@ fn from_the_disk(error: &object_store::Error) -> Option<std::io::ErrorKind> {
     None
 }
 
+/// The runtime that stores are opened with in unit tests.
+#[cfg(test)]
+pub(crate) fn test_runtime() -> &'static Handle {
+    static RUNTIME: std::sync::LazyLock<tokio::runtime::Runtime> =
+        std::sync::LazyLock::new(|| tokio::runtime::Runtime::new().expect("threads for storage calls"));
+    RUNTIME.handle()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(folder: &std::path::Path) -> Store {
         let url = Url::from_directory_path(folder).unwrap();
-        Store::open(&url, &BTreeMap::new()).unwrap()
+        Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap()
     }
 
-    #[tokio::test]
-    async fn put_if_absent_has_one_winner_and_knows_its_own_bytes() {
+    #[test]
+    fn put_if_absent_has_one_winner_and_knows_its_own_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let store = at(folder.path());
-        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).await.unwrap(), Put::Created);
-        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).await.unwrap(), Put::Created);
-        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"other")).await.unwrap(), Put::Exists);
-        assert_eq!(store.get("a/b").await.unwrap().unwrap(), Bytes::from_static(b"mine"));
-        assert_eq!(store.names("a").await.unwrap(), ["b"]);
+        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).unwrap(), Put::Created);
+        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).unwrap(), Put::Created);
+        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"other")).unwrap(), Put::Exists);
+        assert_eq!(store.get("a/b").unwrap().unwrap(), Bytes::from_static(b"mine"));
+        assert_eq!(store.names("a").unwrap(), ["b"]);
     }
 
-    #[tokio::test]
-    async fn a_local_disk_passes_the_probe_and_is_left_empty() {
+    #[test]
+    fn a_local_disk_passes_the_probe_and_is_left_empty() {
         let folder = tempfile::tempdir().unwrap();
         let store = at(folder.path());
-        store.probe_put_if_absent("probe-1").await.unwrap();
-        assert!(store.is_empty().await.unwrap());
+        store.probe_put_if_absent("probe-1").unwrap();
+        assert!(store.is_empty().unwrap());
     }
 
-    #[tokio::test]
-    async fn a_folder_in_a_files_place_is_damage_and_a_file_in_a_folders_place_is_a_wrong_path() {
+    #[test]
+    fn a_folder_in_a_files_place_is_damage_and_a_file_in_a_folders_place_is_a_wrong_path() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("offsets/5")).unwrap();
-        let error = at(folder.path()).put_if_absent("offsets/5", Bytes::from_static(b"x")).await.unwrap_err();
+        let error = at(folder.path()).put_if_absent("offsets/5", Bytes::from_static(b"x")).unwrap_err();
         assert!(error.kind() == Kind::Corrupt && error.to_string().contains("offsets/5"), "{error}");
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let error = at(&file).names("_delta_log").await.unwrap_err();
+        let error = at(&file).names("_delta_log").unwrap_err();
         assert!(
             error.kind() == Kind::Config && error.to_string().contains("a file is in its way"),
             "{error}"
@@ -565,7 +623,8 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_refused_by_name() {
-        let error = Store::open(&Url::parse("ftp://host/x").unwrap(), &BTreeMap::new()).unwrap_err();
+        let error =
+            Store::open(&Url::parse("ftp://host/x").unwrap(), &BTreeMap::new(), test_runtime()).unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.to_string().contains("ftp://host/x"), "{error}");
     }

@@ -13,10 +13,10 @@ impl Store {
     ///
     /// # Errors
     /// As for [`Store::probe_put_if_absent`].
-    pub async fn probe_write(&self, prefix: &str) -> Result<()> {
+    pub fn probe_write(&self, prefix: &str) -> Result<()> {
         let name = format!("{prefix}-{}", Uuid::new_v4());
         let made = self.missing_folders(&name);
-        let outcome = self.probe_put_if_absent(&name).await;
+        let outcome = self.probe_put_if_absent(&name);
         for folder in made {
             // One in which something else was made meanwhile stays.
             let _ = std::fs::remove_dir(folder);
@@ -37,13 +37,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::storage::test_runtime;
 
-    #[tokio::test]
-    async fn a_probe_leaves_no_folder_behind() {
+    #[test]
+    fn a_probe_leaves_no_folder_behind() {
         let folder = tempfile::tempdir().unwrap();
         let url = url::Url::from_directory_path(folder.path().join("a/b")).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
-        store.probe_write("c/.probe").await.unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+        store.probe_write("c/.probe").unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -100,7 +100,7 @@ impl DeltaTable {
                 Err(e) if e.kind() == Kind::Config => return Err(e),
                 Err(e) => last_error = Some(e),
             }
-            self.handle.block_on(self.store.pause(pause(attempt)))?;
+            self.store.pause(pause(attempt))?;
             self.refresh()?;
             before.check(&TableGuard::of(&self.snapshot), self)?;
             if self.transaction(&append.query_id)? < held {
@@ -128,7 +128,7 @@ impl DeltaTable {
         }
         if let Some(found) = &found {
             // Found in the log is not yet on the disk: its own write may have failed at the last flush.
-            self.handle.block_on(self.store.sync(&history::commit_name(found.version)))?;
+            self.store.sync(&history::commit_name(found.version))?;
         }
         Ok(Some(match found {
             Some(own) if own.attempt() == Some(append.attempt.as_str()) => {

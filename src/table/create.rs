@@ -10,7 +10,6 @@ use delta_kernel::schema::StructType;
 use delta_kernel::transaction::create_table::create_table;
 use delta_kernel::transaction::data_layout::DataLayout;
 use serde_json::json;
-use tokio::runtime::Handle;
 
 use super::commit::CommitWriter;
 use super::{DeltaTable, ENGINE_INFO, engine, kernel_error};
@@ -27,7 +26,6 @@ impl DeltaTable {
     /// `Config` if a property, a partition column or a type is not possible in a Delta table.
     pub fn create(
         store: &Store,
-        handle: &Handle,
         schema: &Schema,
         partition_by: &[String],
         properties: &BTreeMap<String, String>,
@@ -38,7 +36,7 @@ impl DeltaTable {
                 .source(e)
                 .hint("the user of this process needs the right to write there")
         })?;
-        let engine = engine(store, handle);
+        let engine = engine(store);
         let columns = StructType::try_from_arrow(schema)
             .map_err(|e| Error::config(format!("table {} cannot have this schema", store.url())).source(e))?;
         let mut builder = create_table(store.url().as_str(), Arc::new(columns), ENGINE_INFO)
@@ -70,7 +68,7 @@ impl DeltaTable {
             Err(e) if names_an_existing_table(&e) => {}
             Err(e) => return Err(refused(e)),
         }
-        DeltaTable::open(store, handle)?.ok_or_else(|| match failure {
+        DeltaTable::open(store)?.ok_or_else(|| match failure {
             Some(error) => error,
             None => Error::config(format!(
                 "table {} cannot be created: its _delta_log holds files, but no version of a table",

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use object_store::ObjectStoreExt;
-use tokio::runtime::Handle;
 
 use super::error::{RESTORE, kernel_error};
 use super::history;
@@ -16,12 +15,12 @@ use crate::model::{Error, Kind, Result};
 use crate::storage::{self, Store};
 
 /// [`kernel_error`] for an error met while the log was read: the damaged file is looked for and named.
-pub(crate) fn log_error(error: delta_kernel::Error, doing: &str, store: &Store, handle: &Handle) -> Error {
+pub(crate) fn log_error(error: delta_kernel::Error, doing: &str, store: &Store) -> Error {
     let error = kernel_error(error, doing, store);
     if !matches!(error.kind(), Kind::Corrupt | Kind::Internal) {
         return error;
     }
-    match handle.block_on(damage(store)) {
+    match damage(store) {
         Ok(()) => error,
         Err(found) if found.kind() == Kind::Corrupt => {
             found.context(format!("cannot {doing} of table {}", store.url()))
@@ -36,12 +35,12 @@ pub(crate) fn log_error(error: delta_kernel::Error, doing: &str, store: &Store, 
 ///
 /// # Errors
 /// `Corrupt`, naming the file; what storage returns if it does not answer.
-async fn damage(store: &Store) -> Result<()> {
-    let names = store.names("_delta_log").await?;
+fn damage(store: &Store) -> Result<()> {
+    let names = store.names("_delta_log")?;
     let checkpoint = newest_checkpoint(&names);
     if let Some((_, files)) = &checkpoint {
         for name in files.iter().filter(|name| name.ends_with(".parquet")) {
-            check_parquet(store, name).await?;
+            check_parquet(store, name)?;
         }
     }
     let first = checkpoint.map_or(0, |(version, _)| version + 1);
@@ -51,7 +50,7 @@ async fn damage(store: &Store) -> Result<()> {
         return Err(missing_below(missing, commits.last().copied().unwrap_or_default()));
     }
     for version in commits {
-        if history::read_actions(store, version).await?.is_none_or(|actions| actions.is_empty()) {
+        if history::read_actions(store, version)?.is_none_or(|actions| actions.is_empty()) {
             return Err(Error::corrupt(format!("{} is empty", history::commit_name(version))).hint(RESTORE));
         }
     }
@@ -96,14 +95,14 @@ fn newest_checkpoint(names: &[String]) -> Option<(u64, Vec<&String>)> {
 }
 
 /// Refuses a file that does not begin and end as Parquet does.
-async fn check_parquet(store: &Store, name: &str) -> Result<()> {
+fn check_parquet(store: &Store, name: &str) -> Result<()> {
     const MAGIC: &[u8] = b"PAR1";
     let relative = format!("_delta_log/{name}");
     let failed = |e| storage::error(e, "read", store.url(), &relative);
     let path = store.path(&relative);
-    let size = store.root().head(&path).await.map_err(failed)?.size;
+    let size = store.block_on(store.root().head(&path)).map_err(failed)?.size;
     if size >= 12 {
-        let ends = store.root().get_ranges(&path, &[0..4, size - 4..size]).await.map_err(failed)?;
+        let ends = store.block_on(store.root().get_ranges(&path, &[0..4, size - 4..size])).map_err(failed)?;
         if ends.iter().all(|end| end == MAGIC) {
             return Ok(());
         }
@@ -129,13 +128,13 @@ mod tests {
             fs::write(folder.path().join("_delta_log").join(name), bytes).unwrap();
         }
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), storage::test_runtime()).unwrap();
         (folder, store)
     }
 
-    async fn found(files: &[(String, &[u8])]) -> String {
+    fn found(files: &[(String, &[u8])]) -> String {
         let (_folder, store) = log(files);
-        match damage(&store).await {
+        match damage(&store) {
             Ok(()) => String::new(),
             Err(error) => {
                 assert_eq!(error.kind(), Kind::Corrupt, "{error}");
@@ -144,25 +143,25 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn the_damaged_file_of_a_log_is_named() {
+    #[test]
+    fn the_damaged_file_of_a_log_is_named() {
         let good: &[u8] = b"{\"commitInfo\":{}}\n";
         let parquet: &[u8] = b"PAR1....PAR1";
         let checkpoint = |version: u64| format!("{version:020}.checkpoint.parquet");
-        assert_eq!(found(&[(commit(0), good), (commit(1), good)]).await, "");
-        let gap = found(&[(commit(0), good), (commit(2), good)]).await;
+        assert_eq!(found(&[(commit(0), good), (commit(1), good)]), "");
+        let gap = found(&[(commit(0), good), (commit(2), good)]);
         assert!(gap.starts_with(&format!("_delta_log/{} is missing", commit(1))), "{gap}");
-        let headless = found(&[(commit(1), good), (commit(2), good)]).await;
+        let headless = found(&[(commit(1), good), (commit(2), good)]);
         assert!(headless.starts_with(&format!("_delta_log/{} is missing", commit(0))), "{headless}");
-        let cut = found(&[(commit(0), good), (commit(1), b"{\"add\":{\"pa")]).await;
+        let cut = found(&[(commit(0), good), (commit(1), b"{\"add\":{\"pa")]);
         assert!(cut.contains(&commit(1)) && cut.contains("restore the file"), "{cut}");
-        let empty = found(&[(commit(0), b""), (commit(1), good)]).await;
+        let empty = found(&[(commit(0), b""), (commit(1), good)]);
         assert!(empty.starts_with(&format!("_delta_log/{} is empty", commit(0))), "{empty}");
         // What a checkpoint covers may be gone.
-        assert_eq!(found(&[(checkpoint(4), parquet), (commit(5), good), (commit(6), good)]).await, "");
-        let behind = found(&[(checkpoint(4), parquet), (commit(4), good), (commit(6), good)]).await;
+        assert_eq!(found(&[(checkpoint(4), parquet), (commit(5), good), (commit(6), good)]), "");
+        let behind = found(&[(checkpoint(4), parquet), (commit(4), good), (commit(6), good)]);
         assert!(behind.contains(&commit(5)), "{behind}");
-        let damaged = found(&[(checkpoint(4), b"PAR1"), (commit(5), good)]).await;
+        let damaged = found(&[(checkpoint(4), b"PAR1"), (commit(5), good)]);
         assert!(damaged.contains(&checkpoint(4)), "{damaged}");
     }
 

@@ -139,7 +139,7 @@ impl DataFile {
             encoder: Encoder::new(&layout.format)
                 .map_err(|e| Error::internal("start a Parquet file").source(e))?,
             folded: layout.statistics.start(),
-            upload: Upload::new(&settings.store, &settings.handle, url, place, &settings.account),
+            upload: Upload::new(&settings.store, url, place, &settings.account),
             claim,
             reserved_bytes,
         })

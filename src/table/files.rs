@@ -280,7 +280,7 @@ impl Files {
     fn close(&mut self, key: &Option<OwnedRow>) -> Result<()> {
         let Some(file) = self.open.remove(key) else { return Ok(()) };
         let layout = self.layout.as_ref().expect("it was made with the first file");
-        self.closing.spawn_on(file.close(layout)?, &self.settings.handle);
+        self.closing.spawn_on(file.close(layout)?, self.settings.store.runtime());
         while self.closing.len() >= CLOSING_MAX || self.settings.account.is_exceeded() {
             if !self.await_one()? {
                 break;
@@ -304,7 +304,7 @@ impl Files {
 
     /// Waits for one of the files that are on their way; returns whether there was one.
     fn await_one(&mut self) -> Result<bool> {
-        let Some(stored) = self.settings.handle.block_on(self.closing.join_next()) else { return Ok(false) };
+        let Some(stored) = self.settings.store.block_on(self.closing.join_next()) else { return Ok(false) };
         let file = stored.map_err(|e| Error::internal("a data file's upload ended").source(e))??;
         self.done_claim.set(self.done_claim.bytes() + file.memory_bytes());
         self.done.push(file);
@@ -319,11 +319,10 @@ mod tests {
 
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use object_store::memory::InMemory;
-    use tokio::runtime::Runtime;
 
     use super::*;
     use crate::model::MemoryAccount;
-    use crate::storage::Store;
+    use crate::storage::{Store, test_runtime};
     use crate::table::DeltaTable;
 
     const ROWS: usize = 1 << 13;
@@ -355,15 +354,14 @@ mod tests {
         account: &Arc<MemoryAccount>,
         target: usize,
     ) -> (Vec<AddedFile>, usize, Store) {
-        let runtime = Runtime::new().unwrap();
         let url = url::Url::parse("memory:///t/").unwrap();
-        let store = Store::new(Arc::new(InMemory::new()), url, object_store::path::Path::from("t"));
+        let prefix = object_store::path::Path::from("t");
+        let store = Store::new(Arc::new(InMemory::new()), url, prefix, test_runtime());
         let schema = rows(0, values).schema();
         let by = ["p".to_owned()];
-        let table = DeltaTable::create(&store, runtime.handle(), &schema, &by, &BTreeMap::new()).unwrap();
+        let table = DeltaTable::create(&store, &schema, &by, &BTreeMap::new()).unwrap();
         let settings = WriterSettings {
             store: store.clone(),
-            handle: runtime.handle().clone(),
             engine: Arc::clone(table.engine()),
             state: table.write_state().unwrap(),
             schema,
@@ -417,8 +415,7 @@ mod tests {
         check(&files, 100, 12);
         assert_eq!(files.len(), 100);
         assert!(most <= 128 << 20, "{most}");
-        let runtime = Runtime::new().unwrap();
-        let file = runtime.block_on(store.get(&files[0].path)).unwrap().unwrap();
+        let file = store.get(&files[0].path).unwrap().unwrap();
         let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
         assert_eq!(reader.metadata().num_row_groups(), 1);
     }

@@ -40,7 +40,7 @@ impl DeltaTable {
             return Ok(());
         }
         let changed = |fact: String| Err(changed(self, &fact));
-        let Some(fresh) = read_log(&self.store, &self.engine, &self.handle)? else {
+        let Some(fresh) = read_log(&self.store, &self.engine)? else {
             return changed("was removed".into());
         };
         let version = fresh.version();
@@ -74,7 +74,7 @@ impl DeltaTable {
     }
 
     pub(super) fn read_tip(&self, version: u64) -> Result<Option<LogHead>> {
-        let bytes = self.handle.block_on(self.store.get(&history::commit_name(version)))?;
+        let bytes = self.store.get(&history::commit_name(version))?;
         Ok(bytes.map(|bytes| LogHead::of(version, &bytes)))
     }
 }

@@ -3,13 +3,12 @@
 //! Commits are parsed leniently, as the protocol demands: unknown actions and fields are ignored.
 
 use std::collections::BTreeMap;
+use std::iter;
 
-use futures::future::ready;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use tokio::runtime::Handle;
 
 use super::DeltaTable;
 use crate::model::{Error, Result};
@@ -59,22 +58,22 @@ pub fn newest_commit_since(
     since: Option<u64>,
 ) -> Result<Option<OwnCommit>> {
     let since = since.unwrap_or_default();
-    table.handle.block_on(newest_commit_in(&table.store, table.version(), since, query_id))
+    newest_commit_in(&table.store, table.version(), since, query_id)
 }
 
 /// The same for the table in `store`, from version `from` backwards to `since`.
 ///
 /// # Errors
 /// As for [`newest_commit_of`].
-async fn newest_commit_in(store: &Store, from: u64, since: u64, query_id: &str) -> Result<Option<OwnCommit>> {
+fn newest_commit_in(store: &Store, from: u64, since: u64, query_id: &str) -> Result<Option<OwnCommit>> {
     // Where Alluvia is the only writer the newest commit is the stream's, and nothing is listed.
-    if let Some(newest) = read_commit(store, from).await?
+    if let Some(newest) = read_commit(store, from)?
         && let Some(own) = own_commit(from, &newest, query_id)
     {
         return Ok(Some(own));
     }
-    let mut commits = commits_between(store, since, from).await?;
-    while let Some((version, commit)) = commits.try_next().await? {
+    for commit in commits_between(store, since, from)? {
+        let (version, commit) = commit?;
         if let Some(own) = own_commit(version, &commit, query_id) {
             return Ok(Some(own));
         }
@@ -88,18 +87,16 @@ async fn newest_commit_in(store: &Store, from: u64, since: u64, query_id: &str) 
 /// # Errors
 /// As for [`newest_commit_of`].
 pub fn newest_commits(table: &DeltaTable) -> Result<BTreeMap<String, OwnCommit>> {
-    table.handle.block_on(async {
-        let mut newest = BTreeMap::new();
-        let mut commits = commits_between(&table.store, 0, table.version() + 1).await?;
-        while let Some((version, commit)) = commits.try_next().await? {
-            let info = commit.actions.iter().find_map(|action| action["commitInfo"].get("alluvia"));
-            let Some(query_id) = info.and_then(|info| info["queryId"].as_str()) else { continue };
-            if let Some(own) = own_commit(version, &commit, query_id) {
-                newest.entry(query_id.to_owned()).or_insert(own);
-            }
+    let mut newest = BTreeMap::new();
+    for commit in commits_between(&table.store, 0, table.version() + 1)? {
+        let (version, commit) = commit?;
+        let info = commit.actions.iter().find_map(|action| action["commitInfo"].get("alluvia"));
+        let Some(query_id) = info.and_then(|info| info["queryId"].as_str()) else { continue };
+        if let Some(own) = own_commit(version, &commit, query_id) {
+            newest.entry(query_id.to_owned()).or_insert(own);
         }
-        Ok(newest)
-    })
+    }
+    Ok(newest)
 }
 
 /// One commit of a table, as `DESCRIBE HISTORY` of Delta has it.
@@ -130,13 +127,11 @@ pub struct CommitSummary {
 ///
 /// # Errors
 /// `Config` if there is no table; as for [`newest_commit_of`].
-pub fn newest(store: &Store, handle: &Handle, limit: usize) -> Result<Vec<CommitSummary>> {
-    handle.block_on(async {
-        let commits = commits_between(store, 0, u64::MAX).await?;
-        let newest = commits.take(limit.max(1)).map_ok(|(version, commit)| summary(version, &commit));
-        let newest: Vec<CommitSummary> = newest.try_collect().await?;
-        if newest.is_empty() { Err(super::no_table(store)) } else { Ok(newest) }
-    })
+pub fn newest(store: &Store, limit: usize) -> Result<Vec<CommitSummary>> {
+    let commits = commits_between(store, 0, u64::MAX)?.take(limit.max(1));
+    let newest = commits.map(|commit| commit.map(|(version, commit)| summary(version, &commit)));
+    let newest: Vec<CommitSummary> = newest.collect::<Result<_>>()?;
+    if newest.is_empty() { Err(super::no_table(store)) } else { Ok(newest) }
 }
 
 fn summary(version: u64, commit: &Commit) -> CommitSummary {
@@ -159,13 +154,13 @@ fn summary(version: u64, commit: &Commit) -> CommitSummary {
 }
 
 /// The commits from version `since` on before `end` that the log still holds, the newest first. Their names decide, not
-/// their numbers: cleanup leaves gaps.
-async fn commits_between(
+/// their numbers: cleanup leaves gaps. Several are asked for at a time.
+fn commits_between(
     store: &Store,
     since: u64,
     end: u64,
-) -> Result<impl Stream<Item = Result<(u64, Commit)>>> {
-    let names = store.names("_delta_log").await?;
+) -> Result<impl Iterator<Item = Result<(u64, Commit)>>> {
+    let names = store.names("_delta_log")?;
     let mut versions: Vec<u64> = names
         .iter()
         .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
@@ -173,18 +168,20 @@ async fn commits_between(
         .collect();
     versions.sort_unstable();
     let read = move |version| async move {
-        read_commit(store, version).await.map(|commit| Some((version, commit?)))
+        let Some(bytes) = store.get_async(&commit_name(version)).await? else { return Ok(None) };
+        Commit::parse(store, version, &bytes).map(|commit| Some((version, commit)))
     };
-    let commits = stream::iter(versions.into_iter().rev()).map(read).buffered(AT_A_TIME);
-    Ok(commits.try_filter_map(|commit| ready(Ok(commit))))
+    let mut commits = stream::iter(versions.into_iter().rev()).map(read).buffered(AT_A_TIME);
+    let commits = iter::from_fn(move || store.block_on(commits.next()));
+    Ok(commits.filter_map(Result::transpose))
 }
 
 /// The transactions, by application id, of the commit at `version` if Alluvia made it; none if its file is gone.
 ///
 /// # Errors
 /// As for [`newest_commit_of`].
-pub(super) async fn own_transactions(store: &Store, version: u64) -> Result<Vec<(String, i64)>> {
-    let actions = read_commit(store, version).await?.map(|commit| commit.actions).unwrap_or_default();
+pub(super) fn own_transactions(store: &Store, version: u64) -> Result<Vec<(String, i64)>> {
+    let actions = read_commit(store, version)?.map(|commit| commit.actions).unwrap_or_default();
     if !actions.iter().any(|action| action["commitInfo"].get("alluvia").is_some()) {
         return Ok(Vec::new());
     }
@@ -201,7 +198,7 @@ pub(super) async fn own_transactions(store: &Store, version: u64) -> Result<Vec<
 pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Result<Vec<String>> {
     let own = newest_commit_of(table, query_id)?.filter(|own| own.batch_id == batch_id);
     let lines = match own {
-        Some(own) => table.handle.block_on(read_actions(&table.store, own.version))?,
+        Some(own) => read_actions(&table.store, own.version)?,
         None => None,
     };
     let lines = lines.ok_or_else(|| {
@@ -214,35 +211,44 @@ pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Resu
 }
 
 /// The actions of one commit, a JSON value each; `None` if its file is gone.
-pub(super) async fn read_actions(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
-    parsed(store, version, |_| true).await.map(|found| found.map(|(actions, _)| actions))
+pub(super) fn read_actions(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
+    let Some(bytes) = store.get(&commit_name(version))? else { return Ok(None) };
+    parsed(store, version, &bytes, |_| true).map(|(actions, _)| Some(actions))
 }
 
-/// What one commit says beside its files, and how many files it added; `None` if its file is gone. A commit may
-/// name thousands of files, of which nothing is kept for this.
-async fn read_commit(store: &Store, version: u64) -> Result<Option<Commit>> {
-    let found = parsed(store, version, |line| !FILES.iter().any(|of| line.starts_with(of))).await?;
-    Ok(found.map(|(actions, added)| Commit { actions, added }))
+/// One commit; `None` if its file is gone.
+fn read_commit(store: &Store, version: u64) -> Result<Option<Commit>> {
+    let Some(bytes) = store.get(&commit_name(version))? else { return Ok(None) };
+    Commit::parse(store, version, &bytes).map(Some)
 }
 
+/// What a commit says beside its files, and how many files it added. It may name thousands of them, of which nothing is
+/// kept for this.
 struct Commit {
     actions: Vec<Value>,
     added: usize,
+}
+
+impl Commit {
+    fn parse(store: &Store, version: u64, bytes: &[u8]) -> Result<Commit> {
+        let wanted = |line: &[u8]| !FILES.iter().any(|of| line.starts_with(of));
+        parsed(store, version, bytes, wanted).map(|(actions, added)| Commit { actions, added })
+    }
 }
 
 /// How the lines of files begin, as every writer puts them.
 const FILES: [&[u8]; 3] = [ADD, br#"{"remove":"#, br#"{"cdc":"#];
 pub(super) const ADD: &[u8] = br#"{"add":"#;
 
-/// The actions that are `wanted` by their line, and how many lines add a file.
-async fn parsed(
+/// The actions of a commit that are `wanted` by their line, and how many lines add a file.
+fn parsed(
     store: &Store,
     version: u64,
+    bytes: &[u8],
     wanted: impl Fn(&[u8]) -> bool,
-) -> Result<Option<(Vec<Value>, usize)>> {
-    let name = commit_name(version);
-    let Some(bytes) = store.get(&name).await? else { return Ok(None) };
+) -> Result<(Vec<Value>, usize)> {
     let damaged = |e: serde_json::Error| {
+        let name = commit_name(version);
         Error::corrupt(format!("{}{name} is cut off or damaged: it is no Delta commit", store.url()))
             .source(e)
             .hint(super::error::RESTORE)
@@ -257,7 +263,7 @@ async fn parsed(
             serde_json::from_slice::<IgnoredAny>(line).map_err(damaged)?;
         }
     }
-    Ok(Some((actions, added)))
+    Ok((actions, added))
 }
 
 /// The path of a commit from the table's folder.

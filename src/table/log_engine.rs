@@ -17,7 +17,6 @@ use parquet::arrow::AsyncArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
-use tokio::runtime::Handle;
 use url::Url;
 
 use crate::storage::Store;
@@ -32,12 +31,8 @@ pub(super) struct LogEngine {
 }
 
 impl LogEngine {
-    pub(super) fn new(engine: Arc<dyn Engine>, store: &Store, handle: &Handle) -> LogEngine {
-        let parquet = Arc::new(Compressing {
-            inner: engine.parquet_handler(),
-            store: store.clone(),
-            handle: handle.clone(),
-        });
+    pub(super) fn new(engine: Arc<dyn Engine>, store: &Store) -> LogEngine {
+        let parquet = Arc::new(Compressing { inner: engine.parquet_handler(), store: store.clone() });
         LogEngine { engine, parquet }
     }
 }
@@ -63,7 +58,6 @@ impl Engine for LogEngine {
 struct Compressing {
     inner: Arc<dyn ParquetHandler>,
     store: Store,
-    handle: Handle,
 }
 
 impl ParquetHandler for Compressing {
@@ -105,10 +99,10 @@ impl ParquetHandler for Compressing {
                     writer.insert(AsyncArrowWriter::try_new_with_options(target, rows.schema(), options)?)
                 }
             };
-            self.handle.block_on(writer.write(&rows))?;
+            self.store.block_on(writer.write(&rows))?;
         }
         let mut writer = writer.ok_or_else(|| Error::generic("a checkpoint has no rows"))?;
-        self.handle.block_on(writer.finish())?;
+        self.store.block_on(writer.finish())?;
         Ok(())
     }
 

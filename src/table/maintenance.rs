@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use delta_kernel::{Engine, SnapshotRef};
 use object_store::ObjectMeta;
-use tokio::runtime::Handle;
 use url::Url;
 
 use super::commit::TableGuard;
@@ -25,7 +24,7 @@ use super::log_engine::LogEngine;
 use super::{DeltaTable, engine, features, is_log_file, kernel_error, read_snapshot, sidecars};
 use crate::model::error::Context;
 use crate::model::{Error, Kind, Result};
-use crate::storage::{self, Store};
+use crate::storage::Store;
 
 /// Commits between two checkpoints where the table does not say.
 pub const CHECKPOINT_INTERVAL: u64 = 100;
@@ -35,7 +34,6 @@ const LOG_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// A checkpoint that is due, with all it needs; runs on a blocking thread of its own.
 pub struct Maintenance {
     store: Store,
-    handle: Handle,
     snapshot: SnapshotRef,
     _at_work: MaintenanceGuard,
 }
@@ -71,7 +69,6 @@ impl DeltaTable {
     pub fn maintenance(&self) -> Option<Maintenance> {
         Some(Maintenance {
             store: self.store.clone(),
-            handle: self.handle.clone(),
             snapshot: Arc::clone(&self.snapshot),
             _at_work: MaintenanceGuard::at(self.store.url())?,
         })
@@ -84,7 +81,7 @@ impl DeltaTable {
     /// # Errors
     /// As for [`DeltaTable::open`]; nothing is changed then.
     pub fn refresh_log_segment(&mut self) -> Result<()> {
-        let fresh = read_snapshot(&self.store, &self.engine, &self.handle)?;
+        let fresh = read_snapshot(&self.store, &self.engine)?;
         self.go_on_from(fresh)
     }
 
@@ -119,7 +116,7 @@ impl Maintenance {
     pub fn run(&self) -> Result<()> {
         // An object store's connections live on the threads that opened them, and commits use them too.
         if self.store.url().scheme() != "file" {
-            return self.checkpoint_and_clean(&self.handle);
+            return self.checkpoint_and_clean(&self.store);
         }
         thread::scope(|scope| {
             let own = thread::Builder::new().name("maintenance".into()).spawn_scoped(scope, || {
@@ -129,7 +126,7 @@ impl Maintenance {
                     .enable_all()
                     .build()
                     .map_err(cannot_start)?;
-                self.checkpoint_and_clean(runtime.handle())
+                self.checkpoint_and_clean(&self.store.clone().with_runtime(runtime.handle()))
             });
             own.map_err(cannot_start)?
                 .join()
@@ -137,12 +134,10 @@ impl Maintenance {
         })
     }
 
-    fn checkpoint_and_clean(&self, handle: &Handle) -> Result<()> {
+    fn checkpoint_and_clean(&self, store: &Store) -> Result<()> {
         crate::failpoint!("maintenance.before");
-        let engine = LogEngine::new(engine(&self.store, handle), &self.store, handle);
-        self.snapshot
-            .checkpoint(&engine, None)
-            .map_err(|e| kernel_error(e, "write a checkpoint", &self.store))?;
+        let engine = LogEngine::new(engine(store), store);
+        self.snapshot.checkpoint(&engine, None).map_err(|e| kernel_error(e, "write a checkpoint", store))?;
         crate::failpoint!("maintenance.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
         let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
@@ -150,12 +145,12 @@ impl Maintenance {
         if !enabled || !features::allow_cleanup(protocol) {
             return Ok(());
         }
-        let deleted = self.delete_expired(retention, &engine, handle);
-        deleted.context(|| format!("delete old files from the log of {}", self.store.url()))
+        let deleted = self.delete_expired(store, retention, &engine);
+        deleted.context(|| format!("delete old files from the log of {}", store.url()))
     }
 
-    fn delete_expired(&self, retention: Duration, engine: &dyn Engine, handle: &Handle) -> Result<()> {
-        let files = handle.block_on(self.log_files())?;
+    fn delete_expired(&self, store: &Store, retention: Duration, engine: &dyn Engine) -> Result<()> {
+        let files = store.objects("_delta_log")?;
         let cutoff = chrono::Utc::now() - retention;
         let expired = expired(&files, cutoff);
         // Of each application the newest commit that expires, and its transaction.
@@ -165,7 +160,7 @@ impl Maintenance {
             if *name != commit_file(*version) {
                 continue;
             }
-            match handle.block_on(own_transactions(&self.store, *version)) {
+            match own_transactions(store, *version) {
                 Ok(transactions) => {
                     newest
                         .extend(transactions.into_iter().map(|(app_id, batch)| (app_id, (*version, batch))));
@@ -188,24 +183,16 @@ impl Maintenance {
         let mut goes = BTreeSet::new();
         for (version, name) in &expired {
             if !(kept.contains(version) && name.ends_with(".json")) {
-                handle.block_on(self.store.delete(&format!("_delta_log/{name}")))?;
+                store.delete(&format!("_delta_log/{name}"))?;
                 goes.insert(name.as_str());
             }
         }
         if goes.iter().any(|name| name.contains(".checkpoint")) {
             let left = files.iter().filter_map(|file| file.location.filename());
             let checkpoints = left.filter(|name| name.contains(".checkpoint") && !goes.contains(name));
-            handle.block_on(sidecars::delete_unused(&self.store, checkpoints, cutoff))?;
+            sidecars::delete_unused(store, checkpoints, cutoff)?;
         }
         Ok(())
-    }
-
-    async fn log_files(&self) -> Result<Vec<ObjectMeta>> {
-        let prefix = self.store.path("_delta_log");
-        let listed = self.store.root().list_with_delimiter(Some(&prefix)).await;
-        listed
-            .map(|found| found.objects)
-            .map_err(|e| storage::error(e, "list", self.store.url(), "_delta_log"))
     }
 }
 

@@ -52,7 +52,6 @@ use delta_kernel::transaction::WriteState;
 use delta_kernel::{Engine, Snapshot, SnapshotRef};
 use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
-use tokio::runtime::Handle;
 
 use crate::model::{Error, Result};
 use crate::storage::Store;
@@ -76,7 +75,6 @@ pub const ENGINE_INFO: &str = concat!("Alluvia/", env!("CARGO_PKG_VERSION"));
 pub struct DeltaTable {
     store: Store,
     engine: Arc<dyn Engine>,
-    handle: Handle,
     snapshot: SnapshotRef,
     /// What `snapshot` holds for the application ids asked for so far; emptied whenever commits of others come into
     /// it.
@@ -98,13 +96,12 @@ impl DeltaTable {
     /// # Errors
     /// `Config` if the table needs features that Alluvia can't write; `Corrupt` if its log can't be
     /// read; `Unavailable` if storage does not answer.
-    pub fn open(store: &Store, handle: &Handle) -> Result<Option<DeltaTable>> {
-        let engine = engine(store, handle);
-        let Some(snapshot) = read_log(store, &engine, handle)? else { return Ok(None) };
+    pub fn open(store: &Store) -> Result<Option<DeltaTable>> {
+        let engine = engine(store);
+        let Some(snapshot) = read_log(store, &engine)? else { return Ok(None) };
         let mut table = DeltaTable {
             store: store.clone(),
             engine,
-            handle: handle.clone(),
             snapshot,
             transactions: BTreeMap::new(),
             head: None,
@@ -112,7 +109,7 @@ impl DeltaTable {
         };
         table.refuse_what_cannot_be_written()?;
         // Whoever made the newest commit may have died before its flush, and a start rests on it.
-        handle.block_on(store.sync(&history::commit_name(table.version())))?;
+        store.sync(&history::commit_name(table.version()))?;
         table.head = table.read_tip(table.version())?;
         Ok(Some(table))
     }
@@ -182,7 +179,7 @@ impl DeltaTable {
         let mut found = self
             .snapshot
             .get_app_id_version(app_id, self.engine.as_ref())
-            .map_err(|e| log_error(e, "read the application transaction", &self.store, &self.handle))?;
+            .map_err(|e| log_error(e, "read the application transaction", &self.store))?;
         if found.is_none() && self.forgets_transactions() {
             found = history::newest_commit_of(self, app_id)?.map(|commit| commit.batch_id);
         }
@@ -219,7 +216,7 @@ impl DeltaTable {
     fn newest(&self) -> Result<SnapshotRef> {
         let newest = Snapshot::builder_from(Arc::clone(&self.snapshot))
             .build(self.engine.as_ref())
-            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
+            .map_err(|e| log_error(e, "read the Delta log", &self.store))?;
         features::for_writing(newest, &self.store)
     }
 
@@ -290,19 +287,19 @@ pub fn no_table(store: &Store) -> Error {
 }
 
 /// The newest snapshot of the table in `store`; `None` if there is no log.
-fn read_log(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Result<Option<SnapshotRef>> {
-    let names = handle.block_on(store.names("_delta_log"))?;
+fn read_log(store: &Store, engine: &Arc<dyn Engine>) -> Result<Option<SnapshotRef>> {
+    let names = store.names("_delta_log")?;
     if !names.iter().any(|name| is_log_file(name)) {
         return Ok(None);
     }
-    read_snapshot(store, engine, handle).map(Some)
+    read_snapshot(store, engine).map(Some)
 }
 
 /// The newest snapshot of the table in `store`, whose log is there.
-fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Result<SnapshotRef> {
+fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>) -> Result<SnapshotRef> {
     let snapshot = Snapshot::builder_for(store.url().as_str())
         .build(engine.as_ref())
-        .map_err(|e| log_error(e, "read the Delta log", store, handle))?;
+        .map_err(|e| log_error(e, "read the Delta log", store))?;
     // The kernel takes a log without its head if protocol and metadata stand further on, or in a file beside it: the
     // files and transactions of the head would be forgotten.
     let log = snapshot.log_segment();
@@ -315,10 +312,10 @@ fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>, handle: &Handle) -> Re
 }
 
 /// The kernel's engine over a store.
-fn engine(store: &Store, handle: &Handle) -> Arc<dyn Engine> {
+fn engine(store: &Store) -> Arc<dyn Engine> {
     Arc::new(
         DefaultEngineBuilder::new(Arc::clone(store.root()))
-            .with_task_executor(Arc::new(TokioMultiThreadExecutor::new(handle.clone())))
+            .with_task_executor(Arc::new(TokioMultiThreadExecutor::new(store.runtime().clone())))
             .build(),
     )
 }

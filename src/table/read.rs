@@ -5,11 +5,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use futures::TryStreamExt;
-use tokio::runtime::Handle;
-use url::Url;
 
 use super::{DeltaTable, kernel_error};
 use crate::model::{Error, Result};
+use crate::storage::Store;
 
 impl DeltaTable {
     /// Hands every row of the table to `each`, batch after batch, in no particular order; `columns` are
@@ -44,12 +43,13 @@ pub struct CommitLine {
     pub engine: String,
 }
 
-/// The newest commits of the table at `url`, newest first, read by delta-rs instead of by our own code.
+/// The newest commits of the table in `store`, newest first, read by delta-rs instead of by our own code.
 ///
 /// # Errors
 /// `Corrupt` if delta-rs can't read the table.
-pub fn recent_commits(url: &Url, handle: &Handle, limit: usize) -> Result<Vec<CommitLine>> {
-    let read = handle.block_on(async {
+pub fn recent_commits(store: &Store, limit: usize) -> Result<Vec<CommitLine>> {
+    let url = store.url();
+    let read = store.block_on(async {
         let table = deltalake::open_table(url.clone()).await?;
         table.history(Some(limit)).try_collect::<Vec<_>>().await
     });

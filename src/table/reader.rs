@@ -11,7 +11,6 @@ use delta_kernel::Engine;
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::snapshot::{Snapshot, SnapshotRef};
-use tokio::runtime::Handle;
 
 use super::{engine, kernel_error, log_error, read_log};
 use crate::model::{Error, Result};
@@ -21,7 +20,6 @@ use crate::storage::Store;
 pub struct TableReader {
     pub(super) store: Store,
     pub(super) engine: Arc<dyn Engine>,
-    handle: Handle,
     pub(super) snapshot: SnapshotRef,
 }
 
@@ -30,10 +28,10 @@ impl TableReader {
     ///
     /// # Errors
     /// `Corrupt` if its log cannot be read; `Unavailable` if storage does not answer.
-    pub fn open(store: &Store, handle: &Handle) -> Result<Option<TableReader>> {
-        let engine = engine(store, handle);
-        let Some(snapshot) = read_log(store, &engine, handle)? else { return Ok(None) };
-        Ok(Some(TableReader { store: store.clone(), engine, handle: handle.clone(), snapshot }))
+    pub fn open(store: &Store) -> Result<Option<TableReader>> {
+        let engine = engine(store);
+        let Some(snapshot) = read_log(store, &engine)? else { return Ok(None) };
+        Ok(Some(TableReader { store: store.clone(), engine, snapshot }))
     }
 
     /// Its columns in the newest version that was read.
@@ -54,7 +52,7 @@ impl TableReader {
     pub fn newest_version(&mut self) -> Result<String> {
         self.snapshot = Snapshot::builder_from(Arc::clone(&self.snapshot))
             .build(self.engine.as_ref())
-            .map_err(|e| log_error(e, "read the Delta log", &self.store, &self.handle))?;
+            .map_err(|e| log_error(e, "read the Delta log", &self.store))?;
         Ok(format!("{}@{}", self.snapshot.version(), self.id()))
     }
 

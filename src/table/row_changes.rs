@@ -128,7 +128,7 @@ impl DeltaTable {
         let path = self.any_write_context()?.new_deletion_vector_path(String::new());
         let url = path.absolute_path().map_err(failed)?;
         let name = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default();
-        self.handle.block_on(self.store.put(name, bytes.into()))?;
+        self.store.put(name, bytes.into())?;
         let of = |(before, written): (
             FileEntry,
             delta_kernel::actions::deletion_vector_writer::DeletionVectorWriteResult,

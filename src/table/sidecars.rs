@@ -8,13 +8,12 @@ use std::collections::BTreeSet;
 use arrow::array::AsArray;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use object_store::ObjectMeta;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::model::{Error, Result};
-use crate::storage::{self, Store};
+use crate::storage::Store;
 
 const FOLDER: &str = "_delta_log/_sidecars";
 
@@ -22,19 +21,19 @@ const FOLDER: &str = "_delta_log/_sidecars";
 ///
 /// # Errors
 /// `Unavailable` if storage does not answer, `Corrupt` if a checkpoint can't be read; nothing was deleted then.
-pub(super) async fn delete_unused(
+pub(super) fn delete_unused(
     store: &Store,
     checkpoints: impl Iterator<Item = &str>,
     cutoff: DateTime<Utc>,
 ) -> Result<()> {
-    let there = list(store).await?;
+    let there = store.objects(FOLDER)?;
     if there.is_empty() {
         return Ok(());
     }
     let mut used = BTreeSet::new();
     for name in checkpoints {
         let path = format!("_delta_log/{name}");
-        let Some(bytes) = store.get(&path).await? else { continue };
+        let Some(bytes) = store.get(&path)? else { continue };
         let unreadable = |e: Box<dyn std::error::Error + Send + Sync>| {
             Error::corrupt(format!("{}{path} cannot be read", store.url())).source(e)
         };
@@ -45,15 +44,10 @@ pub(super) async fn delete_unused(
     for file in there {
         let name = file.location.filename().unwrap_or_default();
         if file.last_modified < cutoff && !used.contains(name) {
-            store.delete(&format!("{FOLDER}/{name}")).await?;
+            store.delete(&format!("{FOLDER}/{name}"))?;
         }
     }
     Ok(())
-}
-
-async fn list(store: &Store) -> Result<Vec<ObjectMeta>> {
-    let listed = store.root().list_with_delimiter(Some(&store.path(FOLDER))).await;
-    listed.map(|found| found.objects).map_err(|e| storage::error(e, "list", store.url(), FOLDER))
 }
 
 type Names = std::result::Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>>;
@@ -99,8 +93,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn sidecars_of_deleted_checkpoints_go_and_those_in_use_stay() {
+    #[test]
+    fn sidecars_of_deleted_checkpoints_go_and_those_in_use_stay() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("_delta_log");
         fs::create_dir_all(log.join("_sidecars")).unwrap();
@@ -119,7 +113,7 @@ mod tests {
         fs::write(log.join(parquet), bytes).unwrap();
         fs::write(log.join(json), "{\"sidecar\":{\"path\":\"_sidecars/b.parquet\"}}\n").unwrap();
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), crate::storage::test_runtime()).unwrap();
         let left = || {
             let mut names: Vec<_> = fs::read_dir(log.join("_sidecars"))
                 .unwrap()
@@ -130,12 +124,12 @@ mod tests {
         };
         let future = Utc::now() + chrono::Duration::days(1);
         let past = Utc::now() - chrono::Duration::days(1);
-        delete_unused(&store, [parquet, json].into_iter(), past).await.unwrap();
+        delete_unused(&store, [parquet, json].into_iter(), past).unwrap();
         assert_eq!(left().len(), 3, "all are young");
         fs::write(log.join("9.checkpoint.parquet"), b"PAR1").unwrap();
-        let damaged = delete_unused(&store, ["9.checkpoint.parquet"].into_iter(), future).await;
+        let damaged = delete_unused(&store, ["9.checkpoint.parquet"].into_iter(), future);
         assert!(damaged.is_err() && left().len() == 3, "what it names is not known");
-        delete_unused(&store, [parquet, json].into_iter(), future).await.unwrap();
+        delete_unused(&store, [parquet, json].into_iter(), future).unwrap();
         assert_eq!(left(), ["a.parquet", "b.parquet"]);
     }
 }

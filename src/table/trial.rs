@@ -49,7 +49,8 @@ fn search(
 /// # Errors
 /// As for the writer.
 pub fn write_into_memory(settings: &WriterSettings, rows: &RecordBatch) -> Result<()> {
-    let memory = Store::new(Arc::new(InMemory::new()), settings.store.url().clone(), Path::default());
+    let store = &settings.store;
+    let memory = Store::new(Arc::new(InMemory::new()), store.url().clone(), Path::default(), store.runtime());
     let account = MemoryAccount::new(settings.account.limit_bytes());
     let mut writer =
         FileWriter::new(WriterSettings { store: memory, account, ..settings.clone() }, TRIAL_LANE)?;

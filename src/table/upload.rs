@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutMode};
-use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -21,7 +20,6 @@ const PARTS_IN_FLIGHT: usize = 2;
 /// One file's upload.
 pub(super) struct Upload {
     store: Store,
-    handle: Handle,
     url: Url,
     path: Path,
     parts: Option<Parts>,
@@ -31,22 +29,8 @@ pub(super) struct Upload {
 
 impl Upload {
     /// An upload to `path`, of which errors say `url`; what is on its way counts against `account`.
-    pub(super) fn new(
-        store: &Store,
-        handle: &Handle,
-        url: Url,
-        path: Path,
-        account: &Arc<MemoryAccount>,
-    ) -> Upload {
-        Upload {
-            store: store.clone(),
-            handle: handle.clone(),
-            url,
-            path,
-            parts: None,
-            sent_bytes: 0,
-            account: Arc::clone(account),
-        }
+    pub(super) fn new(store: &Store, url: Url, path: Path, account: &Arc<MemoryAccount>) -> Upload {
+        Upload { store: store.clone(), url, path, parts: None, sent_bytes: 0, account: Arc::clone(account) }
     }
 
     /// Bytes handed over so far.
@@ -61,16 +45,16 @@ impl Upload {
     pub(super) fn send(&mut self, part: Vec<u8>) -> Result<()> {
         self.sent_bytes += part.len();
         let failed = |e| storage::error(e, "write", &self.url, "");
-        let _runtime = self.handle.enter();
+        let _runtime = self.store.runtime().enter();
         if self.parts.is_none() {
-            let begun = self.handle.block_on(self.store.root().put_multipart(&self.path)).map_err(failed)?;
+            let begun = self.store.block_on(self.store.root().put_multipart(&self.path)).map_err(failed)?;
             self.parts = Some(Parts { upload: begun, sent: JoinSet::new() });
         }
         let parts = self.parts.as_mut().expect("the upload was begun above");
         let mut claim = self.account.claim();
         claim.set(part.len());
         let may_go_on = || !self.account.is_exceeded();
-        self.handle.block_on(parts.send(part.into(), Some(claim), PARTS_IN_FLIGHT, may_go_on)).map_err(failed)
+        self.store.block_on(parts.send(part.into(), Some(claim), PARTS_IN_FLIGHT, may_go_on)).map_err(failed)
     }
 
     /// Ends the file with its last bytes; returns its size.

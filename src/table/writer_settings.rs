@@ -5,7 +5,6 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use delta_kernel::Engine;
 use delta_kernel::transaction::WriteState;
-use tokio::runtime::Handle;
 
 use crate::model::MemoryAccount;
 use crate::storage::Store;
@@ -15,8 +14,6 @@ use crate::storage::Store;
 pub struct WriterSettings {
     /// The table's folder.
     pub store: Store,
-    /// Where uploads run.
-    pub handle: Handle,
     /// The kernel's engine of the table.
     pub engine: Arc<dyn Engine>,
     /// The table as the batch will find it.

@@ -200,9 +200,11 @@ mod tests {
     use super::super::{Acquire, Lease};
     use super::*;
     use crate::model::Kind;
+    use crate::storage::test_runtime;
 
     fn store(folder: &tempfile::TempDir) -> Store {
-        Store::open(&url::Url::from_directory_path(folder.path()).unwrap(), &BTreeMap::new()).unwrap()
+        let url = url::Url::from_directory_path(folder.path()).unwrap();
+        Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap()
     }
 
     fn ours(taken: Acquire) -> Lease {

@@ -29,21 +29,20 @@ use crate::storage::{Put, Store};
 pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
     let config = one_stream(&args.stream)?;
     let runtime = io_runtime()?;
-    let handle = runtime.handle();
-    let checkpoint = Store::open(&config.checkpoint, &config.storage.0)?;
+    let access = Access { handle: runtime.handle().clone(), deadline: None };
+    let checkpoint = access.checkpoint(&config)?;
     if let Some(owner) = Lease::owner(&checkpoint)? {
         return Err(run_by(&config, &owner));
     }
-    let access = Access { handle: handle.clone(), deadline: None };
     let reading = Busy::with("reading the logs of the tables");
     let found = read_targets(&config, &checkpoint, args.query_id.as_deref(), &access)?;
     drop(reading);
     let identity = Identity { id: found.query_id.clone() };
     let files = rebuild::files(&identity, &found.serves, found.rows.as_ref(), found.letters.as_ref())?;
-    let there = handle.block_on(rebuild::check_empty(&checkpoint, &files))?;
+    let there = rebuild::check_empty(&checkpoint, &files)?;
     if !args.dry_run {
         let _lease = lease(&checkpoint, &config)?;
-        handle.block_on(write(&checkpoint, &files))?;
+        write(&checkpoint, &files)?;
     }
     match args.output.output {
         OutputFormat::Json => println!("{}", as_json(&checkpoint, &found, &files, args.dry_run)),
@@ -206,11 +205,11 @@ fn run_by(config: &StreamConfig, owner: &Owner) -> Error {
     Error::fenced(format!("stream {} is run by {owner}", config.name)).hint("stop it before rebuilding")
 }
 
-async fn write(checkpoint: &Store, files: &[File]) -> Result<()> {
+fn write(checkpoint: &Store, files: &[File]) -> Result<()> {
     // Looked at again under the lease.
-    rebuild::check_empty(checkpoint, files).await?;
+    rebuild::check_empty(checkpoint, files)?;
     for file in files {
-        if checkpoint.put_if_absent(&file.path, file.content.clone()).await? == Put::Exists {
+        if checkpoint.put_if_absent(&file.path, file.content.clone())? == Put::Exists {
             return Err(Error::conflict(format!(
                 "another process wrote {} of checkpoint {}",
                 file.path,

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 
 use super::super::args::{CheckpointShowArgs, OutputFormat, StreamArgs};
 use super::super::{io_runtime, one_stream};
@@ -28,10 +27,10 @@ pub fn run(args: &CheckpointShowArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let config = stream_file(args)?;
     let store = match &config {
-        Some(config) => Store::open(&config.checkpoint, &config.storage.0)?,
-        None => Store::open(&location(&args.target)?, &Default::default())?,
+        Some(config) => Store::open(&config.checkpoint, &config.storage.0, runtime.handle())?,
+        None => Store::open(&location(&args.target)?, &Default::default(), runtime.handle())?,
     };
-    let shown = look(&store, config.as_ref(), args.batches, runtime.handle())?;
+    let shown = look(&store, config.as_ref(), args.batches)?;
     match args.output.output {
         OutputFormat::Json => println!("{shown}"),
         OutputFormat::Text => print!("{}", text(&shown)),
@@ -54,28 +53,28 @@ fn location(target: &str) -> Result<url::Url> {
 }
 
 /// All that is shown, as the JSON object that `--output json` prints.
-fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &Handle) -> Result<Value> {
+fn look(store: &Store, config: Option<&StreamConfig>, batches: usize) -> Result<Value> {
     let log =
         CheckpointLog::new(store.clone(), config.map_or(u32::MAX, |config| config.min_batches_to_retain));
-    let entries = handle.block_on(log.entries())?;
-    let identity = handle.block_on(Identity::read(store));
+    let entries = log.entries()?;
+    let identity = Identity::read(store);
     if let (Ok(None), true) = (&identity, entries.plans.is_empty() && entries.commits.is_empty())
         && config.is_none()
     {
         return Err(Error::config(format!("{} holds no checkpoint", store.url()))
             .hint("name a checkpoint's folder or URL, or a stream file"));
     }
-    let served = handle.block_on(CheckpointBinding::read(store));
+    let served = CheckpointBinding::read(store);
     let newest: Vec<i64> = entries.plans.union(&entries.commits).copied().collect();
     let newest = newest.into_iter().rev().take(batches);
-    let rows: Vec<Value> = newest.map(|batch| batch_row(&log, batch, handle)).collect();
+    let rows: Vec<Value> = newest.map(|batch| batch_row(&log, batch)).collect();
     let (identity, no_id) = apart(identity);
     let query_id = identity.flatten().map(|identity| identity.id);
     let (serves, no_serves) = apart(served);
     let serves = serves.flatten();
     let mut problems: Vec<String> = no_id.into_iter().chain(no_serves).collect();
     if problems.is_empty() {
-        problems.extend(contradiction(&log, &entries, handle).err().map(|error| error.to_string()));
+        problems.extend(contradiction(&log, &entries).err().map(|error| error.to_string()));
     }
     Ok(json!({
         "checkpoint": store.url().as_str(),
@@ -88,7 +87,7 @@ fn look(store: &Store, config: Option<&StreamConfig>, batches: usize, handle: &H
         "newestCommit": entries.commits.last(),
         "batches": rows,
         "problems": problems,
-        "next": next(&log, config, handle),
+        "next": next(&log, config),
     }))
 }
 
@@ -101,27 +100,25 @@ fn apart<T>(read: Result<T>) -> (Option<T>, Option<String>) {
 
 /// What the checkpoint alone tells to be wrong, as a start would: what is missing, and logs that do not
 /// fit together.
-fn contradiction(log: &CheckpointLog, entries: &Entries, handle: &Handle) -> Result<()> {
-    CheckpointState::read(log, handle)?;
+fn contradiction(log: &CheckpointLog, entries: &Entries) -> Result<()> {
+    CheckpointState::read(log)?;
     let (plan, commit) = (entries.plans.last().copied(), entries.commits.last().copied());
     if let Some(commit) = commit.filter(|commit| plan.is_none_or(|plan| plan < *commit)) {
         return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), "", None));
     }
     if let Some(plan) = plan {
-        handle.block_on(log.planned(plan))?;
+        log.planned(plan)?;
     }
     Ok(())
 }
 
 /// One micro-batch: its plan and whether it is committed. Both times are those of the files.
-fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Value {
+fn batch_row(log: &CheckpointLog, batch_id: i64) -> Value {
     // A file that can't be looked at can't be read either, and is told as a problem below.
-    let written = |folder: &str| {
-        apart(handle.block_on(log.store().written_at(&format!("{folder}/{batch_id}")))).0.flatten()
-    };
+    let written = |folder: &str| apart(log.store().written_at(&format!("{folder}/{batch_id}"))).0.flatten();
     let (planned, committed) = (written("offsets"), written("commits"));
-    let (plan, no_plan) = apart(handle.block_on(log.plan(batch_id)));
-    let (_, no_commit) = apart(handle.block_on(log.committed(batch_id)));
+    let (plan, no_plan) = apart(log.plan(batch_id));
+    let (_, no_commit) = apart(log.committed(batch_id));
     let committed = committed.filter(|_| no_commit.is_none());
     let mut row = json!({
         "batchId": batch_id,
@@ -139,11 +136,11 @@ fn batch_row(log: &CheckpointLog, batch_id: i64, handle: &Handle) -> Value {
 }
 
 /// What a run would do first: a word for machines and a sentence for people.
-fn next(log: &CheckpointLog, config: Option<&StreamConfig>, handle: &Handle) -> Value {
+fn next(log: &CheckpointLog, config: Option<&StreamConfig>) -> Value {
     let Some(config) = config else {
         return json!({"action": "unknown", "message": "not known without the table: name the stream file instead of the checkpoint"});
     };
-    match decision(log, config, handle) {
+    match decision(log, config) {
         Ok(decision) => {
             let (does, says) = in_words(&decision);
             json!({"action": does, "message": says})
@@ -153,8 +150,8 @@ fn next(log: &CheckpointLog, config: Option<&StreamConfig>, handle: &Handle) -> 
 }
 
 /// The decision of a start, by the same steps, without what a start makes.
-fn decision(log: &CheckpointLog, config: &StreamConfig, handle: &Handle) -> Result<Decision> {
-    let access = Access { handle: handle.clone(), deadline: None };
+fn decision(log: &CheckpointLog, config: &StreamConfig) -> Result<Decision> {
+    let access = Access { handle: log.store().runtime().clone(), deadline: None };
     let mut row_pipeline = RowPipeline::of(config, &access)?;
     Ok(recovery::inspect_without_lease(config, log, &access, &mut row_pipeline)?.decision)
 }

@@ -26,10 +26,10 @@ const WIDTH: usize = 34;
 ///
 /// # Errors
 /// `Data` if an event is missing or twice there.
-pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -> Result<()> {
+pub fn show(folder: &Path, events: u64, generated: Generated, runtime: &Handle) -> Result<()> {
     let Generated { malformed, offline, again } = generated;
-    let table = open(&folder.join("table"), handle)?;
-    let letters = open(&folder.join("dead_letters"), handle)?;
+    let table = open(&folder.join("table"), runtime)?;
+    let letters = open(&folder.join("dead_letters"), runtime)?;
     let (rows, distinct) = count(&table)?;
     let ids = distinct_ids(&table)?;
     let (rejected, distinct_rejected) = count(&letters)?;
@@ -39,8 +39,8 @@ pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -
         println!("\nDead letters {}:", letters.store().url());
         print_rows(&letters, &["partition", "offset", "errorCode", "errorField", "value"])?;
     }
-    print_history(&table, handle)?;
-    windows(folder, events, handle)?;
+    print_history(&table)?;
+    windows(folder, events, runtime)?;
     let exact = rows == distinct
         && rows == ids
         && rejected == distinct_rejected
@@ -65,8 +65,8 @@ pub fn show(folder: &Path, events: u64, generated: Generated, handle: &Handle) -
 }
 
 /// Shows the windows, and checks that those which are closed have counted every event once.
-fn windows(folder: &Path, messages: u64, handle: &Handle) -> Result<()> {
-    let table = open(&folder.join("windows"), handle)?;
+fn windows(folder: &Path, messages: u64, runtime: &Handle) -> Result<()> {
+    let table = open(&folder.join("windows"), runtime)?;
     let (mut counted, mut end, mut closed) = (0, None, HashSet::new());
     table.read(&["end", "events"], |batch| {
         let ends = batch.column(0).as_primitive::<TimestampMicrosecondType>();
@@ -89,11 +89,11 @@ fn windows(folder: &Path, messages: u64, handle: &Handle) -> Result<()> {
         .hint("if the demo was not interrupted this is a defect: please report it"))
 }
 
-fn open(folder: &Path, handle: &Handle) -> Result<DeltaTable> {
+fn open(folder: &Path, runtime: &Handle) -> Result<DeltaTable> {
     let url = Url::from_directory_path(folder)
         .map_err(|()| Error::internal(format!("{} is no absolute path", folder.display())))?;
-    let store = Store::open(&url, &BTreeMap::new())?;
-    DeltaTable::open(&store, handle)?.ok_or_else(|| Error::data(format!("there is no table at {url}")))
+    let store = Store::open(&url, &BTreeMap::new(), runtime)?;
+    DeltaTable::open(&store)?.ok_or_else(|| Error::data(format!("there is no table at {url}")))
 }
 
 /// Rows, and distinct places in the topic: bounds and counts of each partition's offsets.
@@ -132,9 +132,9 @@ fn distinct_ids(table: &DeltaTable) -> Result<u64> {
 }
 
 /// The table's history, read by delta-rs: another library than the one that wrote it.
-fn print_history(table: &DeltaTable, handle: &Handle) -> Result<()> {
+fn print_history(table: &DeltaTable) -> Result<()> {
     println!("\nIts history, as delta-rs reads it:");
-    for commit in recent_commits(table.store().url(), handle, SHOWN)? {
+    for commit in recent_commits(table.store(), SHOWN)? {
         let rows = commit.rows.map_or(String::new(), |rows| format!("{rows} rows"));
         println!("  {:<16}  {rows:<12}  {}", commit.operation, commit.engine);
     }

@@ -25,10 +25,10 @@ const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// `Config` if there is no table or its rows can't be written again; `Unavailable` if storage does not answer; `Conflict`
 /// if other writers keep winning.
 pub(super) fn run(args: &CompactArgs) -> Result<()> {
-    let (store, _) = open(&args.table)?;
     let runtime = io_runtime()?;
+    let (store, _) = open(&args.table, runtime.handle())?;
     let reading = Busy::with("reading the table's log");
-    let mut table = DeltaTable::open(&store, runtime.handle())?.ok_or_else(|| no_table(&store))?;
+    let mut table = DeltaTable::open(&store)?.ok_or_else(|| no_table(&store))?;
     let rules = rules(args);
     let account = MemoryAccount::new(MEMORY_BYTES);
     let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

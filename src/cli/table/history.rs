@@ -16,11 +16,11 @@ use crate::table::history::{self, CommitSummary};
 /// # Errors
 /// `Config` if there is no table; `Unavailable` if storage does not answer; `Corrupt` if a commit is damaged.
 pub(super) fn run(args: &HistoryArgs) -> Result<()> {
-    let (store, _) = open(&args.table)?;
     let runtime = io_runtime()?;
+    let (store, _) = open(&args.table, runtime.handle())?;
     let reading = Busy::with("reading the table's log");
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let commits = history::newest(&store, runtime.handle(), limit)?;
+    let commits = history::newest(&store, limit)?;
     drop(reading);
     match args.output.output {
         OutputFormat::Json => println!("{}", json!({"table": store.url().as_str(), "commits": commits})),

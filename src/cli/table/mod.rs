@@ -10,6 +10,8 @@ use std::path::Path;
 use super::args::StreamArgs;
 use super::args::table::{TableArgs, TableCommand};
 use super::one_stream;
+use tokio::runtime::Handle;
+
 use crate::config::{StreamConfig, parse_location};
 use crate::model::{Error, Result};
 use crate::storage::Store;
@@ -27,8 +29,8 @@ pub fn run(command: &TableCommand) -> Result<()> {
     }
 }
 
-/// The table that is meant, and its stream if a stream file says which.
-fn open(args: &TableArgs) -> Result<(Store, Option<StreamConfig>)> {
+/// The table that is meant, whose calls run on `runtime`, and its stream if a stream file says which.
+fn open(args: &TableArgs, runtime: &Handle) -> Result<(Store, Option<StreamConfig>)> {
     if !Path::new(&args.target).is_file() {
         if let Some(flag) = [("--stream", args.stream.is_some()), ("--dead-letters", args.dead_letters)]
             .iter()
@@ -43,7 +45,7 @@ fn open(args: &TableArgs) -> Result<(Store, Option<StreamConfig>)> {
         let base = std::env::current_dir()
             .map_err(|e| Error::unavailable("cannot tell the current folder").source(e))?;
         let url = parse_location(&args.target, &base).map_err(Error::config)?;
-        return Ok((Store::open(&url, &Default::default())?, None));
+        return Ok((Store::open(&url, &Default::default(), runtime)?, None));
     }
     let config = one_stream(&StreamArgs { file: args.target.clone().into(), stream: args.stream.clone() })?;
     let url = if args.dead_letters {
@@ -59,7 +61,7 @@ fn open(args: &TableArgs) -> Result<(Store, Option<StreamConfig>)> {
         };
         return Err(Error::config(format!("stream {} writes {what}", config.name)).hint(format!("set {key}")));
     };
-    let store = Store::open(url, &config.storage.0)?;
+    let store = Store::open(url, &config.storage.0, runtime)?;
     Ok((store, Some(config)))
 }
 

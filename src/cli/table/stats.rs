@@ -19,10 +19,10 @@ use crate::table::table_stats::{FileCounts, PartitionStats, TableStats};
 /// # Errors
 /// `Config` if there is no table; `Unavailable` if storage does not answer; `Corrupt` if the log can't be read.
 pub(super) fn run(args: &StatsArgs) -> Result<()> {
-    let (store, stream) = open(&args.table)?;
     let runtime = io_runtime()?;
+    let (store, stream) = open(&args.table, runtime.handle())?;
     let reading = Busy::with("reading the table's log");
-    let table = TableReader::open(&store, runtime.handle())?.ok_or_else(|| no_table(&store))?;
+    let table = TableReader::open(&store)?.ok_or_else(|| no_table(&store))?;
     let mut stats = table.stats()?;
     drop(reading);
     let merge = stream

@@ -20,10 +20,10 @@ use crate::table::{DeltaTable, no_table};
 /// `Config` if there is no table or the retention is too short; `Corrupt` if the log can't be read; `Unavailable` if
 /// storage does not answer.
 pub(super) fn run(args: &VacuumArgs) -> Result<()> {
-    let (store, _) = open(&args.table)?;
     let runtime = io_runtime()?;
+    let (store, _) = open(&args.table, runtime.handle())?;
     let busy = Busy::with("reading the table's log");
-    let mut table = DeltaTable::open(&store, runtime.handle())?.ok_or_else(|| no_table(&store))?;
+    let mut table = DeltaTable::open(&store)?.ok_or_else(|| no_table(&store))?;
     let rules = VacuumRules {
         retain: args.retain,
         retain_at_least: Duration::ZERO,

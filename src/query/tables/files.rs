@@ -11,7 +11,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::{TableFormat, TableSource, fit};
@@ -24,7 +23,6 @@ use crate::storage::{Store, Stored};
 /// The files of a table.
 pub(super) struct FileTable {
     store: Store,
-    handle: Handle,
     format: TableFormat,
     schema: StructType,
     header: bool,
@@ -33,11 +31,11 @@ pub(super) struct FileTable {
 
 impl FileTable {
     /// The table and its columns.
-    pub(super) fn open(source: &TableSource, handle: &Handle) -> Result<(FileTable, SchemaRef)> {
+    pub(super) fn open(source: &TableSource) -> Result<(FileTable, SchemaRef)> {
         let store = source.store.clone();
         let schema = match (&source.schema, source.format) {
             (Some(schema), _) => schema.to_nullable(),
-            (None, TableFormat::Parquet) => types::of_schema(&parquet_schema(&store, handle)?)?,
+            (None, TableFormat::Parquet) => types::of_schema(&parquet_schema(&store)?)?,
             (None, _) => {
                 return Err(Error::config(format!("table {} needs its columns", source.name)).hint(format!(
                     "add tables.{}.schema, such as \"device STRING, site STRING\"",
@@ -48,7 +46,6 @@ impl FileTable {
         let arrow = Arc::new(schema.to_arrow()?);
         let table = FileTable {
             store,
-            handle: handle.clone(),
             format: source.format,
             schema,
             header: source.header,
@@ -58,7 +55,7 @@ impl FileTable {
     }
 
     pub(super) fn newest_version(&self) -> Result<String> {
-        Ok(version_of(&files(&self.store, &self.handle)?))
+        Ok(version_of(&files(&self.store)?))
     }
 
     pub(super) fn read(
@@ -67,14 +64,13 @@ impl FileTable {
         wanted: &Schema,
         take: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        let files = files(&self.store, &self.handle)?;
+        let files = files(&self.store)?;
         if version_of(&files) != version {
             return Err(Error::data(format!("the files at {} changed since the micro-batch was planned", self.store.url()))
                 .hint("put the files back as they were, or make the table a Delta table, whose versions stay readable"));
         }
         for file in files {
-            let bytes = self.handle.block_on(self.store.get(&file.path))?;
-            let Some(bytes) = bytes else {
+            let Some(bytes) = self.store.get(&file.path)? else {
                 return Err(Error::unavailable(format!("{} went while it was read", file.path)));
             };
             self.rows(bytes, wanted, take)?;
@@ -158,20 +154,20 @@ fn parquet(bytes: Bytes, wanted: &Schema, take: &mut dyn FnMut(RecordBatch) -> R
     Ok(())
 }
 
-fn parquet_schema(store: &Store, handle: &Handle) -> Result<Schema> {
-    let files = files(store, handle)?;
+fn parquet_schema(store: &Store) -> Result<Schema> {
+    let files = files(store)?;
     let Some(first) = files.first() else {
         return Err(Error::config(format!("there are no files at {}", store.url())));
     };
-    let bytes = handle.block_on(store.get(&first.path))?.unwrap_or_default();
+    let bytes = store.get(&first.path)?.unwrap_or_default();
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)
         .map_err(|error| Error::data(format!("{} is not a Parquet file", first.path)).source(error))?;
     Ok(builder.schema().as_ref().clone())
 }
 
 /// The files of a folder, or the one file that the URL names; names that begin with `_` or `.` are not data.
-fn files(store: &Store, handle: &Handle) -> Result<Vec<Stored>> {
-    let mut files = handle.block_on(store.listing())?;
+fn files(store: &Store) -> Result<Vec<Stored>> {
+    let mut files = store.listing()?;
     files.retain(|file| !file.path.split('/').any(|part| part.starts_with(['_', '.'])));
     if files.is_empty() {
         return Err(

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use tokio::runtime::Handle;
 
 use self::files::FileTable;
 use super::run::TableRows;
@@ -70,9 +69,9 @@ impl StaticTable {
     ///
     /// # Errors
     /// `Config` if it is not there or has no columns; `Corrupt` or `Unavailable` if it cannot be read.
-    pub fn open(source: TableSource, limit_bytes: usize, handle: &Handle) -> Result<StaticTable> {
+    pub fn open(source: TableSource, limit_bytes: usize) -> Result<StaticTable> {
         let opened = match source.format {
-            TableFormat::Delta => TableReader::open(&source.store, handle).and_then(|table| {
+            TableFormat::Delta => TableReader::open(&source.store).and_then(|table| {
                 let table = table.ok_or_else(|| {
                     Error::config(format!("there is no Delta table at {}", source.store.url()))
                         .hint(format!("check tables.{}.path", source.name))
@@ -80,8 +79,7 @@ impl StaticTable {
                 let schema = table.schema()?;
                 Ok((Reader::Delta(Box::new(table)), schema))
             }),
-            _ => FileTable::open(&source, handle)
-                .map(|(files, schema)| (Reader::Files(Box::new(files)), schema)),
+            _ => FileTable::open(&source).map(|(files, schema)| (Reader::Files(Box::new(files)), schema)),
         };
         let (reader, schema) = opened.context(|| format!("open table {}", source.name))?;
         Ok(StaticTable { source, reader, schema, limit_bytes, read: None })

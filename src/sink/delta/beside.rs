@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
@@ -23,12 +24,12 @@ impl<T> Drop for Beside<T> {
 impl<T: Send + 'static> Beside<T> {
     /// Starts `work`, which is given the flag that tells it to stop.
     pub(super) fn start(
-        handle: &Handle,
+        runtime: &Handle,
         work: impl FnOnce(&AtomicBool) -> Result<T> + Send + 'static,
     ) -> Beside<T> {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
-        Beside { job: handle.spawn_blocking(move || work(&seen)), stop }
+        Beside { job: runtime.spawn_blocking(move || work(&seen)), stop }
     }
 
     /// Waits until the work in `running`, if there is any, has ended, as long as it `goes_on`; returns whether it has.
@@ -45,9 +46,10 @@ impl<T: Send + 'static> Beside<T> {
     ///
     /// # Errors
     /// What the work returned; `Internal` if it panicked.
-    pub(super) fn take_ended(running: &mut Option<Beside<T>>, handle: &Handle) -> Option<Result<T>> {
+    pub(super) fn take_ended(running: &mut Option<Beside<T>>) -> Option<Result<T>> {
         let mut ended = running.take_if(|running| running.job.is_finished())?;
         let panicked = |e| Err(Error::internal("work beside the micro-batches has ended early").source(e));
-        Some(handle.block_on(&mut ended.job).unwrap_or_else(panicked))
+        let result = (&mut ended.job).now_or_never().expect("work that is finished has its result");
+        Some(result.unwrap_or_else(panicked))
     }
 }

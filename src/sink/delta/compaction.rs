@@ -97,7 +97,8 @@ impl DeltaAppend {
         self.compaction.files_since = Some(0);
         match table.compactor(CompactionRules::by_stream(), &MemoryAccount::new(MEMORY_BYTES), 1) {
             Ok(compactor) => {
-                self.compaction.running = Some(Beside::start(&self.handle, move |stop| run(compactor, stop)));
+                self.compaction.running =
+                    Some(Beside::start(self.store.runtime(), move |stop| run(compactor, stop)));
             }
             Err(error) => {
                 self.compaction.is_refused = error.kind() == Kind::Config;
@@ -114,7 +115,7 @@ impl DeltaAppend {
     }
 
     fn commit_compacted(&mut self) {
-        let Some(written) = Beside::take_ended(&mut self.compaction.running, &self.handle) else { return };
+        let Some(written) = Beside::take_ended(&mut self.compaction.running) else { return };
         let Some(table) = &mut self.table else { return };
         let committed = written
             .and_then(|written| written.map(|written| table.commit_compaction(written, true)).transpose());

@@ -25,7 +25,7 @@ impl DeltaAppend {
             return;
         }
         if let Some(maintenance) = table.maintenance() {
-            self.maintenance = Some(self.handle.spawn_blocking(move || {
+            self.maintenance = Some(self.store.runtime().spawn_blocking(move || {
                 if let Err(error) = maintenance.run() {
                     tracing::warn!(%error, "the maintenance of a table's log failed; a later one makes up for it");
                 }

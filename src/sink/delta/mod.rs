@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -42,7 +41,6 @@ pub struct DeltaAppend {
     /// Whether it is the table of dead letters beside the stream's own.
     holds_dead_letters: bool,
     store: Store,
-    handle: Handle,
     /// The table; `None` until it is made.
     table: Option<DeltaTable>,
     /// The session's zone, for casts.
@@ -66,13 +64,12 @@ impl DeltaAppend {
     ///
     /// # Errors
     /// As for [`DeltaTable::open`].
-    pub fn open(config: &DeltaSink, store: Store, handle: &Handle, zone: Zone) -> Result<DeltaAppend> {
-        let table = DeltaTable::open(&store, handle)?;
+    pub fn open(config: &DeltaSink, store: Store, zone: Zone) -> Result<DeltaAppend> {
+        let table = DeltaTable::open(&store)?;
         Ok(DeltaAppend {
             config: config.clone(),
             holds_dead_letters: false,
             store,
-            handle: handle.clone(),
             table,
             zone,
             admission: None,
@@ -88,7 +85,7 @@ impl DeltaAppend {
     ///
     /// # Errors
     /// As for [`DeltaAppend::open`].
-    pub fn open_dead_letters(target: &DeltaTarget, store: Store, handle: &Handle) -> Result<DeltaAppend> {
+    pub fn open_dead_letters(target: &DeltaTarget, store: Store) -> Result<DeltaAppend> {
         let config = DeltaSink {
             url: target.url.clone(),
             partition_by: Vec::new(),
@@ -98,7 +95,7 @@ impl DeltaAppend {
             auto_vacuum: None,
             table_properties: target.table_properties.clone(),
         };
-        let table = DeltaAppend::open(&config, store, handle, Zone::UTC)?;
+        let table = DeltaAppend::open(&config, store, Zone::UTC)?;
         Ok(DeltaAppend { holds_dead_letters: true, ..table })
     }
 
@@ -234,9 +231,9 @@ impl Sink for DeltaAppend {
     }
 
     fn probe(&self) -> Result<()> {
-        self.handle.block_on(self.store.probe_write(".alluvia-probe"))?;
+        self.store.probe_write(".alluvia-probe")?;
         if self.table.is_some() {
-            self.handle.block_on(self.store.probe_write("_delta_log/.alluvia-probe"))?;
+            self.store.probe_write("_delta_log/.alluvia-probe")?;
         }
         Ok(())
     }
@@ -246,8 +243,7 @@ impl Sink for DeltaAppend {
         if self.table.is_none() {
             let DeltaSink { partition_by, table_properties, .. } = &self.config;
             let partition_by = spelled_as_columns(partition_by, columns);
-            let table =
-                DeltaTable::create(&self.store, &self.handle, columns, &partition_by, table_properties)?;
+            let table = DeltaTable::create(&self.store, columns, &partition_by, table_properties)?;
             self.table = Some(table);
         }
         // Of another writer's table, if that one was faster, no less.

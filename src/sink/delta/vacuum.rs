@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use tokio::runtime::Handle;
 
 use super::DeltaAppend;
 use super::beside::Beside;
@@ -31,7 +30,7 @@ pub(super) struct AutoVacuum {
 }
 
 /// Vacuums the table in `store`, as far as it is not told to stop.
-fn run(store: &Store, handle: &Handle, stop: &AtomicBool) -> Result<VacuumReport> {
+fn run(store: &Store, stop: &AtomicBool) -> Result<VacuumReport> {
     let rules = VacuumRules {
         retain: None,
         // Files that a compaction or the next batch has written are not committed yet.
@@ -40,7 +39,7 @@ fn run(store: &Store, handle: &Handle, stop: &AtomicBool) -> Result<VacuumReport
         orphan_age: ORPHAN_AGE,
         dry_run: false,
     };
-    match DeltaTable::open(store, handle)? {
+    match DeltaTable::open(store)? {
         Some(mut table) => table.vacuum(&rules, &mut |_| !stop.load(Ordering::Relaxed)),
         None => Ok(VacuumReport::default()),
     }
@@ -75,8 +74,8 @@ impl DeltaAppend {
     pub(super) fn vacuum(&mut self) {
         self.take_vacuumed_files();
         if std::mem::take(&mut self.vacuum.is_due) && self.vacuum.running.is_none() {
-            let (store, handle) = (self.store.clone(), self.handle.clone());
-            self.vacuum.running = Some(Beside::start(&self.handle, move |stop| run(&store, &handle, stop)));
+            let store = self.store.clone();
+            self.vacuum.running = Some(Beside::start(self.store.runtime(), move |stop| run(&store, stop)));
         }
     }
 
@@ -88,7 +87,7 @@ impl DeltaAppend {
     }
 
     fn take_vacuumed_files(&mut self) {
-        match Beside::take_ended(&mut self.vacuum.running, &self.handle) {
+        match Beside::take_ended(&mut self.vacuum.running) {
             None => {}
             Some(Ok(report)) => self.vacuum.done = Some(report),
             Some(Err(error)) => {

@@ -24,7 +24,6 @@ impl DeltaAppend {
         let (table, admission) = self.prepared()?;
         let settings = WriterSettings {
             store: table.store().clone(),
-            handle: self.handle.clone(),
             engine: Arc::clone(table.engine()),
             state: table.write_state()?,
             schema: Arc::clone(admission.target()),

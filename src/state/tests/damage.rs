@@ -66,7 +66,7 @@ fn every_retained_batch_can_be_restored_and_what_lies_before_is_deleted() {
         rig.store.as_mut().unwrap().finish_snapshot().unwrap();
     }
     rig.store = None;
-    let names = |folder: &str| rig.runtime.block_on(rig.checkpoint().names(folder)).unwrap();
+    let names = |folder: &str| rig.checkpoint().names(folder).unwrap();
     let oldest = names("state/changes").iter().map(|name| files::batch_of(name).unwrap()).min().unwrap();
     assert!(oldest > 30, "changes of batch {oldest} are kept");
     let (snapshots, parts) = (names("state/snapshots"), names("state/parts"));
@@ -108,7 +108,8 @@ fn the_local_copy_is_used_if_it_is_current_and_advanced_if_it_is_behind() {
     let other = StateOptions { query_id: "other".into(), ..rig.options() };
     let checkpoint = rig.folder.path().join("other");
     let url = url::Url::from_directory_path(&checkpoint).unwrap();
-    let other = StateOptions { checkpoint: Store::open(&url, &BTreeMap::new()).unwrap(), ..other };
+    let checkpoint = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+    let other = StateOptions { checkpoint, ..other };
     let mut store = StateStore::open_with(other, None, LIMITS).unwrap();
     assert_eq!(store.origin(), &Origin { start: None, local: false, changes: 0 });
     assert!(all(&store.begin(0).unwrap(), TableId(0)).is_empty());

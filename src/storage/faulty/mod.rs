@@ -259,7 +259,7 @@ impl FaultyUpload {
 mod tests {
     use super::*;
     use crate::model::Kind;
-    use crate::storage::{Put, Store};
+    use crate::storage::{Put, Store, test_runtime};
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
@@ -269,62 +269,63 @@ mod tests {
             Arc::new(InMemory::new()),
             faults,
         )));
-        Store::new(Arc::new(root), url::Url::parse("memory:///t/").unwrap(), Path::from("t"))
+        Store::new(Arc::new(root), url::Url::parse("memory:///t/").unwrap(), Path::from("t"), test_runtime())
     }
 
-    async fn create(store: &Store, name: &str, bytes: &'static [u8]) -> crate::model::Result<Put> {
-        store.put_if_absent(name, Bytes::from_static(bytes)).await
+    fn create(store: &Store, name: &str, bytes: &'static [u8]) -> crate::model::Result<Put> {
+        store.put_if_absent(name, Bytes::from_static(bytes))
     }
 
-    #[tokio::test]
-    async fn a_put_whose_answer_is_lost_is_recognised_as_our_own() {
+    #[test]
+    fn a_put_whose_answer_is_lost_is_recognised_as_our_own() {
         for action in ["do-and-fail", "do-and-exists"] {
             let store = faulty(&format!("create offsets/ 1 {action}"));
-            assert_eq!(create(&store, "offsets/0", b"mine").await.unwrap(), Put::Created, "{action}");
-            assert_eq!(create(&store, "offsets/0", b"other").await.unwrap(), Put::Exists, "{action}");
+            assert_eq!(create(&store, "offsets/0", b"mine").unwrap(), Put::Created, "{action}");
+            assert_eq!(create(&store, "offsets/0", b"other").unwrap(), Put::Exists, "{action}");
         }
     }
 
-    #[tokio::test]
-    async fn a_put_that_was_not_done_is_an_error_that_may_pass_and_a_cut_one_is_someone_elses() {
+    #[test]
+    fn a_put_that_was_not_done_is_an_error_that_may_pass_and_a_cut_one_is_someone_elses() {
         let store = faulty("create a 1 reject; create a 2 disk-full; create b 1 cut");
-        assert_eq!(create(&store, "a", b"mine").await.unwrap_err().kind(), Kind::Unavailable);
-        let full = create(&store, "a", b"mine").await.unwrap_err();
+        assert_eq!(create(&store, "a", b"mine").unwrap_err().kind(), Kind::Unavailable);
+        let full = create(&store, "a", b"mine").unwrap_err();
         assert!(full.to_string().contains("No space left"), "{full}");
-        assert_eq!(create(&store, "a", b"mine").await.unwrap(), Put::Created);
-        assert_eq!(create(&store, "b", b"mine").await.unwrap(), Put::Exists);
+        assert_eq!(create(&store, "a", b"mine").unwrap(), Put::Created);
+        assert_eq!(create(&store, "b", b"mine").unwrap(), Put::Exists);
     }
 
-    #[tokio::test]
-    async fn a_lost_put_is_told_in_one_way_whether_the_store_says_409_or_412() {
+    #[test]
+    fn a_lost_put_is_told_in_one_way_whether_the_store_says_409_or_412() {
         let store = faulty("create * * 412");
-        assert_eq!(create(&store, "a", b"mine").await.unwrap(), Put::Created);
-        let lost =
-            store.root().put_opts(&store.path("a"), "x".into(), PutMode::Create.into()).await.unwrap_err();
+        assert_eq!(create(&store, "a", b"mine").unwrap(), Put::Created);
+        let path = store.path("a");
+        let lost = store.block_on(store.root().put_opts(&path, "x".into(), PutMode::Create.into()));
+        let lost = lost.unwrap_err();
         assert!(matches!(lost, Error::AlreadyExists { .. }), "{lost}");
     }
 
-    #[tokio::test]
-    async fn a_store_that_lets_a_second_writer_win_is_refused() {
-        let error = faulty("create * * replace").probe_put_if_absent("probe").await.unwrap_err();
+    #[test]
+    fn a_store_that_lets_a_second_writer_win_is_refused() {
+        let error = faulty("create * * replace").probe_put_if_absent("probe").unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
         assert!(error.to_string().contains("second writer"), "{error}");
     }
 
-    #[tokio::test]
-    async fn uploads_are_lost_or_done_without_an_answer_and_reads_fail() {
+    #[test]
+    fn uploads_are_lost_or_done_without_an_answer_and_reads_fail() {
         let store =
             faulty("complete lost 1 cut; complete done 1 do-and-fail; get done 1 reject; list * 1 reject");
         for name in ["lost", "done"] {
-            let mut upload = store.root().put_multipart(&store.path(name)).await.unwrap();
-            upload.put_part("rows".into()).await.unwrap();
-            assert!(upload.complete().await.is_err(), "{name}");
+            let mut upload = store.block_on(store.root().put_multipart(&store.path(name))).unwrap();
+            store.block_on(upload.put_part("rows".into())).unwrap();
+            assert!(store.block_on(upload.complete()).is_err(), "{name}");
         }
-        assert_eq!(store.get("done").await.unwrap_err().kind(), Kind::Unavailable);
-        assert!(store.get("done").await.unwrap().is_some());
-        assert!(store.get("lost").await.unwrap().is_none());
-        assert!(store.names("").await.is_err());
-        assert_eq!(store.names("").await.unwrap(), ["done"]);
+        assert_eq!(store.get("done").unwrap_err().kind(), Kind::Unavailable);
+        assert!(store.get("done").unwrap().is_some());
+        assert!(store.get("lost").unwrap().is_none());
+        assert!(store.names("").is_err());
+        assert_eq!(store.names("").unwrap(), ["done"]);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl DeltaTable {
             groups = kept;
             done.files_dropped += dropped.iter().map(|group| group.removed.len() as u64).sum::<u64>();
             if unknown.is_none() {
-                discard(&self.store, &self.handle, &dropped);
+                discard(&self.store, &dropped);
             }
             if groups.is_empty() {
                 return Ok((done, fits.is_ok()));
@@ -103,12 +103,12 @@ impl DeltaTable {
                 }
                 Ok(None) => unknown = None,
                 Err(error) if matches!(error.kind(), Kind::Config | Kind::Internal) => {
-                    discard(&self.store, &self.handle, &groups);
+                    discard(&self.store, &groups);
                     return Err(error);
                 }
                 Err(error) => unknown = Some(error),
             }
-            self.handle.block_on(self.store.pause(pause(attempt)))?;
+            self.store.pause(pause(attempt))?;
             self.refresh()?;
         }
         Err(unknown.unwrap_or_else(|| {

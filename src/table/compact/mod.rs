@@ -152,7 +152,6 @@ impl DeltaTable {
         let target_bytes = rules.target_bytes.unwrap_or_else(|| self.target_file_bytes());
         let settings = WriterSettings {
             store: self.store.clone(),
-            handle: self.handle.clone(),
             engine: Arc::clone(&self.engine),
             state: self.write_state()?,
             schema: self.arrow_schema()?,

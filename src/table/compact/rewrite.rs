@@ -87,7 +87,7 @@ impl Compactor {
         }
         failpoint!("compact.files");
         if let Some(error) = error {
-            discard(&self.store, &self.settings.handle, &written);
+            discard(&self.store, &written);
             return Err(error);
         }
         Ok(Rewritten { version: plan.version, guard: self.guard, groups: written, files_gone })
@@ -123,7 +123,7 @@ impl Compactor {
         let written: u64 = added.iter().map(|file| file.rows).sum();
         if written != rows_read || rows_known.is_some_and(|known| known != written) {
             let known = rows_known.map_or("an unknown number of".to_owned(), |known| known.to_string());
-            discard(&self.store, &self.settings.handle, &[RewrittenGroup { removed: Vec::new(), added }]);
+            discard(&self.store, &[RewrittenGroup { removed: Vec::new(), added }]);
             return Err(Error::corrupt(format!(
                 "files of table {} say that they have {known} rows, and {rows_read} were read",
                 self.store.url()
@@ -147,10 +147,10 @@ fn keep_spelling(file: &mut AddedFile, of: &FileEntry) {
 }
 
 /// Deletes files that no commit names, as far as storage lets it; what is left is for vacuum.
-pub(super) fn discard(store: &Store, handle: &tokio::runtime::Handle, groups: &[RewrittenGroup]) {
+pub(super) fn discard(store: &Store, groups: &[RewrittenGroup]) {
     for file in groups.iter().flat_map(|group| &group.added) {
         let Some(place) = place_of(store.url(), &file.path) else { continue };
-        let deleted = handle.block_on(object_store::ObjectStoreExt::delete(store.root().as_ref(), &place));
+        let deleted = store.block_on(object_store::ObjectStoreExt::delete(store.root().as_ref(), &place));
         if let Err(error) = deleted {
             tracing::warn!(%error, file = %place, "a file that is not needed could not be deleted");
         }

@@ -91,9 +91,8 @@ impl Case {
         let text: Vec<String> = actions.iter().map(ToString::to_string).collect();
         fs::write(log.join(format!("{:020}.json", 0)), text.join("\n")).unwrap();
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        DeltaTable::open(&store, runtime.handle()).map(|table| table.unwrap())
+        let store = Store::open(&url, &BTreeMap::new(), crate::storage::test_runtime()).unwrap();
+        DeltaTable::open(&store).map(|table| table.unwrap())
     }
 
     fn refused(&self) -> String {

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
-use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::manifest::{MANIFEST, Manifest};
@@ -38,7 +37,6 @@ const SUFFIX: &str = ".manifest";
 #[derive(Clone)]
 pub struct Snapshots {
     store: Store,
-    handle: Handle,
 }
 
 /// A snapshot to be uploaded: the files as they are now, whatever becomes of the index meanwhile.
@@ -52,8 +50,8 @@ pub struct PendingSnapshot {
 
 impl Snapshots {
     /// Snapshots in the folder `store`.
-    pub fn new(store: Store, handle: &Handle) -> Snapshots {
-        Snapshots { store, handle: handle.clone() }
+    pub fn new(store: Store) -> Snapshots {
+        Snapshots { store }
     }
 
     /// Puts the newest snapshot that is whole into `folder`, in the place of whatever is there; returns whether there was
@@ -76,7 +74,7 @@ impl Snapshots {
 
     /// The names of the snapshots, the oldest first.
     fn manifests(&self) -> Result<Vec<String>> {
-        let mut names = self.handle.block_on(self.store.names(""))?;
+        let mut names = self.store.names("")?;
         names.retain(|name| name.ends_with(SUFFIX));
         names.sort_unstable();
         Ok(names)
@@ -84,7 +82,7 @@ impl Snapshots {
 
     fn manifest(&self, name: &str) -> Result<(Vec<u8>, Manifest)> {
         let gone = || Error::unavailable(format!("{}{name} is gone", self.store.url()));
-        let bytes = self.handle.block_on(self.store.get(name))?.ok_or_else(gone)?.to_vec();
+        let bytes = self.store.get(name)?.ok_or_else(gone)?.to_vec();
         let manifest = Manifest::parse(&bytes).map_err(|e| self.unusable(name, e))?;
         Ok((bytes, manifest))
     }
@@ -111,7 +109,7 @@ impl Snapshots {
     fn fetch(&self, name: &str, to: &Path) -> Result<()> {
         let remote = |e| crate::storage::error(e, "read", self.store.url(), name);
         let mut file = File::create(to).map_err(|e| self.unusable(name, e))?;
-        self.handle.block_on(async {
+        self.store.block_on(async {
             let mut chunks =
                 self.store.root().get(&self.store.path(name)).await.map_err(remote)?.into_stream();
             while let Some(chunk) = chunks.try_next().await.map_err(remote)? {
@@ -143,13 +141,13 @@ impl Snapshots {
                 useless.extend(manifest.runs);
                 useless.insert(list_name(&manifest.list, manifest.list_bytes));
             }
-            self.handle.block_on(self.store.delete(name))?;
+            self.store.delete(name)?;
         }
         let long_ago = chrono::Utc::now().timestamp_millis() - LEFT_OVER.as_millis() as i64;
-        for found in self.handle.block_on(self.store.listing())? {
+        for found in self.store.listing()? {
             let left_over = found.modified_ms < long_ago && !found.path.ends_with(SUFFIX);
             if (useless.contains(&found.path) || left_over) && !needed.contains(&found.path) {
-                self.handle.block_on(self.store.delete(&found.path))?;
+                self.store.delete(&found.path)?;
             }
         }
         Ok(())
@@ -181,14 +179,14 @@ impl PendingSnapshot {
     /// # Errors
     /// `Unavailable` if storage does not answer.
     pub fn upload(self) -> Result<()> {
-        let there: BTreeSet<String> = self.to.handle.block_on(self.to.store.names(""))?.into_iter().collect();
+        let there: BTreeSet<String> = self.to.store.names("")?.into_iter().collect();
         for (name, file, bytes) in &self.files {
             if !there.contains(name) {
                 self.to.send(name, file, *bytes)?;
             }
         }
         failpoint!("merge.uploaded");
-        self.to.handle.block_on(self.to.store.put_if_absent(&self.name, self.manifest.into()))?;
+        self.to.store.put_if_absent(&self.name, self.manifest.into())?;
         failpoint!("merge.snapshot");
         self.to.retain()
     }
@@ -204,14 +202,14 @@ impl Snapshots {
             .join(name)
             .map_err(|e| Error::internal("a snapshot has no address").source(e))?;
         let account = MemoryAccount::new(4 * PART_BYTES as usize);
-        let mut upload = Upload::new(&self.store, &self.handle, url, self.store.path(name), &account);
+        let mut upload = Upload::new(&self.store, url, self.store.path(name), &account);
         let mut at = 0;
         loop {
             let mut part = vec![0; PART_BYTES.min(bytes - at) as usize];
             file.read_exact_at(&mut part, at).map_err(failed)?;
             at += part.len() as u64;
             if at == bytes {
-                return self.handle.block_on(upload.finish(part)).map(|_| ());
+                return self.store.block_on(upload.finish(part)).map(|_| ());
             }
             upload.send(part)?;
         }

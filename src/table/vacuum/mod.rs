@@ -166,9 +166,9 @@ impl DeltaTable {
             ..VacuumReport::default()
         };
         let folders = Folders::of(self);
-        let mut places = self.handle.block_on(folders.places(&mut report.folders_left))?;
+        let mut places = self.store.block_on(folders.places(&mut report.folders_left))?;
         loop {
-            let found = self.handle.block_on(next_unneeded(&mut places, &needed, &folders))?;
+            let found = self.store.block_on(next_unneeded(&mut places, &needed, &folders))?;
             if found.is_empty() {
                 break;
             }
@@ -209,7 +209,7 @@ impl DeltaTable {
             .chain(orphans.into_iter().map(|file| (file, FileKind::Orphan)))
             .collect();
         if !rules.dry_run {
-            self.handle.block_on(delete(&self.store, goes.iter().map(|(file, _)| file.location.clone())))?;
+            self.store.block_on(delete(&self.store, goes.iter().map(|(file, _)| file.location.clone())))?;
         }
         for (file, kind) in goes {
             count(report, folders.relative(&file.location), file.size, kind);

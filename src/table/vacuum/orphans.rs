@@ -40,9 +40,8 @@ impl DeltaTable {
             let origin = origin_of(store, &file).await?;
             Ok::<_, Error>((origin, file))
         };
-        let looked: Vec<(Option<FileOrigin>, ObjectMeta)> = self
-            .handle
-            .block_on(stream::iter(files.into_iter().map(look)).buffered(IN_FLIGHT).try_collect())?;
+        let looked: Vec<(Option<FileOrigin>, ObjectMeta)> =
+            store.block_on(stream::iter(files.into_iter().map(look)).buffered(IN_FLIGHT).try_collect())?;
         let (mut orphans, mut others) = (Vec::new(), Vec::new());
         for (origin, file) in looked {
             let is_over = match origin {

@@ -15,6 +15,7 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::runtime::Runtime;
 use url::Url;
 
 const FOLDER: &str = "ALLUVIA_TEST_STATE_FOLDER";
@@ -33,8 +34,8 @@ fn definition() -> StateDefinition {
     StateDefinition::new(vec![table("groups"), table("seen")])
 }
 
-fn store(folder: &Path) -> Store {
-    Store::open(&Url::from_directory_path(folder).unwrap(), &BTreeMap::new()).unwrap()
+fn store(folder: &Path, runtime: &Runtime) -> Store {
+    Store::open(&Url::from_directory_path(folder).unwrap(), &BTreeMap::new(), runtime.handle()).unwrap()
 }
 
 /// The newest batch of the sink, which is a folder with a file for each, and the run that is in it.
@@ -75,23 +76,22 @@ fn change(batch_id: i64, batch: &mut dyn StateBatch) {
     }
 }
 
-fn open(folder: &Path, runtime: &tokio::runtime::Runtime) -> StateStore {
+fn open(folder: &Path, runtime: &Runtime) -> StateStore {
     let options = StateOptions {
         local: folder.join("local"),
-        checkpoint: store(&folder.join("checkpoint")),
+        checkpoint: store(&folder.join("checkpoint"), runtime),
         query_id: "q".into(),
         definition: definition(),
         memory_bytes: 8 << 20,
         batches_to_retain: 2,
-        handle: runtime.handle().clone(),
     };
     StateStore::open(options, newest_of_sink(&folder.join("sink")).as_ref()).unwrap()
 }
 
 /// What a stream does, without records: runs batches until all are in the sink.
 fn run(folder: &Path) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let sink = store(&folder.join("sink"));
+    let runtime = Runtime::new().unwrap();
+    let sink = store(&folder.join("sink"), &runtime);
     let mut state = open(folder, &runtime);
     for batch_id in state.batch_id() + 1..BATCHES {
         let mut batch = state.begin(batch_id).unwrap();
@@ -99,7 +99,7 @@ fn run(folder: &Path) {
         let attempt = format!("{:016x}", rand::random::<u64>());
         let sealed = state.seal(batch, &attempt).unwrap();
         let name = batch_id.to_string();
-        let put = runtime.block_on(sink.put_if_absent(&name, Bytes::from(attempt)));
+        let put = sink.put_if_absent(&name, Bytes::from(attempt));
         assert_eq!(put.unwrap(), Put::Created);
         state.commit(sealed).unwrap();
         state.maintain().unwrap();
@@ -147,7 +147,7 @@ fn rows(batch: &dyn StateBatch, table: TableId) -> Vec<(Vec<u8>, Vec<u8>)> {
 
 #[test]
 fn a_kill_at_every_failpoint_of_the_state_leaves_the_state_of_the_committed_batches() {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let runtime = Runtime::new().unwrap();
     let mut expected = vec![MemoryState::default()];
     for batch_id in 0..BATCHES {
         let mut batch = expected.last().unwrap().begin();

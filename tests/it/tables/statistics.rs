@@ -20,7 +20,8 @@ use crate::rig::{readers_agree, skipped, spark_filters_agree, spark_sql};
 
 /// A table that rows are appended to through the library, a file for each batch.
 pub struct Written {
-    runtime: Runtime,
+    /// What the table's calls run on.
+    _runtime: Runtime,
     table: DeltaTable,
     batch_id: i64,
 }
@@ -29,17 +30,15 @@ impl Written {
     pub fn new(path: &Path, rows: &RecordBatch, partition_by: &[String]) -> Written {
         let runtime = Runtime::new().unwrap();
         let url = url::Url::from_directory_path(path).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), runtime.handle()).unwrap();
         let properties = BTreeMap::new();
-        let table =
-            DeltaTable::create(&store, runtime.handle(), &rows.schema(), partition_by, &properties).unwrap();
-        Written { runtime, table, batch_id: 0 }
+        let table = DeltaTable::create(&store, &rows.schema(), partition_by, &properties).unwrap();
+        Written { _runtime: runtime, table, batch_id: 0 }
     }
 
     pub fn settings(&self, account: &Arc<MemoryAccount>) -> WriterSettings {
         WriterSettings {
             store: self.table.store().clone(),
-            handle: self.runtime.handle().clone(),
             engine: Arc::clone(self.table.engine()),
             state: self.table.write_state().unwrap(),
             schema: self.table.arrow_schema().unwrap(),

@@ -86,7 +86,7 @@ impl DeltaMerge {
         lanes: usize,
         snapshots: Option<Store>,
     ) -> DeltaMerge {
-        let snapshots = snapshots.map(|store| Snapshots::new(store, &target.handle));
+        let snapshots = snapshots.map(Snapshots::new);
         DeltaMerge {
             snapshots,
             uploading: None,
@@ -111,7 +111,7 @@ impl DeltaMerge {
             Ok(None) => {}
             Ok(Some(snapshot)) => {
                 let upload = move || snapshot.upload().unwrap_or_else(failed);
-                self.uploading = Some(self.target.handle.spawn_blocking(upload));
+                self.uploading = Some(self.target.store.runtime().spawn_blocking(upload));
             }
             Err(error) => failed(error),
         }

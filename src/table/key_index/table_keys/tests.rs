@@ -15,26 +15,22 @@ use arrow::datatypes::{DataType, Field, Schema};
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
 use url::Url;
 
 use super::*;
-use crate::storage::Store;
+use crate::storage::{Store, test_runtime};
 use crate::table::AddedFile;
 use crate::table::key_index::{OwnDeletions, OwnFiles};
 
 /// A table with columns `id BIGINT`, `s STRUCT<x STRING>` and `day STRING`, and an index beside it.
 struct Lake {
     folder: TempDir,
-    runtime: Runtime,
     version: i64,
 }
 
 impl Lake {
     fn new(partitioned: bool) -> Lake {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut lake = Lake { folder: tempfile::tempdir().unwrap(), runtime, version: -1 };
+        let mut lake = Lake { folder: tempfile::tempdir().unwrap(), version: -1 };
         fs::create_dir_all(lake.path("table/_delta_log")).unwrap();
         lake.commit(&[
             json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
@@ -86,8 +82,8 @@ impl Lake {
 
     fn table(&self) -> DeltaTable {
         let url = Url::from_directory_path(self.path("table")).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
-        DeltaTable::open(&store, self.runtime.handle()).unwrap().unwrap()
+        let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+        DeltaTable::open(&store).unwrap().unwrap()
     }
 
     fn keys(&self, table: &mut DeltaTable, columns: &[&str]) -> TableKeys {

@@ -91,8 +91,8 @@ fn an_index_older_or_newer_than_the_log_or_of_another_log_is_brought_to_it() {
 fn an_index_that_is_lost_is_had_from_its_snapshot_without_reading_the_table() {
     let mut lake = Lake::new(false);
     let url = Url::from_directory_path(lake.path("snapshots")).unwrap();
-    let store = Store::open(&url, &BTreeMap::new()).unwrap();
-    let snapshots = Snapshots::new(store, lake.runtime.handle());
+    let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+    let snapshots = Snapshots::new(store);
     let open = |lake: &Lake, table: &mut DeltaTable| {
         TableKeys::open(table, by(&["id".to_owned()]), &lake.path("index"), 2, Some(snapshots.clone()))
             .unwrap()
