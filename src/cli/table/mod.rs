@@ -7,11 +7,11 @@ mod vacuum;
 
 use std::path::Path;
 
+use tokio::runtime::Handle;
+
 use super::args::StreamArgs;
 use super::args::table::{TableArgs, TableCommand};
 use super::one_stream;
-use tokio::runtime::Handle;
-
 use crate::config::{StreamConfig, parse_location};
 use crate::model::{Error, Result};
 use crate::storage::Store;
