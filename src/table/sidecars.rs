@@ -21,9 +21,9 @@ const FOLDER: &str = "_delta_log/_sidecars";
 ///
 /// # Errors
 /// `Unavailable` if storage does not answer, `Corrupt` if a checkpoint can't be read; nothing was deleted then.
-pub(super) fn delete_unused(
+pub(super) fn delete_unused<'a>(
     store: &Store,
-    checkpoints: impl Iterator<Item = &str>,
+    checkpoints: impl Iterator<Item = &'a str>,
     cutoff: DateTime<Utc>,
 ) -> Result<()> {
     let there = store.objects(FOLDER)?;
