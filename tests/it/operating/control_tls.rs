@@ -53,7 +53,7 @@ fn a_stream_is_stopped_over_tls_also_after_the_certificate_was_renewed() {
     certificate(folder.path(), "first");
     std::fs::write(folder.path().join("s.yaml"), STREAM).unwrap();
     let listen = ["run", "s.yaml", "--listen", "off", "--control-listen", "127.0.0.1:0"];
-    let program = Alluvia::start(&[&listen[..], &FILES].concat(), folder.path(), &[]);
+    let program = Alluvia::start([&listen[..], &FILES].concat(), folder.path(), &[]);
     let line = program.wait_for("the control listener is ready", BOUND);
     let line: Value = serde_json::from_str(&line).unwrap();
     let url = format!("https://{}", line["address"].as_str().unwrap());
@@ -72,7 +72,7 @@ fn a_stream_is_stopped_over_tls_also_after_the_certificate_was_renewed() {
     let distrusted = command(&["stop", "ticks"], "other/server.pem");
     assert_eq!(distrusted.code(), 3, "{}", distrusted.stderr);
     let plain = url.replace("https", "http");
-    let plain = Alluvia::start(&["stop", "ticks", "--control-url", &plain], folder.path(), &[]).wait(BOUND);
+    let plain = Alluvia::start(["stop", "ticks", "--control-url", &plain], folder.path(), &[]).wait(BOUND);
     assert_eq!(plain.code(), 3, "{}", plain.stderr);
 
     std::fs::copy(folder.path().join("server.pem"), folder.path().join("before.pem")).unwrap();
@@ -93,7 +93,7 @@ fn files_that_make_no_identity_are_named_at_the_start() {
     let start = |certificate: &str, key: &str| {
         let all = ["run", "s.yaml", "--listen", "off", "--control-listen", "127.0.0.1:0"];
         let files = ["--control-tls-certificate", certificate, "--control-tls-key", key];
-        Alluvia::start(&[&all[..], &files].concat(), folder.path(), &[]).wait(BOUND)
+        Alluvia::start([&all[..], &files].concat(), folder.path(), &[]).wait(BOUND)
     };
     for (certificate, key, named) in [
         ("gone.pem", "server-key.pem", "gone.pem"),
@@ -106,6 +106,6 @@ fn files_that_make_no_identity_are_named_at_the_start() {
         assert!(ended.stderr.contains(named), "{certificate} {key}: {}", ended.stderr);
         assert!(!ended.stderr.contains("BEGIN"), "{}", ended.stderr);
     }
-    let half = Alluvia::start(&["run", "s.yaml", "--control-tls-key", "server-key.pem"], folder.path(), &[]);
+    let half = Alluvia::start(["run", "s.yaml", "--control-tls-key", "server-key.pem"], folder.path(), &[]);
     assert_eq!(half.wait(BOUND).code(), 2);
 }
