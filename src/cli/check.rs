@@ -13,7 +13,7 @@ use crate::runtime::open::Access;
 ///
 /// # Errors
 /// The first thing that is wrong: the process ends with the exit code that a run would end with.
-pub fn check(args: &CheckArgs) -> Result<()> {
+pub(super) fn check(args: &CheckArgs) -> Result<()> {
     let config = match Config::from_files(&args.files, &[], &ProcessLookup) {
         Ok(config) => config,
         Err(error) => {

@@ -16,7 +16,7 @@ use crate::server::Token;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A process that answers at an address.
-pub struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     runtime: Runtime,
     base: Url,
@@ -30,7 +30,7 @@ impl Client {
     ///
     /// # Errors
     /// `Config`, naming `flag`, if that is not an address.
-    pub fn new(flag: &'static str, url: &str, token: Option<Token>) -> Result<Client> {
+    pub(super) fn new(flag: &'static str, url: &str, token: Option<Token>) -> Result<Client> {
         let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
         let base = Url::parse(&with_scheme)
             .ok()
@@ -52,7 +52,7 @@ impl Client {
     ///
     /// # Errors
     /// `Unavailable` if no process answers; `Config` if it refuses, in its own words.
-    pub fn get(&self, path: &[&str]) -> Result<Value> {
+    pub(super) fn get(&self, path: &[&str]) -> Result<Value> {
         self.ask(Method::GET, path)
     }
 
@@ -60,7 +60,7 @@ impl Client {
     ///
     /// # Errors
     /// As for [`Client::get`].
-    pub fn post(&self, path: &[&str]) -> Result<Value> {
+    pub(super) fn post(&self, path: &[&str]) -> Result<Value> {
         self.ask(Method::POST, path)
     }
 
@@ -105,7 +105,7 @@ fn refused(status: StatusCode, body: &Value) -> Error {
 ///
 /// # Errors
 /// `Config` if the file can't be read.
-pub fn control_token(file: Option<&Path>) -> Result<Option<Token>> {
+pub(super) fn control_token(file: Option<&Path>) -> Result<Option<Token>> {
     match file {
         Some(file) => Token::read(file).map(Some),
         None => Ok(std::env::var("ALLUVIA_CONTROL_TOKEN").ok().as_deref().and_then(Token::of)),

@@ -6,7 +6,7 @@ use super::args::{Cli, CompletionsArgs};
 use crate::model::Result;
 
 /// Prints the script.
-pub fn print(args: &CompletionsArgs) -> Result<()> {
+pub(super) fn print(args: &CompletionsArgs) -> Result<()> {
     clap_complete::generate(args.shell, &mut Cli::command(), "alluvia", &mut std::io::stdout());
     Ok(())
 }

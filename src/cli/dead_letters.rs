@@ -40,7 +40,7 @@ struct Shown {
 ///
 /// # Errors
 /// `Config` if the stream has no `deadLetter`; as for reading a table.
-pub fn show(args: &DeadLettersShowArgs) -> Result<()> {
+pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
     let config = one_stream(&args.stream)?;
     let Some(target) = &config.dead_letter else {
         return Err(
@@ -202,7 +202,7 @@ fn time(micros: i64) -> String {
 ///
 /// # Errors
 /// `Config` if the stream has no `deadLetter`; as for a stream otherwise.
-pub fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Result<()> {
+pub(super) fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Result<()> {
     let config = one_stream(&args.stream)?;
     let runtime = io_runtime()?;
     let stop = Stop::new();

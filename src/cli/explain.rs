@@ -14,7 +14,7 @@ use crate::runtime::open::Access;
 ///
 /// # Errors
 /// The first thing for which a stream could not start.
-pub fn explain(args: &ExplainArgs) -> Result<()> {
+pub(super) fn explain(args: &ExplainArgs) -> Result<()> {
     let config = Config::from_files(&args.files, &[], &ProcessLookup)?;
     let runtime = io_runtime()?;
     let access = Access { handle: runtime.handle().clone(), deadline: None };

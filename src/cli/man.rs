@@ -9,7 +9,7 @@ use crate::model::{Error, Result, build};
 ///
 /// # Errors
 /// `Config` if the folder cannot be written to.
-pub fn write(args: &ManArgs) -> Result<()> {
+pub(super) fn write(args: &ManArgs) -> Result<()> {
     let fails = |e: std::io::Error| {
         Error::config(format!("cannot write manual pages to {}", args.folder.display())).source(e)
     };

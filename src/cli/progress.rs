@@ -17,7 +17,7 @@ const WATCH_EVERY: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// As for [`Client::get`]; `Config` if it is not clear which stream is meant; `Data` if a watched stream has failed.
-pub fn progress(args: &ProgressArgs) -> Result<()> {
+pub(super) fn progress(args: &ProgressArgs) -> Result<()> {
     let client = Client::new("--url", &args.client.url, None)?;
     let name = match &args.name {
         Some(name) => name.clone(),

@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// `Config` for a wrong file; else the error of the first stream that failed.
-pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
+pub(super) fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
     let config = Config::from_files(&args.files, &args.settings(), &ProcessLookup)?;
     if args.print_config {
         print!("{}", config.to_yaml());
@@ -43,7 +43,7 @@ pub fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
 ///
 /// # Errors
 /// As for [`run`].
-pub fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
+pub(super) fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
     let config = Config::from_flags(&args.settings(), &ProcessLookup)?;
     if args.print_config {
         print!("{}", config.to_yaml());

@@ -45,7 +45,7 @@ impl Sample {
 ///
 /// # Errors
 /// `Config` if the file or the topic can't be read; `Data` if no message is a JSON object.
-pub fn infer(args: &SchemaInferArgs) -> Result<()> {
+pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
     let sample = match &args.file {
         Some(path) => from_file(path, args.records)?,
         None => from_topic(args)?,

@@ -13,7 +13,7 @@ use crate::sink::show_rows;
 ///
 /// # Errors
 /// As for the start of the stream; `Data` if nothing could be read because a record stops it.
-pub fn sql(args: &SqlArgs) -> Result<()> {
+pub(super) fn sql(args: &SqlArgs) -> Result<()> {
     let mut config = one_stream(&args.stream)?;
     if let Some(query) = &args.query {
         config = sample::with_query(config, query)?;

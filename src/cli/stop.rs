@@ -14,7 +14,7 @@ const POLL: Duration = Duration::from_millis(200);
 ///
 /// # Errors
 /// As for [`Client::post`]; `Config` if there is no such stream; `Unavailable` if it did not stop in time.
-pub fn stop(args: &StopArgs) -> Result<()> {
+pub(super) fn stop(args: &StopArgs) -> Result<()> {
     let token = control_token(args.control_token_file.as_deref())?;
     let client = Client::new("--control-url", &args.control_url, token)?;
     let before = client.get(&[&args.name])?;

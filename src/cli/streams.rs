@@ -13,7 +13,7 @@ use crate::observe::numbers::grouped;
 ///
 /// # Errors
 /// As for [`Client::get`].
-pub fn streams(args: &StreamsArgs) -> Result<()> {
+pub(super) fn streams(args: &StreamsArgs) -> Result<()> {
     let streams = Client::new("--url", &args.client.url, None)?.get(&[])?;
     match args.output.output {
         OutputFormat::Json => println!("{streams}"),
@@ -26,7 +26,7 @@ pub fn streams(args: &StreamsArgs) -> Result<()> {
 ///
 /// # Errors
 /// As for [`Client::get`]; `Config` if there is no such stream.
-pub fn status(args: &StatusArgs) -> Result<()> {
+pub(super) fn status(args: &StatusArgs) -> Result<()> {
     let client = Client::new("--url", &args.client.url, None)?;
     let answer = match &args.name {
         Some(name) => client.get(&[name])?,

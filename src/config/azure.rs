@@ -61,7 +61,7 @@ const REFUSED: [(&str, &str); 4] = [
 ];
 
 /// Reads the block `azure` of a stream.
-pub fn block(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Given {
+pub(super) fn block(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Given {
     let mut given = Given::new();
     let Some(node) = fields.node("azure") else { return given };
     let Some(fields) = reader.fields(node, &fields.path_of("azure"), &keys::AZURE) else { return given };
@@ -74,7 +74,7 @@ pub fn block(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Given {
 }
 
 /// Keeps a value of an identity; a client secret that is a file's text stays in its file.
-pub fn put(given: &mut Given, key: &'static str, text: &Text) {
+pub(super) fn put(given: &mut Given, key: &'static str, text: &Text) {
     match text.file_path().filter(|_| key == "clientSecret") {
         Some(path) => given.insert("clientSecretFile", path.to_owned()),
         None => given.insert(key, text.value.trim().to_owned()),
@@ -94,7 +94,7 @@ impl fmt::Debug for StorageOptions {
 
 /// The options of a stream's stores: `storageOptions`, Hadoop's settings of `conf`, and the identity where none of them opens
 /// the store otherwise. `urls` are those of the stream's tables and of its checkpoint.
-pub fn storage(
+pub(super) fn storage(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     block: &Given,
@@ -140,7 +140,7 @@ pub fn storage(
 }
 
 /// Whether a setting is one of Hadoop's for Azure's stores.
-pub fn is_hadoop(key: &str) -> bool {
+pub(super) fn is_hadoop(key: &str) -> bool {
     key.strip_prefix("spark.hadoop.").unwrap_or(key).starts_with("fs.azure.")
 }
 

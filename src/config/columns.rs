@@ -10,7 +10,7 @@ use crate::decode::schema::StructType;
 use crate::model::{Error, KafkaColumn, Result};
 
 /// Whether the schema can be read and a table can hold its columns beside those of `keep`.
-pub fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[KafkaColumn]) -> bool {
+pub(super) fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[KafkaColumn]) -> bool {
     let Err(error) = names(&text.value, keep) else { return true };
     // The message quotes a word of the schema, which no one keeps secrets in.
     match error.hint_text() {
@@ -21,7 +21,7 @@ pub fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[KafkaColumn]) 
 }
 
 /// Checks that a table can be partitioned by the columns that `node` names.
-pub fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str, source: &SourceConfig) {
+pub(super) fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str, source: &SourceConfig) {
     let columns = match &source.value {
         ValueConfig::Json(json) => names(&json.schema, &json.keep),
         ValueConfig::Raw => Ok(raw_columns(source).into_iter().map(str::to_owned).collect()),

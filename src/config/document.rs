@@ -20,14 +20,14 @@ const NODES_MAX: usize = 50_000;
 
 /// A value and where it was given.
 #[derive(Clone)]
-pub struct Node {
+pub(super) struct Node {
     pub origin: Origin,
     pub value: Value,
 }
 
 /// What a node holds.
 #[derive(Clone)]
-pub enum Value {
+pub(super) enum Value {
     /// Nothing, `~` or `null`.
     Null,
     /// Any scalar, as text, escapes of YAML undone, `${…}` not yet resolved.
@@ -40,7 +40,7 @@ pub enum Value {
 
 /// A key of a mapping, where it stands, and its value.
 #[derive(Clone)]
-pub struct Entry {
+pub(super) struct Entry {
     pub key: String,
     pub origin: Origin,
     pub node: Node,
@@ -54,7 +54,7 @@ impl fmt::Debug for Node {
 
 impl Value {
     /// What the value is, for messages.
-    pub fn kind(&self) -> &'static str {
+    pub(super) fn kind(&self) -> &'static str {
         match self {
             Value::Null => "nothing",
             Value::Text(_) => "a single value",
@@ -66,12 +66,12 @@ impl Value {
 
 impl Node {
     /// A text node.
-    pub fn text(origin: Origin, text: impl Into<String>) -> Node {
+    pub(super) fn text(origin: Origin, text: impl Into<String>) -> Node {
         Node { origin, value: Value::Text(text.into()) }
     }
 
     /// The value under `key`, if this is a mapping that has it.
-    pub fn get(&self, key: &str) -> Option<&Node> {
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|e| e.key == key).map(|e| &e.node),
             _ => None,
@@ -79,7 +79,7 @@ impl Node {
     }
 
     /// The node at `path`, to be changed.
-    pub fn get_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
+    pub(super) fn get_mut(&mut self, path: &[&str]) -> Option<&mut Node> {
         path.iter().try_fold(self, |node, key| match &mut node.value {
             Value::Map(entries) => entries.iter_mut().find(|e| e.key == *key).map(|e| &mut e.node),
             _ => None,
@@ -87,7 +87,7 @@ impl Node {
     }
 
     /// Puts `node` at `path`, over what is there; mappings on the way are made if they are absent.
-    pub fn set(&mut self, path: &[&str], node: Node) {
+    pub(super) fn set(&mut self, path: &[&str], node: Node) {
         let Some((key, rest)) = path.split_first() else {
             *self = node;
             return;
@@ -105,7 +105,7 @@ impl Node {
     }
 
     /// Takes the value at `key` away.
-    pub fn remove(&mut self, key: &str) {
+    pub(super) fn remove(&mut self, key: &str) {
         if let Value::Map(entries) = &mut self.value {
             entries.retain(|e| e.key != key);
         }
@@ -114,7 +114,7 @@ impl Node {
 
 /// Reads one YAML document. Whatever is wrong with it goes to `problems`; `None` if nothing useful
 /// is left.
-pub fn parse(file: &str, text: &str, problems: &mut Problems) -> Option<Node> {
+pub(super) fn parse(file: &str, text: &str, problems: &mut Problems) -> Option<Node> {
     let file: Arc<str> = file.into();
     let start = Origin::File { file: Arc::clone(&file), line: 1, column: 1 };
     if text.len() > TEXT_BYTES_MAX {
@@ -305,6 +305,6 @@ fn size(node: &Node) -> usize {
 }
 
 /// The plain scalars that YAML's core schema reads as nothing.
-pub fn is_null(text: &str) -> bool {
+pub(super) fn is_null(text: &str) -> bool {
     matches!(text, "" | "~" | "null" | "Null" | "NULL")
 }

@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::secrets;
 
 /// One variable.
-pub struct Variable {
+pub(super) struct Variable {
     pub name: &'static str,
     /// The key of every stream that it sets; `None` if a command reads it.
     pub key: Option<&'static str>,
@@ -16,7 +16,7 @@ pub struct Variable {
 }
 
 /// Every variable, for the documentation too.
-pub static VARIABLES: &[Variable] = &[
+pub(super) static VARIABLES: &[Variable] = &[
     Variable {
         name: "ALLUVIA_LOG",
         key: None,
@@ -87,7 +87,7 @@ pub static VARIABLES: &[Variable] = &[
 ];
 
 /// Lays the variables that are set over a stream.
-pub fn lay_over(stream: &mut Node, lookup: &dyn Lookup) {
+pub(super) fn lay_over(stream: &mut Node, lookup: &dyn Lookup) {
     for variable in VARIABLES {
         let Some(key) = variable.key else { continue };
         if let Some(value) = lookup.env(variable.name).filter(|v| !v.is_empty()) {

@@ -38,7 +38,7 @@ struct Address {
 type Own<'e> = Vec<(&'static str, &'e Entry, Text)>;
 
 /// The options of the Kafka source that stand for those of an Event Hubs source.
-pub fn as_kafka(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> Option<Node> {
+pub(super) fn as_kafka(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> Option<Node> {
     let entries = reader.entries(node, path)?;
     let (mut kafka, own) = sorted(reader, entries, path, stream)?;
     let mut put = |key: &str, origin: &Origin, text: &str| {

@@ -114,7 +114,7 @@ const SINKS: [Format; 3] = [
 ];
 
 /// The words of the formats of a section, `source` or `sink`.
-pub fn names(section: &str) -> Vec<&'static str> {
+pub(super) fn names(section: &str) -> Vec<&'static str> {
     of_section(section).iter().map(|format| format.name).collect()
 }
 
@@ -123,7 +123,7 @@ fn of_section(section: &str) -> &'static [Format] {
 }
 
 /// Refuses keys that belong to other formats than `format`.
-pub fn check_keys(reader: &mut Reader<'_>, fields: &Fields<'_>, section: &str, format: &str) {
+pub(super) fn check_keys(reader: &mut Reader<'_>, fields: &Fields<'_>, section: &str, format: &str) {
     let formats = of_section(section);
     let own = formats.iter().find(|known| known.name == format).map_or(&[][..], |known| known.keys);
     for other in formats {
@@ -135,7 +135,7 @@ pub fn check_keys(reader: &mut Reader<'_>, fields: &Fields<'_>, section: &str, f
 }
 
 /// Reads `source.options` of a format.
-pub fn source(
+pub(super) fn source(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     format: &str,
@@ -178,7 +178,7 @@ pub fn source(
 }
 
 /// Reads the options of a console.
-pub fn console(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Option<ConsoleSink> {
+pub(super) fn console(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Option<ConsoleSink> {
     let path = fields.path_of("options");
     let given = given(reader, fields.node("options"), &path, option_lists::CONSOLE, stream);
     let find = |name: &str| given.iter().find(|(row, _)| row.name == name).map(|(_, text)| text);
@@ -190,7 +190,7 @@ pub fn console(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Op
 }
 
 /// Refuses options of a format that has none.
-pub fn no_options(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) {
+pub(super) fn no_options(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) {
     given(reader, fields.node("options"), &fields.path_of("options"), &[], stream);
 }
 

@@ -96,7 +96,7 @@ const NO_SECRETS: [&str; 2] = ["credential", "federatedtokenfile"];
 
 /// Whether a value under this name holds no secret: a key, an option or a property that is in the tables of this
 /// folder and not named as a secret, or a setting of the object store that is in the list above.
-pub fn is_harmless(name: &str) -> bool {
+pub(super) fn is_harmless(name: &str) -> bool {
     let name = name.to_lowercase();
     if STORAGE.contains(&name.as_str()) || NO_SECRETS.contains(&name.as_str()) {
         return true;
@@ -124,7 +124,7 @@ fn is_known(name: &str) -> bool {
 }
 
 /// Whether a text looks like a URL with a password or a query, which may be a signature.
-pub fn url_may_hold_secret(text: &str) -> bool {
+pub(super) fn url_may_hold_secret(text: &str) -> bool {
     let Some((_, rest)) = text.trim().split_once("://") else { return false };
     if rest.contains(char::is_whitespace) {
         return false;

@@ -5,7 +5,7 @@
 use super::option_lists::{self, OptionRow};
 
 /// The keys that may stand in one mapping.
-pub struct Section {
+pub(super) struct Section {
     /// Where the mapping stands, as the documentation says it.
     pub path: &'static str,
     /// Its keys, in the order in which the documentation shows them.
@@ -15,7 +15,7 @@ pub struct Section {
 }
 
 /// One key.
-pub struct Key {
+pub(super) struct Key {
     pub name: &'static str,
     pub status: Status,
     /// What it means and what it is if absent; of a later key, what to do instead.
@@ -24,7 +24,7 @@ pub struct Key {
 
 /// Whether a key can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(super) enum Status {
     /// It must be there.
     Required,
     /// It may be there.
@@ -46,7 +46,7 @@ const fn later(name: &'static str, text: &'static str) -> Key {
 }
 
 /// The top of a file.
-pub static FILE: Section = Section {
+pub(super) static FILE: Section = Section {
     path: "",
     keys: &[
         required("streams", "The streams, a list; all of them run in one process."),
@@ -56,7 +56,7 @@ pub static FILE: Section = Section {
 };
 
 /// A stream.
-pub static STREAM: Section = Section {
+pub(super) static STREAM: Section = Section {
     path: "streams[]",
     keys: &[
         required(
@@ -124,7 +124,7 @@ pub static STREAM: Section = Section {
 };
 
 /// An identity of Entra ID.
-pub static AZURE: Section = Section {
+pub(super) static AZURE: Section = Section {
     path: "streams[].azure",
     keys: &[
         optional(
@@ -161,7 +161,7 @@ pub static AZURE: Section = Section {
 };
 
 /// A source.
-pub static SOURCE: Section = Section {
+pub(super) static SOURCE: Section = Section {
     path: "streams[].source",
     keys: &[
         required("format", "`kafka`, `eventhubs`, `rate` or `socket`."),
@@ -190,7 +190,7 @@ pub static SOURCE: Section = Section {
 };
 
 /// How values are decoded.
-pub static VALUE: Section = Section {
+pub(super) static VALUE: Section = Section {
     path: "streams[].source.value",
     keys: &[
         required("format", "`json`."),
@@ -216,7 +216,7 @@ pub static VALUE: Section = Section {
 };
 
 /// A sink.
-pub static SINK: Section = Section {
+pub(super) static SINK: Section = Section {
     path: "streams[].sink",
     keys: &[
         required(
@@ -245,7 +245,7 @@ pub static SINK: Section = Section {
 };
 
 /// A merge.
-pub static MERGE: Section = Section {
+pub(super) static MERGE: Section = Section {
     path: "streams[].sink.merge",
     keys: &[
         required(
@@ -281,7 +281,7 @@ pub static MERGE: Section = Section {
 };
 
 /// Rows of a merge that delete.
-pub static DELETE_WHEN: Section = Section {
+pub(super) static DELETE_WHEN: Section = Section {
     path: "streams[].sink.merge.deleteWhen",
     keys: &[
         required("column", "A column of the stream, STRING or BOOLEAN, such as the `op` of a change feed."),
@@ -294,7 +294,7 @@ pub static DELETE_WHEN: Section = Section {
 };
 
 /// A dead-letter table.
-pub static DEAD_LETTER: Section = Section {
+pub(super) static DEAD_LETTER: Section = Section {
     path: "streams[].deadLetter",
     keys: &[
         required("format", "`delta`."),
@@ -306,7 +306,7 @@ pub static DEAD_LETTER: Section = Section {
 };
 
 /// A trigger.
-pub static TRIGGER: Section = Section {
+pub(super) static TRIGGER: Section = Section {
     path: "streams[].trigger",
     keys: &[
         optional("processingTime", "An interval such as `5 seconds`, aligned to the Unix epoch as in Spark."),
@@ -322,7 +322,7 @@ pub static TRIGGER: Section = Section {
 };
 
 /// A restart policy.
-pub static RESTART: Section = Section {
+pub(super) static RESTART: Section = Section {
     path: "streams[].restart",
     keys: &[
         optional(
@@ -338,7 +338,7 @@ pub static RESTART: Section = Section {
 };
 
 /// A view.
-pub static VIEW: Section = Section {
+pub(super) static VIEW: Section = Section {
     path: "streams[].views[]",
     keys: &[
         required("name", "The name that later views and `sql` call it by; compared without case."),
@@ -360,7 +360,7 @@ pub static VIEW: Section = Section {
 };
 
 /// A watermark.
-pub static WATERMARK: Section = Section {
+pub(super) static WATERMARK: Section = Section {
     path: "streams[].source.watermark",
     keys: &[
         required("eventTime", "The column of the event time: a TIMESTAMP, or a window."),
@@ -381,7 +381,7 @@ pub static WATERMARK: Section = Section {
 };
 
 /// A static table.
-pub static TABLE: Section = Section {
+pub(super) static TABLE: Section = Section {
     path: "streams[].tables.NAME",
     keys: &[
         required("format", "`delta`, `parquet`, `csv` or `json` (one object a line)."),
@@ -397,7 +397,7 @@ pub static TABLE: Section = Section {
 };
 
 /// Every section, from the outside in.
-pub static SECTIONS: [&Section; 14] = [
+pub(super) static SECTIONS: [&Section; 14] = [
     &FILE,
     &STREAM,
     &AZURE,
@@ -415,7 +415,7 @@ pub static SECTIONS: [&Section; 14] = [
 ];
 
 /// What a format of the design that is not there yet answers.
-pub fn later_format(section: &str, format: &str) -> Option<&'static str> {
+pub(super) fn later_format(section: &str, format: &str) -> Option<&'static str> {
     let formats: &[(&str, &str)] = match section {
         "source" => &[
             ("json", "only kafka is there; send the files through a topic"),

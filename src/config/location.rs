@@ -44,7 +44,7 @@ pub fn parse(text: &str, base: &Path) -> Result<Url, String> {
 }
 
 /// `name` under `parent`, which may hold references: raw text in, raw text out.
-pub fn under(parent: &str, name: &str) -> String {
+pub(super) fn under(parent: &str, name: &str) -> String {
     format!("{}/{name}", parent.trim_end_matches('/'))
 }
 

@@ -6,7 +6,7 @@
 
 /// In which list an option is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum List {
+pub(super) enum List {
     /// It does what it does in Spark.
     Honoured,
     /// Honoured under these names of librdkafka.
@@ -18,7 +18,7 @@ pub enum List {
 }
 
 /// One option.
-pub struct OptionRow {
+pub(super) struct OptionRow {
     /// As Spark or Kafka spells it; compared without case.
     pub name: &'static str,
     pub list: List,
@@ -43,12 +43,12 @@ const fn refused(name: &'static str, text: &'static str) -> OptionRow {
 }
 
 /// The row of `name` in `table`, compared without case.
-pub fn find(table: &'static [OptionRow], name: &str) -> Option<&'static OptionRow> {
+pub(super) fn find(table: &'static [OptionRow], name: &str) -> Option<&'static OptionRow> {
     table.iter().find(|row| row.name.eq_ignore_ascii_case(name))
 }
 
 /// Options of Spark's Kafka source without the `kafka.` ones.
-pub static SOURCE: &[OptionRow] = &[
+pub(super) static SOURCE: &[OptionRow] = &[
     honoured(
         "subscribe",
         "Topics, separated by commas. Exactly one of subscribe, subscribePattern and assign.",
@@ -124,7 +124,7 @@ pub static SOURCE: &[OptionRow] = &[
 ];
 
 /// Options of `format: eventhubs` beside those of the Kafka source, those of azure-event-hubs-spark included.
-pub static EVENT_HUBS: &[OptionRow] = &[
+pub(super) static EVENT_HUBS: &[OptionRow] = &[
     honoured(
         "connectionString",
         "Endpoint=sb://NAMESPACE.servicebus.windows.net/;SharedAccessKeyName=…;SharedAccessKey=…, with ;EntityPath=HUB if you like. Logs in with SASL/PLAIN. eventhubs.connectionString is the same.",
@@ -190,7 +190,7 @@ pub static EVENT_HUBS: &[OptionRow] = &[
 
 /// Properties of Kafka's Java consumer, named without `kafka.`, as far as they differ from
 /// librdkafka's or need a word. What is neither here nor in [`super::librdkafka`] is refused.
-pub static KAFKA: &[OptionRow] = &[
+pub(super) static KAFKA: &[OptionRow] = &[
     honoured("bootstrap.servers", "Required."),
     honoured(
         "group.id",
@@ -308,7 +308,7 @@ pub static KAFKA: &[OptionRow] = &[
 
 /// Spark's options of JSON (`JSONOptions`); their values are read by the decoder, whose lists
 /// (`decode::json::options`) hold the same names.
-pub static JSON: &[OptionRow] = &[
+pub(super) static JSON: &[OptionRow] = &[
     honoured("timestampFormat", "A Java pattern; absent: ISO 8601 as Spark reads it."),
     honoured("timestampNTZFormat", "The same for TIMESTAMP_NTZ."),
     honoured("dateFormat", "The same for DATE."),
@@ -346,7 +346,7 @@ pub static JSON: &[OptionRow] = &[
 ];
 
 /// Options of Spark's rate source.
-pub static RATE: &[OptionRow] = &[
+pub(super) static RATE: &[OptionRow] = &[
     honoured("rowsPerSecond", "How many rows a second. Default 1."),
     honoured(
         "rampUpTime",
@@ -356,7 +356,7 @@ pub static RATE: &[OptionRow] = &[
 ];
 
 /// Options of Spark's socket source.
-pub static SOCKET: &[OptionRow] = &[
+pub(super) static SOCKET: &[OptionRow] = &[
     honoured("host", "Required. The server to connect to."),
     honoured("port", "Required. Its port."),
     honoured("includeTimestamp", "true adds the column timestamp: when the line came. Default false."),
@@ -364,13 +364,13 @@ pub static SOCKET: &[OptionRow] = &[
 ];
 
 /// Options of Spark's console sink.
-pub static CONSOLE: &[OptionRow] = &[
+pub(super) static CONSOLE: &[OptionRow] = &[
     honoured("numRows", "How many rows of a batch are shown. Default 20."),
     honoured("truncate", "true cuts values after 20 characters. Default true."),
 ];
 
 /// Spark's options of the Delta sink (`DeltaOptions`).
-pub static DELTA: &[OptionRow] = &[
+pub(super) static DELTA: &[OptionRow] = &[
     honoured("mergeSchema", "true adds new columns to an existing table. Default false."),
     no_effect("optimizeWrite", "a batch is written in few files of the target size anyway"),
     no_effect("autoCompact", "compaction is not part of a commit here"),
@@ -388,7 +388,7 @@ pub static DELTA: &[OptionRow] = &[
 ];
 
 /// Options of Spark's file formats, for static tables.
-pub static TABLE: &[OptionRow] = &[
+pub(super) static TABLE: &[OptionRow] = &[
     honoured("header", "Of csv: whether the first line of a file has names. Default false."),
     honoured("sep", "Of csv: the one character between two values. Default a comma."),
     no_effect("inferSchema", "the columns are those of schema"),
@@ -398,7 +398,7 @@ pub static TABLE: &[OptionRow] = &[
 ];
 
 /// Settings of a Spark session.
-pub static CONF: &[OptionRow] = &[
+pub(super) static CONF: &[OptionRow] = &[
     honoured("spark.sql.session.timeZone", "Of timestamps without a zone. Default UTC."),
     honoured(
         "spark.sql.ansi.enabled",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 /// Where a value was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(super) enum Origin {
     /// A place in a file; line and column count from 1.
     File { file: Arc<str>, line: usize, column: usize },
     /// An environment variable.

@@ -5,7 +5,7 @@ use crate::model::{Error, Result};
 
 /// Problems in the order in which they were found.
 #[derive(Debug, Default)]
-pub struct Problems {
+pub(super) struct Problems {
     found: Vec<Problem>,
 }
 
@@ -18,12 +18,12 @@ struct Problem {
 
 impl Problems {
     /// Adds a problem of the key at `path` (empty for none), which was given at `origin`.
-    pub fn add(&mut self, origin: &Origin, path: &str, text: impl Into<String>) {
+    pub(super) fn add(&mut self, origin: &Origin, path: &str, text: impl Into<String>) {
         self.push(origin, path, text.into(), None);
     }
 
     /// The same with what mends it.
-    pub fn add_with_hint(
+    pub(super) fn add_with_hint(
         &mut self,
         origin: &Origin,
         path: &str,
@@ -50,7 +50,7 @@ impl Problems {
     ///
     /// # Errors
     /// One `Config` error that lists them all.
-    pub fn into_result(self) -> Result<()> {
+    pub(super) fn into_result(self) -> Result<()> {
         let Some(first) = self.found.first() else { return Ok(()) };
         if self.found.len() == 1 {
             let error = Error::config(format!("{}: {}", first.place, first.text));
@@ -71,7 +71,7 @@ impl Problems {
 }
 
 /// The known name nearest to `name`, if one is near enough to be meant.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
     let distance_max = (lower.chars().count() / 3).clamp(1, 4);
     known

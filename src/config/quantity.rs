@@ -105,7 +105,7 @@ pub fn size_bytes(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// A sentence that says what is expected.
-pub fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text.trim().to_lowercase().as_str() {
         "true" => Ok(true),
         "false" => Ok(false),

@@ -13,7 +13,7 @@ use super::{harmless, secrets};
 use crate::model::identity::Given;
 
 /// What reading needs and gathers.
-pub struct Reader<'l> {
+pub(super) struct Reader<'l> {
     pub lookup: &'l dyn Lookup,
     pub problems: Problems,
     pub warnings: Vec<String>,
@@ -25,7 +25,7 @@ pub struct Reader<'l> {
 
 /// A resolved value and how it may be spoken of.
 #[derive(Clone)]
-pub struct Text {
+pub(super) struct Text {
     /// References resolved. Show it only through [`Text::shown`].
     pub value: String,
     pub origin: Origin,
@@ -37,7 +37,7 @@ pub struct Text {
 
 impl Text {
     /// The value for messages: as it was written if it holds a reference, hidden if it is a secret.
-    pub fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match (secrets::has_reference(&self.raw), self.secret) {
             (true, true) if !secrets::is_only_references(&self.raw) => "the given value".into(),
             (true, _) => self.raw.clone(),
@@ -48,24 +48,24 @@ impl Text {
     }
 
     /// The value as it was written, if it refers to a file: what it stands for may change while a stream runs.
-    pub fn file_reference(&self) -> Option<&str> {
+    pub(super) fn file_reference(&self) -> Option<&str> {
         self.raw.contains("${file:").then_some(self.raw.as_str())
     }
 
     /// The file, if the value is one file's text and nothing else.
-    pub fn file_path(&self) -> Option<&str> {
+    pub(super) fn file_path(&self) -> Option<&str> {
         let path = self.raw.trim().strip_prefix("${file:")?.strip_suffix('}')?;
         (!path.contains(['$', '}'])).then_some(path)
     }
 
     /// Whether messages of others that may quote the value can be shown.
-    pub fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         !self.secret && !secrets::has_reference(&self.raw)
     }
 }
 
 /// A mapping whose keys have been checked.
-pub struct Fields<'n> {
+pub(super) struct Fields<'n> {
     pub origin: Origin,
     pub path: String,
     entries: &'n [Entry],
@@ -73,12 +73,12 @@ pub struct Fields<'n> {
 
 impl<'l> Reader<'l> {
     /// A reader that has read nothing.
-    pub fn new(lookup: &'l dyn Lookup, problems: Problems) -> Reader<'l> {
+    pub(super) fn new(lookup: &'l dyn Lookup, problems: Problems) -> Reader<'l> {
         Reader { lookup, problems, warnings: Vec::new(), identity: Given::new(), namespace: None }
     }
 
     /// Opens a mapping and checks its keys against `section`: unknown ones, later ones, missing ones.
-    pub fn fields<'n>(&mut self, node: &'n Node, path: &str, section: &Section) -> Option<Fields<'n>> {
+    pub(super) fn fields<'n>(&mut self, node: &'n Node, path: &str, section: &Section) -> Option<Fields<'n>> {
         let entries = self.entries(node, path)?;
         for entry in entries {
             let place = join(path, &entry.key);
@@ -112,7 +112,7 @@ impl<'l> Reader<'l> {
     }
 
     /// Says that `name` is unknown, and which known name is nearest.
-    pub fn unknown<'k>(
+    pub(super) fn unknown<'k>(
         &mut self,
         what: &str,
         name: &str,
@@ -136,7 +136,7 @@ impl<'l> Reader<'l> {
     }
 
     /// The entries of a mapping; nothing is an empty one.
-    pub fn entries<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n [Entry]> {
+    pub(super) fn entries<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n [Entry]> {
         match &node.value {
             Value::Map(entries) => Some(entries),
             Value::Null => Some(&[]),
@@ -148,7 +148,7 @@ impl<'l> Reader<'l> {
     }
 
     /// The resolved text of a scalar that stands under the key `name`.
-    pub fn text(&mut self, node: &Node, path: &str, name: &str) -> Option<Text> {
+    pub(super) fn text(&mut self, node: &Node, path: &str, name: &str) -> Option<Text> {
         let raw = match &node.value {
             Value::Text(raw) => raw.clone(),
             Value::Null => {
@@ -177,12 +177,16 @@ impl<'l> Reader<'l> {
     }
 
     /// Adds a problem of a value.
-    pub fn refuse(&mut self, text: &Text, why: impl AsRef<str>) {
+    pub(super) fn refuse(&mut self, text: &Text, why: impl AsRef<str>) {
         self.problems.add(&text.origin, &text.path, format!("{}: {}", text.shown(), why.as_ref()));
     }
 
     /// Parses a value; the parser's error is a sentence that does not quote it.
-    pub fn parse<T>(&mut self, text: &Text, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parse<T>(
+        &mut self,
+        text: &Text,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
         match parse(&text.value) {
             Ok(value) => Some(value),
             Err(why) => {
@@ -193,7 +197,7 @@ impl<'l> Reader<'l> {
     }
 
     /// One of a few words, compared without case.
-    pub fn one_of<T: Copy>(&mut self, text: &Text, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn one_of<T: Copy>(&mut self, text: &Text, words: &[(&str, T)]) -> Option<T> {
         let found = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text.value.trim()));
         if found.is_none() {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -203,7 +207,7 @@ impl<'l> Reader<'l> {
     }
 
     /// A list of texts; a single text stands for a list of one.
-    pub fn list(&mut self, node: &Node, path: &str) -> Vec<Text> {
+    pub(super) fn list(&mut self, node: &Node, path: &str) -> Vec<Text> {
         let name = path.rsplit('.').next().unwrap_or_default();
         match &node.value {
             Value::Null => Vec::new(),
@@ -217,7 +221,7 @@ impl<'l> Reader<'l> {
 
     /// Sorts options by their list: honoured ones come back with their rows, the others become
     /// warnings or problems. `stream` is named in warnings.
-    pub fn options<'e>(
+    pub(super) fn options<'e>(
         &mut self,
         entries: impl IntoIterator<Item = &'e Entry>,
         path: &str,
@@ -246,7 +250,14 @@ impl<'l> Reader<'l> {
     }
 
     /// Whether an option is honoured; if not, warns or refuses. `name` is its full name.
-    pub fn usable(&mut self, row: &OptionRow, name: &str, entry: &Entry, path: &str, stream: &str) -> bool {
+    pub(super) fn usable(
+        &mut self,
+        row: &OptionRow,
+        name: &str,
+        entry: &Entry,
+        path: &str,
+        stream: &str,
+    ) -> bool {
         match row.list {
             List::Honoured | List::Renamed(_) => true,
             List::NoEffect => {
@@ -263,23 +274,23 @@ impl<'l> Reader<'l> {
 
 impl<'n> Fields<'n> {
     /// The node under `key`, if there is one that is not nothing.
-    pub fn node(&self, key: &str) -> Option<&'n Node> {
+    pub(super) fn node(&self, key: &str) -> Option<&'n Node> {
         let entry = self.entries.iter().find(|e| e.key == key)?;
         (!matches!(entry.node.value, Value::Null)).then_some(&entry.node)
     }
 
     /// The path of `key`.
-    pub fn path_of(&self, key: &str) -> String {
+    pub(super) fn path_of(&self, key: &str) -> String {
         join(&self.path, key)
     }
 
     /// The resolved text under `key`, if the key is there.
-    pub fn text(&self, reader: &mut Reader<'_>, key: &str) -> Option<Text> {
+    pub(super) fn text(&self, reader: &mut Reader<'_>, key: &str) -> Option<Text> {
         self.node(key).and_then(|node| reader.text(node, &self.path_of(key), key))
     }
 
     /// The parsed value under `key`, if the key is there.
-    pub fn parsed<T>(
+    pub(super) fn parsed<T>(
         &self,
         reader: &mut Reader<'_>,
         key: &str,
@@ -295,6 +306,6 @@ fn is_option_of(section: &Section, key: &str) -> bool {
 }
 
 /// The path of `key` under `path`.
-pub fn join(path: &str, key: &str) -> String {
+pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

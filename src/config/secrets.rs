@@ -8,7 +8,7 @@ use std::path::Path;
 use super::lookup::Lookup;
 
 /// What stands for a literal secret in printed configurations.
-pub const MASK: &str = "********";
+pub(super) const MASK: &str = "********";
 
 /// A piece of a raw value.
 enum Piece<'t> {
@@ -53,7 +53,7 @@ fn pieces(raw: &str) -> Result<Vec<Piece<'_>>, String> {
 ///
 /// # Errors
 /// A sentence that names the variable or file that cannot be had, never a value.
-pub fn resolve(raw: &str, lookup: &dyn Lookup) -> Result<String, String> {
+pub(super) fn resolve(raw: &str, lookup: &dyn Lookup) -> Result<String, String> {
     let mut value = String::with_capacity(raw.len());
     for piece in pieces(raw)? {
         match piece {
@@ -74,18 +74,18 @@ pub fn resolve(raw: &str, lookup: &dyn Lookup) -> Result<String, String> {
 }
 
 /// Whether `raw` refers to anything.
-pub fn has_reference(raw: &str) -> bool {
+pub(super) fn has_reference(raw: &str) -> bool {
     pieces(raw).is_ok_and(|p| p.iter().any(|p| !matches!(p, Piece::Literal(_))))
 }
 
 /// Whether `raw` is nothing but references, so that showing it shows no secret.
-pub fn is_only_references(raw: &str) -> bool {
+pub(super) fn is_only_references(raw: &str) -> bool {
     has_reference(raw)
         && pieces(raw).is_ok_and(|p| p.iter().all(|p| !matches!(p, Piece::Literal(t) if !t.is_empty())))
 }
 
 /// Turns text into a raw value that stands for it.
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace("${", "$${")
 }
 

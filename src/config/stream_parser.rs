@@ -33,7 +33,7 @@ const MEMORY_LIMIT_MIN: u64 = 32 * 1024 * 1024;
 const CORRUPT_COLUMN: &str = "_corrupt_record";
 
 /// Reads the stream at `path`; relative locations start at `base`.
-pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Option<StreamConfig> {
+pub(super) fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path) -> Option<StreamConfig> {
     let fields = reader.fields(node, path, &keys::STREAM)?;
     let name = fields.parsed(reader, "name", name);
     let shown = name.clone().unwrap_or_else(|| path.to_owned());
@@ -150,7 +150,7 @@ fn check_partitions(reader: &mut Reader<'_>, fields: &Fields<'_>, source: &Sourc
 }
 
 /// Names and checkpoints are used once in a process.
-pub fn check_unique(reader: &mut Reader<'_>, streams: &[(StreamConfig, Origin, String)]) {
+pub(super) fn check_unique(reader: &mut Reader<'_>, streams: &[(StreamConfig, Origin, String)]) {
     for (index, (stream, origin, path)) in streams.iter().enumerate() {
         for (other, first, _) in &streams[..index] {
             if other.name == stream.name {

@@ -72,7 +72,7 @@ const CONSTRAINT: &str = "delta.constraints.";
 ///
 /// # Errors
 /// A sentence that says what is wrong, without the value itself.
-pub fn check(name: &str, value: &str) -> Result<(), String> {
+pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
     if !name.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) {
         return Ok(());
     }

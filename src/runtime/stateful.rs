@@ -327,7 +327,11 @@ fn definition(sql: &StreamSql) -> StateDefinition {
 ///
 /// # Errors
 /// `Config`, saying what has changed and what to do.
-pub fn check_state(sql: Option<&StreamSql>, checkpoint: &Store, newest_commit: Option<i64>) -> Result<()> {
+pub(super) fn check_state(
+    sql: Option<&StreamSql>,
+    checkpoint: &Store,
+    newest_commit: Option<i64>,
+) -> Result<()> {
     let Some(sql) = sql.filter(|sql| sql.stage.is_stateful()) else { return Ok(()) };
     definition(sql).check_start(checkpoint, newest_commit).map(|_| ())
 }

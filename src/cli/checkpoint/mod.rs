@@ -10,7 +10,7 @@ use crate::model::Result;
 ///
 /// # Errors
 /// `Config` if the file or the stream is not there; else what the command meets.
-pub fn run(command: &CheckpointCommand) -> Result<()> {
+pub(super) fn run(command: &CheckpointCommand) -> Result<()> {
     match command {
         CheckpointCommand::Show(args) => show::run(args),
         CheckpointCommand::Rebuild(args) => rebuild::run(args),

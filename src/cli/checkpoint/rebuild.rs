@@ -26,7 +26,7 @@ use crate::storage::{Put, Store};
 /// # Errors
 /// `Config` if the table does not say which query the stream is or the checkpoint is not empty;
 /// `Corrupt` if what the tables say does not fit together; `Fenced` if someone runs the stream.
-pub fn run(args: &CheckpointRebuildArgs) -> Result<()> {
+pub(super) fn run(args: &CheckpointRebuildArgs) -> Result<()> {
     let config = one_stream(&args.stream)?;
     let runtime = io_runtime()?;
     let access = Access { handle: runtime.handle().clone(), deadline: None };

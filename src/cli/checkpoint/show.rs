@@ -23,7 +23,7 @@ use crate::storage::Store;
 /// # Errors
 /// `Config` if there is no such checkpoint; `Unavailable` if storage does not answer. What is wrong *in*
 /// the checkpoint is no error but part of the answer.
-pub fn run(args: &CheckpointShowArgs) -> Result<()> {
+pub(super) fn run(args: &CheckpointShowArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let config = stream_file(args)?;
     let store = match &config {

@@ -11,7 +11,7 @@ use crate::model::time::utc;
 use crate::model::{Error, Result};
 
 /// The events' columns.
-pub const SCHEMA: &str =
+pub(super) const SCHEMA: &str =
     "event_id STRING NOT NULL, device STRING, status STRING, temperature DOUBLE, event_time TIMESTAMP";
 
 /// One event in so many is malformed.
@@ -25,7 +25,7 @@ const FIRST_EVENT_MS: i64 = 1_767_225_600_000;
 
 /// What was sent.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Generated {
+pub(super) struct Generated {
     /// Events that are malformed.
     pub malformed: u64,
     /// Others whose status is `offline`: those that the demo's query leaves out.
@@ -39,7 +39,7 @@ pub struct Generated {
 ///
 /// # Errors
 /// `Unavailable` if the embedded broker does not take them.
-pub fn generate(
+pub(super) fn generate(
     brokers: &str,
     topic: &str,
     partitions: i32,
@@ -94,7 +94,7 @@ fn number_of(sent: u64) -> u64 {
 }
 
 /// How many of the first `messages` messages are events before `micros` (since the Unix epoch) that are read, each once.
-pub fn before(micros: i64, messages: u64) -> u64 {
+pub(super) fn before(micros: i64, messages: u64) -> u64 {
     let until = u64::try_from(micros / 1000 - FIRST_EVENT_MS).unwrap_or_default().min(messages);
     (0..until).filter(|sent| number_of(*sent) == *sent && event(*sent).1 != Kind::Malformed).count() as u64
 }

@@ -36,7 +36,7 @@ const EVENTS_AHEAD: u64 = 80_000;
 /// # Errors
 /// `Config` if `--dir` holds another demo's table; `Data` if the table does not hold exactly what was
 /// generated; else the stream's error.
-pub fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
+pub(super) fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
     let folder = folder(args)?;
     let cluster =
         MockCluster::new(1).map_err(|e| Error::unavailable("cannot start the embedded broker").source(e))?;

@@ -26,7 +26,7 @@ const WIDTH: usize = 34;
 ///
 /// # Errors
 /// `Data` if an event is missing or twice there.
-pub fn show(folder: &Path, events: u64, generated: Generated, runtime: &Handle) -> Result<()> {
+pub(super) fn show(folder: &Path, events: u64, generated: Generated, runtime: &Handle) -> Result<()> {
     let Generated { malformed, offline, again } = generated;
     let table = open(&folder.join("table"), runtime)?;
     let letters = open(&folder.join("dead_letters"), runtime)?;

@@ -20,7 +20,7 @@ use crate::storage::Store;
 ///
 /// # Errors
 /// `Config` if the file, the stream or the table is not there; else what the command meets.
-pub fn run(command: &TableCommand) -> Result<()> {
+pub(super) fn run(command: &TableCommand) -> Result<()> {
     match command {
         TableCommand::History(args) => history::run(args),
         TableCommand::Stats(args) => stats::run(args),

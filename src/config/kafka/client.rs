@@ -14,7 +14,7 @@ use crate::config::origin::Origin;
 use crate::config::reader::Reader;
 
 /// What the `kafka.*` properties say.
-pub struct ClientProperties {
+pub(crate) struct ClientProperties {
     pub group_id: Option<String>,
     pub isolation: Isolation,
     /// Under librdkafka's names.
@@ -23,7 +23,7 @@ pub struct ClientProperties {
 }
 
 /// Reads the properties; `origin` and `path` are those of the mapping they stand in.
-pub fn read(
+pub(crate) fn read(
     reader: &mut Reader<'_>,
     entries: &[&Entry],
     origin: &Origin,

@@ -9,7 +9,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// Who logs in. No `Debug`: it holds secrets.
-pub enum Login {
+pub(crate) enum Login {
     /// SASL/PLAIN.
     Plain { username: String, password: String },
     /// SASL/SCRAM, any hash.
@@ -20,7 +20,7 @@ pub enum Login {
 
 impl Login {
     /// What must not be shown.
-    pub fn secret(&self) -> &str {
+    pub(crate) fn secret(&self) -> &str {
         match self {
             Login::Plain { password, .. } | Login::Scram { password, .. } => password,
             Login::OAuthBearer { client_secret, .. } => client_secret.as_deref().unwrap_or_default(),
@@ -39,7 +39,7 @@ enum Module {
 ///
 /// # Errors
 /// A sentence that says what is wrong, without any value.
-pub fn parse(text: &str) -> Result<Login, String> {
+pub(crate) fn parse(text: &str) -> Result<Login, String> {
     let mut tokens = tokens(text)?.into_iter();
     let Some(Token::Word(class)) = tokens.next() else {
         return Err("the JAAS line does not begin with a login module".into());

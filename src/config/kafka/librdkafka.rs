@@ -4,7 +4,7 @@
 //! what Alluvia sets itself, and without what this build lacks (Kerberos, OAUTHBEARER, plug-ins).
 
 /// In alphabetical order.
-pub static CONSUMER_PROPERTIES: &[&str] = &[
+pub(crate) static CONSUMER_PROPERTIES: &[&str] = &[
     "allow.auto.create.topics",
     "api.version.request.timeout.ms",
     "bootstrap.servers",

@@ -22,7 +22,7 @@ const JSON_OPTIONS: [&str; 3] = ["assign", "startingoffsets", "startingoffsetsby
 const GROUP_ID_PREFIX: &str = "spark-kafka-source";
 
 /// Reads `source.options` of the stream named `stream`.
-pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> Option<KafkaOptions> {
+pub(crate) fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> Option<KafkaOptions> {
     let entries = reader.entries(node, path)?;
     let is_property = |e: &&Entry| e.key.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("kafka."));
     let (properties, others): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(is_property);
@@ -84,7 +84,7 @@ pub fn read(reader: &mut Reader<'_>, node: &Node, path: &str, stream: &str) -> O
 }
 
 /// Whether an option's value is JSON, which may be written as YAML too.
-pub fn is_json_option(name: &str) -> bool {
+pub(crate) fn is_json_option(name: &str) -> bool {
     JSON_OPTIONS.contains(&name.to_lowercase().as_str())
 }
 
@@ -321,7 +321,7 @@ impl Options<'_, '_> {
 }
 
 /// A whole number above 0.
-pub fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
+pub(crate) fn positive<T: TryFrom<u64>>(text: &str) -> Result<T, String> {
     let number = text.trim().parse::<u64>().ok().filter(|n| *n > 0);
     number.and_then(|n| T::try_from(n).ok()).ok_or_else(|| "expected a whole number above 0".into())
 }

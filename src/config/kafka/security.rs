@@ -35,7 +35,7 @@ const AUTHORITIES: [&str; 5] = [
 ];
 
 /// Protocol, mechanism and credentials, which must fit each other.
-pub fn login(given: &mut Given, reader: &mut Reader<'_>, origin: &Origin, path: &str, stream: &str) {
+pub(super) fn login(given: &mut Given, reader: &mut Reader<'_>, origin: &Origin, path: &str, stream: &str) {
     let protocol = match given.take_special("security.protocol") {
         Some(text) => match reader.one_of(&text, &PROTOCOLS) {
             Some(protocol) => protocol,
@@ -208,7 +208,7 @@ fn reader_endpoint(reader: &mut Reader<'_>, text: &Text) -> Option<(String, Stri
 ///
 /// # Errors
 /// A sentence without the text.
-pub fn entra_endpoint(text: &str, custom: Option<&str>) -> Result<(String, String), String> {
+pub(crate) fn entra_endpoint(text: &str, custom: Option<&str>) -> Result<(String, String), String> {
     let url = url::Url::parse(text.trim()).map_err(|e| format!("the token endpoint is not a URL: {e}"))?;
     let host = url.host_str().unwrap_or_default();
     let authority = url.origin().ascii_serialization();
@@ -225,7 +225,7 @@ pub fn entra_endpoint(text: &str, custom: Option<&str>) -> Result<(String, Strin
 }
 
 /// Java's trust store: PEM only.
-pub fn truststore(given: &mut Given, reader: &mut Reader<'_>) {
+pub(super) fn truststore(given: &mut Given, reader: &mut Reader<'_>) {
     let kind = given.take_special("ssl.truststore.type");
     let location = given.take_special("ssl.truststore.location");
     if let Some(text) = given.take_special("ssl.truststore.certificates") {
@@ -243,7 +243,7 @@ pub fn truststore(given: &mut Given, reader: &mut Reader<'_>) {
 }
 
 /// Java's key store: PEM, or PKCS#12.
-pub fn keystore(given: &mut Given, reader: &mut Reader<'_>, path: &str, origin: &Origin) {
+pub(super) fn keystore(given: &mut Given, reader: &mut Reader<'_>, path: &str, origin: &Origin) {
     let kind = given.take_special("ssl.keystore.type");
     let location = given.take_special("ssl.keystore.location");
     let chain = given.take_special("ssl.keystore.certificate.chain");

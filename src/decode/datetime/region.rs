@@ -118,7 +118,7 @@ fn first_second_of(offset: i32, mut from: i64, mut until: i64, offset_at: impl F
 }
 
 /// The rules of a region by its exact id, if Java has that region.
-pub fn rules(id: &[u8]) -> Option<Arc<Rules>> {
+pub(super) fn rules(id: &[u8]) -> Option<Arc<Rules>> {
     static KNOWN: OnceLock<RwLock<HashMap<&'static str, Arc<Rules>>>> = OnceLock::new();
     let known = KNOWN.get_or_init(RwLock::default);
     let id = std::str::from_utf8(id).ok()?;
@@ -139,7 +139,7 @@ fn is_java_region(id: &str) -> bool {
 }
 
 /// The longest id of a region that `text` begins with, in any case, and its length in bytes.
-pub fn longest_id_at(text: &str) -> Option<(&'static str, usize)> {
+pub(super) fn longest_id_at(text: &str) -> Option<(&'static str, usize)> {
     static IDS: OnceLock<HashMap<String, &'static str>> = OnceLock::new();
     let ids = IDS.get_or_init(|| {
         let names = TZ_VARIANTS.iter().map(|zone| zone.name()).filter(|id| is_java_region(id));
@@ -156,7 +156,7 @@ pub fn longest_id_at(text: &str) -> Option<(&'static str, usize)> {
 }
 
 /// What a short id of Java's `ZoneId.SHORT_IDS` stands for.
-pub fn short_id(id: &[u8]) -> Option<&'static str> {
+pub(super) fn short_id(id: &[u8]) -> Option<&'static str> {
     Some(match id {
         b"ACT" => "Australia/Darwin",
         b"AET" => "Australia/Sydney",

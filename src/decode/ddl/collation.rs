@@ -3,7 +3,7 @@
 //! A Delta table here holds none of them; the name is kept for the message and the JSON form.
 
 /// The collation of a plain STRING.
-pub const BINARY: &str = "UTF8_BINARY";
+pub(super) const BINARY: &str = "UTF8_BINARY";
 
 /// The languages of ICU's collators.
 const LANGUAGES: &[&str] = &[
@@ -17,7 +17,7 @@ const LANGUAGES: &[&str] = &[
 ];
 
 /// The name as Spark writes it, if there is such a collation: `de_ci` gives `de_CI`.
-pub fn canonical(name: &str) -> Option<String> {
+pub(super) fn canonical(name: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     let (base, trimmed) = match upper.strip_suffix("_RTRIM") {
         Some(base) => (base, "_RTRIM"),
@@ -69,7 +69,7 @@ fn locale(parts: &[&str]) -> Option<String> {
 }
 
 /// The name with its provider, as Spark's JSON form has it: `icu.de_CI`.
-pub fn with_provider(canonical: &str) -> String {
+pub(super) fn with_provider(canonical: &str) -> String {
     let provider = if canonical.starts_with("UTF8_") { "spark" } else { "icu" };
     format!("{provider}.{canonical}")
 }

@@ -4,7 +4,7 @@
 
 /// Why a text is no schema: a fact without its place, the place, and what mends it.
 #[derive(Debug)]
-pub struct Refusal {
+pub(super) struct Refusal {
     /// Bytes from the start of the text.
     pub at: usize,
     /// Line and column, from 1; columns count characters.
@@ -15,7 +15,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// The refusal of what stands at byte `at` of `text`.
-    pub fn new(text: &str, at: usize, fact: impl Into<String>) -> Refusal {
+    pub(super) fn new(text: &str, at: usize, fact: impl Into<String>) -> Refusal {
         let before = &text[..at];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line = before.matches('\n').count() + 1;
@@ -24,13 +24,13 @@ impl Refusal {
     }
 
     /// Adds what mends it.
-    pub fn mend(mut self, mend: impl Into<String>) -> Refusal {
+    pub(super) fn mend(mut self, mend: impl Into<String>) -> Refusal {
         self.mend = Some(mend.into());
         self
     }
 
     /// As an error for the one who wrote the configuration.
-    pub fn into_error(self) -> crate::model::error::Error {
+    pub(super) fn into_error(self) -> crate::model::error::Error {
         let (line, column) = self.place;
         let place =
             if line == 1 { format!("column {column}") } else { format!("line {line}, column {column}") };
@@ -44,7 +44,7 @@ impl Refusal {
 
 /// What a token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// An identifier or keyword without quotes.
     Word,
     /// An identifier in backquotes, without them.
@@ -63,14 +63,14 @@ pub enum Kind {
 
 /// A token and where it stands.
 #[derive(Debug, Clone)]
-pub struct Token {
+pub(super) struct Token {
     pub kind: Kind,
     pub start: usize,
     pub end: usize,
 }
 
 /// The tokens of `text`; the last is [`Kind::End`].
-pub fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
+pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
     let mut lexer = Lexer { text, at: 0 };
     let mut found = Vec::new();
     loop {

@@ -1,7 +1,7 @@
 //! What to write instead of a type that Spark does not have.
 
 /// The type that a word of another system means in Spark.
-pub fn instead_of(word: &str) -> Option<&'static str> {
+pub(super) fn instead_of(word: &str) -> Option<&'static str> {
     Some(match word.to_ascii_uppercase().as_str() {
         "BOOL" | "BIT" => "BOOLEAN",
         "INT8" | "INT64" | "BIGINTEGER" | "UINT32" => "BIGINT",
@@ -23,5 +23,5 @@ pub fn instead_of(word: &str) -> Option<&'static str> {
 }
 
 /// All types, for the message about a word that means nothing.
-pub const ALL_TYPES: &str = "types are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, DECIMAL(p,s), \
+pub(super) const ALL_TYPES: &str = "types are BOOLEAN, TINYINT, SMALLINT, INT, BIGINT, FLOAT, DOUBLE, DECIMAL(p,s), \
      STRING, BINARY, DATE, TIMESTAMP, TIMESTAMP_NTZ, ARRAY<…>, MAP<…>, STRUCT<…>";

@@ -15,7 +15,7 @@ const PRECISION_MAX: u8 = 38;
 type Parsed<T> = Result<T, Refusal>;
 
 /// Reads one text, once.
-pub struct Parser<'a> {
+pub(super) struct Parser<'a> {
     text: &'a str,
     tokens: Vec<Token>,
     at: usize,
@@ -24,7 +24,7 @@ pub struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     /// A parser for `text`.
-    pub fn new(text: &'a str) -> Parsed<Parser<'a>> {
+    pub(super) fn new(text: &'a str) -> Parsed<Parser<'a>> {
         let tokens = tokens(text)?;
         if tokens.len() == 1 {
             return Err(Refusal::new(text, 0, "schema is empty").mend("write columns, such as \"id BIGINT\""));
@@ -33,7 +33,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The text as a list of columns.
-    pub fn columns(mut self) -> Parsed<StructType> {
+    pub(super) fn columns(mut self) -> Parsed<StructType> {
         let mut fields = vec![self.field(false)?];
         while self.take_symbol(',') {
             fields.push(self.field(false)?);
@@ -43,7 +43,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The text as one type.
-    pub fn data_type(mut self) -> Parsed<DataType> {
+    pub(super) fn data_type(mut self) -> Parsed<DataType> {
         let data_type = self.any_type()?;
         self.end()?;
         Ok(data_type)

@@ -21,11 +21,11 @@ mod keys;
 mod limit;
 pub(super) mod observed;
 mod operator_plan;
-pub mod run;
+pub(super) mod run;
 mod session;
 #[cfg(test)]
 mod tests;
-pub mod tracker;
+pub(super) mod tracker;
 
 use std::sync::Arc;
 

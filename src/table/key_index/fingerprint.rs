@@ -35,16 +35,16 @@ impl Fingerprint {
 
 /// The secret under which an index hashes its keys.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct HashSecret([u8; 16]);
+pub(super) struct HashSecret([u8; 16]);
 
 impl HashSecret {
     /// A new one.
-    pub fn random() -> HashSecret {
+    pub(super) fn random() -> HashSecret {
         HashSecret(rand::random())
     }
 
     /// The one that an index was made with.
-    pub fn from_bytes(bytes: [u8; 16]) -> HashSecret {
+    pub(super) fn from_bytes(bytes: [u8; 16]) -> HashSecret {
         HashSecret(bytes)
     }
 

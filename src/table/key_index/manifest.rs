@@ -26,7 +26,7 @@ const FILE_BYTES: usize = FINGERPRINT_BYTES + 4 + 8 + 8 + 4;
 /// What an index holds the keys of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct IndexedKeys {
+pub(super) struct IndexedKeys {
     /// The table: `metaData.id`.
     pub table_id: String,
     /// The key columns and their types, in order.
@@ -40,7 +40,7 @@ pub struct IndexedKeys {
 /// another commit under the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LogPosition {
+pub(super) struct LogPosition {
     /// The version.
     pub version: u64,
     /// The hash of its commit; none if the log no longer holds it.

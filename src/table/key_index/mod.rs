@@ -141,7 +141,7 @@ impl KeyIndex {
     /// # Errors
     /// `NotFound` if there is none, `InvalidData` or `UnexpectedEof` if it is damaged or of other keys, or what the
     /// system says.
-    pub fn open(folder: &Path, keys: &IndexedKeys) -> io::Result<KeyIndex> {
+    pub(crate) fn open(folder: &Path, keys: &IndexedKeys) -> io::Result<KeyIndex> {
         let manifest = Manifest::read(folder)?;
         if manifest.keys != *keys {
             return Err(damaged("it is of another table or of other key columns".into()));
@@ -169,7 +169,7 @@ impl KeyIndex {
     }
 
     /// As of when the index holds the table's keys.
-    pub fn position(&self) -> LogPosition {
+    pub(crate) fn position(&self) -> LogPosition {
         self.position
     }
 
@@ -307,7 +307,7 @@ impl KeyIndex {
     }
 
     /// Returns whether so much was added since the index was saved that it should be saved.
-    pub fn save_is_due(&self) -> bool {
+    pub(crate) fn save_is_due(&self) -> bool {
         self.unsaved >= COMMITS_UNSAVED_MAX || self.recent_entries() >= RECENT_ENTRIES_MAX / 2
     }
 
@@ -315,7 +315,7 @@ impl KeyIndex {
     ///
     /// # Errors
     /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
-    pub fn save(&mut self) -> io::Result<()> {
+    pub(crate) fn save(&mut self) -> io::Result<()> {
         self.flush()?;
         self.list.save()?;
         failpoint!("merge.run");
@@ -339,7 +339,7 @@ impl KeyIndex {
     }
 
     /// What the index costs.
-    pub fn size(&self) -> IndexSize {
+    pub(crate) fn size(&self) -> IndexSize {
         let recent = self.recent_entries() as u64;
         let runs: u64 = self.runs.iter().map(Run::entries).sum();
         let filters: u64 = self.runs.iter().map(Run::memory_bytes).sum();

@@ -10,7 +10,7 @@ use crate::model::error::{Error, Result};
 /// A field that a number or a name in the text gives; the index into the parsed values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Field {
+pub(super) enum Field {
     Era,
     YearOfEra,
     Year,
@@ -30,11 +30,11 @@ pub enum Field {
 }
 
 /// How many fields there are.
-pub const FIELDS: usize = Field::Offset as usize + 1;
+pub(super) const FIELDS: usize = Field::Offset as usize + 1;
 
 /// When a number may carry a sign (`java.time.format.SignStyle`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
+pub(super) enum Sign {
     /// A minus is taken, a plus is not.
     Normal,
     /// None is taken.
@@ -45,7 +45,7 @@ pub enum Sign {
 
 /// A number in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Number {
+pub(super) struct Number {
     pub field: Field,
     pub width_min: usize,
     pub width_max: usize,
@@ -57,7 +57,7 @@ pub struct Number {
 
 /// What the digits of a number say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NumberKind {
+pub(super) enum NumberKind {
     /// The value.
     Value,
     /// Two digits of a year from 2000 to 2099.
@@ -68,7 +68,7 @@ pub enum NumberKind {
 
 /// The form of an offset from UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OffsetForm {
+pub(super) struct OffsetForm {
     pub colon: bool,
     pub minutes: Digits,
     pub seconds: Digits,
@@ -78,7 +78,7 @@ pub struct OffsetForm {
 
 /// Whether a part of an offset must stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Digits {
+pub(super) enum Digits {
     None,
     Optional,
     Needed,
@@ -86,7 +86,7 @@ pub enum Digits {
 
 /// A name in the text; which list of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NameList {
+pub(super) enum NameList {
     MonthShort,
     MonthFull,
     MonthShortAlone,
@@ -98,7 +98,7 @@ pub enum NameList {
 
 /// One step over the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     Literal(String),
     Number(Number),
     Name(NameList),
@@ -119,7 +119,7 @@ pub enum Step {
 type Refusal = String;
 
 /// See [`Pattern::compile`].
-pub fn compile(pattern: &str, locale: &str) -> Result<Pattern> {
+pub(super) fn compile(pattern: &str, locale: &str) -> Result<Pattern> {
     let steps = match converted(pattern).and_then(|pattern| build(&pattern)) {
         Ok(steps) => steps,
         Err(fact) if is_old_format(pattern) => {

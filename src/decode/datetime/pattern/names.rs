@@ -14,7 +14,7 @@ const TABLE: &str = include_str!("names.tsv");
 
 /// The names of one locale. A list in which a name occurs twice is empty: Java reads none of it.
 #[derive(Debug, Default)]
-pub struct Names {
+pub(super) struct Names {
     pub months_short: Vec<&'static str>,
     pub months_full: Vec<&'static str>,
     pub months_short_alone: Vec<&'static str>,
@@ -26,7 +26,7 @@ pub struct Names {
 
 impl Names {
     /// The names of the locale of a language tag, as `Locale.forLanguageTag` reads it: what is no tag is the root.
-    pub fn of_locale(tag: &str) -> Arc<Names> {
+    pub(super) fn of_locale(tag: &str) -> Arc<Names> {
         let mut tag = known_part(tag);
         loop {
             if let Some(line) = lines().get(tag.as_str()) {
@@ -67,7 +67,7 @@ fn lines() -> &'static BTreeMap<&'static str, &'static str> {
 
 /// How long the names of zones are that a pattern reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ZoneLength {
+pub(super) enum ZoneLength {
     /// `PST`.
     Short,
     /// `Pacific Standard Time`.
@@ -93,14 +93,14 @@ fn zone_names(length: ZoneLength) -> &'static [(&'static str, &'static str)] {
 }
 
 /// The zone whose name `text` begins with, in any case, and the name's length in bytes.
-pub fn longest_zone_name_at(text: &str, length: ZoneLength) -> Option<(&'static str, usize)> {
+pub(super) fn longest_zone_name_at(text: &str, length: ZoneLength) -> Option<(&'static str, usize)> {
     let matching =
         zone_names(length).iter().filter_map(|(name, zone)| Some((*zone, prefix_length(text, name)?)));
     matching.max_by_key(|(_, length)| *length)
 }
 
 /// How many bytes of `text` are `prefix` in any case (Java: equal when upper or lower case are).
-pub fn prefix_length(text: &str, prefix: &str) -> Option<usize> {
+pub(super) fn prefix_length(text: &str, prefix: &str) -> Option<usize> {
     let mut chars = text.chars();
     for wanted in prefix.chars() {
         let found = chars.next()?;

@@ -8,7 +8,7 @@ use crate::decode::datetime::zone::Zone;
 
 /// The fields that a text gave.
 #[derive(Debug, Clone, Default)]
-pub struct Fields {
+pub(super) struct Fields {
     values: [i64; FIELDS],
     present: u32,
     /// The region or offset that a zone id gave.
@@ -17,12 +17,12 @@ pub struct Fields {
 
 impl Fields {
     /// The value of a field, if the text gave one.
-    pub fn get(&self, field: Field) -> Option<i64> {
+    pub(super) fn get(&self, field: Field) -> Option<i64> {
         (self.present & 1 << field as u32 != 0).then(|| self.values[field as usize])
     }
 
     /// The value, taken out.
-    pub fn take(&mut self, field: Field) -> Option<i64> {
+    pub(super) fn take(&mut self, field: Field) -> Option<i64> {
         let value = self.get(field);
         self.present &= !(1 << field as u32);
         value
@@ -30,7 +30,7 @@ impl Fields {
 
     /// Sets a field; fails if it has another value already.
     #[must_use]
-    pub fn put(&mut self, field: Field, value: i64) -> Option<()> {
+    pub(super) fn put(&mut self, field: Field, value: i64) -> Option<()> {
         let agrees = self.get(field).is_none_or(|old| old == value);
         self.values[field as usize] = value;
         self.present |= 1 << field as u32;
@@ -39,7 +39,7 @@ impl Fields {
 }
 
 /// The fields of `text`, if all of it matches.
-pub fn parse(steps: &[Step], names: &Names, text: &[u8]) -> Option<Fields> {
+pub(super) fn parse(steps: &[Step], names: &Names, text: &[u8]) -> Option<Fields> {
     let mut reader =
         Reader { text: std::str::from_utf8(text).ok()?, at: 0, names, fields: Fields::default() };
     reader.steps(steps)?;

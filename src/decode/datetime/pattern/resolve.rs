@@ -10,7 +10,7 @@ use crate::decode::datetime::zone::{OFFSET_SECONDS_MAX, Zone};
 
 /// A date and time on the clock, and the zone that the text named.
 #[derive(Debug)]
-pub struct Resolved {
+pub(super) struct Resolved {
     day: i64,
     second_of_day: i64,
     /// Nanoseconds of the second.
@@ -21,13 +21,13 @@ pub struct Resolved {
 
 impl Resolved {
     /// Seconds since 1970-01-01T00:00:00 on the clock.
-    pub fn local_seconds(&self) -> i64 {
+    pub(super) fn local_seconds(&self) -> i64 {
         self.day * SECONDS_PER_DAY + self.second_of_day
     }
 }
 
 /// The date alone, in days since 1970-01-01; the rest is checked as well.
-pub fn date(mut fields: Fields) -> Option<i64> {
+pub(super) fn date(mut fields: Fields) -> Option<i64> {
     let whole = resolve_date(&mut fields)?;
     resolve_time(&mut fields)?;
     check(&fields, whole)?;
@@ -35,7 +35,7 @@ pub fn date(mut fields: Fields) -> Option<i64> {
 }
 
 /// Date, time and zone.
-pub fn date_and_time(mut fields: Fields) -> Option<Resolved> {
+pub(super) fn date_and_time(mut fields: Fields) -> Option<Resolved> {
     let whole = resolve_date(&mut fields)?;
     let time = resolve_time(&mut fields)?;
     check(&fields, whole)?;
