@@ -80,7 +80,7 @@ mod tests {
     fn storage_that_fails_underneath_is_no_damage_and_backtraces_are_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let url = url::Url::from_directory_path(folder.path()).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), storage::test_runtime()).unwrap();
         let lost = object_store::Error::Generic { store: "x", source: "connection reset".into() };
         let wrapped = delta_kernel::Error::generic_err(lost);
         assert_eq!(kernel_error(wrapped, "read the Delta log", &store).kind(), Kind::Unavailable);

@@ -428,8 +428,7 @@ mod tests {
             held.set(others);
             let (files, most, store) = written_within(1, 40, &process.part(128 << 20), 128 << 20);
             check(&files, 1, 40);
-            let runtime = Runtime::new().unwrap();
-            let file = runtime.block_on(store.get(&files[0].path)).unwrap().unwrap();
+            let file = store.get(&files[0].path).unwrap().unwrap();
             let reader =
                 parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
             (reader.metadata().num_row_groups(), most)
