@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 
 /// A shape of message; every run makes the same ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Device events of ~240 bytes, the workload W1.
     W1,
     /// 100 columns of mixed types.
@@ -21,13 +21,13 @@ pub enum Shape {
 }
 
 /// All shapes; the first is W1.
-pub const SHAPES: &[Shape] = &[Shape::W1, Shape::Wide, Shape::Deep, Shape::Strings, Shape::Numbers];
+pub(crate) const SHAPES: &[Shape] = &[Shape::W1, Shape::Wide, Shape::Deep, Shape::Strings, Shape::Numbers];
 
 /// What makes a message malformed.
-pub type Spoil = fn(&mut Vec<u8>);
+pub(crate) type Spoil = fn(&mut Vec<u8>);
 
 /// Ways to make a message of W1 malformed.
-pub const SPOILERS: &[(&str, Spoil)] = &[
+pub(crate) const SPOILERS: &[(&str, Spoil)] = &[
     ("with a bad field", |message| {
         let at = find(message, b"\"temperature\":");
         message.splice(at + 14..at + 15, *b"\"x\",\"_\":1");
@@ -58,7 +58,7 @@ impl fmt::Display for Shape {
 
 impl Shape {
     /// The schema as DDL.
-    pub fn schema(&self) -> String {
+    pub(crate) fn schema(&self) -> String {
         match self {
             Shape::W1 => "event_id STRING, device STRING, status STRING, temperature DOUBLE, humidity DOUBLE, \
                           battery INT, seq BIGINT, event_time TIMESTAMP, location STRUCT<lat: DOUBLE, lon: DOUBLE>"
@@ -81,7 +81,7 @@ impl Shape {
     }
 
     /// `count` messages.
-    pub fn messages(&self, count: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn messages(&self, count: usize) -> Vec<Vec<u8>> {
         let mut random = StdRng::seed_from_u64(42);
         (0..count).map(|n| self.message(n, &mut random).into_bytes()).collect()
     }

@@ -17,7 +17,7 @@ const BOUND: Duration = Duration::from_secs(120);
 
 /// What to send where.
 #[derive(clap::Args)]
-pub struct Fill {
+pub(crate) struct Fill {
     #[arg(long)]
     bootstrap: String,
     #[arg(long)]
@@ -40,7 +40,7 @@ pub struct Fill {
 
 impl Fill {
     /// Prints one JSON object: what the topic holds and whether it was sent now.
-    pub fn run(&self) -> Outcome<()> {
+    pub(crate) fn run(&self) -> Outcome<()> {
         let start = Instant::now();
         let held = self.make_topic()?;
         let sends = self.append || held == 0;

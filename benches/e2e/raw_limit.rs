@@ -32,7 +32,7 @@ struct Done {
 }
 
 /// Reads `topic` from its beginning to the end it has now; prints one JSON object with rows, bytes of values and seconds.
-pub fn run(bootstrap: &str, topic: &str, out: &Path) -> Outcome<()> {
+pub(crate) fn run(bootstrap: &str, topic: &str, out: &Path) -> Outcome<()> {
     let start = Instant::now();
     let done = std::thread::scope(|scope| {
         let clients: Vec<_> =
@@ -142,7 +142,7 @@ impl Encoder {
 }
 
 /// `workload::SCHEMA_DDL` in Arrow's types.
-pub fn schema() -> Arc<Schema> {
+pub(crate) fn schema() -> Arc<Schema> {
     let column = |name: &str, kind: DataType| Field::new(name, kind, true);
     let location = Fields::from(vec![column("lat", DataType::Float64), column("lon", DataType::Float64)]);
     Arc::new(Schema::new(vec![

@@ -7,7 +7,7 @@ const STEP: u64 = 2_147_483_647;
 
 /// Which messages repeat an earlier event.
 #[derive(clap::Args)]
-pub struct Repeats {
+pub(crate) struct Repeats {
     /// How many of 100 messages repeat an event that was sent before.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..100))]
     repeats: u64,
@@ -18,7 +18,7 @@ pub struct Repeats {
 
 impl Repeats {
     /// The event that message `number` (from 0) is; new events are numbered from `first` without gaps.
-    pub fn event_of(&self, number: u64, first: u64) -> u64 {
+    pub(crate) fn event_of(&self, number: u64, first: u64) -> u64 {
         let repeated = number * self.repeats / 100;
         let new = number - repeated;
         if (number + 1) * self.repeats / 100 == repeated {

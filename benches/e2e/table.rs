@@ -30,7 +30,7 @@ const BATCH_ROWS: u64 = 65_536;
 
 /// Which table to write where.
 #[derive(clap::Args)]
-pub struct Table {
+pub(crate) struct Table {
     /// A folder that does not exist yet.
     #[arg(long)]
     out: PathBuf,
@@ -42,7 +42,7 @@ pub struct Table {
 
 impl Table {
     /// Writes the data files with all cores, then version 0 of the log.
-    pub fn run(&self) -> Outcome<()> {
+    pub(crate) fn run(&self) -> Outcome<()> {
         fs::create_dir_all(self.out.join("_delta_log"))?;
         let file_rows = (self.keys / FILES_MIN).clamp(1, FILE_ROWS_MAX);
         let files = self.keys.div_ceil(file_rows);

@@ -6,23 +6,23 @@
 use std::io::Write;
 
 /// The DDL schema of [`write_event`]'s JSON, in Spark's words.
-pub const SCHEMA_DDL: &str = "event_id STRING, device STRING, status STRING, temperature DOUBLE, humidity DOUBLE, \
+pub(crate) const SCHEMA_DDL: &str = "event_id STRING, device STRING, status STRING, temperature DOUBLE, humidity DOUBLE, \
      battery INT, seq BIGINT, event_time TIMESTAMP, location STRUCT<lat: DOUBLE, lon: DOUBLE>";
 
 /// 2026-11-01T00:00:00Z in milliseconds: the time of event 0; each event is one millisecond later.
-pub const FIRST_EVENT_MS: i64 = 1_793_491_200_000;
+pub(crate) const FIRST_EVENT_MS: i64 = 1_793_491_200_000;
 
 const STATUSES: [&str; 4] = ["ok", "warning", "degraded", "offline"];
 
 /// The partition that event `seq` goes to.
-pub fn partition_of(seq: u64, partitions: u32) -> i32 {
+pub(crate) fn partition_of(seq: u64, partitions: u32) -> i32 {
     (seq % u64::from(partitions)) as i32
 }
 
 /// Appends event `seq` of the workload `seed` to `out`.
 ///
 /// `event_id` is unique within a seed, `seq` is the number itself, `event_time` has milliseconds, numbers have one to six decimals.
-pub fn write_event(out: &mut Vec<u8>, seed: u64, seq: u64) {
+pub(crate) fn write_event(out: &mut Vec<u8>, seed: u64, seq: u64) {
     let [a, b] = [mixed(seed, seq * 2), mixed(seed, seq * 2 + 1)];
     let (temperature, humidity) = (a % 6_000, (a >> 16) % 1_000);
     let (lat, lon) = ((a >> 32) % 90_000_000, (b >> 32) % 180_000_000);
@@ -48,7 +48,7 @@ pub fn write_event(out: &mut Vec<u8>, seed: u64, seq: u64) {
 }
 
 /// Appends the `event_id` of event `seq`: hexadecimal digits in the order of the numbers.
-pub fn write_event_id(out: &mut Vec<u8>, seed: u64, seq: u64) {
+pub(crate) fn write_event_id(out: &mut Vec<u8>, seed: u64, seq: u64) {
     write!(out, "{seq:012x}-{:016x}", mixed(seed, seq * 2)).expect("writing to memory cannot fail");
 }
 

@@ -33,7 +33,7 @@ const ENDS: [(Kind, &str); 7] = [
 ];
 
 /// Every page: its file name and its text.
-pub fn pages() -> Vec<(&'static str, String)> {
+pub(crate) fn pages() -> Vec<(&'static str, String)> {
     vec![("cli.md", commands()), ("exit-codes.md", exit_codes())]
 }
 

@@ -9,6 +9,7 @@
     clippy::too_many_lines,
     clippy::type_complexity,
     missing_docs,
+    unreachable_pub,
     reason = "a test that fails says where; its steps are read from top to bottom"
 )]
 
