@@ -405,7 +405,8 @@ fn what_alluvia_cannot_carry_on_is_refused_by_name_and_left_as_it_is() {
             "async",
             json!({"sink": "noop", "processingTime": "0 seconds", "options": {"maxOffsetsPerTrigger": "1"},
                    "writer": {"asyncProgressTrackingEnabled": "true",
-                              "asyncProgressTrackingCheckpointIntervalMs": "300"}}),
+                              // Longer than a batch on a slow machine: else no entry of the logs is left out.
+                              "asyncProgressTrackingCheckpointIntervalMs": "1500"}}),
             "asynchronous progress tracking",
         ),
     ];

@@ -21,6 +21,8 @@ use super::{child, until};
 
 const START_BOUND: Duration = Duration::from_secs(60);
 const CALL_BOUND: Duration = Duration::from_secs(20);
+/// How long the partitions of new topics, thousands in one test, may take to have leaders on a busy machine.
+const LEADERS_BOUND: Duration = Duration::from_secs(120);
 
 /// One broker with its data. Dropping it kills the process and removes the data.
 pub struct Broker {
@@ -213,7 +215,7 @@ impl Broker {
     }
 
     fn await_partitions(&self, admin: &AdminClient<DefaultClientContext>, name: &str, partitions: i32) {
-        until("a topic with leaders", CALL_BOUND, || {
+        until("a topic with leaders", LEADERS_BOUND, || {
             let metadata = admin.inner().fetch_metadata(Some(name), CALL_BOUND).ok()?;
             let known = metadata.topics().first()?.partitions();
             (known.len() == partitions as usize && known.iter().all(|p| p.leader() >= 0)).then_some(())
