@@ -36,7 +36,8 @@ const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
 const PIECE_ROWS: usize = 8 * 1024;
 /// Files that are on their way to storage at once, their rows written.
 const CLOSING_MAX: usize = 8;
-/// The least bytes of a row group that is written out early because of what other streams hold.
+/// The least bytes of a row group that is written out early because of what other streams hold, and the most of rows that
+/// wait for their partition's file then.
 const SHARED_ROW_GROUP_MIN: usize = 1024 * 1024;
 
 /// Writes the rows of one lane.
@@ -112,7 +113,9 @@ impl FileWriter {
                 partitioned.waiting_bytes += rows.get_array_memory_size();
                 partitioned.claim.set(partitioned.waiting_bytes);
                 partitioned.waiting.push(rows.clone());
-                let most = WAITING_BYTES_MAX.min(self.files.settings.account.limit_bytes() / 4);
+                let account = &self.files.settings.account;
+                let most = if account.is_exceeded() { SHARED_ROW_GROUP_MIN } else { WAITING_BYTES_MAX };
+                let most = most.min(account.limit_bytes() / 4);
                 if partitioned.waiting_bytes >= most {
                     partitioned.sort_out(&mut self.files)?;
                 }
