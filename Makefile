@@ -41,7 +41,7 @@ audit: ## licences, advisories, duplicate versions of the crates that must be on
 
 dist: ## a release: archive with completions and manual pages, checksums, SBOM, licences (BINARY=path takes one at hand, INTO=folder)
 ifndef BINARY
-	@echo "make dist: an optimised build takes some 15 minutes on two cores"
+	@echo "make dist: an optimised build takes half an hour and more on two cores"
 	cargo build --locked --profile dist --bin alluvia
 endif
 	@packaging/dist --binary $(or $(BINARY),$(CARGO_TARGET_DIR)/dist/alluvia) --into $(or $(INTO),$(CARGO_TARGET_DIR)/dist/release)
