@@ -38,7 +38,18 @@ def make_topics(bootstrap, count):
     for start in range(0, len(missing), 100):
         for made in admin.create_topics(missing[start : start + 100], operation_timeout=120, request_timeout=180).values():
             made.result()
+    # A topic that was made has leaders a moment later.
+    deadline = time.monotonic() + 300
+    while not all(led(topic) for topic in admin.list_topics(timeout=60).topics.values()) or len(there) < count:
+        if time.monotonic() > deadline:
+            sys.exit("bench: the topics have no leaders")
+        time.sleep(1)
+        there = set(names) & set(admin.list_topics(timeout=60).topics)
     return names
+
+
+def led(topic):
+    return topic.partitions and all(partition.leader >= 0 for partition in topic.partitions.values())
 
 
 def free_port():
