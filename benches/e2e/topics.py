@@ -22,7 +22,7 @@ import urllib.request
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from harness import RUN_LIMIT_S, SCRATCH, arguments_of, broker, build, finish, fresh, progress_of, stream_file
+from harness import RUN_LIMIT_S, SCRATCH, arguments_of, await_batches, broker, build, finish, fresh, progress_of, stream_file
 
 PARTITIONS = 4
 SCHEMA = "id BIGINT"
@@ -38,18 +38,20 @@ def make_topics(bootstrap, count):
     for start in range(0, len(missing), 100):
         for made in admin.create_topics(missing[start : start + 100], operation_timeout=120, request_timeout=180).values():
             made.result()
-    # A topic that was made has leaders a moment later.
+    # A topic that was made is known, and has leaders, a moment later.
     deadline = time.monotonic() + 300
-    while not all(led(topic) for topic in admin.list_topics(timeout=60).topics.values()) or len(there) < count:
+    while True:
+        known = admin.list_topics(timeout=60).topics
+        if all(led(known, name) for name in names):
+            return names
         if time.monotonic() > deadline:
             sys.exit("bench: the topics have no leaders")
         time.sleep(1)
-        there = set(names) & set(admin.list_topics(timeout=60).topics)
-    return names
 
 
-def led(topic):
-    return topic.partitions and all(partition.leader >= 0 for partition in topic.partitions.values())
+def led(topics, name):
+    partitions = topics[name].partitions.values() if name in topics else ()
+    return len(partitions) == PARTITIONS and all(partition.leader >= 0 for partition in partitions)
 
 
 def free_port():
@@ -76,14 +78,6 @@ def send(bootstrap, topic, value):
     producer.produce(topic, value)
     if producer.flush(60):
         sys.exit("bench: a message was not taken")
-
-
-def await_records(child, log, count):
-    deadline = time.monotonic() + RUN_LIMIT_S
-    while sum(progress["numInputRows"] for progress in progress_of(log)) < count:
-        if child.poll() is not None or time.monotonic() > deadline:
-            sys.exit(f"bench: record {count} did not come; Alluvia said:\n{log.read_text()[-3000:]}")
-        time.sleep(0.05)
 
 
 def answered_ms(port, path):
@@ -115,7 +109,7 @@ def run(bench, topics):
             rss, anonymous = resident(child.pid)
             for number in range(bench.looks):
                 send(bench.bootstrap, topics[number * 37 % len(topics)], json.dumps({"id": number}))
-                await_records(child, log, number + 1)
+                await_batches(child, log, 1, number + 1, RUN_LIMIT_S)
             paths = ["/metrics", "/", "/api/v1/streams", "/api/v1/streams/bench"]
             answers = {path: [answered_ms(port, path) for _ in range(bench.looks)] for path in paths}
         finally:

@@ -55,12 +55,13 @@ pub struct Progress {
     pub alluvia: AlluviaProgress,
 }
 
-/// The keys of `durationMs`, as Spark names them. `addBatch` reads, decodes, writes and commits to the table.
+/// The keys of `durationMs`, as Spark names them, in the order in which the steps run; the last is the whole. `addBatch`
+/// reads, decodes, writes and commits to the table.
 pub const STEPS: [&str; 7] = [
     "latestOffset",
+    "walCommit",
     "queryPlanning",
     "getBatch",
-    "walCommit",
     "addBatch",
     "commitOffsets",
     "triggerExecution",

@@ -16,13 +16,10 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData, SpanExporter};
 
 use super::event::Event;
-use super::progress::{ADD_BATCH_STEPS, Progress};
+use super::progress::{ADD_BATCH_STEPS, Progress, STEPS};
 use crate::model::time::from_utc;
 use crate::model::{Error, Result, build};
 
-/// The steps of a micro-batch below its own span, in the order in which they run.
-const STEPS: [&str; 6] =
-    ["latestOffset", "getBatch", "walCommit", "queryPlanning", "addBatch", "commitOffsets"];
 /// How long the last spans are waited for when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -113,7 +110,7 @@ impl Traces {
         }
         let batch = self.span("micro-batch", whole.start, attributes, &Context::new());
         let mut next = whole.start;
-        for step in STEPS {
+        for step in STEPS.into_iter().filter(|step| *step != "triggerExecution") {
             let Some(interval) = Interval::after(&mut next, progress.duration_ms.get(step)) else { continue };
             let span = self.span(step, interval.start, Vec::new(), &batch);
             if step == "addBatch" {

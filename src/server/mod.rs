@@ -16,6 +16,7 @@ use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -133,13 +134,21 @@ async fn serve(
         }
     };
     let address = listener.local_addr().unwrap_or(address);
-    // Errors of single connections are dealt with inside; it ends with the process.
     match tls {
-        None => tokio::spawn(axum::serve(listener, routes).into_future()),
-        Some(files) => tokio::spawn(axum::serve(TlsListener::over(listener, files)?, routes).into_future()),
-    };
+        None => answer(what, listener, routes),
+        Some(files) => answer(what, TlsListener::over(listener, files)?, routes),
+    }
     tracing::info!(%address, "the {what} listener is ready");
     Ok(())
+}
+
+fn answer<L: Listener<Addr = SocketAddr>>(what: &'static str, listener: L, routes: Router) {
+    tokio::spawn(async move {
+        // Errors of single connections are dealt with inside; this ends with the process.
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the {what} listener has ended");
+        }
+    });
 }
 
 /// The answer to a request that can't be served, as JSON.

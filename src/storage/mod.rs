@@ -343,21 +343,27 @@ impl Store {
     /// # Errors
     /// `Unavailable`, naming the folder.
     pub fn all_paths(&self) -> Result<Vec<String>> {
-        let listed: Result<Vec<_>, _> =
-            self.block_on(async { self.root.list(Some(&self.prefix)).try_collect().await });
-        let objects = match listed {
-            Ok(objects) => objects,
-            Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
-            Err(e) => return Err(error(e, "list", &self.url, "")),
-        };
-        let relative = |location: &Path| {
-            let parts: Vec<String> =
-                location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
-            Some(parts.join("/"))
-        };
-        let mut paths: Vec<String> = objects.iter().filter_map(|object| relative(&object.location)).collect();
+        let objects = self.listed()?;
+        let mut paths: Vec<String> =
+            objects.iter().filter_map(|object| self.relative(&object.location)).collect();
         paths.sort();
         Ok(paths)
+    }
+
+    /// What the store lists under the folder; nothing if there is no such folder.
+    fn listed(&self) -> Result<Vec<ObjectMeta>> {
+        match self.block_on(async { self.root.list(Some(&self.prefix)).try_collect().await }) {
+            Ok(objects) => Ok(objects),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(e) => Err(error(e, "list", &self.url, "")),
+        }
+    }
+
+    /// The path from the folder of an object under it.
+    fn relative(&self, location: &Path) -> Option<String> {
+        let parts: Vec<String> =
+            location.prefix_match(&self.prefix)?.map(|part| part.as_ref().to_owned()).collect();
+        Some(parts.join("/"))
     }
 
     /// The objects under the folder, in no particular order; the object itself if the folder's URL is that of one.
@@ -365,13 +371,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, naming the folder.
     pub fn listing(&self) -> Result<Vec<Stored>> {
-        let listed: Result<Vec<_>, _> =
-            self.block_on(async { self.root.list(Some(&self.prefix)).try_collect().await });
-        let mut objects = match listed {
-            Ok(objects) => objects,
-            Err(object_store::Error::NotFound { .. }) => Vec::new(),
-            Err(e) => return Err(error(e, "list", &self.url, "")),
-        };
+        let mut objects = self.listed()?;
         if objects.is_empty() {
             match self.block_on(self.root.head(&self.prefix)) {
                 Ok(object) => objects.push(object),
@@ -380,10 +380,8 @@ impl Store {
             }
         }
         let stored = |object: ObjectMeta| {
-            let parts = object.location.prefix_match(&self.prefix)?;
-            let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
             Some(Stored {
-                path: parts.join("/"),
+                path: self.relative(&object.location)?,
                 size_bytes: object.size,
                 modified_ms: object.last_modified.timestamp_millis(),
                 tag: object.e_tag.unwrap_or_default(),

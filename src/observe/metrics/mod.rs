@@ -19,6 +19,7 @@ use self::table::{FILE_BYTES, MetricRow, SECONDS};
 use super::event::Event;
 use super::progress::Progress;
 use super::status::{Gauges, StreamState, StreamStatus};
+use crate::model::time::from_utc;
 use crate::model::{Kind, build};
 
 /// The metrics of a process.
@@ -362,8 +363,7 @@ impl StreamGauges {
             last.sources.iter().filter_map(|source| source.metrics.get("throttleTimeMs")?.parse().ok());
         set(&self.throttle, throttle.max().map(seconds));
         let watermark = last.event_time.get("watermark");
-        let watermark_ms = watermark.and_then(|at| chrono::DateTime::parse_from_rfc3339(at).ok());
-        let watermark_ms = watermark_ms.map(|at| at.timestamp_millis());
+        let watermark_ms = watermark.and_then(|at| from_utc(at));
         set(&self.watermark, watermark_ms.map(seconds));
         set(&self.watermark_delay, watermark_ms.map(|ms| seconds(now_ms - ms)));
         for operator in &last.state_operators {

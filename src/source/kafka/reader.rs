@@ -62,10 +62,8 @@ pub struct LaneReader {
     role: Role,
     /// How many bytes of messages for later batches may be held.
     held_max: usize,
-    /// How many bytes may wait in the client's queue.
-    queue_bytes: usize,
-    /// What is held and may wait.
-    claim: MemoryClaim,
+    /// What may wait in the client's queue, and what is held.
+    claims: (MemoryClaim, MemoryClaim),
     pub(super) served: Instant,
     headers: Vec<Header<'static>>,
     mended: Vec<String>,
@@ -113,8 +111,8 @@ impl LaneReader {
         let fetch_bytes = (held_max / (partitions.max(1) * EXPANSION)).clamp(64 << 10, 2 << 20);
         let role = Role::Lane { queue_bytes, fetch_bytes };
         let (client, login_version) = login.client(options, role)?;
-        let mut claim = memory.claim();
-        claim.set(queue_bytes);
+        let mut claims = (memory.claim(), memory.claim());
+        claims.0.set(queue_bytes);
         Ok(LaneReader {
             batch: Batch::new(BATCH),
             assignment: Assignment::new(client),
@@ -123,8 +121,7 @@ impl LaneReader {
             login_version,
             role,
             held_max,
-            queue_bytes,
-            claim,
+            claims,
             served: Instant::now(),
             headers: Vec::new(),
             mended: Vec::new(),
@@ -164,7 +161,7 @@ impl LaneReader {
         for slot in &mut self.assignment.slots {
             slot.until = None;
         }
-        self.claim.set(self.queue_bytes);
+        self.claims.1.set(0);
     }
 
     fn read_all(
@@ -365,7 +362,7 @@ impl LaneReader {
             held -= self.assignment.slots[at].held_bytes();
             self.assignment.release(&[at])?;
         }
-        self.claim.set(self.queue_bytes + held);
+        self.claims.1.set(held);
         Ok(())
     }
 

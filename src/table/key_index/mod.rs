@@ -199,14 +199,9 @@ impl KeyIndex {
     /// The same for the keys from position `start` on.
     fn find_share(&self, keys: &[Fingerprint], start: usize) -> io::Result<Vec<(usize, FileId)>> {
         let mut found = Vec::new();
-        self.find_each(keys, |position, file| found.push((start + position, file)))?;
-        Ok(found)
-    }
-
-    fn find_each(&self, keys: &[Fingerprint], mut found: impl FnMut(usize, FileId)) -> io::Result<()> {
         let mut live = |position, file| {
             if self.files.is_live(file) {
-                found(position, file);
+                found.push((start + position, file));
             }
         };
         for run in &self.runs {
@@ -215,7 +210,7 @@ impl KeyIndex {
         for recent in &self.recent {
             find_in(recent, keys, &mut live);
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Returns whether the index covers the file.

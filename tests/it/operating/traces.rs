@@ -115,6 +115,12 @@ fn each_micro_batch_is_a_trace_with_a_span_for_each_step() {
         assert!(span.start_time_unix_nano >= batch.start_time_unix_nano, "{step}");
         assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{step}");
     }
+    for pair in
+        ["latestOffset", "walCommit", "queryPlanning", "getBatch", "addBatch", "commitOffsets"].windows(2)
+    {
+        let (before, after) = (named(pair[0]), named(pair[1]));
+        assert!(before.end_time_unix_nano <= after.start_time_unix_nano, "{pair:?}");
+    }
     for part in ["writeFiles", "commitTable"] {
         assert_eq!(named(part).parent_span_id, named("addBatch").span_id, "{part}");
     }
