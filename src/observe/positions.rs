@@ -87,17 +87,25 @@ impl Lag {
 
     /// Takes the ends of all partitions as of `now_ms`. A partition that was not known starts at `start`, where that
     /// names it, and else at its end.
-    pub(crate) fn measured(&mut self, latest: &Positions, start: &Positions, now_ms: i64) {
-        let mut known = std::mem::take(&mut self.places);
-        for (partition, end) in &latest.0 {
-            let from = start.0.get(partition).unwrap_or(end);
-            let fresh = Place { latest: *end, read: *from, committed: *from, caught_up_ms: now_ms };
-            let mut place = known.remove(partition).unwrap_or(fresh);
-            place.latest = *end;
-            if place.committed >= *end {
+    pub(crate) fn measured(&mut self, latest: &Positions, start: impl FnOnce() -> Positions, now_ms: i64) {
+        let measured = |place: &mut Place, end: i64| {
+            place.latest = end;
+            if place.committed >= end {
                 place.caught_up_ms = now_ms;
             }
-            self.places.insert(partition.clone(), place);
+        };
+        if self.places.keys().eq(latest.0.keys()) {
+            // The partitions are those of before, as nearly always: both are in the same order.
+            self.places.values_mut().zip(latest.0.values()).for_each(|(place, end)| measured(place, *end));
+        } else {
+            let (mut known, start) = (std::mem::take(&mut self.places), start());
+            for (partition, end) in &latest.0 {
+                let from = start.0.get(partition).unwrap_or(end);
+                let fresh = Place { latest: *end, read: *from, committed: *from, caught_up_ms: now_ms };
+                let mut place = known.remove(partition).unwrap_or(fresh);
+                measured(&mut place, *end);
+                self.places.insert(partition.clone(), place);
+            }
         }
         self.measured_ms = Some(now_ms);
     }
@@ -175,7 +183,7 @@ mod tests {
         let mut lag = Lag::default();
         lag.start(&positions(r#"{"t":{"0":4,"1":6}}"#), 1_000);
         assert_eq!(lag.total(), 0, "nothing is known of the ends yet");
-        lag.measured(&positions(r#"{"t":{"0":10,"1":5,"2":7}}"#), &positions(r#"{"t":{"2":0}}"#), 2_000);
+        lag.measured(&positions(r#"{"t":{"0":10,"1":5,"2":7}}"#), || positions(r#"{"t":{"2":0}}"#), 2_000);
         let lags: Vec<i64> = lag.places().values().map(Place::lag).collect();
         assert_eq!(lags, [6, 0, 7]);
         lag.read_to(&positions(r#"{"t":{"0":9,"2":7}}"#));
@@ -192,13 +200,13 @@ mod tests {
         let mut lag = Lag::default();
         assert_eq!(lag.oldest_uncommitted_seconds(0), None);
         lag.start(&positions(r#"{"t":{"0":0,"1":0}}"#), 0);
-        lag.measured(&positions(r#"{"t":{"0":0,"1":0}}"#), &Positions::default(), 10_000);
+        lag.measured(&positions(r#"{"t":{"0":0,"1":0}}"#), Positions::default, 10_000);
         assert_eq!(lag.oldest_uncommitted_seconds(20_000), Some(0.0));
-        lag.measured(&positions(r#"{"t":{"0":5,"1":0}}"#), &Positions::default(), 20_000);
+        lag.measured(&positions(r#"{"t":{"0":5,"1":0}}"#), Positions::default, 20_000);
         assert_eq!(lag.oldest_uncommitted_seconds(25_000), Some(15.0), "it came after second 10");
         lag.committed_to(&positions(r#"{"t":{"0":5,"1":0}}"#));
         assert_eq!(lag.oldest_uncommitted_seconds(30_000), Some(0.0));
-        lag.measured(&positions(r#"{"t":{"0":6,"1":0}}"#), &Positions::default(), 30_000);
+        lag.measured(&positions(r#"{"t":{"0":6,"1":0}}"#), Positions::default, 30_000);
         assert_eq!(lag.oldest_uncommitted_seconds(31_000), Some(11.0), "it came after second 20");
     }
 
@@ -206,7 +214,7 @@ mod tests {
     fn a_partition_that_is_gone_from_the_source_has_no_lag() {
         let mut lag = Lag::default();
         lag.start(&positions(r#"{"t":{"0":0},"u":{"0":3}}"#), 0);
-        lag.measured(&positions(r#"{"t":{"0":1}}"#), &Positions::default(), 1);
+        lag.measured(&positions(r#"{"t":{"0":1}}"#), Positions::default, 1);
         assert_eq!(lag.places().len(), 1);
     }
 }

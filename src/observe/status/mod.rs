@@ -231,7 +231,7 @@ impl Inner {
                 self.status.is_trigger_active = true;
             }
             Event::LatestOffset { latest, start } => {
-                self.lag.measured(&Positions::of(latest), &Positions::of(start), now_ms);
+                self.lag.measured(&Positions::of(latest), || Positions::of(start), now_ms);
             }
             Event::NoData => self.set_status("Waiting for data to arrive", Some(false), false),
             Event::BatchPlanned { rerun, .. } => {

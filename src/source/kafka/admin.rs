@@ -1,6 +1,6 @@
 //! How far a subscription reaches: where its partitions start and end now.
 //!
-//! Asked once per trigger. On an idle stream a call is one ListOffsets round trip per broker; which partitions there are
+//! Asked once per trigger. On an idle stream a call is one round trip of ListOffsets requests; which partitions there are
 //! comes from the view that is renewed in the background, and is looked up at once only when an answer contradicts it.
 //! Blocking: call it from a thread that may wait. Every call is bounded in time.
 
@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 
-use rdkafka::error::RDKafkaErrorCode;
 use tracing::debug;
 
 use super::cluster::{Cluster, unanswered};
@@ -16,7 +15,7 @@ use super::limit::MinOffsets;
 use super::login::Login;
 use super::loss::Latest;
 use super::mirror::Mirror;
-use super::native::OffsetSpec;
+use super::native::{OffsetAnswer, OffsetSpec};
 use super::start::{Start, starts, without_record};
 use super::view::Topics;
 use crate::config::kafka::KafkaOptions;
@@ -148,19 +147,13 @@ impl KafkaSource {
             self.topics.freshen(attempt > 1)?;
             let view = self.topics.view();
             let asked: Vec<_> = view.partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
-            let (mut end, mut epochs) = (BTreeMap::new(), BTreeMap::new());
-            let mut doubt: Option<(TopicPartition, RDKafkaErrorCode)> = None;
-            for (partition, answer) in self.cluster.list(&asked)? {
-                match answer {
-                    Ok(listed) => {
-                        if let Some(epoch) = listed.leader_epoch {
-                            epochs.insert(partition.clone(), i64::from(epoch));
-                        }
-                        end.insert(partition, listed.offset);
-                    }
-                    Err(code) => doubt = Some((partition, code)),
-                }
-            }
+            let answers = self.cluster.list(&asked)?;
+            let doubt = answers.iter().find_map(|(p, answer)| Some((p.clone(), answer.err()?)));
+            let epoch_of =
+                |(p, answer): &OffsetAnswer| Some((p.clone(), i64::from(answer.ok()?.leader_epoch?)));
+            let epochs: BTreeMap<_, _> = answers.iter().filter_map(epoch_of).collect();
+            let end: BTreeMap<_, _> =
+                answers.into_iter().filter_map(|(p, answer)| Some((p, answer.ok()?.offset))).collect();
             let there: BTreeSet<&TopicPartition> = view.partitions.iter().collect();
             let absent = known.0.keys().filter(|p| !there.contains(p)).cloned();
             let (vanished, not_subscribed): (Vec<_>, Vec<_>) =

@@ -75,7 +75,7 @@ impl Cluster {
         Err(Error::internal("the attempts to list offsets have no end"))
     }
 
-    /// Offsets as the leaders answer now: one request per broker.
+    /// Offsets as the leaders answer now; of partitions without one, why not.
     ///
     /// # Errors
     /// `Unavailable` if the brokers do not answer; `Config` if they refuse.
@@ -87,15 +87,8 @@ impl Cluster {
         native::serve(&client);
         let committed_only = self.options.isolation == Isolation::ReadCommitted;
         let hopeless = hopeless(&client);
-        let answers = match list_offsets(&client, asked, committed_only, REQUEST_TIMEOUT, &hopeless) {
-            Ok(answers) => answers,
-            // The brokers answer, but know a leader of none of the partitions.
-            Err(error) if error.code == RDKafkaErrorCode::NoEnt && !hopeless() => {
-                let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
-                asked.iter().map(|(partition, _)| (partition.clone(), Err(unknown))).collect()
-            }
-            Err(error) => return Err(failed(&self.options, &client, "list offsets", &error)),
-        };
+        let answers = list_offsets(&client, asked, committed_only, REQUEST_TIMEOUT, &hopeless)
+            .map_err(|error| failed(&self.options, &client, "list offsets", &error))?;
         client.context().forget();
         if let Some((partition, Err(code))) = answers
             .iter()

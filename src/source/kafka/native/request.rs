@@ -13,6 +13,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::{Client, Queue, c_name, millis, serve, text};
 use crate::model::TopicPartition;
 
+/// Partitions that one request for offsets asks about. librdkafka compares each with all others of its request, twice.
+const PARTITIONS_MAX: usize = 256;
+
 /// Which offset of a partition is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum OffsetSpec {
@@ -130,7 +133,8 @@ pub(super) fn answer(
     Err(RequestError { code: RDKafkaErrorCode::OperationTimedOut, text: "no answer in time".to_owned() })
 }
 
-/// Asks for the offsets of many partitions at once: one request per broker that leads some of them.
+/// Asks for the offsets of many partitions at once: a request for every [`PARTITIONS_MAX`] of them to each broker that leads
+/// some of these. Partitions of which no broker is known to be the leader are answered with `UnknownTopicOrPartition`.
 pub(in super::super) fn list_offsets(
     client: &Arc<Client>,
     asked: &[(TopicPartition, OffsetSpec)],
@@ -138,20 +142,44 @@ pub(in super::super) fn list_offsets(
     timeout: Duration,
     give_up: &dyn Fn() -> bool,
 ) -> Result<Vec<OffsetAnswer>, RequestError> {
-    let queue = Queue::new(Arc::clone(client));
     let options = Options::new(client, raw::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
     let level = if committed_only {
         raw::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED
     } else {
         raw::rd_kafka_IsolationLevel_t::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED
     };
-    // SAFETY: options, list, names and queue live through the call, which copies them. The error object
-    // (null for a value of the enum) would be ours to destroy.
+    // SAFETY: the options live through the call. The error object (null for a value of the enum) would be ours to destroy.
     unsafe {
         let refused = raw::rd_kafka_AdminOptions_set_isolation_level(options.0.as_ptr(), level);
         if !refused.is_null() {
             raw::rd_kafka_error_destroy(refused);
         }
+    }
+    let requests = asked.chunks(PARTITIONS_MAX).map(|part| (part, send_list_offsets(client, part, &options)));
+    let requests: Vec<_> = requests.collect();
+    let mut answers = Vec::with_capacity(asked.len());
+    for (part, queue) in requests {
+        match answer(&queue, timeout, give_up) {
+            Ok(event) => answers.extend(read_offsets(&event, part)),
+            Err(error) if error.code == RDKafkaErrorCode::NoEnt && !give_up() => {
+                let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
+                answers.extend(part.iter().map(|(partition, _)| (partition.clone(), Err(unknown))));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answers)
+}
+
+/// Sends one request for offsets; its answer comes on the queue.
+fn send_list_offsets(
+    client: &Arc<Client>,
+    asked: &[(TopicPartition, OffsetSpec)],
+    options: &Options,
+) -> Queue {
+    let queue = Queue::new(Arc::clone(client));
+    // SAFETY: options, list, names and queue live through the call, which copies them.
+    unsafe {
         let list = raw::rd_kafka_topic_partition_list_new(c_int::try_from(asked.len()).unwrap_or(0));
         for (partition, spec) in asked {
             if let Some(topic) = c_name(&partition.topic) {
@@ -171,8 +199,7 @@ pub(in super::super) fn list_offsets(
         );
         raw::rd_kafka_topic_partition_list_destroy(list);
     }
-    let event = answer(&queue, timeout, give_up)?;
-    Ok(read_offsets(&event, asked))
+    queue
 }
 
 /// The answers in `event`, topic names shared with the question.
