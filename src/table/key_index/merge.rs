@@ -7,9 +7,6 @@ use std::io;
 
 use super::Entry;
 
-/// Runs of about one size that may lie beside each other; one more, and they become one run.
-const RUNS_OF_A_SIZE_MAX: usize = 3;
-
 /// Hands the entries of `sources`, each of which is in order, over in order; equal ones once.
 ///
 /// # Errors
@@ -42,9 +39,10 @@ where
     Ok(())
 }
 
-/// Which of the runs with these numbers of entries are to become one; none if they may stay as they are. Sizes are
-/// distinguished by powers of four, so each entry is written again once per power.
-pub(super) fn due(entries: &[u64]) -> Vec<usize> {
+/// Which of the runs with these numbers of entries are to become one; none if they may stay as they are: as long as no more
+/// than `of_a_size_max` have about one size. Sizes are distinguished by powers of four, so with few runs of a size each entry
+/// is written again once per power.
+pub(super) fn due(entries: &[u64], of_a_size_max: usize) -> Vec<usize> {
     let size = |entries: u64| entries.max(1).ilog2() / 2;
     let mut sizes: Vec<u32> = entries.iter().map(|entries| size(*entries)).collect();
     sizes.sort_unstable();
@@ -52,7 +50,7 @@ pub(super) fn due(entries: &[u64]) -> Vec<usize> {
     for wanted in sizes {
         let of_size = |(number, entries): (usize, &u64)| (size(*entries) == wanted).then_some(number);
         let same: Vec<usize> = entries.iter().enumerate().filter_map(of_size).collect();
-        if same.len() > RUNS_OF_A_SIZE_MAX {
+        if same.len() > of_a_size_max {
             return same;
         }
     }
@@ -89,9 +87,10 @@ mod tests {
 
     #[test]
     fn runs_of_one_size_become_one_and_a_large_run_is_left_alone() {
-        assert_eq!(due(&[1_000_000, 100, 110, 120]), Vec::<usize>::new());
-        assert_eq!(due(&[1_000_000, 100, 110, 120, 130]), [1, 2, 3, 4]);
-        assert_eq!(due(&[]), Vec::<usize>::new());
+        assert_eq!(due(&[1_000_000, 100, 110, 120], 3), Vec::<usize>::new());
+        assert_eq!(due(&[1_000_000, 100, 110, 120, 130], 3), [1, 2, 3, 4]);
+        assert_eq!(due(&[1_000_000, 100, 110, 120, 130], 4), Vec::<usize>::new());
+        assert_eq!(due(&[], 3), Vec::<usize>::new());
     }
 
     #[test]
@@ -100,7 +99,7 @@ mod tests {
         for new in std::iter::repeat_n(100, 10_000) {
             runs.push(new);
             loop {
-                let due = due(&runs);
+                let due = due(&runs, 3);
                 if due.is_empty() {
                     break;
                 }

@@ -52,6 +52,11 @@ pub use window::EventTimes;
 const RECENT_ENTRIES_MAX: usize = 1 << 20;
 /// Keys of a batch for which a thread of its own is worth its start.
 const KEYS_PER_THREAD_MIN: usize = 8 << 10;
+/// Runs of about one size that may lie beside each other; one more, and they become one run.
+const RUNS_OF_A_SIZE_MAX: usize = 3;
+/// The same while many files are read into an index, which nobody searches meanwhile: each entry is then written again once
+/// or twice, whatever the size of the table.
+const RUNS_OF_A_SIZE_LOADING: usize = 31;
 /// Commits after which the index is saved at the latest, so that a restart has not many to follow.
 const COMMITS_UNSAVED_MAX: u32 = 100;
 /// How the names of runs begin.
@@ -83,6 +88,8 @@ struct KeyIndex {
     /// Entries that are in no run yet, in sorted pieces.
     recent: Vec<Vec<Entry>>,
     runs: Vec<Run>,
+    /// How many of them may have about one size.
+    runs_of_a_size_max: usize,
     /// Entries of files that have left the table, about.
     dead: u64,
     /// How often the index has moved on since it was saved.
@@ -128,6 +135,7 @@ impl KeyIndex {
             list: FileList::create(folder)?,
             recent: Vec::new(),
             runs: Vec::new(),
+            runs_of_a_size_max: RUNS_OF_A_SIZE_MAX,
             dead: 0,
             unsaved: 0,
             saved: false,
@@ -161,6 +169,7 @@ impl KeyIndex {
             list,
             recent: Vec::new(),
             runs,
+            runs_of_a_size_max: RUNS_OF_A_SIZE_MAX,
             unsaved: 0,
             saved: false,
         };
@@ -255,6 +264,20 @@ impl KeyIndex {
         self.list.get(id)
     }
 
+    /// Many files are read into the index until [`KeyIndex::end_load`].
+    pub(super) fn begin_load(&mut self) {
+        self.runs_of_a_size_max = RUNS_OF_A_SIZE_LOADING;
+    }
+
+    /// Makes few runs of the many that a load has left.
+    ///
+    /// # Errors
+    /// As for [`KeyIndex::save`].
+    pub(super) fn end_load(&mut self) -> io::Result<()> {
+        self.runs_of_a_size_max = RUNS_OF_A_SIZE_MAX;
+        self.merge_due_runs()
+    }
+
     /// Adds keys of the file with number `file`.
     ///
     /// # Errors
@@ -312,6 +335,7 @@ impl KeyIndex {
     /// `InvalidData` or `UnexpectedEof` if the index turns out to be damaged, or what the system says.
     pub(crate) fn save(&mut self) -> io::Result<()> {
         self.flush()?;
+        self.runs.iter_mut().try_for_each(Run::sync)?;
         self.list.save()?;
         failpoint!("merge.run");
         let names = self.runs.iter().map(|run| name_of(run.path())).collect();
@@ -355,7 +379,7 @@ impl KeyIndex {
     fn merge_recent(&mut self) {
         loop {
             let sizes: Vec<u64> = self.recent.iter().map(|piece| piece.len() as u64).collect();
-            let due = merge::due(&sizes);
+            let due = merge::due(&sizes, self.runs_of_a_size_max);
             if due.is_empty() {
                 return;
             }
@@ -386,6 +410,10 @@ impl KeyIndex {
             self.runs.push(writer.finish()?);
             self.recent.clear();
         }
+        self.merge_due_runs()
+    }
+
+    fn merge_due_runs(&mut self) -> io::Result<()> {
         loop {
             let due = self.runs_due();
             if due.is_empty() {
@@ -399,7 +427,7 @@ impl KeyIndex {
     fn runs_due(&self) -> Vec<usize> {
         let sizes: Vec<u64> = self.runs.iter().map(Run::entries).collect();
         let most_are_dead = self.dead > sizes.iter().sum::<u64>() / 2;
-        if most_are_dead { (0..sizes.len()).collect() } else { merge::due(&sizes) }
+        if most_are_dead { (0..sizes.len()).collect() } else { merge::due(&sizes, self.runs_of_a_size_max) }
     }
 
     fn merge_runs(&mut self, due: &[usize]) -> io::Result<()> {
@@ -418,7 +446,11 @@ impl KeyIndex {
             false => self.dead.saturating_sub(entries - merged.entries()),
         };
         for at in due.iter().rev() {
-            self.runs.remove(*at);
+            let run = self.runs.remove(*at);
+            if !run.is_synced() {
+                // No manifest has ever named it.
+                fs::remove_file(run.path())?;
+            }
         }
         self.runs.push(merged);
         Ok(())

@@ -32,6 +32,8 @@ pub(super) struct Run {
     filter: Filter,
     /// The upper half of the first key of each page.
     fences: Vec<u64>,
+    /// Whether all of it is on the disk.
+    synced: bool,
 }
 
 impl Run {
@@ -60,11 +62,29 @@ impl Run {
             entries: footer.entries,
             filter: Filter::from_bytes(&filter),
             fences: fences.chunks_exact(8).map(fence).collect(),
+            synced: true,
         })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns whether all of it is known to be on the disk.
+    pub(super) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Waits until all of it is on the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if !self.synced {
+            self.file.sync_all()?;
+            self.synced = true;
+        }
+        Ok(())
     }
 
     pub(super) fn entries(&self) -> u64 {
@@ -245,7 +265,7 @@ impl RunWriter {
         self.file.write_all(&bytes)
     }
 
-    /// Ends the run; it is on the disk when this returns.
+    /// Ends the run. It is on the disk once it was synced ([`Run::sync`]): many a run becomes part of another before that.
     ///
     /// # Errors
     /// What the system says.
@@ -266,8 +286,7 @@ impl RunWriter {
         self.file.write_all(&filter)?;
         self.file.write_all(&fences)?;
         self.file.write_all(&footer.to_bytes())?;
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        self.file.flush()?;
         Ok(Run {
             file: File::open(&self.path)?,
             path: self.path,
@@ -275,6 +294,7 @@ impl RunWriter {
             entries: self.entries,
             filter: self.filter,
             fences: self.fences,
+            synced: false,
         })
     }
 }

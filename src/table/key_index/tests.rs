@@ -129,6 +129,35 @@ fn many_keys_go_to_the_disk_by_themselves_and_the_dead_ones_vanish() {
 }
 
 #[test]
+fn a_load_leaves_many_runs_alone_and_its_end_makes_few_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut index = KeyIndex::create(folder.path(), index_keys(), HashSecret::random()).unwrap();
+    let files = || {
+        let names = fs::read_dir(folder.path()).unwrap().map(|found| name_of(&found.unwrap().path()));
+        names.filter(|name| name.starts_with(RUN_PREFIX)).count() as u64
+    };
+    index.begin_load();
+    for number in 0..20 {
+        let from = number as u32 * 100;
+        add(&mut index, file(number), &(from..from + 100).collect::<Vec<_>>());
+        index.flush().unwrap();
+    }
+    assert_eq!((index.size().runs, files()), (20, 20));
+    index.save().unwrap();
+    index.end_load().unwrap();
+    assert_eq!((index.size().runs, index.size().entries), (1, 2_000));
+    assert_eq!(files(), 21, "what a manifest names stays until the next one is there");
+    index.save().unwrap();
+    assert_eq!(files(), 1);
+    assert_eq!(counts(&index, 2_100).into_iter().sum::<usize>(), 2_000);
+    for number in 20..24 {
+        add(&mut index, file(number), &(number as u32 * 500..number as u32 * 500 + 500).collect::<Vec<_>>());
+        index.flush().unwrap();
+    }
+    assert_eq!((index.size().runs, files()), (2, 2), "runs that no manifest names go at once");
+}
+
+#[test]
 fn an_index_of_another_table_or_of_other_columns_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     KeyIndex::create(folder.path(), index_keys(), HashSecret::random()).unwrap().save().unwrap();

@@ -16,6 +16,8 @@ use crate::table::key_index::{FileId, LogPosition};
 
 /// How often a build says how far it is.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+/// How often it saves what it has, so that one that is interrupted need not begin again.
+const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A file that is new to the index, and the number that it has there.
 pub(super) struct Joined {
@@ -35,10 +37,11 @@ impl TableKeys {
         // If this ends early, the index covers a part of the table as of no version, and its files are compared.
         self.index.move_to(LogPosition { version: self.index.position().version, commit_hash: None });
         self.same_log = false;
+        self.index.begin_load();
         let lanes = self.lanes.min(files.len());
         let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (sender, loaded) = bounded::<Loaded>(lanes);
-        std::thread::scope(|scope| {
+        let loaded = std::thread::scope(|scope| {
             for _ in 0..lanes {
                 let sender = sender.clone();
                 scope.spawn(|| read_files(&reader, &files, &next, &stop, sender));
@@ -54,7 +57,9 @@ impl TableKeys {
                 }
             }
             result
-        })
+        });
+        let merged = self.index.end_load().map_err(|e| self.local(e));
+        loaded.and(merged)
     }
 
     fn take_in(&mut self, loaded: Loaded, files: &[Joined], progress: &mut Progress) -> Result<(), Trouble> {
@@ -64,7 +69,6 @@ impl TableKeys {
                 let identity = fingerprint_of(&self.index.hasher(), &files[file].file.identity());
                 self.cover(identity, files[file].id, keys, files[file].newest);
                 if progress.file_done(keys) {
-                    // So that a build that is interrupted need not begin again.
                     self.index.save().map_err(|e| self.local(e))?;
                 }
             }
@@ -116,21 +120,21 @@ struct Progress {
     keys: u64,
     started: Instant,
     reported: Instant,
+    saved: Instant,
 }
 
 impl Progress {
     fn new(table: &DeltaTable, files: usize) -> Progress {
         let now = Instant::now();
         let table = table.store().url().to_string();
-        Progress { table, files, files_done: 0, keys: 0, started: now, reported: now }
+        Progress { table, files, files_done: 0, keys: 0, started: now, reported: now, saved: now }
     }
 
-    /// Counts a file; returns whether it was time to report.
+    /// Counts a file, and reports if it is time to; returns whether it is time to save.
     fn file_done(&mut self, keys: u64) -> bool {
         self.files_done += 1;
         self.keys += keys;
-        let due = self.reported.elapsed() >= REPORT_INTERVAL;
-        if due {
+        if self.reported.elapsed() >= REPORT_INTERVAL {
             self.reported = Instant::now();
             tracing::info!(
                 table = self.table,
@@ -140,6 +144,10 @@ impl Progress {
                 seconds = self.started.elapsed().as_secs(),
                 "building the key index"
             );
+        }
+        let due = self.saved.elapsed() >= SAVE_INTERVAL;
+        if due {
+            self.saved = Instant::now();
         }
         due
     }
