@@ -53,10 +53,48 @@ fn keep_the_c_heap() {
     }
 }
 
-/// Gives back what is free on Rust's heap.
+/// Gives back what is free on Rust's heap, and unmaps the program's own pages.
 fn come_to_rest() {
     // SAFETY: it locks what it touches, and leaves memory that is in use alone.
     unsafe { mi_collect(true) };
+    #[cfg(target_os = "linux")]
+    unmap_the_program();
+}
+
+/// Unmaps the pages of the program's file: code, constants, the list of relocations. A start or a micro-batch touches 30 to
+/// 40 MiB of them, a stream at rest a few. What is needed again is mapped again, from the kernel's cache of the file. Segments
+/// that can be written hold changes, and are left alone.
+#[cfg(target_os = "linux")]
+fn unmap_the_program() {
+    unsafe extern "C" fn unmap(
+        info: *mut libc::dl_phdr_info,
+        _: usize,
+        _: *mut std::ffi::c_void,
+    ) -> std::ffi::c_int {
+        // SAFETY: the loader lends the description of one object for the call.
+        let (base, headers) = unsafe {
+            let info = &*info;
+            (
+                info.dlpi_addr as usize,
+                std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)),
+            )
+        };
+        // SAFETY: a question with one answer.
+        let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096);
+        for segment in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_flags & libc::PF_W == 0) {
+            let start = base + segment.p_vaddr as usize;
+            let (first, end) =
+                (start.next_multiple_of(page), (start + segment.p_memsz as usize) / page * page);
+            if first < end {
+                // SAFETY: whole pages of a segment that is mapped from a file and never written: a later access reads the same.
+                unsafe { libc::madvise(first as *mut std::ffi::c_void, end - first, libc::MADV_DONTNEED) };
+            }
+        }
+        // The program comes first; libraries after it are not asked for.
+        1
+    }
+    // SAFETY: the callback keeps nothing of what it is given.
+    unsafe { libc::dl_iterate_phdr(Some(unmap), std::ptr::null_mut()) };
 }
 
 /// Before `main`, for the first arena is made by the first allocation.

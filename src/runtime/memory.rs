@@ -10,7 +10,7 @@ use crate::config::StreamConfig;
 use crate::model::MemoryAccount;
 
 /// Bytes that a lane's reader may hold fetched, where no memory limit says otherwise.
-const LANE_FETCH_BYTES: usize = 32 * 1024 * 1024;
+const LANE_FETCH_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes that all writers of a stream may hold encoded, where no memory limit says otherwise.
 const WRITER_BYTES: usize = 128 * 1024 * 1024;
 /// Bytes that the state of a stream may hold, where no memory limit says otherwise.
@@ -102,7 +102,7 @@ streams:
         let process = MemoryAccount::new(48 << 20);
         let [one, other] = [0, 1].map(|at| StreamMemory::of(&process, &config.streams[at], 2));
         assert_eq!((one.writers.limit_bytes(), one.reader().limit_bytes()), (8 << 20, 4 << 20));
-        assert_eq!((other.writers.limit_bytes(), other.reader().limit_bytes()), (128 << 20, 32 << 20));
+        assert_eq!((other.writers.limit_bytes(), other.reader().limit_bytes()), (128 << 20, 16 << 20));
         assert_eq!((one.state().limit_bytes(), one.decoding_bytes()), (16 << 20, Some(1 << 20)));
         assert_eq!(other.decoding_bytes(), None);
         let mut fetched = other.reader().claim();

@@ -252,6 +252,25 @@ fn agrees_with_the_broker(broker: &Broker, topic: &str, watched: &Watched) {
 }
 
 #[test]
+fn a_process_at_rest_with_both_listeners_is_small() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = "streams:
+  - name: rest
+    source: { format: rate, options: { rowsPerSecond: 10 } }
+    sink: { format: delta, path: ./rest }
+    trigger: { processingTime: 1 minute }
+    checkpointLocation: ./checkpoint
+";
+    let watched = Watched::run(yaml, folder.path(), &[]);
+    let resident = || {
+        let metrics = get(&watched.observe, "/metrics").body;
+        let bytes = sample(&metrics, "process_resident_memory_bytes", &[]).unwrap();
+        Some(()).filter(|()| bytes < 40.0 * 1024.0 * 1024.0)
+    };
+    until("less than 40 MiB of resident memory", BOUND, resident);
+}
+
+#[test]
 fn readiness_names_a_stream_that_has_failed_and_one_that_lost_its_lease() {
     let Some(broker) = Broker::shared() else { return };
     let (topic, folder) = (broker.topic("ready", 1), tempfile::tempdir().unwrap());
