@@ -3,6 +3,7 @@
 pub mod changed;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod compact;
+mod log;
 mod statistics;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod vacuum;
