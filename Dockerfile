@@ -2,6 +2,8 @@
 # The image: the binary on the few files that glibc needs, as an unprivileged user.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg ALLUVIA_COMMIT=$(git rev-parse --short=12 HEAD) -t alluvia .
+#
+# docs/operating/releases.md has the command that pushes it, with layers under zstd.
 
 # The binary, stripped, with the licences of what it is made of. Cargo's downloads and objects are kept between builds.
 FROM rust:1.95-bookworm AS build
