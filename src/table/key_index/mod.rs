@@ -445,15 +445,10 @@ impl KeyIndex {
             true => 0,
             false => self.dead.saturating_sub(entries - merged.entries()),
         };
-        for at in due.iter().rev() {
-            let run = self.runs.remove(*at);
-            if !run.is_synced() {
-                // No manifest has ever named it.
-                fs::remove_file(run.path())?;
-            }
-        }
+        let sources: Vec<Run> = due.iter().rev().map(|at| self.runs.remove(*at)).collect();
         self.runs.push(merged);
-        Ok(())
+        // No manifest has ever named a run that was not synced.
+        sources.iter().filter(|run| !run.is_synced()).try_for_each(|run| fs::remove_file(run.path()))
     }
 
     fn new_path(&self) -> PathBuf {
