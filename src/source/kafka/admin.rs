@@ -10,7 +10,7 @@ use std::thread;
 
 use tracing::debug;
 
-use super::cluster::{Cluster, unanswered};
+use super::cluster::{Cluster, first_unanswered, unanswered};
 use super::limit::MinOffsets;
 use super::login::Login;
 use super::loss::Latest;
@@ -148,7 +148,7 @@ impl KafkaSource {
             let view = self.topics.view();
             let asked: Vec<_> = view.partitions.iter().map(|p| (p.clone(), OffsetSpec::Latest)).collect();
             let answers = self.cluster.list(&asked)?;
-            let doubt = answers.iter().find_map(|(p, answer)| Some((p.clone(), answer.err()?)));
+            let doubt = first_unanswered(&answers);
             let epoch_of =
                 |(p, answer): &OffsetAnswer| Some((p.clone(), i64::from(answer.ok()?.leader_epoch?)));
             let epochs: BTreeMap<_, _> = answers.iter().filter_map(epoch_of).collect();

@@ -63,7 +63,7 @@ impl Cluster {
         let attempts = self.options.fetch_offset_retries.max(1);
         for attempt in 1.. {
             let answers = self.list(asked)?;
-            let doubt = answers.iter().find_map(|(p, answer)| Some((p.clone(), answer.err()?)));
+            let doubt = first_unanswered(&answers);
             if doubt.is_none() && answers.len() == asked.len() {
                 return Ok(answers.into_iter().filter_map(|(p, answer)| Some((p, answer.ok()?))).collect());
             }
@@ -143,6 +143,11 @@ pub(super) fn hopeless(client: &Arc<Client>) -> impl Fn() -> bool {
         }
         _ => false,
     }
+}
+
+/// The first partition whose leader does not state its offset, and why not.
+pub(super) fn first_unanswered(answers: &[OffsetAnswer]) -> Option<(TopicPartition, RDKafkaErrorCode)> {
+    answers.iter().find_map(|(partition, answer)| Some((partition.clone(), answer.err()?)))
 }
 
 /// The error for offsets that nobody states.
