@@ -388,3 +388,18 @@ fn a_record_that_only_the_writer_fails_on_is_rejected_by_itself() {
     assert!(ended.stderr.contains(&format!("offset 7 of partition {topic}-0")), "{}", ended.stderr);
     assert!(!ended.stderr.contains("poison\""), "{}", ended.stderr);
 }
+
+#[test]
+fn a_column_with_a_default_is_filled_by_the_stream_or_the_start_is_refused_by_its_name() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = topic_of(broker, "defaults", ["{\"id\":1,\"state\":\"open\"}"]);
+    let feature = "TBLPROPERTIES ('delta.feature.allowColumnDefaults' = 'supported')";
+    create(folder.path(), "id INT, state STRING DEFAULT 'new'", feature);
+    let stream = |schema: &str| yaml(broker, &topic, &json_value(schema, ""), "", "");
+    let refused = refused_by_both(&stream("id INT"), folder.path());
+    assert!(refused.contains("column state of table"), "{refused}");
+    assert!(refused.contains("add the column to source.value.schema"), "{refused}");
+    run(&stream("id INT, state STRING"), folder.path());
+    assert_eq!(spark_rows(folder.path()), BTreeMap::from([(1, json!({ "id": 1, "state": "open" }))]));
+}
