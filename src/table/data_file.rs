@@ -16,6 +16,7 @@ use delta_kernel::engine::arrow_data::{ArrowEngineData, EngineDataArrowExt};
 use delta_kernel::expressions::{ExpressionRef, Scalar};
 use delta_kernel::schema::{DataType as KernelType, StructType};
 use delta_kernel::transaction::BoundWriteContext;
+use object_store::PutPayload;
 use object_store::path::Path;
 
 use super::added_file::AddedFile;
@@ -166,7 +167,7 @@ impl DataFile {
     }
 
     fn send(&mut self) -> Result<()> {
-        let finished = self.encoder.take_finished();
+        let finished = PutPayload::from_iter(self.encoder.take_finished());
         self.count();
         self.upload.send(finished)
     }
@@ -183,8 +184,9 @@ impl DataFile {
     }
 
     /// Frees the file's memory: its rows become a row group, which is sent to storage.
-    pub(super) fn write_out(&mut self) -> Result<()> {
-        self.encoder.finish_row_group().map_err(|e| Error::internal("encode a row group").source(e))?;
+    pub(super) fn write_out(&mut self, layout: &Layout) -> Result<()> {
+        let finished = self.encoder.finish_row_group(&layout.format);
+        finished.map_err(|e| Error::internal("encode a row group").source(e))?;
         self.send()
     }
 
@@ -197,13 +199,15 @@ impl DataFile {
         mut self,
         layout: &Layout,
     ) -> Result<impl Future<Output = Result<AddedFile>> + Send + 'static> {
-        self.encoder.finish().map_err(|e| Error::internal("finish a Parquet file").source(e))?;
-        let last = self.encoder.take_finished();
+        self.encoder
+            .finish(&layout.format)
+            .map_err(|e| Error::internal("finish a Parquet file").source(e))?;
+        let last = PutPayload::from_iter(self.encoder.take_finished());
         let statistics = layout.statistics.to_json(&self.folded).into_boxed_str();
         let (path, number) = (self.path, self.number);
         let (partition_values, rows) = (self.partition_values, self.folded.rows());
         let (upload, mut claim) = (self.upload, self.claim);
-        claim.set(last.len());
+        claim.set(last.content_length());
         Ok(async move {
             let size_bytes = upload.finish(last).await?;
             drop(claim);

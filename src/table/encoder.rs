@@ -3,20 +3,29 @@
 //! Parquet's statistics leave NaN out, and readers that push a filter down then miss rows: for Spark NaN is above every
 //! number, and `WHERE f > 100` skipped a row group of NaN. So a column chunk that holds a NaN has no statistics, as
 //! parquet-mr does it. That is known when the chunk is finished, which is why its parts are put together here.
+//!
+//! A column begins each row group with a dictionary, and gives it up when the dictionary has a megabyte: of a column of unique
+//! values that is hashing and memory for nothing. So a column that has given it up once has none in later row groups.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
+use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, Encoding, PageType};
 use parquet::errors::Result;
-use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, PageEncodingStats};
+use parquet::file::properties::{
+    EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterPropertiesPtr,
+};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::file_bytes::FileBytes;
 use super::writer_settings::FileOrigin;
 
 /// Rows of one row group at most; readers parallelise and skip by row group.
@@ -30,6 +39,8 @@ pub(super) struct FileFormat {
     arrow: SchemaRef,
     parquet: SchemaDescriptor,
     properties: WriterPropertiesPtr,
+    /// Of each leaf column, whether its values are too many for a dictionary.
+    plain: Vec<AtomicBool>,
     /// Whether any column can hold a NaN.
     floats: bool,
 }
@@ -58,14 +69,51 @@ impl FileFormat {
         let parquet = ArrowSchemaConverter::new().convert(&schema)?;
         add_encoded_arrow_schema_to_metadata(&schema, &mut properties);
         let floats = schema.fields().iter().any(|field| has_floats(field.data_type()));
-        Ok(FileFormat { arrow: schema, parquet, properties: Arc::new(properties), floats })
+        let plain = parquet.columns().iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(FileFormat { arrow: schema, parquet, properties: Arc::new(properties), plain, floats })
+    }
+
+    /// Writers for the columns of row group `number` of `file`.
+    fn column_writers(
+        &self,
+        file: &SerializedFileWriter<FileBytes>,
+        number: usize,
+    ) -> Result<Vec<ArrowColumnWriter>> {
+        let plain =
+            self.plain.iter().zip(self.parquet.columns()).filter(|(plain, _)| plain.load(Ordering::Relaxed));
+        let plain: Vec<_> = plain.map(|(_, column)| column.path().clone()).collect();
+        let stores = Arc::new(file.inner().page_stores());
+        let arrow = Arc::clone(&self.arrow);
+        let factory = if plain.is_empty() {
+            ArrowRowGroupWriterFactory::new(file, arrow)
+        } else {
+            let properties = WriterProperties::clone(&self.properties).into_builder();
+            let without =
+                |of: WriterPropertiesBuilder, column| of.set_column_dictionary_enabled(column, false);
+            let properties = Arc::new(plain.into_iter().fold(properties, without).build());
+            // A file's properties stay; another one, of which nothing is written, has those of this row group.
+            let model = SerializedFileWriter::new(io::sink(), self.parquet.root_schema_ptr(), properties)?;
+            ArrowRowGroupWriterFactory::new(&model, arrow)
+        };
+        factory.with_page_store_factory(stores).create_column_writers(number)
+    }
+
+    /// Leaf column `number` was finished like this.
+    fn note(&self, number: usize, chunk: &ColumnChunkMetaData) {
+        let is_plain = |page: &PageEncodingStats| {
+            matches!(page.page_type, PageType::DATA_PAGE | PageType::DATA_PAGE_V2)
+                && page.encoding == Encoding::PLAIN
+        };
+        let pages = chunk.page_encoding_stats();
+        if chunk.dictionary_page_offset().is_some() && pages.is_some_and(|pages| pages.iter().any(is_plain)) {
+            self.plain[number].store(true, Ordering::Relaxed);
+        }
     }
 }
 
 /// Encodes one file into memory; what is finished is taken out as it comes.
 pub(super) struct Encoder {
-    file: SerializedFileWriter<Vec<u8>>,
-    factory: ArrowRowGroupWriterFactory,
+    file: SerializedFileWriter<FileBytes>,
     open: Option<RowGroup>,
 }
 
@@ -79,9 +127,8 @@ struct RowGroup {
 impl Encoder {
     pub(super) fn new(format: &FileFormat) -> Result<Encoder> {
         let root = format.parquet.root_schema_ptr();
-        let file = SerializedFileWriter::new(Vec::new(), root, Arc::clone(&format.properties))?;
-        let factory = ArrowRowGroupWriterFactory::new(&file, Arc::clone(&format.arrow));
-        Ok(Encoder { file, factory, open: None })
+        let file = SerializedFileWriter::new(FileBytes::default(), root, Arc::clone(&format.properties))?;
+        Ok(Encoder { file, open: None })
     }
 
     /// Encodes rows; finishes a row group where it is full.
@@ -91,7 +138,7 @@ impl Encoder {
             let open = match &mut self.open {
                 Some(open) => open,
                 None => {
-                    let columns = self.factory.create_column_writers(self.row_groups())?;
+                    let columns = format.column_writers(&self.file, self.row_groups())?;
                     let nan = vec![false; columns.len()];
                     self.open.insert(RowGroup { columns, nan, rows: 0 })
                 }
@@ -104,21 +151,19 @@ impl Encoder {
             }
             done += count;
             if open.rows >= ROW_GROUP_ROWS_MAX {
-                self.finish_row_group()?;
+                self.finish_row_group(format)?;
             }
         }
         Ok(())
     }
 
     /// Ends the row group, if one is open: its bytes are finished then.
-    pub(super) fn finish_row_group(&mut self) -> Result<()> {
+    pub(super) fn finish_row_group(&mut self, format: &FileFormat) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        // In one piece: a buffer that doubles is copied, and its pages are new ones, each time.
-        let encoded = open.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum();
-        self.file.inner_mut().reserve(encoded);
         let mut group = self.file.next_row_group()?;
-        for (column, nan) in open.columns.into_iter().zip(open.nan) {
+        for (number, (column, nan)) in open.columns.into_iter().zip(open.nan).enumerate() {
             let mut chunk = column.close()?;
+            format.note(number, &chunk.close().metadata);
             if nan {
                 let closed = chunk.close_mut();
                 closed.metadata = closed.metadata.clone().into_builder().clear_statistics().build()?;
@@ -130,8 +175,8 @@ impl Encoder {
     }
 
     /// Ends the file: what is finished then is its end.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        self.finish_row_group()?;
+    pub(super) fn finish(&mut self, format: &FileFormat) -> Result<()> {
+        self.finish_row_group(format)?;
         self.file.finish()?;
         Ok(())
     }
@@ -146,9 +191,9 @@ impl Encoder {
         self.file.inner().len()
     }
 
-    /// Takes what is finished.
-    pub(super) fn take_finished(&mut self) -> Vec<u8> {
-        std::mem::take(self.file.inner_mut())
+    /// Takes what is finished: pieces in the file's order.
+    pub(super) fn take_finished(&mut self) -> Vec<Bytes> {
+        self.file.inner_mut().take()
     }
 
     /// Bytes of rows that are encoded and in no finished row group yet.
@@ -217,7 +262,6 @@ fn mark_nan(values: &ArrayRef, leaf: &mut usize, nan: &mut [bool]) {
 mod tests {
     use arrow::array::{Float64Array, Int64Array, ListArray, StructArray};
     use arrow::datatypes::{Field, Schema};
-    use bytes::Bytes;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
@@ -239,6 +283,10 @@ mod tests {
         .unwrap()
     }
 
+    fn whole(pieces: Vec<Bytes>) -> Bytes {
+        pieces.concat().into()
+    }
+
     #[test]
     fn a_column_chunk_with_nan_has_no_statistics_and_its_neighbours_have() {
         let groups = [
@@ -250,10 +298,10 @@ mod tests {
         let mut encoder = Encoder::new(&format).unwrap();
         for group in &groups {
             encoder.write(&format, group).unwrap();
-            encoder.finish_row_group().unwrap();
+            encoder.finish_row_group(&format).unwrap();
         }
-        encoder.finish().unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(encoder.take_finished())).unwrap();
+        encoder.finish(&format).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(whole(encoder.take_finished())).unwrap();
         let statistics: Vec<Vec<bool>> = (reader.metadata().row_groups().iter())
             .map(|group| group.columns().iter().map(|chunk| chunk.statistics().is_some()).collect())
             .collect();
@@ -263,6 +311,64 @@ mod tests {
         let texts =
             |rows: &[RecordBatch]| arrow::util::pretty::pretty_format_batches(rows).unwrap().to_string();
         assert_eq!(texts(&read), texts(&[written]));
+    }
+
+    #[test]
+    fn large_pages_are_handed_over_in_one_piece_each() {
+        let numbers =
+            |start: i64| (start..start + 100_000).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64));
+        let columns =
+            [0, 1].map(|i| Arc::new(Int64Array::from_iter_values(numbers(i * 100_000))) as ArrayRef);
+        let rows = RecordBatch::try_from_iter(["a", "b"].into_iter().zip(columns)).unwrap();
+        let format = FileFormat::new(rows.schema(), None).unwrap();
+        let mut encoder = Encoder::new(&format).unwrap();
+        encoder.write(&format, &rows).unwrap();
+        encoder.finish_row_group(&format).unwrap();
+        let counted = encoder.finished_bytes();
+        let mut pieces = encoder.take_finished();
+        let all: usize = pieces.iter().map(Bytes::len).sum();
+        assert_eq!(counted, all);
+        assert!(pieces.len() > 10, "{} pieces: its pages were copied together", pieces.len());
+        encoder.finish(&format).unwrap();
+        pieces.extend(encoder.take_finished());
+        let mut reader = ParquetRecordBatchReaderBuilder::try_new(whole(pieces)).unwrap();
+        assert_eq!(reader.metadata().file_metadata().num_rows(), 100_000);
+        reader = reader.with_batch_size(100_000);
+        assert_eq!(reader.build().unwrap().next().unwrap().unwrap(), rows);
+    }
+
+    #[test]
+    fn a_column_that_gave_up_its_dictionary_has_none_in_later_row_groups() {
+        let rows = |start: i64| {
+            let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(start..start + 200_000));
+            let few: ArrayRef = Arc::new(Int64Array::from_iter_values((0..200_000).map(|n| n % 7)));
+            RecordBatch::try_from_iter([("few", few), ("id", ids)]).unwrap()
+        };
+        let format = FileFormat::new(rows(0).schema(), None).unwrap();
+        let mut dictionaries = Vec::new();
+        for file in 0..2 {
+            let mut encoder = Encoder::new(&format).unwrap();
+            for group in 0..2 {
+                encoder.write(&format, &rows(group * 200_000)).unwrap();
+                encoder.finish_row_group(&format).unwrap();
+            }
+            encoder.finish(&format).unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(whole(encoder.take_finished())).unwrap();
+            for group in reader.metadata().row_groups() {
+                let has = |chunk: &ColumnChunkMetaData| chunk.dictionary_page_offset().is_some();
+                dictionaries.push((file, group.columns().iter().map(has).collect::<Vec<_>>()));
+            }
+            let read: Vec<RecordBatch> = reader.build().unwrap().map(|rows| rows.unwrap()).collect();
+            let read = arrow::compute::concat_batches(&rows(0).schema(), &read).unwrap();
+            assert_eq!(
+                read,
+                arrow::compute::concat_batches(&rows(0).schema(), &[rows(0), rows(200_000)]).unwrap()
+            );
+        }
+        assert_eq!(
+            dictionaries,
+            [(0, vec![true, true]), (0, vec![true, false]), (1, vec![true, false]), (1, vec![true, false])]
+        );
     }
 
     #[test]
@@ -276,8 +382,8 @@ mod tests {
             encoder.write(&format, &rows).unwrap();
         }
         assert_eq!(encoder.row_groups(), 2);
-        encoder.finish().unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(encoder.take_finished())).unwrap();
+        encoder.finish(&format).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(whole(encoder.take_finished())).unwrap();
         let rows: Vec<i64> = reader.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
         assert_eq!(rows, [ROW_GROUP_ROWS_MAX as i64, ROW_GROUP_ROWS_MAX as i64, 75_712]);
     }

@@ -271,8 +271,10 @@ impl Files {
         while account.is_exceeded() {
             let least = if account.exceeds_own_limit() { 0 } else { SHARED_ROW_GROUP_MIN };
             let largest = self.open.values_mut().max_by_key(|file| file.freed_by_writing_out());
-            match largest {
-                Some(file) if file.freed_by_writing_out() > least => file.write_out()?,
+            match (largest, &self.layout) {
+                (Some(file), Some(layout)) if file.freed_by_writing_out() > least => {
+                    file.write_out(layout)?
+                }
                 _ => return Ok(()),
             }
         }

@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutMode};
+use object_store::{MultipartUpload, ObjectStoreExt, PutMode, PutPayload};
 use tokio::task::JoinSet;
 use url::Url;
 
@@ -42,8 +41,8 @@ impl Upload {
     ///
     /// # Errors
     /// `Unavailable` if this or an earlier part can't be stored.
-    pub(super) fn send(&mut self, part: Vec<u8>) -> Result<()> {
-        self.sent_bytes += part.len();
+    pub(super) fn send(&mut self, part: PutPayload) -> Result<()> {
+        self.sent_bytes += part.content_length();
         let failed = |e| storage::error(e, "write", &self.url, "");
         let _runtime = self.store.runtime().enter();
         if self.parts.is_none() {
@@ -52,24 +51,23 @@ impl Upload {
         }
         let parts = self.parts.as_mut().expect("the upload was begun above");
         let mut claim = self.account.claim();
-        claim.set(part.len());
+        claim.set(part.content_length());
         let may_go_on = || !self.account.is_exceeded();
-        self.store.block_on(parts.send(part.into(), Some(claim), PARTS_IN_FLIGHT, may_go_on)).map_err(failed)
+        self.store.block_on(parts.send(part, Some(claim), PARTS_IN_FLIGHT, may_go_on)).map_err(failed)
     }
 
     /// Ends the file with its last bytes; returns its size.
     ///
     /// # Errors
     /// As for [`Upload::send`].
-    pub(super) async fn finish(mut self, last: Vec<u8>) -> Result<u64> {
-        self.sent_bytes += last.len();
+    pub(super) async fn finish(mut self, last: PutPayload) -> Result<u64> {
+        self.sent_bytes += last.content_length();
         let stored = match self.parts.take() {
             None => {
-                let put =
-                    self.store.root().put_opts(&self.path, Bytes::from(last).into(), PutMode::Create.into());
+                let put = self.store.root().put_opts(&self.path, last, PutMode::Create.into());
                 put.await.map(|_| ())
             }
-            Some(parts) => parts.finish(last.into()).await,
+            Some(parts) => parts.finish(last).await,
         };
         match stored {
             Ok(()) | Err(object_store::Error::AlreadyExists { .. }) => Ok(self.sent_bytes as u64),
@@ -88,12 +86,12 @@ impl Parts {
     /// Sends a part and waits until at most `in_flight` are on their way, or none unless the caller `may_go_on`.
     async fn send(
         &mut self,
-        part: Bytes,
+        part: PutPayload,
         claim: Option<MemoryClaim>,
         in_flight: usize,
         may_go_on: impl Fn() -> bool,
     ) -> object_store::Result<()> {
-        let put = self.upload.put_part(part.into());
+        let put = self.upload.put_part(part);
         self.sent.spawn(async move {
             let stored = put.await;
             drop(claim);
@@ -108,7 +106,7 @@ impl Parts {
     }
 
     /// Ends the upload with its last part; given up as a whole if anything of it failed.
-    async fn finish(mut self, last: Bytes) -> object_store::Result<()> {
+    async fn finish(mut self, last: PutPayload) -> object_store::Result<()> {
         let stored = match self.send(last, None, 0, || true).await {
             Ok(()) => self.upload.complete().await.map(|_| ()),
             Err(e) => Err(e),

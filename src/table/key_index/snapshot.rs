@@ -209,9 +209,9 @@ impl Snapshots {
             file.read_exact_at(&mut part, at).map_err(failed)?;
             at += part.len() as u64;
             if at == bytes {
-                return self.store.block_on(upload.finish(part)).map(|_| ());
+                return self.store.block_on(upload.finish(part.into())).map(|_| ());
             }
-            upload.send(part)?;
+            upload.send(part.into())?;
         }
     }
 }
