@@ -50,7 +50,7 @@ impl DeltaTable {
     /// `Conflict` if other writers keep winning; `Corrupt` if the table was replaced by another; `Unavailable` if storage
     /// does not answer.
     pub fn commit_compaction(&mut self, rewritten: Rewritten, auto: bool) -> Result<Compacted> {
-        let before = (Arc::clone(&self.snapshot), self.head);
+        let before = (Arc::clone(&self.snapshot), self.own.clone(), self.head);
         let outcome = self.try_commit_compaction(rewritten, auto);
         let (done, fits) = match outcome {
             Ok((done, fits)) => (Ok(done), fits),
@@ -58,7 +58,7 @@ impl DeltaTable {
         };
         if !fits {
             // A stream finds out at its next commit what became of its table, against the table that it knows.
-            (self.snapshot, self.head) = before;
+            (self.snapshot, self.own, self.head) = before;
             self.transactions.clear();
         }
         done

@@ -319,3 +319,46 @@ fn identity_hash(file: &FileEntry) -> Result<u128> {
     hasher.write(identity.deletion_vector.as_deref().unwrap_or_default().as_bytes());
     Ok(hasher.finish128().as_u128())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::basic::Type;
+
+    use super::*;
+    use crate::table::int96::examples::{check, files_of, table};
+
+    #[test]
+    fn a_compaction_keeps_the_timestamps_that_spark_wrote_as_int96() {
+        for mapped in [false, true] {
+            let store = table(mapped);
+            let mut table = DeltaTable::open(&store).unwrap().unwrap();
+            let account = MemoryAccount::new(64 << 20);
+            let compactor = table.compactor(CompactionRules::by_hand(), &account, 1).unwrap();
+            let plan = compactor.plan().unwrap();
+            let rewritten = compactor.rewrite(plan, &|_| {}, &AtomicBool::new(false)).unwrap();
+            let done = table.commit_compaction(rewritten, false).unwrap();
+            assert_eq!((done.version, done.files_removed, done.files_added), (Some(1), 2, 1));
+            let mut rows = Vec::new();
+            table
+                .read(&[], |batch| {
+                    rows.push(batch.clone());
+                    Ok(())
+                })
+                .unwrap();
+            check(&rows, 4);
+            // For every reader: the new file has no INT96 any more.
+            let files = files_of(&table);
+            let [file] = files.as_slice() else { panic!("{files:?}") };
+            let bytes = store.get(&file.path).unwrap().unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
+            assert!(
+                reader.parquet_schema().columns().iter().all(|column| column.physical_type() != Type::INT96)
+            );
+            let rows: Result<Vec<_>, _> = reader.build().unwrap().collect();
+            check(&rows.unwrap(), 4);
+        }
+    }
+}

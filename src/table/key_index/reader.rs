@@ -232,3 +232,34 @@ fn constant(value: Option<&String>, data_type: &KernelType, rows: usize) -> Resu
 fn lacking(path: &[String]) -> Error {
     Error::internal(format!("the table lacks the key column {}", path.join(".")))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampMicrosecondArray;
+
+    use super::super::fingerprint::HashSecret;
+    use super::*;
+    use crate::table::int96::examples::{TIMES, files_of, table};
+
+    #[test]
+    fn keys_that_spark_wrote_as_int96_are_those_of_the_same_times() {
+        for (mapped, name) in [(false, "t"), (false, "s.t"), (true, "t"), (true, "s.t")] {
+            let table = DeltaTable::open(&table(mapped)).unwrap().unwrap();
+            let schema = table.arrow_schema().unwrap();
+            let columns = KeyColumns::resolve(&schema, &[name.to_owned()], "t").unwrap();
+            let hasher = HashSecret::random().hasher();
+            let times: ArrayRef =
+                Arc::new(TimestampMicrosecondArray::from(TIMES.repeat(2)).with_timezone("UTC"));
+            let mut expected = columns.fingerprints(&[times], &hasher).unwrap().fingerprints;
+            expected.sort_unstable();
+            let reader = KeyReader::new(&table, &columns, hasher).unwrap();
+            let mut keys = Vec::new();
+            let read = reader.read(&files_of(&table)[0].live().unwrap(), |piece| {
+                keys.extend(piece);
+                Ok(())
+            });
+            assert_eq!(read.ok(), Some(8));
+            assert_eq!(keys, expected, "{name}, mapped: {mapped}");
+        }
+    }
+}

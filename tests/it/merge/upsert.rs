@@ -242,7 +242,8 @@ fn whole_rows_are_those_of_sparks_merge() {
             ));
             // A key that the table has three times: MERGE updates every row of it.
             spark_sql(&format!(
-                "INSERT INTO {table} (k, n, t, day) SELECT k, 1, timestamp'2026-01-01', day FROM
+                "INSERT INTO {table} (k, n, t, day)
+                 SELECT k, 1, if(k = 'other', timestamp'9999-12-31 23:59:59', timestamp'2026-01-01'), day FROM
                  VALUES ('k0', 'a'), ('k0', 'a'), ('k0', 'z'), ('k1', NULL), ('other', 'a'), (NULL, 'a') AS v(k, day)"
             ));
             spark_sql(&format!("DELETE FROM {table} WHERE k = 'k1'"));

@@ -56,7 +56,8 @@ fn kinds() -> Vec<Kind> {
             name: "types",
             columns: "k BIGINT, s STRING, n STRUCT<a: INT, b: ARRAY<STRING>>, m MAP<STRING, INT>, d DECIMAL(20, 5), t TIMESTAMP, f DOUBLE, b BINARY",
             layout: "TBLPROPERTIES (delta.appendOnly = true)",
-            rows: "id, if(id % 7 = 0, NULL, concat('s', id)), named_struct('a', CAST(id AS INT), 'b', array('x', NULL)), map('k', CAST(id AS INT)), id / 3, timestamp_seconds(id), if(id % 5 = 0, double('NaN'), id / 4), unhex(hex(id))".into(),
+            // Spark writes TIMESTAMP as INT96, whose times need not fit into 64 bits of nanoseconds.
+            rows: "id, if(id % 7 = 0, NULL, concat('s', id)), named_struct('a', CAST(id AS INT), 'b', array('x', NULL)), map('k', CAST(id AS INT)), id / 3, CASE id % 3 WHEN 0 THEN timestamp'9999-12-31 23:59:59' WHEN 1 THEN timestamp'0001-01-01' ELSE timestamp_seconds(id) END, if(id % 5 = 0, double('NaN'), id / 4), unhex(hex(id))".into(),
             then: &[],
             partitions: 1,
             is_plain: true,
@@ -81,9 +82,9 @@ fn kinds() -> Vec<Kind> {
         },
         Kind {
             name: "vectors",
-            columns: "k BIGINT, p STRING",
+            columns: "k BIGINT, p STRING, ts ARRAY<TIMESTAMP>",
             layout: "PARTITIONED BY (p) TBLPROPERTIES (delta.enableDeletionVectors = true, delta.enableChangeDataFeed = true)",
-            rows: format!("id, {ODD}"),
+            rows: format!("id, {ODD}, array(timestamp'9999-12-31', NULL)"),
             then: &["DELETE FROM @T WHERE k % 5 = 1", "DELETE FROM @T WHERE k % 11 = 2"],
             partitions: 6,
             is_plain: false,
