@@ -83,6 +83,7 @@ impl DeltaTable {
         let writer = CommitWriter {
             parameters: json!({"columns": Value::Array(names).to_string()}),
             inner_fields,
+            properties: self.unrestated_properties(),
             ..CommitWriter::default()
         };
         change

@@ -75,8 +75,8 @@ impl DeltaTable {
     /// Commits a micro-batch, once: see the module's page.
     ///
     /// # Errors
-    /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol;
-    /// `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
+    /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol, or what it uses of
+    /// the protocol (a constraint that was added); `Config` if they set a property that can't be read; `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
     /// has no deadline for another try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
         let before = TableGuard::of(&self.snapshot);
@@ -171,6 +171,7 @@ impl DeltaTable {
             extra: extra(self.version(), append),
             lowest_protocol: false,
             inner_fields: InnerFields::default(),
+            properties: Vec::new(),
             statistics: actions::statistics(&append.files),
             kept: vectors.keys().cloned().collect(),
             written: Arc::default(),
@@ -280,6 +281,7 @@ pub(super) struct TableGuard {
     id: String,
     schema: String,
     partition_columns: Vec<String>,
+    /// As the kernel is shown it: with the features that the table uses, so that a constraint which is added changes it.
     protocol: String,
 }
 
@@ -307,7 +309,7 @@ impl TableGuard {
         } else if self.partition_columns != now.partition_columns {
             "partitioning"
         } else if self.protocol != now.protocol {
-            "protocol"
+            "protocol, or the use of one of its features,"
         } else {
             return Ok(());
         };
@@ -376,6 +378,8 @@ pub(super) struct CommitWriter {
     pub(super) lowest_protocol: bool,
     /// Fields to add inside columns of the schema, which the kernel can't.
     pub(super) inner_fields: InnerFields,
+    /// Properties that a `metaData` action is to have as the table has them: the kernel is shown other values.
+    pub(super) properties: Vec<(String, String)>,
     /// The statistics of the files it adds, by their paths: the kernel can't write all of them.
     pub(super) statistics: HashMap<String, Box<str>>,
     /// The paths of files that it adds again with another deletion vector; their statistics are the kernel's affair.
@@ -394,6 +398,9 @@ impl CommitWriter {
         }
         if let Some(metadata) = action.get_mut("metaData") {
             self.inner_fields.add_to(metadata)?;
+            for (name, value) in &self.properties {
+                metadata["configuration"][name] = value.as_str().into();
+            }
         }
         if self.lowest_protocol && action.get("protocol").is_some_and(needs_no_feature) {
             action = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});

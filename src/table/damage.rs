@@ -75,8 +75,13 @@ fn commit_version(name: &str) -> Option<u64> {
 }
 
 /// The newest checkpoint all of whose parts are there, with the names of its files.
-fn newest_checkpoint(names: &[String]) -> Option<(u64, Vec<&String>)> {
-    let mut checkpoints: BTreeMap<(u64, &str), Vec<&String>> = BTreeMap::new();
+fn newest_checkpoint(names: &[String]) -> Option<(u64, Vec<&str>)> {
+    whole_checkpoints(names.iter().map(String::as_str)).pop()
+}
+
+/// The checkpoints all of whose parts are there, the oldest first, with the names of their files.
+pub(super) fn whole_checkpoints<'n>(names: impl Iterator<Item = &'n str>) -> Vec<(u64, Vec<&'n str>)> {
+    let mut checkpoints: BTreeMap<(u64, &str), Vec<&str>> = BTreeMap::new();
     for name in names {
         let Some((digits, rest)) = name.split_once(".checkpoint.") else { continue };
         let (Ok(version), 20) = (digits.parse::<u64>(), digits.len()) else { continue };
@@ -85,13 +90,12 @@ fn newest_checkpoint(names: &[String]) -> Option<(u64, Vec<&String>)> {
         let set = if let [_, parts, "parquet"] = pieces[..] { parts } else { rest };
         checkpoints.entry((version, set)).or_default().push(name);
     }
-    let whole =
-        |set: &str, files: &[&String]| set.parse::<usize>().map_or(true, |parts| parts == files.len());
+    let whole = |set: &str, files: &[&str]| set.parse::<usize>().map_or(true, |parts| parts == files.len());
     checkpoints
         .into_iter()
-        .rev()
-        .find(|((_, set), files)| whole(set, files))
+        .filter(|((_, set), files)| whole(set, files))
         .map(|((version, _), files)| (version, files))
+        .collect()
 }
 
 /// Refuses a file that does not begin and end as Parquet does.

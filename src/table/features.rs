@@ -3,8 +3,10 @@
 //! The Delta kernel refuses every table whose protocol names a feature that it can't write, in use or not; a legacy
 //! protocol names all features up to its version, so that it refuses each table of writer version 3 to 6. Most of those
 //! have no constraint, generated or identity column. So a feature that a table does not use is left out of the protocol
-//! that the kernel is shown for writing; the table's own is not touched. What is used and can't be kept is refused by
-//! name, before anything is written.
+//! that the kernel is shown for writing, and properties that it can't read are restated ([`properties`]); the table's own
+//! are not touched. What is used and can't be kept is refused by name, before anything is written.
+
+mod properties;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -139,22 +141,79 @@ static FEATURES: &[Feature] = &[
     ),
 ];
 
-/// A snapshot that can be written to: without the features that the table has and does not use.
+/// A snapshot that can be written to.
+pub(super) struct Shown {
+    pub(super) snapshot: SnapshotRef,
+    /// What the log says, where the snapshot says something else.
+    pub(super) own: Option<Arc<TableConfiguration>>,
+}
+
+/// A snapshot that can be written to: without the features that the table has and does not use, and with properties that
+/// the kernel reads as Delta does. Made of what was read, without a request.
+///
+/// # Errors
+/// `Config` if a property can't be read; `Corrupt` if the table's metadata contradicts its protocol.
+pub(super) fn for_writing(snapshot: SnapshotRef, store: &Store) -> Result<Shown> {
+    let table = snapshot.table_configuration();
+    let restated = properties::restated(table, store)?;
+    let protocol = shown_protocol(table.protocol(), table.metadata(), store)?;
+    if restated.is_empty() && protocol.is_none() {
+        return Ok(Shown { snapshot, own: None });
+    }
+    let metadata = properties::with(table.metadata(), restated).map_err(|e| {
+        Error::corrupt(format!("the metadata of table {} contradicts itself", store.url())).source(e)
+    })?;
+    let protocol = protocol.unwrap_or_else(|| table.protocol().clone());
+    let own = Arc::new(table.clone());
+    let snapshot = at_the_same_version(&snapshot, metadata, protocol, store)?;
+    Ok(Shown { snapshot, own: Some(own) })
+}
+
+/// A snapshot as the log has it, where it is shown otherwise: what newer commits say is added to this.
 ///
 /// # Errors
 /// `Corrupt` if the table's metadata contradicts its protocol.
-pub(super) fn for_writing(snapshot: SnapshotRef, store: &Store) -> Result<SnapshotRef> {
-    let table = snapshot.table_configuration();
-    let (protocol, metadata) = (table.protocol(), table.metadata());
+pub(super) fn as_in_the_log(
+    shown: &SnapshotRef,
+    own: Option<&TableConfiguration>,
+    store: &Store,
+) -> Result<SnapshotRef> {
+    match own {
+        None => Ok(Arc::clone(shown)),
+        Some(own) => at_the_same_version(shown, own.metadata().clone(), own.protocol().clone(), store),
+    }
+}
+
+/// The properties that were restated for the kernel, as the log has them.
+pub(super) fn unrestated(shown: &Metadata, own: &Metadata) -> Vec<(String, String)> {
+    let (shown, own) = (shown.configuration(), own.configuration());
+    let differ = own.iter().filter(|(name, value)| shown.get(*name) != Some(*value));
+    differ.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn at_the_same_version(
+    snapshot: &SnapshotRef,
+    metadata: Metadata,
+    protocol: Protocol,
+    store: &Store,
+) -> Result<SnapshotRef> {
+    let root = snapshot.table_root().clone();
+    TableConfiguration::try_new(metadata, protocol, root, snapshot.version())
+        .and_then(|table| Snapshot::try_new(snapshot.log_segment().clone(), table))
+        .map(Arc::new)
+        .map_err(|e| super::kernel_error(e, "read the protocol", store))
+}
+
+/// The protocol without the features that the table has and does not use; `None` if it has none such.
+fn shown_protocol(protocol: &Protocol, metadata: &Metadata, store: &Store) -> Result<Option<Protocol>> {
     let named = named(protocol);
     let mut kept: Vec<&str> =
         named.iter().map(String::as_str).filter(|name| !may_be_left_out(name, metadata)).collect();
     if kept.len() == named.len() {
-        return Ok(snapshot);
+        return Ok(None);
     }
     // A legacy version implies column mapping for writers, but without reader version 2 there is none.
     kept.retain(|name| *name != "columnMapping" || protocol.min_reader_version() > 1);
-    let failed = |e| super::kernel_error(e, "read the protocol", store);
     let readers: Option<Vec<String>> =
         protocol.reader_features().map(|features| features.iter().map(ToString::to_string).collect());
     let shown = json!({
@@ -163,13 +222,9 @@ pub(super) fn for_writing(snapshot: SnapshotRef, store: &Store) -> Result<Snapsh
         "readerFeatures": readers,
         "writerFeatures": kept,
     });
-    let shown: Protocol = serde_json::from_value(shown).map_err(|e| {
+    serde_json::from_value(shown).map(Some).map_err(|e| {
         Error::corrupt(format!("the protocol of table {} contradicts itself", store.url())).source(e)
-    })?;
-    let table =
-        TableConfiguration::try_new(metadata.clone(), shown, table.table_root().clone(), snapshot.version())
-            .map_err(failed)?;
-    Snapshot::try_new(snapshot.log_segment().clone(), table).map(Arc::new).map_err(failed)
+    })
 }
 
 /// The writer features of a protocol, those that its version implies included.
@@ -198,7 +253,7 @@ fn may_be_left_out(name: &str, metadata: &Metadata) -> bool {
 /// The feature of a table whose log must keep its checkpoints.
 const CHECKPOINT_PROTECTION: &str = "checkpointProtection";
 
-/// Whether the table's log may lose old files, as far as its features go.
+/// Whether the log of a table may lose old files, as far as the features of its own protocol go.
 pub(super) fn allow_cleanup(protocol: &Protocol) -> bool {
     let named = protocol.writer_features().unwrap_or_default();
     named.iter().all(|feature| feature.to_string() != CHECKPOINT_PROTECTION)
@@ -219,7 +274,8 @@ fn uses(name: &str, metadata: &Metadata) -> Vec<String> {
         "invariants" => columns_with(metadata, "delta.invariants"),
         "icebergCompatV1" | "icebergCompatV2" => {
             let property = format!("delta.enableI{}", &name[1..]);
-            let enabled = configuration.get(&property).is_some_and(|value| value == "true");
+            let enabled = configuration.get(&property);
+            let enabled = enabled.is_some_and(|value| value.eq_ignore_ascii_case("true"));
             enabled.then_some(property).into_iter().collect()
         }
         _ => Vec::new(),

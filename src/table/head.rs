@@ -7,7 +7,7 @@
 
 use siphasher::sip::SipHasher13;
 
-use super::{DeltaTable, history, read_log};
+use super::{DeltaTable, features, history, read_log};
 use crate::model::{Error, Result};
 
 /// A commit's version and what its file holds.
@@ -57,7 +57,7 @@ impl DeltaTable {
             ));
         }
         // Log cleanup by others took the file; the table is the same.
-        self.adopt(fresh)
+        self.adopt(features::for_writing(fresh, &self.store)?)
     }
 
     /// The hash of the commit that made the current version; `None` if the log no longer holds it.

@@ -5,7 +5,7 @@
 //! the background, one at a time, on a local disk by threads that end with it: it lists every file of the
 //! table, and the memory for that goes with the threads (on those that stay, 5,000 commits left 90 MiB
 //! behind). Log files older than `delta.logRetentionDuration` go once two
-//! checkpoints cover them; the newest commit of every application id that Alluvia made stays, for a
+//! checkpoints cover them, down to the checkpoint from which the oldest younger version is rebuilt; the newest commit of every application id that Alluvia made stays, for a
 //! lost checkpoint of its stream is rebuilt from it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,11 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use delta_kernel::{Engine, SnapshotRef};
 use object_store::ObjectMeta;
 use url::Url;
 
 use super::commit::TableGuard;
+use super::damage::whole_checkpoints;
+use super::features::Shown;
 use super::history::{commit_file, own_transactions};
 use super::log_engine::LogEngine;
 use super::{DeltaTable, engine, features, is_log_file, kernel_error, read_snapshot, sidecars};
@@ -35,6 +38,8 @@ const LOG_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct Maintenance {
     store: Store,
     snapshot: SnapshotRef,
+    /// Whether old files of the log may go, as far as the table's features say.
+    may_clean: bool,
     _at_work: MaintenanceGuard,
 }
 
@@ -70,6 +75,7 @@ impl DeltaTable {
         Some(Maintenance {
             store: self.store.clone(),
             snapshot: Arc::clone(&self.snapshot),
+            may_clean: features::allow_cleanup(self.protocol()),
             _at_work: MaintenanceGuard::at(self.store.url())?,
         })
     }
@@ -82,7 +88,7 @@ impl DeltaTable {
     /// As for [`DeltaTable::open`]; nothing is changed then.
     pub fn refresh_log_segment(&mut self) -> Result<()> {
         let fresh = read_snapshot(&self.store, &self.engine)?;
-        self.go_on_from(fresh)
+        self.go_on_from(features::for_writing(fresh, &self.store)?)
     }
 
     /// The same by what the log has that is new: one LIST, if that is nothing.
@@ -94,15 +100,16 @@ impl DeltaTable {
         self.go_on_from(fresh)
     }
 
-    fn go_on_from(&mut self, fresh: SnapshotRef) -> Result<()> {
-        let same = TableGuard::of(&self.snapshot).check(&TableGuard::of(&fresh), self).is_ok();
-        if !same || fresh.version() < self.version() || self.read_tip(self.version())? != self.head {
+    fn go_on_from(&mut self, fresh: Shown) -> Result<()> {
+        let version = fresh.snapshot.version();
+        let same = TableGuard::of(&self.snapshot).check(&TableGuard::of(&fresh.snapshot), self).is_ok();
+        if !same || version < self.version() || self.read_tip(self.version())? != self.head {
             return Ok(());
         }
-        if fresh.version() > self.version() {
+        if version > self.version() {
             return self.adopt(fresh);
         }
-        self.snapshot = fresh;
+        (self.snapshot, self.own) = (fresh.snapshot, fresh.own);
         Ok(())
     }
 }
@@ -141,8 +148,7 @@ impl Maintenance {
         crate::failpoint!("maintenance.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);
         let enabled = self.snapshot.table_properties().enable_expired_log_cleanup.unwrap_or(true);
-        let protocol = self.snapshot.table_configuration().protocol();
-        if !enabled || !features::allow_cleanup(protocol) {
+        if !enabled || !self.may_clean {
             return Ok(());
         }
         let deleted = self.delete_expired(store, retention, &engine);
@@ -151,7 +157,7 @@ impl Maintenance {
 
     fn delete_expired(&self, store: &Store, retention: Duration, engine: &dyn Engine) -> Result<()> {
         let files = store.objects("_delta_log")?;
-        let cutoff = chrono::Utc::now() - retention;
+        let cutoff = cutoff(retention);
         let expired = expired(&files, cutoff);
         // Of each application the newest commit that expires, and its transaction.
         let mut newest: BTreeMap<String, (u64, i64)> = BTreeMap::new();
@@ -209,9 +215,15 @@ fn cannot_start(error: std::io::Error) -> Error {
     Error::unavailable("cannot start the threads of a table's maintenance").source(error)
 }
 
-/// The log files that are older than `cutoff` and covered by the last but one checkpoint, oldest
-/// first, by version and name.
-fn expired(files: &[ObjectMeta], cutoff: chrono::DateTime<chrono::Utc>) -> Vec<(u64, String)> {
+/// The time before which log files are old.
+fn cutoff(retention: Duration) -> DateTime<Utc> {
+    let age = chrono::Duration::from_std(retention).unwrap_or(chrono::Duration::MAX);
+    Utc::now().checked_sub_signed(age).unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
+/// The log files that are older than `cutoff`, covered by the last but one checkpoint, and of no use for the versions that
+/// are younger, oldest first, by version and name.
+fn expired(files: &[ObjectMeta], cutoff: DateTime<Utc>) -> Vec<(u64, String)> {
     let mut log: Vec<(u64, String, bool)> = files
         .iter()
         .filter_map(|file| {
@@ -222,22 +234,28 @@ fn expired(files: &[ObjectMeta], cutoff: chrono::DateTime<chrono::Utc>) -> Vec<(
         })
         .collect();
     log.sort();
-    let checkpoints: BTreeSet<u64> =
-        log.iter().filter(|(_, name, _)| name.contains(".checkpoint")).map(|(v, ..)| *v).collect();
+    let names = log.iter().map(|(_, name, _)| name.as_str());
+    let checkpoints: BTreeSet<u64> = whole_checkpoints(names).into_iter().map(|(v, _)| v).collect();
     let Some(covered) = checkpoints.iter().rev().nth(1).copied() else { return Vec::new() };
-    // Versions go from the oldest on without a gap, so the first young file ends what may go.
+    // Versions go from the oldest on without a gap, so the first young file ends what may go. Its version, and those up to
+    // the next checkpoint, are rebuilt from the one before.
     let young = log.iter().filter(|(.., old)| !old).map(|(v, ..)| *v).min().unwrap_or(u64::MAX);
-    log.into_iter().filter(|(v, ..)| *v < covered.min(young)).map(|(v, name, _)| (v, name)).collect()
+    let Some(first) = checkpoints.range(..=covered.min(young)).next_back() else { return Vec::new() };
+    log.into_iter().filter(|(v, ..)| v < first).map(|(v, name, _)| (v, name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use delta_kernel::Snapshot;
+    use serde_json::json;
+
     use super::*;
+    use crate::table::test_log::{DAY, TestLog};
 
     fn file(name: &str, days_old: i64) -> ObjectMeta {
         ObjectMeta {
             location: format!("t/_delta_log/{name}").into(),
-            last_modified: chrono::Utc::now() - chrono::Duration::days(days_old),
+            last_modified: Utc::now() - chrono::Duration::days(days_old),
             size: 1,
             e_tag: None,
             version: None,
@@ -278,7 +296,7 @@ mod tests {
     #[test]
     fn only_what_is_old_and_covered_by_two_checkpoints_expires() {
         let mut files: Vec<ObjectMeta> = (0..6).map(|v| file(&format!("{v:020}.json"), 40 - v)).collect();
-        let cutoff = chrono::Utc::now() - chrono::Duration::days(30);
+        let cutoff = Utc::now() - chrono::Duration::days(30);
         assert!(expired(&files, cutoff).is_empty(), "no checkpoint covers anything");
         files.push(file(&format!("{:020}.checkpoint.parquet", 3), 36));
         assert!(expired(&files, cutoff).is_empty(), "one checkpoint may be damaged");
@@ -289,5 +307,86 @@ mod tests {
         files.push(file(&format!("{:020}.crc", 4), 36));
         let gone: Vec<String> = expired(&files, cutoff).into_iter().map(|(_, name)| name).collect();
         assert_eq!(gone.len(), 4, "the checksum of version 1 goes with it: {gone:?}");
+    }
+
+    #[test]
+    fn the_checkpoint_stays_from_which_young_versions_are_rebuilt() {
+        let now = Utc::now();
+        let cutoff = now - chrono::Duration::days(30);
+        let age = |version: u64| if version <= 12 { 40 } else { 2 };
+        let commits = (0..=22).map(|v| file(&format!("{v:020}.json"), age(v)));
+        let checkpoint = |v: u64| file(&format!("{v:020}.checkpoint.parquet"), age(v));
+        let part = |v: u64, n: u32| file(&format!("{v:020}.checkpoint.{n:010}.{:010}.parquet", 2), age(v));
+        let first_left = |checkpoints: &[ObjectMeta]| {
+            let files: Vec<ObjectMeta> = commits.clone().chain(checkpoints.iter().cloned()).collect();
+            expired(&files, cutoff).last().map_or(0, |(version, _)| version + 1)
+        };
+        assert_eq!(first_left(&[checkpoint(5), checkpoint(10), checkpoint(15), checkpoint(20)]), 10);
+        assert_eq!(first_left(&[checkpoint(5), checkpoint(15), checkpoint(20)]), 5);
+        assert_eq!(first_left(&[checkpoint(15), checkpoint(20)]), 0, "versions 13 and 14 need all of them");
+        // A checkpoint of which a part is missing is none.
+        let torn = [checkpoint(5), part(10, 1), checkpoint(15), checkpoint(20)];
+        assert_eq!(first_left(&torn), 5);
+        let whole = [checkpoint(5), part(10, 1), part(10, 2), checkpoint(15), checkpoint(20)];
+        assert_eq!(first_left(&whole), 10);
+        assert_eq!(first_left(&[checkpoint(10), part(20, 2), checkpoint(21)]), 10);
+        assert_eq!(first_left(&[checkpoint(10), part(20, 2)]), 0, "one checkpoint may be damaged");
+    }
+
+    #[test]
+    fn a_retention_without_end_is_no_error() {
+        assert_eq!(cutoff(Duration::MAX), DateTime::<Utc>::MIN_UTC);
+        assert!(cutoff(LOG_RETENTION) < Utc::now());
+    }
+
+    /// A table with commits up to version 20 and a checkpoint every 5, of which what is of versions up to 12 is 40 days old,
+    /// after maintenance at version 25.
+    fn maintained(protocol: &serde_json::Value, properties: serde_json::Value) -> TestLog {
+        let log = TestLog::new(protocol, properties);
+        for version in [5, 10, 15, 20] {
+            log.commit_until(version);
+            log.maintain();
+        }
+        log.age(12, 40 * DAY);
+        log.commit_until(25);
+        log.maintain();
+        log
+    }
+
+    #[test]
+    fn every_version_within_the_retention_can_be_read_after_a_cleanup() {
+        let log = maintained(&json!({"minReaderVersion": 1, "minWriterVersion": 2}), json!({}));
+        assert_eq!(log.versions().first(), Some(&10));
+        let store = log.store();
+        for version in 10..=25 {
+            let read = Snapshot::builder_for(store.url().as_str())
+                .at_version(version)
+                .build(engine(&store).as_ref());
+            assert!(read.is_ok(), "{version}: {}", read.err().unwrap());
+        }
+    }
+
+    #[test]
+    fn properties_in_any_form_of_deltas_decide_on_the_cleanup() {
+        let protocol = json!({"minReaderVersion": 1, "minWriterVersion": 2});
+        for (properties, first) in [
+            (json!({"delta.logRetentionDuration": "30 days"}), 10),
+            (json!({"delta.logRetentionDuration": "365 days"}), 0),
+            (json!({"delta.logRetentionDuration": "Interval 5 Weeks 6 days"}), 0),
+            (json!({"delta.enableExpiredLogCleanup": "False"}), 0),
+        ] {
+            let log = maintained(&protocol, properties.clone());
+            assert_eq!(log.versions().first(), Some(&first), "{properties}");
+        }
+    }
+
+    #[test]
+    fn the_log_of_a_table_with_checkpoint_protection_is_not_cleaned() {
+        let properties = json!({"delta.requireCheckpointProtectionBeforeVersion": "100000"});
+        for (features, first) in [(json!([]), 10), (json!(["checkpointProtection"]), 0)] {
+            let protocol = json!({"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features});
+            let log = maintained(&protocol, properties.clone());
+            assert_eq!(log.versions().first(), Some(&first), "{protocol}");
+        }
     }
 }

@@ -14,16 +14,19 @@ pub mod commit;
 pub mod compact;
 pub mod create;
 mod damage;
+mod data_engine;
 mod data_file;
 mod encoder;
 mod error;
 mod features;
+mod file_bytes;
 mod file_entry;
 mod file_rows;
 pub mod files;
 mod head;
 pub mod history;
 mod inner_fields;
+pub(crate) mod int96;
 pub mod key_index;
 mod live_files;
 mod log_engine;
@@ -36,6 +39,8 @@ mod sidecars;
 mod sorted_runs;
 mod statistics;
 pub mod table_stats;
+#[cfg(test)]
+mod test_log;
 mod trial;
 mod upload;
 pub mod vacuum;
@@ -47,14 +52,15 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use delta_kernel::actions::{Metadata, Protocol};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
+use delta_kernel::table_configuration::TableConfiguration;
 use delta_kernel::table_features::ColumnMappingMode;
 use delta_kernel::transaction::WriteState;
 use delta_kernel::{Engine, Snapshot, SnapshotRef};
-use delta_kernel_engine::DefaultEngineBuilder;
-use delta_kernel_engine::executor::tokio::TokioMultiThreadExecutor;
 
 use crate::model::{Error, Result};
 use crate::storage::Store;
+
+use self::features::Shown;
 
 pub use added_file::AddedFile;
 pub use commit::{Append, Appended};
@@ -75,7 +81,10 @@ pub const ENGINE_INFO: &str = concat!("Alluvia/", env!("CARGO_PKG_VERSION"));
 pub struct DeltaTable {
     store: Store,
     engine: Arc<dyn Engine>,
+    /// As the kernel is shown it for writing.
     snapshot: SnapshotRef,
+    /// What the log says of the table, where `snapshot` says something else.
+    own: Option<Arc<TableConfiguration>>,
     /// What `snapshot` holds for the application ids asked for so far; emptied whenever commits of others come into
     /// it.
     transactions: BTreeMap<String, Option<i64>>,
@@ -94,15 +103,17 @@ impl DeltaTable {
     /// Opens the table in `store`; `None` if there is none.
     ///
     /// # Errors
-    /// `Config` if the table needs features that Alluvia can't write; `Corrupt` if its log can't be
-    /// read; `Unavailable` if storage does not answer.
+    /// `Config` if the table needs features that Alluvia can't write, or has a property that can't be read; `Corrupt` if
+    /// its log can't be read; `Unavailable` if storage does not answer.
     pub fn open(store: &Store) -> Result<Option<DeltaTable>> {
         let engine = engine(store);
         let Some(snapshot) = read_log(store, &engine)? else { return Ok(None) };
+        let Shown { snapshot, own } = features::for_writing(snapshot, store)?;
         let mut table = DeltaTable {
             store: store.clone(),
             engine,
             snapshot,
+            own,
             transactions: BTreeMap::new(),
             head: None,
             conflicts: 0,
@@ -212,18 +223,20 @@ impl DeltaTable {
         before.check(&commit::TableGuard::of(&self.snapshot), self)
     }
 
-    /// The newest snapshot, made from the current one: what this has seen is not read again.
-    fn newest(&self) -> Result<SnapshotRef> {
-        let newest = Snapshot::builder_from(Arc::clone(&self.snapshot))
+    /// The newest snapshot, made from the current one: what this has seen is not read again. Not from the one that the
+    /// kernel is shown: a commit with new properties may use what its protocol leaves out.
+    fn newest(&self) -> Result<Shown> {
+        let current = features::as_in_the_log(&self.snapshot, self.own.as_deref(), &self.store)?;
+        let newest = Snapshot::builder_from(current)
             .build(self.engine.as_ref())
             .map_err(|e| log_error(e, "read the Delta log", &self.store))?;
         features::for_writing(newest, &self.store)
     }
 
     /// Goes on from `fresh`, which others have made; nothing is changed if its head can't be read.
-    fn adopt(&mut self, fresh: SnapshotRef) -> Result<()> {
-        self.head = self.read_tip(fresh.version())?;
-        self.snapshot = fresh;
+    fn adopt(&mut self, fresh: Shown) -> Result<()> {
+        self.head = self.read_tip(fresh.snapshot.version())?;
+        (self.snapshot, self.own) = (fresh.snapshot, fresh.own);
         self.transactions.clear();
         Ok(())
     }
@@ -262,8 +275,15 @@ impl DeltaTable {
         self.snapshot.table_configuration().metadata()
     }
 
+    /// The table's protocol as the log has it.
     fn protocol(&self) -> &Protocol {
-        self.snapshot.table_configuration().protocol()
+        self.own.as_deref().unwrap_or_else(|| self.snapshot.table_configuration()).protocol()
+    }
+
+    /// The properties of which the kernel is shown another value, as the log has them.
+    fn unrestated_properties(&self) -> Vec<(String, String)> {
+        let own = self.own.as_deref().map(TableConfiguration::metadata);
+        own.map(|own| features::unrestated(self.metadata(), own)).unwrap_or_default()
     }
 
     /// Asks the kernel for a write before anything is written, so that a table it can't write is
@@ -286,7 +306,7 @@ pub fn no_table(store: &Store) -> Error {
         .hint("name the table's folder or URL, or a stream file whose sink is a Delta table that has been written to")
 }
 
-/// The newest snapshot of the table in `store`; `None` if there is no log.
+/// The newest snapshot of the table in `store`, as its log has it; `None` if there is no log.
 fn read_log(store: &Store, engine: &Arc<dyn Engine>) -> Result<Option<SnapshotRef>> {
     let names = store.names("_delta_log")?;
     if !names.iter().any(|name| is_log_file(name)) {
@@ -295,7 +315,7 @@ fn read_log(store: &Store, engine: &Arc<dyn Engine>) -> Result<Option<SnapshotRe
     read_snapshot(store, engine).map(Some)
 }
 
-/// The newest snapshot of the table in `store`, whose log is there.
+/// The newest snapshot of the table in `store`, as its log has it, which is there.
 fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>) -> Result<SnapshotRef> {
     let snapshot = Snapshot::builder_for(store.url().as_str())
         .build(engine.as_ref())
@@ -308,16 +328,12 @@ fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>) -> Result<SnapshotRef>
         let what = format!("cannot read the Delta log of table {}", store.url());
         return Err(damage::missing_below(0, snapshot.version()).context(what));
     }
-    features::for_writing(snapshot, store)
+    Ok(snapshot)
 }
 
 /// The kernel's engine over a store.
 fn engine(store: &Store) -> Arc<dyn Engine> {
-    Arc::new(
-        DefaultEngineBuilder::new(Arc::clone(store.root()))
-            .with_task_executor(Arc::new(TokioMultiThreadExecutor::new(store.runtime().clone())))
-            .build(),
-    )
+    Arc::new(data_engine::DataEngine::new(store))
 }
 
 /// Whether a name is one of a commit or a checkpoint (and not, say, a checksum's).

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use arrow::datatypes::{DataType, Field};
+
 use super::super::DeltaTable;
+use super::super::reader::TableReader;
+use super::super::test_log::{DAY, TestLog, empty_batch};
 use super::*;
-use crate::model::Kind;
+use crate::model::{Kind, MissingField};
 
 const PAGE: &str = "docs/reference/tables.md";
 
@@ -151,13 +155,109 @@ fn every_feature_is_written_or_refused_as_its_page_says() {
 }
 
 #[test]
-fn checkpoint_protection_does_not_block_an_append_and_keeps_the_log() {
+fn checkpoint_protection_does_not_block_an_append() {
     let table = Case::with("checkpointProtection").open().unwrap();
     assert!(table.snapshot.table_configuration().protocol().writer_features().unwrap().is_empty());
-    let protocol: Protocol = serde_json::from_value(Case::with("checkpointProtection").protocol).unwrap();
-    assert!(!allow_cleanup(&protocol));
-    let other: Protocol = serde_json::from_value(Case::with("domainMetadata").protocol).unwrap();
-    assert!(allow_cleanup(&other));
+    assert!(!allow_cleanup(table.protocol()));
+    assert!(allow_cleanup(Case::with("domainMetadata").open().unwrap().protocol()));
+}
+
+#[test]
+fn what_delta_reads_as_true_is_true() {
+    let iceberg = Case::with("icebergCompatV2").property("delta.enableIcebergCompatV2", "True");
+    assert!(iceberg.refused().contains("delta.enableIcebergCompatV2"), "{}", iceberg.refused());
+
+    let deletes = Case::with("deletionVectors").property("delta.enableDeletionVectors", "TRUE").open();
+    assert!(deletes.unwrap().has_deletion_vectors());
+
+    let only = Case::legacy(1, 2).property("delta.appendOnly", "True").open().unwrap();
+    assert_eq!(only.snapshot.table_properties().append_only, Some(true));
+
+    let stamped =
+        json!({"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["inCommitTimestamp"]});
+    let log = TestLog::new(&stamped, json!({"delta.enableInCommitTimestamps": "True"}));
+    let mut table = log.open().unwrap();
+    for batch_id in 0..2 {
+        table.append(&empty_batch(batch_id)).unwrap();
+        let actions = log.actions(table.version());
+        assert!(actions[0]["commitInfo"]["inCommitTimestamp"].is_i64(), "{}", actions[0]);
+    }
+
+    let mapped = json!({"minReaderVersion": 2, "minWriterVersion": 5});
+    let mode = json!({"delta.columnMapping.mode": "Name", "delta.columnMapping.maxColumnId": "2"});
+    assert!(TestLog::new(&mapped, mode).open().unwrap().has_column_mapping());
+}
+
+#[test]
+fn a_property_that_delta_cannot_read_either_is_refused_by_name() {
+    for (name, value) in [
+        ("delta.logRetentionDuration", "a while"),
+        ("delta.logRetentionDuration", "interval 1 month"),
+        ("delta.deletedFileRetentionDuration", "-1 day"),
+        ("delta.setTransactionRetentionDuration", ""),
+        ("delta.enableExpiredLogCleanup", "no"),
+        ("delta.enableInCommitTimestamps", "1"),
+        ("delta.columnMapping.mode", "names"),
+    ] {
+        let refused = Case::legacy(1, 2).property(name, value).refused();
+        assert!(refused.contains(name) && refused.contains(&format!("`{value}`")), "{refused}");
+    }
+    let log = TestLog::plain(json!({"delta.logRetentionDuration": "a while"}));
+    assert!(TableReader::open(&log.store()).is_ok(), "it can still be read");
+}
+
+#[test]
+fn a_commit_that_changes_the_schema_leaves_the_properties_as_they_were() {
+    let given = json!({"delta.logRetentionDuration": "365 days", "delta.enableExpiredLogCleanup": "False"});
+    let log = TestLog::plain(given.clone());
+    let mut table = log.open().unwrap();
+    let field = Field::new("e", DataType::Int64, true);
+    table.add_columns(&[MissingField { path: Vec::new(), field }]).unwrap();
+    let actions = log.actions(1);
+    let metadata = actions.iter().find_map(|action| action.get("metaData")).unwrap();
+    assert_eq!(metadata["configuration"], given);
+    assert!(metadata["schemaString"].as_str().unwrap().contains("\"e\""));
+    assert!(actions.iter().all(|action| action.get("protocol").is_none()));
+    let read = table.snapshot.table_properties();
+    assert_eq!(read.log_retention_duration, Some(365 * DAY));
+    assert_eq!(read.enable_expired_log_cleanup, Some(false));
+}
+
+#[test]
+fn what_is_changed_under_a_stream_is_judged_at_its_next_commit() {
+    let constraint = json!({"delta.constraints.small": "c < 0"});
+    // Whether the stream looks at the log between the other writer's commit and its own.
+    for looks in [false, true] {
+        for (reader, writer) in [(1, 3), (1, 4), (2, 5)] {
+            let protocol = json!({"minReaderVersion": reader, "minWriterVersion": writer});
+            let log = TestLog::new(&protocol, json!({}));
+            let mut table = log.open().unwrap();
+            table.append(&empty_batch(0)).unwrap();
+            // Metadata alone: the protocol supports constraints already.
+            log.commit(&[log.metadata(&constraint)]);
+            if looks {
+                table.look_for_checkpoint().unwrap();
+                table.refresh_log_segment().unwrap();
+            }
+            let error = table.append(&empty_batch(1)).unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict, "({reader}, {writer}): {error}");
+            assert_eq!(log.versions(), [0, 1, 2], "nothing was committed");
+            let refused = log.open().err().unwrap();
+            assert_eq!(refused.kind(), Kind::Config, "{refused}");
+            assert!(refused.to_string().contains("small CHECK (c < 0)"), "{refused}");
+        }
+    }
+
+    let log = TestLog::plain(json!({}));
+    let mut table = log.open().unwrap();
+    table.append(&empty_batch(0)).unwrap();
+    log.commit(&[log.metadata(&json!({"delta.deletedFileRetentionDuration": "30 days"}))]);
+    table.append(&empty_batch(1)).unwrap();
+    assert_eq!(table.snapshot.table_properties().deleted_file_retention_duration, Some(30 * DAY));
+    log.commit(&[log.metadata(&json!({"delta.deletedFileRetentionDuration": "long"}))]);
+    let error = table.append(&empty_batch(2)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config, "{error}");
+    assert!(error.to_string().contains("delta.deletedFileRetentionDuration is `long`"), "{error}");
 }
 
 #[test]
@@ -176,8 +276,9 @@ fn page() -> String {
         "# Tables\n\n<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test --lib` writes it. -->\n\n\
          Which Delta tables Alluvia appends to, by the features of their protocol. A table of a legacy writer version (1 to 6)\n\
          has all the features that its version implies; what matters is whether it uses them. A table that cannot be written is\n\
-         refused at the start with exit code 2, and the feature is named. A table that Alluvia makes has the protocol (1, 2),\n\
-         unless a type or a property needs more.\n\n\
+         refused at the start with exit code 2, and the feature is named. If another writer begins to use such a feature while\n\
+         a stream runs (a CHECK constraint), the stream finds out at its next commit, which is not made. A table that Alluvia\n\
+         makes has the protocol (1, 2), unless a type or a property needs more.\n\n\
          | feature | writer version | appended to | why |\n|---|---|---|---|\n",
     );
     for feature in FEATURES {
@@ -191,6 +292,10 @@ fn page() -> String {
     }
     page.push_str(
         "\nAny other feature is refused by name. Tables with any of these features can be read (dead letters, keys of a merge).\n\n\
+         ## Properties\n\n\
+         Properties mean what Delta takes them to mean: `True` is `true`, and `30 days` or `1 week 2 days` is an interval without\n\
+         the word `interval` too. A table with a retention, a switch or a column mapping mode that Delta can't read either\n\
+         (`interval 1 month`, `yes`) is refused with exit code 2, and the property is named.\n\n\
          ## Checkpoints of the log\n\n\
          A checkpoint is written `delta.checkpointInterval` commits after the last one; where the table does not say, after 100.\n\
          That is ten times Delta's default of 10: a stream commits every few seconds, a checkpoint lists every file of the table,\n\
@@ -200,7 +305,8 @@ fn page() -> String {
          ## Cleanup of the log\n\n\
          Commits, checkpoints, their sidecar files and checksums (`.crc`) that are older than `delta.logRetentionDuration` (30\n\
          days) are deleted once two newer checkpoints are there, unless `delta.enableExpiredLogCleanup` is `false` or the table\n\
-         has `checkpointProtection`. The newest commit of every stream stays.\n\n\
+         has `checkpointProtection`. Every version within that time can still be read: the newest checkpoint before the first\n\
+         of them stays, with all that is newer. The newest commit of every stream stays.\n\n\
          ## Statistics\n\n\
          Files have Delta's statistics for the columns that `delta.dataSkippingStatsColumns` or\n\
          `delta.dataSkippingNumIndexedCols` (32) name, written as Spark writes them, but for two cases. Zero is `-0.0` below and\n\

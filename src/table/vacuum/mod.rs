@@ -139,26 +139,26 @@ impl DeltaTable {
     /// Deletes what the table does not need any more; `each` is told how far it is, and whether it goes on is its answer.
     ///
     /// # Errors
-    /// `Config` if the retention is shorter than the table's; `Corrupt` if the log can't be read; `Unavailable` if storage
+    /// `Config` if the retention is shorter than the table's, or the table's can't be read; `Corrupt` if the log can't be read; `Unavailable` if storage
     /// does not answer. What was deleted by then stays deleted, and another vacuum deletes the rest.
     pub fn vacuum(
         &mut self,
         rules: &VacuumRules,
         each: &mut dyn FnMut(&VacuumReport) -> bool,
     ) -> Result<VacuumReport> {
+        // Before the log is read.
+        let now = Utc::now();
+        self.refresh()?;
         let of_table = self.snapshot.table_properties().deleted_file_retention_duration.unwrap_or(RETENTION);
         let retention = rules.retain.unwrap_or(of_table).max(rules.retain_at_least);
         if retention < of_table && !rules.any_retention {
             return Err(too_short(&self.store, retention, of_table));
         }
-        // Before the log is read.
-        let now = Utc::now();
         let cutoffs = Cutoffs {
             unneeded: before(now, retention),
             removals_known: before(now, of_table),
             orphan: before(now, rules.orphan_age),
         };
-        self.refresh()?;
         let needed = Needed::read(self, cutoffs.unneeded)?;
         let mut report = VacuumReport {
             version: self.version(),
@@ -289,4 +289,46 @@ fn too_short(store: &Store, retention: Duration, of_table: Duration) -> Error {
         hours(of_table)
     ))
     .hint("a reader or a writer that is at work on an older version needs them, and a file that is not committed yet may be one of them; if nothing else uses the table, --no-retention-check deletes them all the same")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::table::test_log::{DAY, TestLog};
+
+    #[test]
+    fn a_retention_in_any_form_of_deltas_counts_also_once_a_checkpoint_holds_the_removal() {
+        let rules = VacuumRules {
+            retain: None,
+            retain_at_least: Duration::ZERO,
+            any_retention: false,
+            orphan_age: ORPHAN_AGE,
+            dry_run: true,
+        };
+        let name = "gone.parquet";
+        for (retention, days, kept) in [
+            ("interval 30 days", 30, true),
+            ("30 days", 30, true),
+            ("INTERVAL 4 weeks 2 Days", 30, true),
+            ("1 week", 7, false),
+        ] {
+            let log = TestLog::plain(json!({"delta.deletedFileRetentionDuration": retention}));
+            let removed = (Utc::now() - chrono::Duration::days(10)).timestamp_millis();
+            log.commit(&[
+                json!({"remove": {"path": name, "deletionTimestamp": removed, "dataChange": true}}),
+            ]);
+            // Older than any of the retentions, so that the removal alone keeps it.
+            log.write(name, 60 * DAY);
+            for checkpoints in 0..2 {
+                let report = log.open().unwrap().vacuum(&rules, &mut |_| true).unwrap();
+                assert_eq!(u128::from(report.retention_ms), (days * DAY).as_millis(), "{retention}");
+                assert_eq!(report.files.is_empty(), kept, "{retention}, {checkpoints} checkpoints");
+                if checkpoints == 0 {
+                    log.maintain();
+                }
+            }
+        }
+    }
 }

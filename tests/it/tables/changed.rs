@@ -218,6 +218,31 @@ fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goe
 }
 
 #[test]
+fn a_constraint_that_a_stranger_adds_under_a_running_stream_stops_it_at_its_next_commit() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::new(broker, "constrained", 2, 10_000, 5_000);
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    let yaml = scene.endless_yaml().replace("checkpointInterval: '2'", "checkpointInterval: '1000'");
+    finished(&yaml.replace("{ processingTime: 50 ms }", "availableNow"), folder.path());
+    // The writer version of a change data feed: it knows constraints, and the table has none.
+    strange(&table, &json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 4}}));
+    let program = Alluvia::run(&yaml, folder.path());
+    scene.produce(broker, 10_000);
+    program.wait_for(&format!("\"endOffset\":{}", scene.end()), BOUND);
+    let mut constrained = metadata(&table);
+    constrained["metaData"]["configuration"]["delta.constraints.small"] = "battery < 0".into();
+    strange(&table, &constrained);
+    let there = commits(&table).len();
+    scene.produce(broker, 10_000);
+    let ended = program.wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    let last = ended.stderr.lines().last().unwrap();
+    assert!(last.contains("checkConstraints") && last.contains("small CHECK (battery < 0)"), "{last}");
+    assert_eq!(commits(&table).len(), there, "nothing was committed to it");
+}
+
+#[test]
 fn a_new_stream_on_an_existing_table_opens_no_commit_that_the_tables_checkpoint_covers() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "new-on-old", 2, 40_000, 5_000);
