@@ -34,6 +34,10 @@ pub(super) struct IndexedKeys {
     /// The column of event times and the microseconds of `merge.within`; `None` if the keys of all rows are held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<(String, i64)>,
+    /// What these columns are called in the table's files, where that is not their name: columns may have been renamed, or
+    /// dropped and added again, and a name stands for other values then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_files: Vec<String>,
 }
 
 /// A version of the table's log, and a hash of the commit file that made it: a log that was restored and went on has
@@ -210,6 +214,7 @@ mod tests {
             table_id: "t".into(),
             key_columns: vec![("id".into(), "STRING".into())],
             within: Some(("at".into(), 7)),
+            in_files: vec!["col-1".into(), "col-2".into()],
         }
     }
 

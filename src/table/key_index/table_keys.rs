@@ -20,7 +20,7 @@ use super::key_columns::{KeyColumns, RowKeys};
 use super::own_changes::{KeysOfFile, OwnChanges};
 use super::reader::Trouble;
 use super::snapshot::{PendingSnapshot, Snapshots};
-use super::window::{EventTimes, KeyWindow};
+use super::window::{EventTimes, KeyWindow, physical_path};
 use super::{FileId, IndexSize, IndexedKeys, KeyIndex, LogPosition};
 use crate::model::{Error, Result};
 use crate::table::file_entry::FileIdentity;
@@ -85,6 +85,20 @@ impl RowHasher {
     }
 }
 
+/// The names that the columns have in the table's files, one for each; none if all have their own.
+fn names_in_files(
+    table: &DeltaTable,
+    columns: &KeyColumns,
+    window: Option<&KeyWindow>,
+) -> Result<Vec<String>> {
+    let paths: Vec<&[String]> = columns.paths().chain(window.map(KeyWindow::path)).collect();
+    let names = paths.iter().map(|path| physical_path(table, path)).collect::<Result<Vec<_>>>()?;
+    if names.iter().zip(&paths).all(|(name, path)| name == path) {
+        return Ok(Vec::new());
+    }
+    Ok(names.iter().map(|name| name.join(".")).collect())
+}
+
 impl TableKeys {
     /// The keys of `table` by its index in `folder`, which is made if it is not there or can't be used: of the newest of
     /// `snapshots`, or anew. `lanes` are the threads that may read files.
@@ -106,6 +120,7 @@ impl TableKeys {
             table_id: table.id().to_owned(),
             key_columns: columns.names_and_types(),
             within: window.as_ref().map(KeyWindow::mark),
+            in_files: names_in_files(table, &columns, window.as_ref())?,
         };
         let index = match open_usable(folder, &keys, &url)? {
             Some(index) => Some(index),

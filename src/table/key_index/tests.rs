@@ -8,7 +8,12 @@ use proptest::prelude::*;
 use super::*;
 
 fn index_keys() -> IndexedKeys {
-    IndexedKeys { table_id: "table".into(), key_columns: vec![("id".into(), "BIGINT".into())], within: None }
+    IndexedKeys {
+        table_id: "table".into(),
+        key_columns: vec![("id".into(), "BIGINT".into())],
+        within: None,
+        in_files: Vec::new(),
+    }
 }
 
 fn file(number: u64) -> Fingerprint {

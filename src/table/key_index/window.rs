@@ -101,6 +101,11 @@ impl KeyWindow {
         (self.times.column.path().join("."), self.length_us)
     }
 
+    /// The names of the column from the top-level column down.
+    pub(super) fn path(&self) -> &[String] {
+        self.times.column.path()
+    }
+
     pub(super) fn times(&self) -> &EventTimes {
         &self.times
     }
@@ -154,22 +159,31 @@ impl KeyWindow {
 
 impl Place {
     fn of(table: &DeltaTable, path: &[String]) -> Result<Place> {
-        let lacking = || Error::internal(format!("the table has no column {}", path.join(".")));
-        let mode = table.snapshot.table_configuration().column_mapping_mode();
-        let schema = table.snapshot.schema();
-        let (first, rest) = path.split_first().ok_or_else(lacking)?;
-        let mut field = schema.field(first).ok_or_else(lacking)?;
-        let mut names = vec![field.physical_name(mode).to_owned()];
-        if rest.is_empty() && table.partition_columns().contains(first) {
-            return Ok(Place::Partition(names.remove(0)));
+        let mut names = physical_path(table, path)?;
+        match path {
+            [column] if table.partition_columns().contains(column) => Ok(Place::Partition(names.remove(0))),
+            _ => Ok(Place::Statistics(names)),
         }
-        for name in rest {
-            let KernelType::Struct(fields) = &field.data_type else { return Err(lacking()) };
-            field = fields.field(name).ok_or_else(lacking)?;
-            names.push(field.physical_name(mode).to_owned());
-        }
-        Ok(Place::Statistics(names))
     }
+}
+
+/// The names that a column has in the table's files, from the top-level column down.
+///
+/// # Errors
+/// `Internal` if the table has no such column.
+pub(super) fn physical_path(table: &DeltaTable, path: &[String]) -> Result<Vec<String>> {
+    let lacking = || Error::internal(format!("the table has no column {}", path.join(".")));
+    let mode = table.snapshot.table_configuration().column_mapping_mode();
+    let schema = table.snapshot.schema();
+    let (first, rest) = path.split_first().ok_or_else(lacking)?;
+    let mut field = schema.field(first).ok_or_else(lacking)?;
+    let mut names = vec![field.physical_name(mode).to_owned()];
+    for name in rest {
+        let KernelType::Struct(fields) = &field.data_type else { return Err(lacking()) };
+        field = fields.field(name).ok_or_else(lacking)?;
+        names.push(field.physical_name(mode).to_owned());
+    }
+    Ok(names)
 }
 
 /// A date or a time as the log has it, in microseconds since the Unix epoch; without a zone it is one of UTC.

@@ -45,6 +45,31 @@ fn an_index_that_is_missing_damaged_or_of_another_table_is_built_again() {
 }
 
 #[test]
+fn an_index_of_a_column_whose_name_is_another_columns_now_is_built_again() {
+    let mut lake = Lake::new(false);
+    let named = |id: &str, other: &str| {
+        let column = |name: &str, physical: &str, number: i64| {
+            let mapped =
+                json!({"delta.columnMapping.id": number, "delta.columnMapping.physicalName": physical});
+            json!({"name": name, "type": "long", "nullable": true, "metadata": mapped})
+        };
+        let schema = json!({"type": "struct", "fields": [column("id", id, 1), column("other", other, 2)]});
+        let mut metadata = metadata("6c2c1a2e-0000-4000-8000-000000000001", false);
+        metadata["metaData"]["schemaString"] = schema.to_string().into();
+        metadata["metaData"]["configuration"] =
+            json!({"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "2"});
+        metadata
+    };
+    lake.commit(&[json!({"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}), named("id", "new")]);
+    lake.add("a", &[1, 2, 3]);
+    assert_eq!(lake.ids(), [1, 2, 3]);
+    lake.commit(&[named("new", "id")]);
+    assert_eq!(lake.ids(), [0; 0], "the rows' ids are in the other column now");
+    lake.commit(&[named("id", "new")]);
+    assert_eq!(lake.ids(), [1, 2, 3]);
+}
+
+#[test]
 fn an_index_that_turns_out_damaged_while_it_is_used_is_built_again() {
     let mut lake = Lake::new(false);
     lake.add("a", &[1, 2, 3]);
