@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::lane_pipeline::{Emit, LanePipeline};
 use crate::decode::json::Rejection;
@@ -21,6 +22,8 @@ use crate::source::{Intake, Split, SplitReader};
 
 /// Decoded bytes that a lane hands back at most; beyond them it writes a file of its own.
 const GATHER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often a lane's reader is told that there is nothing to read.
+const REST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One run of a batch, as its lanes see it.
 pub struct Attempt {
@@ -147,6 +150,7 @@ impl Lane {
         let mut worker = Worker { reader, pipeline, dead_letters: DeadLetterRows::default() };
         let thread = std::thread::Builder::new()
             .name(format!("lane-{number}-{stream}"))
+            .stack_size(super::STACK_BYTES)
             .spawn(move || worker.serve(&inbox))
             .map_err(|e| Error::unavailable("cannot start a thread for a lane").source(e))?;
         Ok(Lane { jobs: Some(jobs), thread: Some(thread) })
@@ -180,6 +184,17 @@ impl Drop for Lane {
     }
 }
 
+/// The next of what arrives at `inbox`, `None` if nothing more can. While nothing arrives, `rest` is called at each `interval`.
+fn next<T>(inbox: &Receiver<T>, interval: Duration, mut rest: impl FnMut()) -> Option<T> {
+    loop {
+        match inbox.recv_timeout(interval) {
+            Ok(job) => return Some(job),
+            Err(RecvTimeoutError::Timeout) => rest(),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
 /// What lives on a lane's thread.
 struct Worker {
     reader: Box<dyn SplitReader>,
@@ -189,7 +204,7 @@ struct Worker {
 
 impl Worker {
     fn serve(&mut self, inbox: &Receiver<Job>) {
-        for job in inbox {
+        while let Some(job) = next(inbox, REST_INTERVAL, || self.reader.rest()) {
             let output = job.span.in_scope(|| self.run(&job));
             if output.is_err() {
                 // Half a batch must not leak into the next one.
@@ -347,5 +362,25 @@ impl<'a> Out<'a> {
             self.output.dead_letter_parts = writer.finish()?;
         }
         Ok(self.output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_without_work_lets_its_reader_rest_until_there_is_some() {
+        let (jobs, inbox) = bounded(1);
+        let mut rests = 0;
+        let job = next(&inbox, Duration::from_millis(1), || {
+            rests += 1;
+            if rests == 3 {
+                jobs.send(7).unwrap();
+            }
+        });
+        assert_eq!((job, rests), (Some(7), 3));
+        drop(jobs);
+        assert_eq!(next(&inbox, Duration::from_secs(60), || {}), None);
     }
 }

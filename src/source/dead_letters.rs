@@ -284,6 +284,7 @@ impl Source for DeadLetterSource {
             latest: self.at(count),
             range: (end > start).then_some(range),
             lag: count - end,
+            is_cut: false,
             notes: Notes::new(),
             losses: Vec::new(),
         })

@@ -39,6 +39,15 @@ pub trait Source: Send {
     /// What Spark calls the source's description: `KafkaV2[Subscribe[t]]`.
     fn description(&self) -> String;
 
+    /// Whether a new query could start, asked before anything is made for it. One that has read before has its own policy on
+    /// what is gone.
+    ///
+    /// # Errors
+    /// `Config` if the options name what is not there.
+    fn check_new(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Where a new query starts.
     ///
     /// # Errors
@@ -156,6 +165,8 @@ pub struct Available {
     pub range: Option<SourceRange>,
     /// Records between the end of that range and `latest`.
     pub lag: i64,
+    /// Whether the range ends where it does only because of [`Admission::default_max`].
+    pub is_cut: bool,
     /// What the source noted of the position, to be remembered even if no batch is planned.
     pub notes: Notes,
     /// Records that are gone since the batch before; the next plan records them.
@@ -204,6 +215,9 @@ pub trait SplitReader: Send {
     /// answer; whatever `intake` returns.
     fn read(&mut self, splits: &[Split], cancel: &AtomicBool, intake: &mut dyn Intake)
     -> Result<ReadOutcome>;
+
+    /// Called about once a second while the lane has nothing to read: a client's events must not pile up.
+    fn rest(&mut self) {}
 }
 
 /// Takes what a reader delivers.

@@ -130,6 +130,7 @@ impl Source for RateSource {
             latest: at(latest),
             range: has_rows.then_some(range),
             lag: self.values_before(latest) - self.values_before(end),
+            is_cut: false,
             notes,
             losses: Vec::new(),
         })

@@ -175,6 +175,7 @@ impl Source for SocketSource {
             latest: at(latest),
             range: (end > start).then_some(range),
             lag: latest - end,
+            is_cut: false,
             notes: Notes::new(),
             losses: Vec::new(),
         })

@@ -5,7 +5,6 @@
 
 /// In alphabetical order.
 pub(crate) static CONSUMER_PROPERTIES: &[&str] = &[
-    "allow.auto.create.topics",
     "api.version.request.timeout.ms",
     "bootstrap.servers",
     "broker.address.family",
@@ -15,7 +14,6 @@ pub(crate) static CONSUMER_PROPERTIES: &[&str] = &[
     "client.id",
     "client.rack",
     "connections.max.idle.ms",
-    "coordinator.query.interval.ms",
     "debug",
     "enable.metrics.push",
     "enable.ssl.certificate.verification",
@@ -24,14 +22,10 @@ pub(crate) static CONSUMER_PROPERTIES: &[&str] = &[
     "fetch.min.bytes",
     "fetch.queue.backoff.ms",
     "fetch.wait.max.ms",
-    "group.instance.id",
-    "heartbeat.interval.ms",
     "log.connection.close",
     "log.thread.name",
-    "log_level",
     "max.in.flight.requests.per.connection",
     "max.partition.fetch.bytes",
-    "max.poll.interval.ms",
     "message.copy.max.bytes",
     "message.max.bytes",
     "metadata.max.age.ms",
@@ -48,7 +42,6 @@ pub(crate) static CONSUMER_PROPERTIES: &[&str] = &[
     "sasl.password",
     "sasl.username",
     "security.protocol",
-    "session.timeout.ms",
     "socket.connection.setup.timeout.ms",
     "socket.keepalive.enable",
     "socket.max.fails",

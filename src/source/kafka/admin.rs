@@ -36,8 +36,8 @@ impl KafkaSource {
     /// Connects and finds the subscription's partitions.
     ///
     /// # Errors
-    /// `Unavailable` if no broker answers within 15 seconds, the controller included; `Config` if the login or TLS fails, a
-    /// property or the pattern is wrong, a subscribed topic does not exist, or nothing matches the subscription.
+    /// `Unavailable` if no broker answers within 15 seconds, the controller included; `Config` if the login or TLS fails, or
+    /// a property or the pattern is wrong.
     pub fn open(options: &KafkaOptions) -> Result<KafkaSource> {
         KafkaSource::open_as(options, Login::open(options)?)
     }
@@ -90,9 +90,11 @@ impl KafkaSource {
     /// Where a new query starts, by `startingOffsets` and its relatives.
     ///
     /// # Errors
-    /// `Config` if given offsets or times do not name exactly the partitions read, or no record is at or
-    /// after a starting time under the strategy `error`; `Unavailable` if the brokers do not answer.
+    /// `Config` if a subscribed topic does not exist, nothing matches the subscription, given offsets or times do not name
+    /// exactly the partitions read, or no record is at or after a starting time under the strategy `error`; `Unavailable`
+    /// if the brokers do not answer.
     pub fn initial_offsets(&self) -> Result<Offsets> {
+        self.topics.check_all_there()?;
         let starts = starts(&self.options().starting, &self.partitions())?;
         let mut offsets = BTreeMap::new();
         let mut asked = Vec::new();
@@ -161,6 +163,8 @@ impl KafkaSource {
             let backwards = end.iter().any(|(p, &end)| known.get(p).is_some_and(|next| end < next));
             let sure = doubt.is_none() && end.len() == view.partitions.len();
             if sure && ((vanished.is_empty() && !backwards) || attempt >= attempts) {
+                self.check_missing(&view.missing, known)?;
+                self.topics.confirm_gone(&vanished)?;
                 let epochs = Offsets(epochs);
                 let latest =
                     Latest { end: Offsets(end), vanished, not_subscribed, epochs, ..Latest::default() };
@@ -172,6 +176,17 @@ impl KafkaSource {
             debug!(attempt, vanished = vanished.len(), backwards, "offsets are asked for again");
             thread::sleep(self.options().fetch_offset_retry_interval);
         }
+    }
+
+    /// Subscribed topics that do not exist, and of which nothing was read, are a mistake, unless lost data is no error: then one
+    /// of them may be a topic that was deleted, of which nothing is known any more.
+    fn check_missing(&self, missing: &[String], known: &Offsets) -> Result<()> {
+        if !self.options().fail_on_data_loss {
+            return Ok(());
+        }
+        let is_known = |name: &String| known.0.keys().any(|partition| *partition.topic == **name);
+        let new: Vec<String> = missing.iter().filter(|name| !is_known(name)).cloned().collect();
+        if new.is_empty() { Ok(()) } else { Err(self.topics.not_there(&new)) }
     }
 
     /// Adds where the partitions start that are not known yet: one whose leader does not say so is not lost.

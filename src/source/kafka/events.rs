@@ -61,7 +61,13 @@ impl ClientEvents {
     /// Keeps trouble; a refused login or certificate is not hidden by the lost connection that follows. A broker that
     /// refuses our certificate only closes the connection: what TLS says of it is in the text.
     pub(super) fn keep(&self, code: RDKafkaErrorCode, text: &str) {
-        let code = if is_tls_refusal(text) { RDKafkaErrorCode::SSL } else { code };
+        let code = match code {
+            _ if is_tls_refusal(text) => RDKafkaErrorCode::SSL,
+            RDKafkaErrorCode::Authentication if is_cut_handshake(text) => {
+                RDKafkaErrorCode::BrokerTransportFailure
+            }
+            code => code,
+        };
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = |code| is_refusal(code) || code == RDKafkaErrorCode::SSL;
         if latest.as_ref().is_none_or(|old| !telling(old.code) || telling(code)) {
@@ -113,6 +119,12 @@ fn is_tls_refusal(text: &str) -> bool {
             .any(|part| text.contains(part))
 }
 
+/// Whether librdkafka calls a login refused of which it had no answer: the connection ended, or the time was over, while it
+/// asked for the mechanisms. Its own reasons begin with `Local:`, a broker's with `Broker:`.
+fn is_cut_handshake(text: &str) -> bool {
+    text.contains("mechanism handshake failed: Local:")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +136,20 @@ mod tests {
         events.keep(RDKafkaErrorCode::BrokerTransportFailure, text);
         assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::SSL);
         assert!(!is_tls_refusal("Disconnected (after 3 ms in state UP)"));
+    }
+
+    #[test]
+    fn a_connection_that_ends_within_the_login_is_no_refused_login() {
+        let events = ClientEvents::default();
+        let text = |why: &str| {
+            format!(
+                "sasl_ssl://b:9093/0: SASL PLAIN mechanism handshake failed: {why}: broker's supported mechanisms: (n/a)"
+            )
+        };
+        events.keep(RDKafkaErrorCode::Authentication, &text("Local: Broker transport failure"));
+        assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::BrokerTransportFailure);
+        events.keep(RDKafkaErrorCode::Authentication, &text("Broker: Unsupported SASL mechanism"));
+        assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::Authentication);
     }
 
     #[test]

@@ -23,6 +23,8 @@ const REFUSED_INTERVAL: Duration = Duration::from_secs(30);
 /// How long an answer is waited for, and the last one when the stream ends.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const LAST_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often the client's events are served while there is nothing to commit.
+const SERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The mirror of one source. Dropped, it commits what is left, if the group took the commit before.
 pub(super) struct Mirror {
@@ -99,7 +101,7 @@ impl Shared {
     fn run(&self) {
         let mut client: Option<(Arc<Client>, u64)> = None;
         let mut said = String::new();
-        while let Some(offsets) = self.next() {
+        while let Some(offsets) = self.next(client.as_ref().map(|(client, _)| client.as_ref())) {
             let outcome = self.commit(&mut client, &offsets);
             let mut state = self.lock();
             state.refused = outcome.is_err();
@@ -130,11 +132,19 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// The next position to commit; `None` when the stream has ended and there is nothing more to do.
-    fn next(&self) -> Option<Offsets> {
-        let state = self.lock();
-        let waited = self.changed.wait_while(state, |state| state.wanted.is_none() && !state.over);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner);
+    /// The next position to commit; `None` when the stream has ended and there is nothing more to do. Meanwhile `client`
+    /// is served.
+    fn next(&self, client: Option<&Client>) -> Option<Offsets> {
+        let mut state = self.lock();
+        while state.wanted.is_none() && !state.over {
+            let waited = self.changed.wait_timeout(state, SERVE_INTERVAL);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if let Some(client) = client {
+                drop(state);
+                native::serve(client);
+                state = self.lock();
+            }
+        }
         if state.over && state.refused {
             return None;
         }

@@ -59,13 +59,20 @@ impl Source for KafkaSource {
             note_leader_epochs(&mut notes, &seen.latest.epochs);
         }
         let end = self.end_of_batch(&position, &seen, admission)?;
+        let lag = end.as_ref().map_or(0, |end| end.distance_to(&seen.latest.end));
+        let is_cut = lag > 0 && !admission.unlimited && self.options().max_offsets_per_trigger.is_none();
         Ok(Available {
             latest: seen.latest.end.to_offset(),
-            lag: end.as_ref().map_or(0, |end| end.distance_to(&seen.latest.end)),
+            lag,
+            is_cut,
             range: end.map(|end| self.range(&position, known_ids, &seen, &end)),
             notes,
             losses: seen.lost.iter().map(Loss::from).collect(),
         })
+    }
+
+    fn check_new(&self) -> Result<()> {
+        self.topics.check_all_there()
     }
 
     fn ends(&mut self) -> Result<Option<Offset>> {
@@ -323,6 +330,10 @@ impl SplitReader for LaneReader {
             bytes: report.bytes,
             losses: report.lost.iter().map(Loss::from).collect(),
         })
+    }
+
+    fn rest(&mut self) {
+        LaneReader::rest(self);
     }
 }
 

@@ -26,6 +26,11 @@ const RESTARTS_MAX: u32 = 8;
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl LaneReader {
+    /// Serves the client's main queue between two reads: it has no bound, and statistics, errors and log lines wait there.
+    pub(super) fn rest(&mut self) {
+        native::serve(&self.assignment.client);
+    }
+
     /// Serves the client's main queue. `works`: something has just come, so past trouble is over.
     pub(super) fn serve(&mut self, now: Instant, works: bool) -> Result<()> {
         self.served = now;
@@ -220,7 +225,7 @@ impl LaneReader {
             first,
             partitions = open.len(),
             seconds = silent.as_secs(),
-            "nothing comes of partitions that a micro-batch is to read further: the brokers are asked about them"
+            "no records arrive from partitions that a micro-batch still has to read; asking the brokers about them"
         );
         let there = self.look_into(&open, progress)?;
         self.look_at_ends(&there, progress)
@@ -288,5 +293,25 @@ impl LaneReader {
             }
         }
         Ok(there)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::kafka::testing::options;
+
+    #[test]
+    fn what_a_client_says_of_itself_does_not_pile_up_while_nothing_is_read() {
+        let mut options = options("127.0.0.1:1");
+        options.client.insert("statistics.interval.ms".into(), "20".into());
+        let mut reader = LaneReader::open(&options, 4 << 20, 1).unwrap();
+        let started = Instant::now();
+        while native::queued(&reader.assignment.client) < 5 {
+            assert!(started.elapsed() < Duration::from_secs(30), "no statistics came");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        reader.rest();
+        assert!(native::queued(&reader.assignment.client) < 5);
     }
 }

@@ -24,6 +24,8 @@ use crate::model::{Error, Result, TopicPartition};
 
 /// How old the view may become before it is renewed.
 pub const METADATA_REFRESH: Duration = Duration::from_secs(10);
+/// How often it may be renewed at most.
+const METADATA_REFRESH_MIN: Duration = Duration::from_millis(200);
 /// How many topics are asked about one by one; above, all topics of the cluster are.
 const TOPICS_SINGLY_MAX: usize = 8;
 /// Older than this many times the interval, the view is renewed by whoever needs it.
@@ -32,6 +34,8 @@ const STALE_AFTER: u32 = 3;
 /// The partitions of a subscription at one time.
 pub(super) struct View {
     pub(super) partitions: Vec<TopicPartition>,
+    /// Topics that the subscription names and the brokers do not know.
+    pub(super) missing: Vec<String>,
     pub(super) ids: TopicIds,
     at: Instant,
 }
@@ -51,11 +55,11 @@ struct Shared {
 }
 
 impl Topics {
-    /// Finds the subscription's partitions, and keeps the view of them fresh from then on.
+    /// Finds the subscription's partitions, and keeps the view of them fresh from then on. What is not there is no error:
+    /// a new query asks [`Topics::check_all_there`], and one that has read before has a policy on lost data.
     ///
     /// # Errors
-    /// `Unavailable` if the brokers do not answer; `Config` if they refuse, the pattern is wrong, a subscribed topic does
-    /// not exist, or nothing matches the subscription.
+    /// `Unavailable` if the brokers do not answer; `Config` if they refuse, or the pattern is wrong.
     pub(super) fn open(cluster: &Arc<Cluster>) -> Result<Topics> {
         let pattern = match &cluster.options.subscription {
             Subscription::Pattern(pattern) => Some(Regex::new(pattern).map_err(|error| {
@@ -70,8 +74,13 @@ impl Topics {
             .client
             .get("topic.metadata.refresh.interval.ms")
             .and_then(|ms| ms.parse().ok())
-            .map_or(METADATA_REFRESH, |ms| Duration::from_millis(ms).min(METADATA_REFRESH));
-        let empty = View { partitions: Vec::new(), ids: TopicIds::default(), at: Instant::now() };
+            .map_or(METADATA_REFRESH, refresh_interval);
+        let empty = View {
+            partitions: Vec::new(),
+            missing: Vec::new(),
+            ids: TopicIds::default(),
+            at: Instant::now(),
+        };
         let shared = Arc::new(Shared {
             cluster: Arc::clone(cluster),
             pattern,
@@ -80,8 +89,14 @@ impl Topics {
             over: Mutex::new(false),
             ended: Condvar::new(),
         });
-        let (view, missing) = shared.describe_subscription(CONTROLLER_TIMEOUT)?;
-        shared.check(&view, &missing)?;
+        let view = shared.describe_subscription(CONTROLLER_TIMEOUT)?;
+        if let Subscription::Assign(assigned) = &cluster.options.subscription {
+            let lacking = assigned.iter().filter(|p| !view.partitions.contains(p));
+            let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
+            if !lacking.is_empty() {
+                warn!("assigned partitions that do not exist are left out: {}", lacking.join(", "));
+            }
+        }
         shared.put(view);
         let renewing = Arc::clone(&shared);
         thread::Builder::new().name("kafka-topics".into()).spawn(move || renewing.renew()).map_err(
@@ -106,6 +121,59 @@ impl Topics {
         }
     }
 
+    /// What a new query asks for is there.
+    ///
+    /// # Errors
+    /// `Config` if a subscribed topic does not exist, or nothing matches the subscription.
+    pub(super) fn check_all_there(&self) -> Result<()> {
+        let (view, brokers) = (self.view(), self.shared.cluster.brokers());
+        match &self.shared.cluster.options.subscription {
+            Subscription::Topics(_) if !view.missing.is_empty() => Err(self.not_there(&view.missing)),
+            Subscription::Pattern(pattern) if view.partitions.is_empty() => {
+                Err(Error::config(format!("no topic at {brokers} matches subscribePattern {pattern:?}"))
+                    .hint("check subscribePattern; it is found anywhere in a name unless anchored"))
+            }
+            Subscription::Assign(_) if view.partitions.is_empty() => {
+                Err(Error::config(format!("none of the assigned partitions exists at {brokers}"))
+                    .hint("check assign"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The error for subscribed topics that do not exist.
+    pub(super) fn not_there(&self, topics: &[String]) -> Error {
+        let brokers = self.shared.cluster.brokers();
+        Error::config(format!("topic {} does not exist at {brokers}", topics.join(", ")))
+            .hint("check subscribe, or create the topic first")
+    }
+
+    /// Asks for topics by name that a list of all topics leaves out: it also leaves out what the login may not describe.
+    ///
+    /// # Errors
+    /// `Config` if the brokers do not allow it; `Unavailable` if one of `partitions` is there, or nobody answers.
+    pub(super) fn confirm_gone(&self, partitions: &[TopicPartition]) -> Result<()> {
+        if self.shared.pattern.is_none() {
+            return Ok(());
+        }
+        for topic in self.shared.describe(partitions.iter().map(|partition| &*partition.topic))?.0 {
+            match &topic.partitions {
+                Err(code) if is_missing(*code) => {}
+                Err(code) => return Err(self.shared.not_described(&topic.name, *code)),
+                Ok(numbers) => {
+                    let there =
+                        |p: &&TopicPartition| *p.topic == *topic.name && numbers.contains(&p.partition);
+                    if let Some(partition) = partitions.iter().find(there) {
+                        return Err(Error::unavailable(format!(
+                            "the brokers do not list partition {partition}, but describe its topic"
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Renews the view if asked to, or if it is stale.
     ///
     /// # Errors
@@ -115,6 +183,14 @@ impl Topics {
             self.shared.renew_now()?;
         }
         Ok(())
+    }
+}
+
+/// How often the view is renewed under `topic.metadata.refresh.interval.ms`; librdkafka takes 0 for never.
+fn refresh_interval(ms: u64) -> Duration {
+    match ms {
+        0 => METADATA_REFRESH,
+        ms => Duration::from_millis(ms).clamp(METADATA_REFRESH_MIN, METADATA_REFRESH),
     }
 }
 
@@ -154,16 +230,15 @@ impl Shared {
     fn renew_now(&self) -> Result<()> {
         let knows_ids = !self.view().ids.known.is_empty();
         let deadline = if knows_ids { REQUEST_TIMEOUT } else { Duration::ZERO };
-        let view = self.describe_subscription(deadline)?.0;
+        let view = self.describe_subscription(deadline)?;
         let (partitions, elapsed) = (view.partitions.len(), view.at.elapsed());
         debug!(partitions, elapsed_ms = elapsed.as_millis() as u64, "the topics were described");
         self.put(view);
         Ok(())
     }
 
-    /// The subscription as it is now, and the topics of it that are not there; `deadline` is for the ids, see
-    /// [`Cluster::add_ids`].
-    fn describe_subscription(&self, deadline: Duration) -> Result<(View, Vec<String>)> {
+    /// The subscription as it is now; `deadline` is for the ids, see [`Cluster::add_ids`].
+    fn describe_subscription(&self, deadline: Duration) -> Result<View> {
         let at = Instant::now();
         let (mut topics, brokers) = match &self.cluster.options.subscription {
             Subscription::Topics(topics) => self.describe(topics.iter().map(String::as_str))?,
@@ -183,11 +258,7 @@ impl Shared {
                     missing.push(topic.name);
                     continue;
                 }
-                Err(code) => {
-                    let error = RequestError { code, text: code.to_string() };
-                    let what = format!("describe topic {}", topic.name);
-                    return Err(failed(&self.cluster.options, &*self.cluster.client()?, &what, &error));
-                }
+                Err(code) => return Err(self.not_described(&topic.name, code)),
             };
             if topic.internal && self.pattern.is_some() {
                 continue;
@@ -199,7 +270,16 @@ impl Shared {
             partitions.retain(|partition| assigned.contains(partition));
         }
         partitions.sort();
-        Ok((View { partitions, ids, at }, missing))
+        Ok(View { partitions, missing, ids, at })
+    }
+
+    /// The error for a topic that the brokers do not describe.
+    fn not_described(&self, topic: &str, code: RDKafkaErrorCode) -> Error {
+        let error = RequestError { code, text: code.to_string() };
+        match self.cluster.client() {
+            Ok(client) => failed(&self.cluster.options, &client, &format!("describe topic {topic}"), &error),
+            Err(error) => error,
+        }
     }
 
     /// The topics of these names as metadata describes them, and the ids of the brokers.
@@ -233,33 +313,6 @@ impl Shared {
         let matches = |name: &str| self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(name));
         let topics = metadata.topics().iter().filter(|topic| matches(topic.name())).map(described).collect();
         Ok((topics, broker_ids(&metadata)))
-    }
-
-    fn check(&self, view: &View, missing: &[String]) -> Result<()> {
-        let brokers = self.cluster.brokers();
-        match &self.cluster.options.subscription {
-            Subscription::Topics(_) if !missing.is_empty() => {
-                Err(Error::config(format!("topic {} does not exist at {brokers}", missing.join(", ")))
-                    .hint("check subscribe, or create the topic first"))
-            }
-            Subscription::Pattern(pattern) if view.partitions.is_empty() => {
-                Err(Error::config(format!("no topic at {brokers} matches subscribePattern {pattern:?}"))
-                    .hint("check subscribePattern; it is found anywhere in a name unless anchored"))
-            }
-            Subscription::Assign(_) if view.partitions.is_empty() => {
-                Err(Error::config(format!("none of the assigned partitions exists at {brokers}"))
-                    .hint("check assign"))
-            }
-            Subscription::Assign(assigned) => {
-                let lacking = assigned.iter().filter(|p| !view.partitions.contains(p));
-                let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
-                if !lacking.is_empty() {
-                    warn!("assigned partitions that do not exist are left out: {}", lacking.join(", "));
-                }
-                Ok(())
-            }
-            Subscription::Topics(_) | Subscription::Pattern(_) => Ok(()),
-        }
     }
 }
 

@@ -170,7 +170,7 @@ pub(super) fn serve(client: &Client) {
 }
 
 /// How many events wait on the client's main queue.
-fn queued(client: &Client) -> usize {
+pub(super) fn queued(client: &Client) -> usize {
     // SAFETY: the client is alive; the handle is ours, and given back at once.
     unsafe {
         let queue = raw::rd_kafka_queue_get_consumer(client.client().native_ptr());

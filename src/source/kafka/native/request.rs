@@ -109,6 +109,8 @@ pub(super) fn answer(
 ) -> Result<Event, RequestError> {
     let step = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
+    // Also where every answer comes at once: nothing else empties this queue of a client that only asks.
+    serve(&queue.client);
     // The request ends by its own timeout; the second on top only guards against a lost answer.
     while waited < timeout + Duration::from_secs(1) {
         // SAFETY: the queue is alive; an event that is returned is ours.

@@ -1,5 +1,6 @@
 //! Topics that are made anew, vanish or are unsubscribed, partitions that are added, and offsets that retention takes.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -142,6 +143,54 @@ fn a_partition_that_is_added_is_read_from_its_start_and_a_topic_that_vanishes_is
     assert_eq!(values(folder.path()), [names("a", 0..10), names("b", 0..10), names("c", 0..5)].concat());
     assert_eq!(lost_ranges(folder.path()), [format!("{leaves}-0 [10, 10)")]);
     assert_eq!(codes(folder.path()), ["OFFSETS_LOST"]);
+    // What was lost and recorded does not stop a later start, which a topic that was never there does.
+    broker.produce(&grows, [Message::new("d0000".to_owned()).partition(0)]);
+    let again = tolerant(&yaml).replace("trigger: { processingTime: 50 ms }", "trigger: availableNow");
+    run(&again, folder.path());
+    assert_eq!(table_rows(folder.path()), 26);
+    let strict = yaml.replace("trigger: { processingTime: 50 ms }", "trigger: availableNow");
+    let ended = Alluvia::run(&strict, folder.path()).wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("topic {leaves} does not exist")), "{}", ended.stderr);
+}
+
+#[test]
+fn a_topic_of_a_pattern_that_may_not_be_seen_any_more_is_not_called_deleted() {
+    let Some(broker) = Broker::shared() else { return };
+    let (prefix, folder) = (broker.topic("veiled", 1), tempfile::tempdir().unwrap());
+    let topic = format!("{prefix}-records");
+    broker.create_topic(&topic, 1, &[]);
+    broker.produce(&topic, numbered("v", 0..10));
+    let login = format!(
+        ", kafka.security.protocol: SASL_PLAINTEXT, kafka.sasl.mechanism: SCRAM-SHA-512, kafka.sasl.jaas.config: 'org.apache.kafka.common.security.scram.ScramLoginModule required username=\"alice\" password=\"{}\";'",
+        broker.fact("/scram/password")
+    );
+    let yaml = raw_yaml(broker, &prefix, &login, "")
+        .replace(broker.bootstrap(), broker.fact("/bootstrap/scram"))
+        .replace(&format!("subscribe: '{prefix}'"), &format!("subscribePattern: '^{prefix}'"));
+    assert!(yaml.contains("subscribePattern"), "{yaml}");
+    run(&yaml, folder.path());
+    let acl = |change: &str| {
+        let mut tool = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/kafka"));
+        tool.args(["tool", "--dir"]).arg(broker.home()).args(["acls", change, "--force", "--topic", &topic]);
+        tool.args(["--deny-principal", "User:alice", "--operation", "All"]).stdout(Stdio::null());
+        assert!(tool.status().unwrap().success(), "the ACL was not changed");
+    };
+    acl("--add");
+    for yaml in [yaml.clone(), tolerant(&yaml)] {
+        let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        let last = ended.stderr.lines().last().unwrap();
+        assert!(
+            last.contains(&topic) && last.contains("DESCRIBE") && !last.contains("failOnDataLoss"),
+            "{last}"
+        );
+    }
+    acl("--remove");
+    broker.produce(&topic, numbered("v", 10..15));
+    run(&tolerant(&yaml), folder.path());
+    assert_eq!(values(folder.path()), names("v", 0..15));
+    assert!(lost_ranges(folder.path()).is_empty());
 }
 
 #[test]

@@ -12,7 +12,8 @@ use super::{numbered, options, options_at, quickly, range, read, reader, timeles
 use crate::rig::{Broker, Message, until};
 
 fn open_error(options: &KafkaOptions) -> Error {
-    KafkaSource::open(options).err().expect("the source must not open")
+    let started = KafkaSource::open(options).and_then(|source| source.initial_offsets());
+    started.expect_err("a new query must not start")
 }
 
 #[test]
