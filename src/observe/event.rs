@@ -22,6 +22,8 @@ pub enum Event {
     Positioned {
         /// The first offset that is not in the table.
         position: Offset,
+        /// When the batch before was planned, in ms since the Unix epoch; `None` in a new query.
+        since_ms: Option<i64>,
     },
     /// A trigger has fired.
     TriggerFired,
@@ -247,7 +249,7 @@ impl EventLog {
                     stream,
                     files,
                     bytes = size_bytes,
-                    "files that the table does not need any more were deleted"
+                    "files that the table no longer needs were deleted"
                 );
             }
             Event::Restarting(restart) => tracing::warn!(

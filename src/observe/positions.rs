@@ -74,11 +74,11 @@ pub(crate) struct Lag {
 }
 
 impl Lag {
-    /// Begins at `committed`; of what waits behind it nothing is known before `now_ms`.
-    pub(crate) fn start(&mut self, committed: &Positions, now_ms: i64) {
+    /// Begins at `committed`, where the partitions were at `since_ms`: of what waits behind it nothing older is known.
+    pub(crate) fn start(&mut self, committed: &Positions, since_ms: i64) {
         let known = std::mem::take(&mut self.places);
         for (partition, offset) in &committed.0 {
-            let caught_up_ms = known.get(partition).map_or(now_ms, |place| place.caught_up_ms);
+            let caught_up_ms = known.get(partition).map_or(since_ms, |place| place.caught_up_ms);
             let latest = known.get(partition).map_or(*offset, |place| place.latest.max(*offset));
             let place = Place { latest, read: *offset, committed: *offset, caught_up_ms };
             self.places.insert(partition.clone(), place);
@@ -151,8 +151,9 @@ impl Lag {
         self.places.values().map(Place::lag).sum()
     }
 
-    /// An upper bound of the age of the oldest record that is not in the table, in seconds: the time since its
-    /// partition was last seen to its end. 0 if the table holds all; `None` if no partition is known.
+    /// The age of the oldest record that is not in the table, in seconds, at most: the time since its partition was last seen
+    /// to its end, or, if it never was since the start, since the newest batch was planned. 0 if the table holds all; `None`
+    /// if no partition is known.
     pub(crate) fn oldest_uncommitted_seconds(&self, now_ms: i64) -> Option<f64> {
         if self.places.is_empty() {
             return None;
@@ -208,6 +209,14 @@ mod tests {
         assert_eq!(lag.oldest_uncommitted_seconds(30_000), Some(0.0));
         lag.measured(&positions(r#"{"t":{"0":6,"1":0}}"#), Positions::default, 30_000);
         assert_eq!(lag.oldest_uncommitted_seconds(31_000), Some(11.0), "it came after second 20");
+    }
+
+    #[test]
+    fn what_waited_while_no_process_ran_counts_from_the_newest_plan() {
+        let mut lag = Lag::default();
+        lag.start(&positions(r#"{"t":{"0":3}}"#), 10_000);
+        lag.measured(&positions(r#"{"t":{"0":9}}"#), Positions::default, 70_000);
+        assert_eq!(lag.oldest_uncommitted_seconds(70_000), Some(60.0));
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Traces {
             opentelemetry_otlp::SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
         if let Some(endpoint) = endpoint {
             let wrong = || {
-                Error::config("the address that traces go to is none of HTTP")
+                Error::config("the trace endpoint is not an HTTP URL")
                     .hint("give --otlp-endpoint (OTEL_EXPORTER_OTLP_ENDPOINT) as http://HOST:4318")
             };
             let parsed: url::Url = endpoint.parse().map_err(|e| wrong().source(e))?;
@@ -191,7 +191,9 @@ impl<E: SpanExporter> SpanExporter for Reported<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let sent = self.exporter.export(batch).await;
         match (&sent, self.fails.swap(sent.is_err(), Ordering::Relaxed)) {
-            (Err(error), false) => tracing::warn!(%error, "traces cannot be sent; the streams go on without"),
+            (Err(error), false) => {
+                tracing::warn!(%error, "traces cannot be sent; the streams continue without them")
+            }
             (Ok(()), true) => tracing::info!("traces are sent again"),
             _ => {}
         }

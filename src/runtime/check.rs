@@ -14,7 +14,8 @@ use crate::config::StreamConfig;
 use crate::model::{Error, Notes, Result};
 use crate::sink::Sink;
 use crate::source::{From, Position, SourceRange};
-use crate::storage::{Store, azure, credentials};
+use crate::storage::credentials::{self, TokenProvider};
+use crate::storage::{Store, azure};
 
 use super::dead_letter_tables;
 use super::open::{self, Access};
@@ -87,8 +88,8 @@ impl Findings {
     }
 }
 
-/// Checks a stream; a start would succeed now if nothing is wrong.
-pub fn check(config: &StreamConfig, access: &Access) -> Vec<Finding> {
+/// Checks a stream for a process of the name `owner` (empty for none); a start would succeed now if nothing is wrong.
+pub fn check(config: &StreamConfig, access: &Access, owner: &str) -> Vec<Finding> {
     let mut row_pipeline = RowPipeline::of(config, access);
     let mut findings = Findings::default();
     findings.note("schema", schema(&row_pipeline));
@@ -117,7 +118,7 @@ pub fn check(config: &StreamConfig, access: &Access) -> Vec<Finding> {
     }
     let found = checkpoint.map(|checkpoint| checkpoint.map(|(found, _)| found));
     findings.after(stores, "checkpoint", || found.unwrap_or_else(|| Err(untried())));
-    findings.after(stores, "owner", || owner(config, access));
+    findings.after(stores, "owner", || may_own(config, access, owner));
     findings.0
 }
 
@@ -277,10 +278,13 @@ fn after(planned: &Planned) -> Result<Position> {
     Ok(Position { offset: plan.only_end()?.clone(), notes: plan.notes_of(0) })
 }
 
-fn owner(config: &StreamConfig, access: &Access) -> Result<String> {
+fn may_own(config: &StreamConfig, access: &Access, name: &str) -> Result<String> {
     let store: Store = access.checkpoint(config)?;
     match Lease::owner(&store)? {
         None => Ok("no one runs the stream".into()),
+        Some(other) if !name.is_empty() && other.name == name => {
+            Ok(format!("{other} runs the stream under this owner name; a start would take the stream over"))
+        }
         Some(other) => Err(Error::fenced(format!("stream {} is run by {other}", config.name)).hint(
             "stop it first, start with --wait-for-lease or --take-over, or give this stream a checkpointLocation of its own",
         )),

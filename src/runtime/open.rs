@@ -2,6 +2,8 @@
 //!
 //! Nothing is made or changed here: a source may ask its service, a sink reads its target.
 
+use std::sync::Arc;
+
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -17,10 +19,11 @@ use crate::source::Source;
 use crate::source::kafka::{self, KafkaSource, with_headers};
 use crate::source::rate::{self, RateSource};
 use crate::source::socket::{self, SocketSource};
+use crate::storage::credentials::{self, RenewedTokens};
 use crate::storage::{Deadline, Store};
 
-/// Lanes at most; more clients than that no longer pay.
-const LANES_MAX: usize = 16;
+/// Lanes at most without `lanes`; more clients than that seldom pay.
+const DEFAULT_LANES_MAX: usize = 16;
 
 /// How storage is used for a stream.
 #[derive(Debug, Clone)]
@@ -78,6 +81,20 @@ pub fn source(config: &StreamConfig) -> Result<Box<dyn Source>> {
         SourceFormat::Rate(options) => Box::new(RateSource::new(options)),
         SourceFormat::Socket(options) => Box::new(SocketSource::open(options)?),
     })
+}
+
+/// The tokens that the stream logs in with, at Kafka and at its stores. Held across restarts of the stream they stay fresh, and
+/// metrics tell of them.
+///
+/// # Errors
+/// As for [`credentials::for_storage`].
+pub fn login_tokens(config: &StreamConfig) -> Result<Vec<Arc<RenewedTokens>>> {
+    let source = match &config.source.format {
+        SourceFormat::Kafka(options) => options.security.tokens.as_ref(),
+        SourceFormat::Rate(_) | SourceFormat::Socket(_) => None,
+    };
+    let source = source.map(|login| credentials::renewed(&login.identity, &login.scope));
+    Ok(source.into_iter().chain(credentials::for_storage(&config.storage.0)?).collect())
 }
 
 /// Where the stream's sink writes, if that is a place in a store.
@@ -194,10 +211,10 @@ pub fn static_table_format(format: config::TableFormat) -> TableFormat {
     }
 }
 
-/// How many lanes a stream has.
+/// How many lanes a stream has: as `lanes` says, else one per core.
 pub fn lane_count(config: &StreamConfig) -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    config.lanes.unwrap_or(cores).clamp(1, LANES_MAX)
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    config.lanes.unwrap_or_else(|| cores().min(DEFAULT_LANES_MAX))
 }
 
 /// Refuses a sink that cannot take a result whose rows take the place of earlier ones.

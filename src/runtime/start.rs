@@ -125,10 +125,14 @@ pub fn open(
     let access = ctx.access(config);
     let checkpoint = access.checkpoint(config)?;
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
-    if let Some(binding) = CheckpointBinding::read(&checkpoint)? {
+    let binding = CheckpointBinding::read(&checkpoint)?;
+    if let Some(binding) = &binding {
         binding.check_stream(&config.name, &checkpoint)?;
     }
     let source = connect()?;
+    if binding.is_none() {
+        source.check_new()?;
+    }
     recovery::check_before_lease(config, &log, &access, &mut row_pipeline)?;
     let lease = hold_lease(config, &checkpoint, ctx, lease)?;
     failpoint!("lease.taken");

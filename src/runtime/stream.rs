@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use self::position::{Pace, StreamPosition};
+use self::position::{IDLE_LEASE_CHECK, Pace, StreamPosition};
 use self::reconcile::same_definition;
 use super::attempt::{self, Written, commit_of};
 use super::heap;
@@ -34,6 +34,7 @@ use crate::model::{Error, Kind, Loss, Offset, OffsetSeq, OutputMode, Result};
 use crate::observe::{Event, StreamReporter};
 use crate::sink::{BatchCommit, BatchRun, DeadLetters, Sink};
 use crate::source::{Admission, Available, SourceRange};
+use crate::storage::credentials::RenewedTokens;
 
 /// What survives a restart of the stream inside the process.
 #[derive(Debug, Default)]
@@ -49,6 +50,8 @@ pub struct RestartState {
     pub lease: Option<Arc<Lease>>,
     /// How values become rows. Read, and remarked on, at the first start only.
     pub row_pipeline: Option<RowPipeline>,
+    /// The tokens that the stream logs in with.
+    pub tokens: Option<Vec<Arc<RenewedTokens>>>,
 }
 
 /// How old the ends of the partitions may be that an idle stream shows, in ms.
@@ -64,6 +67,8 @@ pub struct Stream<'a> {
     run_id: String,
     position: StreamPosition,
     pace: Pace,
+    /// Whether the newest batch ended before all there was, because of the limit that its size has by default.
+    is_cut: bool,
 }
 
 /// A batch to be completed, and what its source says of it.
@@ -130,7 +135,7 @@ impl<'a> Stream<'a> {
     ) -> Stream<'a> {
         let position = StreamPosition::after(open.sink_version);
         let run_id = Uuid::new_v4().to_string();
-        Stream { config, ctx, reporter, restart, open, run_id, position, pace: Pace::start() }
+        Stream { config, ctx, reporter, restart, open, run_id, position, pace: Pace::start(), is_cut: false }
     }
 
     /// Runs until the trigger ends it or a stop is asked for.
@@ -171,6 +176,11 @@ impl<'a> Stream<'a> {
             let (trigger, started) = (self.config.trigger, clock.started_ms);
             let pause = if did {
                 self.pace.batch_ended();
+                // By a limit that nobody gave, what waits must not be read in one batch for each interval.
+                let trigger = match trigger {
+                    Trigger::ProcessingTime(_) if self.is_cut => Trigger::AsSoonAsPossible,
+                    trigger => trigger,
+                };
                 trigger::pause(trigger, self.config.min_commit_interval, started, now_ms())
             } else {
                 if self.pace.lease_check_due() {
@@ -184,10 +194,32 @@ impl<'a> Stream<'a> {
                 if self.pace.comes_to_rest(pause) {
                     heap::give_back();
                 }
-                self.ctx.stop.wait(pause);
+                self.pause(pause)?;
             }
         }
         Ok(())
+    }
+
+    /// Waits for the next trigger, or for a stop. Meanwhile a replaced owner finds out that it was replaced; that the lease
+    /// can't be asked for matters only when there is something to do.
+    ///
+    /// # Errors
+    /// `Fenced` if it was replaced.
+    fn pause(&mut self, pause: Duration) -> Result<()> {
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.ctx.stop.wait(left.min(IDLE_LEASE_CHECK)) {
+                return Ok(());
+            }
+            if left > IDLE_LEASE_CHECK
+                && self.pace.lease_check_due()
+                && let Err(error) = self.check_lease()
+                && error.kind() == Kind::Fenced
+            {
+                return Err(error);
+            }
+        }
     }
 
     /// Brings the stream to where its next batch is planned. Returns whether it ran one for that.
@@ -203,7 +235,7 @@ impl<'a> Stream<'a> {
                     }
                 };
                 failpoint!("initial.written");
-                self.reporter.emit(Event::Positioned { position: initial.clone() });
+                self.reporter.emit(Event::Positioned { position: initial.clone(), since_ms: None });
                 self.source_is_at(&initial);
                 self.position.begin(initial);
                 Ok(false)
@@ -236,8 +268,9 @@ impl<'a> Stream<'a> {
                 self.check_lease()?;
                 self.reporter.emit(Event::BatchPlanned { batch_id, rerun: true });
                 let mut clock = Clock::start();
+                let since_ms = Some(planned.plan().timestamp_ms);
                 let batch = self.replayed(planned)?;
-                self.reporter.emit(Event::Positioned { position: batch.range.start.clone() });
+                self.reporter.emit(Event::Positioned { position: batch.range.start.clone(), since_ms });
                 self.complete(batch, &mut clock)?;
                 Ok(true)
             }
@@ -252,6 +285,11 @@ impl<'a> Stream<'a> {
         Ok(Batch { planned, range, gone, latest, lag: 0 })
     }
 
+    /// How many rows of one batch the sink can hold in memory, if it must hold them.
+    fn rows_in_memory(&self) -> Option<u64> {
+        self.open.sink.keeps_rows_until_commit().then(|| self.open.memory.rows_until_commit())
+    }
+
     /// One firing of the trigger. Returns whether there was a batch.
     fn trigger(&mut self, clock: &mut Clock) -> Result<bool> {
         self.reporter.emit(Event::TriggerFired);
@@ -262,11 +300,11 @@ impl<'a> Stream<'a> {
         let trigger = self.config.trigger;
         let admission = Admission {
             unlimited: trigger == Trigger::Once,
-            default_max: trigger::default_batch_limit(trigger),
+            default_max: trigger::default_batch_limit(trigger, self.rows_in_memory()),
             bound: self.restart.bound.as_ref().filter(|_| trigger == Trigger::AvailableNow),
         };
         let source = &mut self.open.source;
-        let Available { latest, range, lag, notes, losses } =
+        let Available { latest, range, lag, is_cut, notes, losses } =
             clock.time("latestOffset", || source.latest_offset(position, &admission))?;
         if trigger == Trigger::AvailableNow && self.restart.bound.is_none() {
             if let Some(event) = Event::bounded(&position.offset, &latest) {
@@ -282,6 +320,7 @@ impl<'a> Stream<'a> {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
         }
         self.position.note(notes, losses.clone())?;
+        self.is_cut = is_cut;
         let Some(range) = range.or_else(|| self.empty_range()) else {
             self.reporter.emit(Event::NoData);
             return Ok(false);

@@ -80,6 +80,9 @@ fn run_once(
     reporter: &StreamReporter,
     restart: &mut RestartState,
 ) -> Result<()> {
+    if restart.tokens.is_none() {
+        restart.tokens = Some(open::login_tokens(config)?);
+    }
     let row_pipeline = match &restart.row_pipeline {
         Some(row_pipeline) => row_pipeline,
         None => restart.row_pipeline.insert(RowPipeline::of(config, &ctx.access(config))?),

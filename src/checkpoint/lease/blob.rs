@@ -369,7 +369,11 @@ impl Held {
         let keeper = Keeper { blob, run, known: Arc::clone(&known), deadline };
         let thread = thread::Builder::new()
             .name("lease".into())
-            .spawn(move || runtime.block_on(keeper.keep(asks)))
+            .spawn(move || {
+                runtime.block_on(keeper.keep(asks));
+                // A thread that still waits for a token must not hold up the stream's end.
+                runtime.shutdown_background();
+            })
             .map_err(|e| Error::unavailable("cannot start a thread for the lease").source(e))?;
         Ok(Held { known, asked: Some(asked), thread: Some(thread) })
     }

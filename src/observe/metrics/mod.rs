@@ -433,7 +433,7 @@ mod tests {
                 memory_limit: Some(1 << 30),
                 memory: crate::model::MemoryAccount::new(1 << 30),
             })),
-            Event::Positioned { position: offset(r#"{"t":{"0":0,"1":0}}"#) },
+            Event::Positioned { position: offset(r#"{"t":{"0":0,"1":0}}"#), since_ms: None },
             Event::TriggerFired,
             Event::LatestOffset { latest: offset(r#"{"t":{"0":60,"1":45}}"#), start: offset("{}") },
             Event::BatchCommitted(Arc::new(progress)),

@@ -225,7 +225,9 @@ impl Inner {
                 self.lease_confirmed = Some(Instant::now());
                 self.set_status("Waiting for next trigger", None, false);
             }
-            Event::Positioned { position } => self.lag.start(&Positions::of(position), now_ms),
+            Event::Positioned { position, since_ms } => {
+                self.lag.start(&Positions::of(position), since_ms.unwrap_or(now_ms).min(now_ms));
+            }
             Event::TriggerFired => {
                 self.last_trigger_ms = Some(now_ms);
                 self.status.is_trigger_active = true;
@@ -258,6 +260,7 @@ impl Inner {
             Event::Failed { kind, error, .. } => {
                 self.enter(StreamState::Failed, now_ms);
                 self.lag.abandon();
+                self.lease_confirmed = None;
                 self.failed_with(*kind, error, now_ms);
                 self.set_status(&format!("Terminated with exception: {error}"), Some(false), false);
             }
@@ -265,6 +268,7 @@ impl Inner {
                 let state = if *stopped { StreamState::Stopped } else { StreamState::Finished };
                 self.enter(state, now_ms);
                 self.lag.abandon();
+                self.lease_confirmed = None;
                 self.set_status("Stopped", Some(false), false);
             }
             Event::Bounded { .. }

@@ -8,7 +8,7 @@ use crate::model::{Error, Loss, Notes, Offset, Result};
 use crate::source::Position;
 
 /// How often a stream without work checks whether it was replaced.
-const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
+pub(super) const IDLE_LEASE_CHECK: Duration = Duration::from_secs(1);
 /// A stream that has no batch for so long has come to rest.
 const REST: Duration = Duration::from_secs(1);
 
@@ -19,6 +19,8 @@ pub(super) struct StreamPosition {
     pub(super) next_batch: i64,
     /// Where it starts; `None` before the stream has resumed.
     source: Option<Position>,
+    /// When the batch before it was planned, in ms since the Unix epoch; `None` in a new query.
+    pub(super) planned_ms: Option<i64>,
     /// The settings of Spark that the newest plan carries; handed on to the next one.
     pub(super) spark_conf: BTreeMap<String, String>,
     /// The version of the sink's target that holds the batch before, where it numbers versions.
@@ -44,6 +46,7 @@ impl StreamPosition {
     /// `Config` if the plan is of a query with several sources.
     pub(super) fn advance_to(&mut self, plan: &Plan) -> Result<()> {
         self.next_batch = plan.batch_id + 1;
+        self.planned_ms = Some(plan.timestamp_ms);
         self.source = Some(Position { offset: plan.only_end()?.clone(), notes: plan.notes_of(0) });
         self.spark_conf = plan.conf.clone();
         self.reported_losses.clear();

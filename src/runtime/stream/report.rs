@@ -40,7 +40,7 @@ impl Stream<'_> {
 
     pub(super) fn report_position(&self) -> Result<()> {
         let position = self.position.source()?.offset.clone();
-        self.reporter.emit(Event::Positioned { position });
+        self.reporter.emit(Event::Positioned { position, since_ms: self.position.planned_ms });
         Ok(())
     }
 

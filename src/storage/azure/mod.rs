@@ -161,8 +161,10 @@ impl CredentialProvider for IdentityTokens {
     type Credential = AzureCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AzureCredential>> {
+        if let Some(token) = self.0.token_at_once() {
+            return Ok(Arc::new(AzureCredential::BearerToken(token.text)));
+        }
         let tokens = Arc::clone(&self.0);
-        // One that is kept is there at once; the first one is waited for.
         let answer = tokio::task::spawn_blocking(move || tokens.token()).await;
         let answer = answer.unwrap_or_else(|e| Err(Error::internal("a token was not asked for").source(e)));
         let failed =

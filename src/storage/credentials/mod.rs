@@ -57,6 +57,11 @@ pub trait TokenProvider: Send + Sync {
     /// # Errors
     /// `Config` if the credentials are refused; `Unavailable` if nobody answers.
     fn token(&self) -> Result<AccessToken>;
+
+    /// A token that is there and holds; `None` if one has to be asked for. Does not block.
+    fn token_at_once(&self) -> Option<AccessToken> {
+        None
+    }
 }
 
 /// A provider that asks for a new token whenever it is asked for one. Everything that stands in files is read anew.
@@ -87,12 +92,12 @@ pub fn renewed(identity: &Identity, scope: &str) -> Arc<RenewedTokens> {
 ///
 /// # Errors
 /// `Config` if the options contradict each other.
-pub fn for_storage(options: &BTreeMap<String, String>) -> Result<Option<Arc<dyn TokenProvider>>> {
+pub fn for_storage(options: &BTreeMap<String, String>) -> Result<Option<Arc<RenewedTokens>>> {
     let identity = Identity::from_options(options).map_err(|why| {
         Error::config(format!("the identity for Azure Storage cannot be used: {why}"))
             .hint("check the block azure")
     })?;
-    Ok(identity.map(|identity| renewed(&identity, STORAGE_SCOPE) as Arc<dyn TokenProvider>))
+    Ok(identity.map(|identity| renewed(&identity, STORAGE_SCOPE)))
 }
 
 /// A token in words: whose it is, for what, for how long. Nothing of its text.

@@ -5,6 +5,7 @@
 //! that holds no longer than the token that is kept (metadata services give the same one for hours) is asked for again when
 //! half of the rest is over.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -31,6 +32,9 @@ type Receiver = Box<dyn Fn(&AccessToken) -> bool + Send>;
 
 struct Shared {
     provider: Arc<dyn TokenProvider>,
+    /// Held while a token is asked for that somebody waits for: an answer may take long, and one is enough for all.
+    asking: Mutex<()>,
+    /// Never held while somebody is asked.
     state: Mutex<State>,
     /// Signalled when renewing is to stop.
     ended: Condvar,
@@ -41,6 +45,9 @@ struct State {
     token: Option<AccessToken>,
     renewed_at: Option<SystemTime>,
     failures: u64,
+    /// How many answers there were to those who waited, and the last one if it was none.
+    answers: u64,
+    refused: Option<Error>,
     receivers: Vec<Receiver>,
     /// Whether the thread runs.
     renewing: bool,
@@ -65,7 +72,12 @@ pub struct TokenState {
 impl RenewedTokens {
     /// Keeps tokens of `provider`; it is asked when the first one is needed.
     pub fn new(provider: Arc<dyn TokenProvider>) -> RenewedTokens {
-        let shared = Arc::new(Shared { provider, state: Mutex::default(), ended: Condvar::new() });
+        let shared = Arc::new(Shared {
+            provider,
+            asking: Mutex::default(),
+            state: Mutex::default(),
+            ended: Condvar::new(),
+        });
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|keeper| keeper.strong_count() > 0);
         all.push(Arc::downgrade(&shared));
@@ -88,15 +100,42 @@ impl RenewedTokens {
         Ok(())
     }
 
-    /// The state with a token that holds.
+    /// The state with a token that holds. Whoever comes while somebody else asks for one takes the answer to that, a refusal too:
+    /// asked one after the other, many would wait for an endpoint that does not answer.
     fn held(&self) -> Result<MutexGuard<'_, State>> {
-        // The lock is kept while the first token is asked for: whoever else needs one waits for the same answer.
-        let mut state = self.shared.lock();
-        let holds = state.token.as_ref().is_some_and(|token| !token.remaining().is_zero());
-        if !holds {
-            let token = self.shared.provider.token().inspect_err(|_| state.failures += 1)?;
-            state.take(token);
+        let answers = {
+            let state = self.shared.lock();
+            if state.holds() {
+                return self.renewing(state);
+            }
+            state.answers
+        };
+        let _asking = self.shared.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let state = self.shared.lock();
+            if state.holds() {
+                return self.renewing(state);
+            }
+            if let Some(error) = state.refused.as_ref().filter(|_| state.answers != answers) {
+                return Err(error.again());
+            }
         }
+        let answer = self.shared.provider.token();
+        let mut state = self.shared.lock();
+        state.answers += 1;
+        match answer {
+            Ok(token) => state.take(token),
+            Err(error) => {
+                state.failures += 1;
+                state.refused = Some(error.again());
+                return Err(error);
+            }
+        }
+        self.renewing(state)
+    }
+
+    /// Starts the thread that renews the token, if it does not run yet.
+    fn renewing<'a>(&'a self, mut state: MutexGuard<'a, State>) -> Result<MutexGuard<'a, State>> {
         if !state.renewing {
             let renewing = Arc::clone(&self.shared);
             let started = thread::Builder::new().name("tokens".into()).spawn(move || renewing.renew());
@@ -122,6 +161,17 @@ impl TokenProvider for RenewedTokens {
         let state = self.held()?;
         state.token.clone().ok_or_else(|| Error::internal("a token that is held is not there"))
     }
+
+    fn token_at_once(&self) -> Option<AccessToken> {
+        let state = self.shared.lock();
+        state.token.clone().filter(|_| state.holds() && state.renewing)
+    }
+}
+
+impl fmt::Debug for RenewedTokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tokens of {} for {}", self.principal(), self.service())
+    }
 }
 
 impl Drop for RenewedTokens {
@@ -136,6 +186,11 @@ impl State {
         self.receivers.retain(|receive| receive(&token));
         self.token = Some(token);
         self.renewed_at = Some(SystemTime::now());
+        self.refused = None;
+    }
+
+    fn holds(&self) -> bool {
+        !self.left().is_zero()
     }
 
     /// How long the token still holds.
@@ -191,8 +246,8 @@ impl Shared {
 pub(super) fn states() -> Vec<TokenState> {
     let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let state_of = |shared: &Arc<Shared>| {
-        // A keeper that asks for its first token has none to tell of.
-        let state = shared.state.try_lock().ok()?;
+        // A keeper that has not got its first token has none to tell of.
+        let state = shared.lock();
         Some(TokenState {
             service: shared.provider.service().to_owned(),
             principal: shared.provider.principal().to_owned(),
@@ -282,6 +337,39 @@ mod tests {
         assert!(error.to_string().contains("the endpoint is away"), "{error}");
         assert_eq!(tokens.token().unwrap().text, "token-1");
         assert_eq!(tokens.token().unwrap().text, "token-1", "it is kept");
+    }
+
+    /// Answers no one, each time after a while.
+    struct Silent(AtomicU32);
+
+    impl TokenProvider for Silent {
+        fn principal(&self) -> &str {
+            "rig"
+        }
+
+        fn token(&self) -> Result<AccessToken> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(500));
+            Err(Error::unavailable("nobody answers"))
+        }
+    }
+
+    #[test]
+    fn all_who_wait_for_a_token_share_the_refusal_of_one() {
+        let provider = Arc::new(Silent(AtomicU32::new(0)));
+        let tokens = RenewedTokens::new(Arc::clone(&provider) as Arc<dyn TokenProvider>);
+        let barrier = std::sync::Barrier::new(20);
+        thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    assert!(tokens.token_at_once().is_none());
+                    assert!(tokens.token().is_err_and(|e| e.to_string().contains("nobody answers")));
+                });
+            }
+        });
+        // A thread that comes only when the first answer is there asks once more.
+        assert!(provider.0.load(Ordering::SeqCst) <= 3, "{:?}", provider.0);
     }
 
     #[test]
