@@ -4,19 +4,20 @@
 //! address or behind a token. Everything shown comes from `observe`, everything done goes to `runtime::Streams`; nothing
 //! is decided here, and nothing here may stop a stream on its own.
 
+mod connections;
 mod control;
 mod observe;
 mod page;
 mod tls;
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use axum::Json;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::serve::Listener;
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -48,10 +49,11 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// What `--listen` and its like say: `off`, `HOST:PORT`, `:PORT` for every address, or nothing for `default`.
+    /// What `--listen` and its like say: `off`, `HOST:PORT`, `:PORT` for every address of the machine, or nothing for
+    /// `default`. A name is looked up.
     ///
     /// # Errors
-    /// `Config`, naming `flag`, if that can't be read.
+    /// `Config`, naming `flag`, if that can't be read, or no address has the name.
     pub fn parse(flag: &str, given: Option<&str>, default: &str) -> Result<Listen> {
         let Some(given) = given else {
             let address = default.parse().map_err(|e| Error::internal("a default address").source(e))?;
@@ -60,12 +62,16 @@ impl Listen {
         if given.eq_ignore_ascii_case("off") {
             return Ok(Listen::Off);
         }
-        let written = if given.starts_with(':') { format!("0.0.0.0{given}") } else { given.to_owned() };
-        written.replace("localhost:", "127.0.0.1:").parse().map(Listen::At).map_err(|e| {
-            Error::config(format!("{flag} {given:?} is not an address"))
-                .source(e)
-                .hint("write an IP address and a port such as 0.0.0.0:9464, or off")
-        })
+        let written = if given.starts_with(':') { format!("[::]{given}") } else { given.to_owned() };
+        let refused = |problem: &str| {
+            Error::config(format!("{flag} {given:?} {problem}"))
+                .hint("write an address and a port such as 127.0.0.1:9464, only a port such as :9464, or off")
+        };
+        match written.replace("localhost:", "127.0.0.1:").to_socket_addrs() {
+            Ok(mut addresses) => addresses.next().map(Listen::At).ok_or_else(|| refused("has no address")),
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => Err(refused("is not an address").source(e)),
+            Err(e) => Err(refused("has no address").source(e)),
+        }
     }
 
     fn address(&self) -> Option<SocketAddr> {
@@ -113,6 +119,20 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
+/// Binds `address`. Every address of the machine is every IPv4 address where there is no IPv6.
+async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    match bound {
+        Err(error)
+            if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+                && error.kind() != io::ErrorKind::AddrInUse =>
+        {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await.map_err(|_| error)
+        }
+        bound => bound,
+    }
+}
+
 async fn serve(
     what: &'static str,
     flag: &str,
@@ -121,7 +141,7 @@ async fn serve(
     tls: Option<TlsFiles>,
 ) -> Result<()> {
     let Some(address) = listen.address() else { return Ok(()) };
-    let listener = match (TcpListener::bind(address).await, listen) {
+    let listener = match (bind(address).await, listen) {
         (Ok(listener), _) => listener,
         (Err(error), Listen::IfFree(_)) => {
             tracing::warn!(%address, %error, "no {what} listener: the default address can't be had; {flag} names another, or off");
@@ -135,20 +155,13 @@ async fn serve(
     };
     let address = listener.local_addr().unwrap_or(address);
     match tls {
-        None => answer(what, listener, routes),
-        Some(files) => answer(what, TlsListener::over(listener, files)?, routes),
+        None => drop(tokio::spawn(connections::serve(listener, routes))),
+        Some(files) => {
+            drop(tokio::spawn(connections::serve(TlsListener::over(listener, files)?, routes)));
+        }
     }
     tracing::info!(%address, "the {what} listener is ready");
     Ok(())
-}
-
-fn answer<L: Listener<Addr = SocketAddr>>(what: &'static str, listener: L, routes: Router) {
-    tokio::spawn(async move {
-        // Errors of single connections are dealt with inside; this ends with the process.
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the {what} listener has ended");
-        }
-    });
 }
 
 /// The answer to a request that can't be served, as JSON.
@@ -182,13 +195,26 @@ mod tests {
     fn an_address_is_read_in_the_forms_that_people_write() {
         let at = |given: &str| Listen::parse("--listen", Some(given), OBSERVE_ADDRESS).unwrap();
         assert_eq!(at("off"), Listen::Off);
-        assert_eq!(at(":9000"), Listen::At(([0, 0, 0, 0], 9000).into()));
+        assert_eq!(at(":9000"), Listen::At("[::]:9000".parse().unwrap()));
         assert_eq!(at("localhost:0"), Listen::At(([127, 0, 0, 1], 0).into()));
         assert_eq!(at("[::1]:5"), Listen::At("[::1]:5".parse().unwrap()));
         let default = Listen::parse("--listen", None, OBSERVE_ADDRESS).unwrap();
         assert_eq!(default, Listen::IfFree(OBSERVE_ADDRESS.parse().unwrap()));
         let error = Listen::parse("--listen", Some("9464"), OBSERVE_ADDRESS).unwrap_err().to_string();
         assert!(error.starts_with("--listen \"9464\" is not an address"), "{error}");
+        let error =
+            Listen::parse("--listen", Some("no.such.host.invalid:9464"), OBSERVE_ADDRESS).unwrap_err();
+        assert!(
+            error.to_string().starts_with("--listen \"no.such.host.invalid:9464\" has no address"),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_port_alone_is_reached_by_ipv4_too() {
+        let listener = bind("[::]:0".parse().unwrap()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl TlsFiles {
     fn read(&self) -> Result<Arc<ServerConfig>> {
         let unreadable = |what: &str, path: &Path| {
             Error::config(format!("cannot read {what} of the control listener from {}", path.display()))
-                .hint("--control-tls-certificate and --control-tls-key name files in PEM")
+                .hint("--control-tls-certificate and --control-tls-key must be PEM files")
         };
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&self.certificate)
             .and_then(Iterator::collect)
@@ -52,7 +52,7 @@ impl TlsFiles {
             .map_err(|e| unreadable("the private key", &self.key).source(e))?;
         let refused = |e: rustls::Error| {
             let files = (self.certificate.display(), self.key.display());
-            Error::config(format!("{} and {} make no TLS server", files.0, files.1))
+            Error::config(format!("cannot start TLS with certificate {} and key {}", files.0, files.1))
                 .source(e)
                 .hint("the key must be that of the first certificate in the file")
         };
@@ -89,10 +89,10 @@ impl Certificates {
             match self.files.read() {
                 Ok(config) => {
                     self.config = config;
-                    tracing::info!("the certificate of the control listener was read again");
+                    tracing::info!("the certificate of the control listener was reloaded");
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the control listener keeps the certificate that it has")
+                    tracing::warn!(%error, "the control listener keeps its current certificate")
                 }
             }
         }
@@ -144,9 +144,9 @@ async fn accept_all(
                     let _ = sender.send((stream, peer)).await;
                 }
                 Ok(Err(error)) => {
-                    tracing::debug!(%peer, %error, "no TLS handshake with the control listener")
+                    tracing::debug!(%peer, %error, "the TLS handshake with the control listener failed")
                 }
-                Err(_) => tracing::debug!(%peer, "no TLS handshake with the control listener in time"),
+                Err(_) => tracing::debug!(%peer, "the TLS handshake with the control listener timed out"),
             }
             drop(place);
         });
