@@ -13,6 +13,10 @@ use crate::model::MemoryAccount;
 const LANE_FETCH_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes that all writers of a stream may hold encoded, where no memory limit says otherwise.
 const WRITER_BYTES: usize = 128 * 1024 * 1024;
+/// What a merge keeps of a row, beside the row itself: key, place, and a candidate at the commit (measured: 135 to 180).
+const ROW_UNTIL_COMMIT_BYTES: usize = 200;
+/// Rows of a batch of a merge that are allowed under every limit.
+const ROWS_UNTIL_COMMIT_MIN: usize = 50_000;
 /// Bytes that the state of a stream may hold, where no memory limit says otherwise.
 const STATE_BYTES: usize = 256 * 1024 * 1024;
 
@@ -24,6 +28,8 @@ pub struct StreamMemory {
     /// What the writers of all lanes may hold: rows, row groups, parts on their way to storage.
     pub writers: Arc<MemoryAccount>,
     limit: Option<usize>,
+    /// What the process may hold.
+    process_limit: usize,
     lanes: usize,
 }
 
@@ -33,7 +39,14 @@ impl StreamMemory {
         let limit = config.memory_limit.map(|limit| limit as usize);
         let account = process.part(limit.unwrap_or(usize::MAX));
         let writers = account.part(limit.map_or(WRITER_BYTES, |limit| (limit / 8).min(WRITER_BYTES)));
-        StreamMemory { account, writers, limit, lanes }
+        StreamMemory { account, writers, limit, process_limit: process.limit_bytes(), lanes }
+    }
+
+    /// How many rows of one micro-batch a merge can hold, with a quarter of what the stream may hold: the keys and places of
+    /// all rows are in memory until the commit, whatever is spooled to the disk.
+    pub fn rows_until_commit(&self) -> u64 {
+        let bytes = self.limit.map_or(self.process_limit, |limit| limit.min(self.process_limit));
+        (bytes / 4 / ROW_UNTIL_COMMIT_BYTES).max(ROWS_UNTIL_COMMIT_MIN) as u64
     }
 
     /// What one lane's reader may hold of fetched records: of a memory limit an eighth is for what is fetched and an
@@ -105,6 +118,11 @@ streams:
         assert_eq!((other.writers.limit_bytes(), other.reader().limit_bytes()), (128 << 20, 16 << 20));
         assert_eq!((one.state().limit_bytes(), one.decoding_bytes()), (16 << 20, Some(1 << 20)));
         assert_eq!(other.decoding_bytes(), None);
+        assert_eq!(
+            (one.rows_until_commit(), other.rows_until_commit()),
+            (62_914, 62_914),
+            "a quarter of the process's 48 MiB"
+        );
         let mut fetched = other.reader().claim();
         fetched.set(30 << 20);
         assert!(!one.writers.is_exceeded());

@@ -41,9 +41,15 @@ pub fn pause(trigger: Trigger, min_commit_interval: Duration, started_ms: i64, n
     Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0))
 }
 
-/// How many offsets the next micro-batch may span where the source's options do not say.
-pub fn default_batch_limit(trigger: Trigger) -> Option<u64> {
-    (trigger == Trigger::AsSoonAsPossible).then_some(DEFAULT_BATCH_OFFSETS)
+/// How many offsets the next micro-batch may span where the source's options do not say. `in_memory` is how many rows of one
+/// batch the sink can hold in memory, if it must.
+pub fn default_batch_limit(trigger: Trigger, in_memory: Option<u64>) -> Option<u64> {
+    match (trigger, in_memory) {
+        (Trigger::Once, _) => None,
+        (_, Some(rows)) => Some(rows.min(DEFAULT_BATCH_OFFSETS)),
+        (Trigger::AsSoonAsPossible, None) => Some(DEFAULT_BATCH_OFFSETS),
+        (Trigger::ProcessingTime(_) | Trigger::AvailableNow, None) => None,
+    }
 }
 
 #[cfg(test)]
@@ -79,8 +85,9 @@ mod tests {
 
     #[test]
     fn only_the_default_trigger_has_a_limit_of_its_own() {
-        assert_eq!(default_batch_limit(Trigger::AvailableNow), None);
-        assert_eq!(default_batch_limit(Trigger::Once), None);
-        assert_eq!(default_batch_limit(Trigger::AsSoonAsPossible), Some(DEFAULT_BATCH_OFFSETS));
+        assert_eq!(default_batch_limit(Trigger::AsSoonAsPossible, None), Some(DEFAULT_BATCH_OFFSETS));
+        assert_eq!(default_batch_limit(Trigger::AvailableNow, None), None);
+        assert_eq!(default_batch_limit(Trigger::AvailableNow, Some(7)), Some(7));
+        assert_eq!(default_batch_limit(Trigger::Once, Some(7)), None);
     }
 }

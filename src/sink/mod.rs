@@ -117,6 +117,12 @@ pub trait Sink: Send {
     /// As for [`Sink::check`], and as for a write.
     fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>>;
 
+    /// Whether it keeps something of every row of a micro-batch in memory until the commit, so that a batch must not be larger
+    /// than the memory allows.
+    fn keeps_rows_until_commit(&self) -> bool {
+        false
+    }
+
     /// Begins a run of a batch; `account` counts what all of its writers hold in memory.
     ///
     /// # Errors

@@ -200,6 +200,10 @@ impl Sink for DeltaMerge {
         self.target.describe()
     }
 
+    fn keeps_rows_until_commit(&self) -> bool {
+        true
+    }
+
     fn target(&self) -> Target {
         self.target.target()
     }
