@@ -1,10 +1,11 @@
 //! The Spark settings that decide what a query answers.
 //!
 //! Read from a stream's `conf` once, before its query is planned; functions and operators are made with it.
-//! Nothing here depends on a batch.
+//! The clock, which each planned query has for itself, is all that a batch moves.
 
 use std::collections::BTreeMap;
 
+use super::clock::BatchClock;
 use super::stateful::tracker::WatermarkPolicy;
 use crate::decode::datetime::Zone;
 use crate::model::{Error, Result};
@@ -17,6 +18,8 @@ pub const TIME_ZONE: &str = "spark.sql.session.timeZone";
 pub const CASE_SENSITIVE: &str = "spark.sql.caseSensitive";
 /// `spark.sql.streaming.multipleWatermarkPolicy`.
 pub const WATERMARK_POLICY: &str = "spark.sql.streaming.multipleWatermarkPolicy";
+/// `spark.sql.streaming.noDataMicroBatches.enabled`.
+pub const EMPTY_BATCHES: &str = "spark.sql.streaming.noDataMicroBatches.enabled";
 
 /// The settings, with Spark 4.0's defaults.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +34,10 @@ pub struct Conf {
     pub case_sensitive: bool,
     /// Which of several watermarks counts.
     pub watermark_policy: WatermarkPolicy,
+    /// Whether a micro-batch without data is run when the watermark has moved.
+    pub empty_batches: bool,
+    /// The time of the batch, for casts of a time without a date.
+    pub(crate) clock: BatchClock,
 }
 
 impl Default for Conf {
@@ -41,6 +48,8 @@ impl Default for Conf {
             zone_id: "UTC".to_owned(),
             case_sensitive: false,
             watermark_policy: WatermarkPolicy::Min,
+            empty_batches: true,
+            clock: BatchClock::default(),
         }
     }
 }
@@ -57,6 +66,9 @@ impl Conf {
         }
         if let Some(value) = settings.get(CASE_SENSITIVE) {
             conf.case_sensitive = boolean(CASE_SENSITIVE, value)?;
+        }
+        if let Some(value) = settings.get(EMPTY_BATCHES) {
+            conf.empty_batches = boolean(EMPTY_BATCHES, value)?;
         }
         if let Some(value) = settings.get(TIME_ZONE) {
             conf.zone = Zone::parse(value)?;

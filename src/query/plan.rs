@@ -24,7 +24,7 @@ use super::session::{Session, refused};
 use super::slot::{Of, Places, Slot};
 use super::stateful::cut::Core;
 use super::stateful::dedupe_node::Dedupe;
-use super::stateful::event_time::EventTimeWatermark;
+use super::stateful::event_time::{self, EventTimeWatermark};
 use super::stateful::tracker::{WatermarkPolicy, WatermarkRule, WatermarkTracker};
 use super::{check, dialect, record, types};
 use crate::decode::schema::StructType;
@@ -63,8 +63,9 @@ impl Query {
     /// `Config`: it can't be parsed, names something that is not there, or cannot be run over a stream.
     pub fn plan(definition: &Definition) -> Result<Query> {
         let clock = BatchClock::default();
+        let conf = Conf { clock: clock.clone(), ..definition.conf.clone() };
         let places = Places { streams: definition.inputs.len(), tables: definition.tables.len() };
-        let mut session = Session::new(&definition.conf, &clock);
+        let mut session = Session::new(&conf, &clock);
         let mut watermarks = Vec::new();
         for (place, input) in definition.inputs.iter().enumerate() {
             let relation = &input.relation;
@@ -96,6 +97,10 @@ impl Query {
             .map_err(|error| refused(&error))?;
         check::of_stream(&analyzed, definition.output_mode)?;
         let (output, schema) = output(&analyzed)?;
+        let read = event_time::read_watermarks(&analyzed).map_err(|error| refused(&error))?;
+        for (number, rule) in watermarks.iter_mut().enumerate() {
+            rule.is_read = read.contains(&number);
+        }
         let shown = analyzed.clone();
         let record = match definition.inputs.as_slice() {
             [only] => Some(only.relation.schema.fields().len()),
@@ -231,7 +236,7 @@ fn marked(
         let skew = watermark.max_future_skew.as_deref().map(|text| duration_ms("maxFutureSkew", text));
         let skew = skew.transpose()?;
         let idle = watermark.idle_timeout.as_deref().map(|text| duration_ms("idleTimeout", text));
-        let rule = WatermarkRule { delay_ms, idle_timeout_ms: idle.transpose()? };
+        let rule = WatermarkRule { delay_ms, idle_timeout_ms: idle.transpose()?, is_read: false };
         if rule.idle_timeout_ms.is_some_and(|timeout| timeout < MIN_IDLE_TIMEOUT_MS) {
             return Err(Error::config(format!("the idleTimeout of {name} is less than a second"))
                 .hint("it is how long the stream may be quiet: 5 minutes"));
@@ -264,7 +269,7 @@ fn is_time(field: &arrow::datatypes::Field) -> bool {
     use arrow::datatypes::{DataType, TimeUnit};
     match field.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, zone) => zone.is_some(),
-        DataType::Struct(_) => super::stateful::event_time::is_window(field),
+        DataType::Struct(_) => event_time::is_window(field),
         _ => false,
     }
 }

@@ -27,8 +27,10 @@ use datafusion::sql::sqlparser::ast::Statement;
 
 use super::clock::{BatchClock, Now, Part};
 use super::coerce::Coercion;
+use super::coerce::filters::OneByOne;
 use super::coerce::planner::Operators;
 use super::conf::Conf;
+use super::error::failure;
 use super::fields::GetField;
 use super::functions::{self, Function};
 use super::generate::{self, Generators};
@@ -71,6 +73,7 @@ impl Session {
                 .with_config(settings(conf))
                 .with_analyzer_rules(rules(conf))
                 .with_optimizer_rules(optimizer_rules())
+                .with_physical_optimizer_rule(Arc::new(OneByOne))
                 .with_query_planner(Arc::new(Planner { clock: clock.clone() }))
                 .build(),
             tables: HashMap::new(),
@@ -173,6 +176,9 @@ fn own_functions(conf: &Conf, clock: &BatchClock) -> Vec<(&'static str, Arc<Scal
 
 /// What DataFusion refuses, in the words of a stream file's user.
 pub(crate) fn refused(error: &DataFusionError) -> Error {
+    if let Some(error) = failure(error) {
+        return Error::config(error.to_string());
+    }
     let message = error.strip_backtrace();
     let message = ["Error during planning: ", "This feature is not implemented: ", "Schema error: "]
         .iter()

@@ -32,6 +32,10 @@ mod streams;
 mod supervise;
 pub mod trigger;
 
+/// The stack of a stream's thread and of its lanes' threads, which plan and run queries: what `explain` accepts on the
+/// main thread must not overflow theirs. Only what is used of it takes memory.
+const STACK_BYTES: usize = 16 << 20;
+
 pub use start::{ProcessContext, WhenOwned};
 pub use stop::Stop;
 pub use streaming_query::StreamingQuery;

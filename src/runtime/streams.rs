@@ -162,7 +162,8 @@ impl Streams {
 
     fn spawn(&self, query: &StreamingQuery) -> Result<()> {
         let (streams, own) = (self.clone(), query.clone());
-        let thread = thread::Builder::new().name(format!("stream-{}", query.name()));
+        let thread =
+            thread::Builder::new().name(format!("stream-{}", query.name())).stack_size(super::STACK_BYTES);
         let spawned = thread.spawn(move || streams.serve(&own));
         spawned.map(drop).map_err(|e| {
             let error = Error::unavailable("cannot start a thread for the stream").source(e);

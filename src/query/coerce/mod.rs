@@ -4,13 +4,18 @@
 //! Spark would choose, and keeps what may fail from being evaluated for rows that Spark would not evaluate it for.
 //! After it DataFusion's rule finds nothing left to cast.
 
+mod chain;
+mod failing;
+pub(crate) mod filters;
 pub(crate) mod planner;
+#[cfg(test)]
+mod tests;
 pub(crate) mod types;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::{DataType, FieldRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
@@ -18,7 +23,7 @@ use datafusion::logical_expr::expr::{AggregateFunction, Case, InList, Lambda, Li
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Projection, ScalarUDF,
+    BinaryExpr, Distinct, Expr, ExprSchemable, Join, LogicalPlan, Operator, Projection, ScalarUDF, Union,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -28,6 +33,8 @@ use super::functions::aggregate::SparkAggregate;
 use super::functions::compare::{group_key, needs_key};
 use super::functions::scalar::SparkFunction;
 use super::functions::{self, Function};
+use chain::{joined, operands};
+use failing::may_fail;
 use types::{common, compared, is_atomic, is_float, name_of, refused};
 
 /// Spark's coercion as a rule of DataFusion's analyzer.
@@ -54,6 +61,9 @@ impl AnalyzerRule for Coercion {
     }
 }
 
+/// Microseconds of a day.
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
 /// How many passes a lambda may need until its variables have their final types.
 const LAMBDA_PASSES: usize = 3;
 
@@ -78,6 +88,16 @@ impl Coercion {
         if let LogicalPlan::Distinct(Distinct::All(input)) = &plan {
             return Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(self.keys(input)?))));
         }
+        let plan = match plan {
+            LogicalPlan::Filter(mut filter) => {
+                let apart = separates(&filter.input);
+                filter.predicate = self.condition(filter.predicate, apart, &schema)?;
+                return Ok(Transformed::yes(LogicalPlan::Filter(filter)));
+            }
+            LogicalPlan::Join(join) => return self.join(join, &schema),
+            LogicalPlan::Union(union) => return self.union(&union),
+            plan => plan,
+        };
         let names = NamePreserver::new(&plan);
         let groups = matches!(plan, LogicalPlan::Aggregate(_));
         let plan = plan.map_expressions(|expr| {
@@ -89,6 +109,49 @@ impl Coercion {
             Ok(Transformed::yes(name.restore(coerced)))
         })?;
         plan.map_data(|plan| plan.recompute_schema())
+    }
+
+    fn join(&self, mut join: Join, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
+        for (left, right) in &mut join.on {
+            *left = self.expression(std::mem::take(left), schema)?;
+            *right = self.expression(std::mem::take(right), schema)?;
+        }
+        let filter = join.filter.take().map(|on| self.condition(on, true, schema));
+        join.filter = filter.transpose()?;
+        Ok(Transformed::yes(LogicalPlan::Join(join).recompute_schema()?))
+    }
+
+    /// A UNION in the common types of its branches (`WidenSetOperationTypes`).
+    fn union(&self, union: &Union) -> Result<Transformed<LogicalPlan>> {
+        let mut types = vec![DataType::Null; union.schema.fields().len()];
+        for input in &union.inputs {
+            for (to, field) in types.iter_mut().zip(input.schema().fields()) {
+                *to = common(&self.conf, to, field.data_type()).ok_or_else(|| {
+                    let (one, other) = (name_of(to), name_of(field.data_type()));
+                    let message = format!("UNION has {one} and {other} for the column {}", field.name());
+                    refused("INCOMPATIBLE_COLUMN_TYPE", message)
+                })?;
+            }
+        }
+        let inputs = union.inputs.iter().map(|input| self.of_types(input, &types)).collect::<Result<_>>()?;
+        Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
+    }
+
+    /// A plan whose columns have the types `types`, under their names.
+    fn of_types(&self, input: &Arc<LogicalPlan>, types: &[DataType]) -> Result<Arc<LogicalPlan>> {
+        let schema = input.schema();
+        if schema.fields().iter().zip(types).all(|(field, to)| field.data_type() == to) {
+            return Ok(Arc::clone(input));
+        }
+        let columns = schema.iter().zip(types).map(|((relation, field), to)| {
+            let column = Expr::Column(Column::from((relation, field)));
+            if field.data_type() == to {
+                return Ok(column);
+            }
+            Ok(self.implicit(column, to, schema)?.alias_qualified(relation.cloned(), field.name()))
+        });
+        let projection = Projection::try_new(columns.collect::<Result<_>>()?, Arc::clone(input))?;
+        Ok(Arc::new(LogicalPlan::Projection(projection)))
     }
 
     /// A plan whose rows are compared: its columns in the form that makes equal values the same.
@@ -144,7 +207,60 @@ impl Coercion {
         Ok(expr)
     }
 
+    /// The condition of a WHERE, a HAVING or an ON, which takes NULL for FALSE. As in Spark, a conjunct that may fail
+    /// is evaluated only for rows for which those before it are true.
+    ///
+    /// [`filters`] sees to that in one filter. If the conjuncts may come `apart`, those that cannot fail stay operands
+    /// of AND, for joins find their keys among them and the optimizer moves them; those that may fail take the ones
+    /// before them along.
+    fn condition(&self, condition: Expr, apart: bool, schema: &DFSchema) -> Result<Expr> {
+        let mut conjuncts = operands(condition, Operator::And);
+        if conjuncts.len() == 1 {
+            return self.expression(conjuncts.remove(0), schema);
+        }
+        let coerced = conjuncts.into_iter().map(|conjunct| {
+            let conjunct = self.expression(conjunct, schema)?;
+            self.boolean(conjunct, schema)
+        });
+        let conjuncts = coerced.collect::<Result<Vec<_>>>()?;
+        let mut apart = apart;
+        for conjunct in &conjuncts {
+            apart |= has_subquery(conjunct)?;
+        }
+        let last = if apart { self.last_failing(&conjuncts, schema)? } else { 0 };
+        if last == 0 {
+            return Ok(joined(conjuncts, Operator::And));
+        }
+        let branches = deciding(&conjuncts[..=last], Operator::And, Expr::IsNotTrue, schema)?;
+        let guarded = self.lazily(branches, Some(conjuncts[last].clone()), schema)?;
+        let mut plain = Vec::with_capacity(conjuncts.len() + 1);
+        for (at, conjunct) in conjuncts.into_iter().enumerate() {
+            // A subquery becomes a join: it is not made twice.
+            let is_guarded = at > 0 && may_fail(&conjunct, schema)? || at < last && has_subquery(&conjunct)?;
+            if !is_guarded {
+                plain.push(conjunct);
+            }
+        }
+        plain.push(guarded);
+        Ok(joined(plain, Operator::And))
+    }
+
+    /// The place of the last operand that may fail; 0 if none behind the first one may.
+    fn last_failing(&self, operands: &[Expr], schema: &DFSchema) -> Result<usize> {
+        let mut last = 0;
+        for (at, operand) in operands.iter().enumerate().skip(1) {
+            if self.conf.ansi && may_fail(operand, schema)? {
+                last = at;
+            }
+        }
+        Ok(last)
+    }
+
     fn coerce(&self, expr: Expr, schema: &DFSchema) -> Result<Expr> {
+        if let Expr::BinaryExpr(BinaryExpr { op: op @ (Operator::And | Operator::Or), .. }) = expr {
+            let operands = operands(expr, op).into_iter().map(|operand| self.coerce(operand, schema));
+            return self.connect(operands.collect::<Result<_>>()?, op, schema);
+        }
         let expr = expr.map_children(|child| Ok(Transformed::yes(self.coerce(child, schema)?)))?.data;
         match expr {
             Expr::Cast(inner) => {
@@ -273,7 +389,7 @@ impl Coercion {
             let filter = self.boolean(*filter, schema)?;
             // Spark does not evaluate the arguments of rows that FILTER keeps out.
             for arg in &mut params.args {
-                if may_fail(arg)? {
+                if may_fail(arg, schema)? {
                     *arg = self.lazily(vec![(filter.clone(), arg.clone())], None, schema)?;
                 }
             }
@@ -294,7 +410,6 @@ impl Coercion {
             Operator::IsDistinctFrom => {
                 return Ok(Expr::Not(Box::new(self.compare("<=>", left, right, schema)?)));
             }
-            Operator::And | Operator::Or => return self.connect(left, op, right, schema),
             Operator::Plus => return self.call("+", vec![left, right], schema),
             Operator::Minus => return self.call("-", vec![left, right], schema),
             Operator::Multiply => return self.call("*", vec![left, right], schema),
@@ -307,6 +422,8 @@ impl Coercion {
 
     /// A comparison in the common type of both sides.
     fn compare(&self, name: &str, left: Expr, right: Expr, schema: &DFSchema) -> Result<Expr> {
+        let (a, b) = (left.get_type(schema)?, right.get_type(schema)?);
+        let (left, right) = (as_day_time(left, &b), as_day_time(right, &a));
         let (a, b) = (left.get_type(schema)?, right.get_type(schema)?);
         let mut to = compared(&self.conf, &a, &b).ok_or_else(|| {
             let message = format!("{} and {} cannot be compared", name_of(&a), name_of(&b));
@@ -340,46 +457,55 @@ impl Coercion {
         Ok(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
     }
 
-    /// AND and OR: what may fail on the right runs only where the left does not decide.
-    fn connect(&self, left: Expr, op: Operator, right: Expr, schema: &DFSchema) -> Result<Expr> {
-        let (left, right) = (self.boolean(left, schema)?, self.boolean(right, schema)?);
-        let both =
-            |left: Expr| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right.clone())));
-        if !self.conf.ansi || !may_fail(&right)? {
-            return Ok(both(left));
+    /// AND and OR of any number of operands: what may fail runs only where those before it do not decide.
+    fn connect(&self, operands: Vec<Expr>, op: Operator, schema: &DFSchema) -> Result<Expr> {
+        let operands = operands.into_iter().map(|operand| self.boolean(operand, schema));
+        let operands = operands.collect::<Result<Vec<_>>>()?;
+        let last = self.last_failing(&operands, schema)?;
+        if last == 0 {
+            return Ok(joined(operands, op));
         }
-        let (decided, value) = match op {
-            Operator::And => (Expr::IsFalse(Box::new(left.clone())), false),
-            _ => (Expr::IsTrue(Box::new(left.clone())), true),
-        };
-        let otherwise = both(left);
-        self.lazily(vec![(decided, Expr::Literal(ScalarValue::from(value), None))], Some(otherwise), schema)
+        let decides = if op == Operator::And { Expr::IsFalse } else { Expr::IsTrue };
+        let branches = deciding(&operands[..=last], op, decides, schema)?;
+        self.lazily(branches, Some(joined(operands, op)), schema)
     }
 
+    /// IN over the common type of the value and all items (`InConversion`).
     fn in_list(&self, list: InList, schema: &DFSchema) -> Result<Expr> {
-        let mut to = list.expr.get_type(schema)?;
-        for item in &list.list {
-            let kind = item.get_type(schema)?;
-            to = common(&self.conf, &to, &kind).ok_or_else(|| {
-                let message = format!("IN compares {} and {}", name_of(&to), name_of(&kind));
+        let values = std::iter::once(list.expr.as_ref()).chain(&list.list);
+        let mut kinds = values.map(|value| value.get_type(schema)).collect::<Result<Vec<_>>>()?;
+        if !self.conf.ansi {
+            // Without ANSI the common type depends on the order: Spark takes texts first.
+            kinds.sort_by_key(|kind| *kind != DataType::Utf8);
+        }
+        let mut to = DataType::Null;
+        for kind in &kinds {
+            to = common(&self.conf, &to, kind).ok_or_else(|| {
+                let message = format!("IN compares {} and {}", name_of(&to), name_of(kind));
                 refused("DATATYPE_MISMATCH.DATA_DIFF_TYPES", message)
             })?;
         }
-        if is_float(&to) || !is_atomic(&to) {
-            let mut found: Option<Expr> = None;
-            for item in list.list {
-                let same = self.compare("=", *list.expr.clone(), item, schema)?;
-                found = Some(match found {
-                    Some(before) => before.or(same),
-                    None => same,
-                });
-            }
-            let found = found.unwrap_or(Expr::Literal(ScalarValue::from(false), None));
-            return Ok(if list.negated { Expr::Not(Box::new(found)) } else { found });
+        if to == DataType::Null {
+            to = DataType::Boolean;
         }
-        let expr = self.implicit(*list.expr, &to, schema)?;
+        let value = self.implicit(*list.expr, &to, schema)?;
         let items = list.list.into_iter().map(|item| self.implicit(item, &to, schema));
-        Ok(Expr::InList(InList::new(Box::new(expr), items.collect::<Result<Vec<_>>>()?, list.negated)))
+        let items = items.collect::<Result<Vec<_>>>()?;
+        let mut fails = false;
+        for item in &items {
+            fails |= self.conf.ansi && may_fail(item, schema)?;
+        }
+        if !fails && !is_float(&to) && is_atomic(&to) {
+            return Ok(Expr::InList(InList::new(Box::new(value), items, list.negated)));
+        }
+        let same = items.into_iter().map(|item| self.compare("=", value.clone(), item, schema));
+        let mut found = self.connect(same.collect::<Result<_>>()?, Operator::Or, schema)?;
+        if fails {
+            // No item is evaluated for a value that is NULL.
+            let unknown = (Expr::IsNull(Box::new(value)), Expr::Literal(ScalarValue::Boolean(None), None));
+            found = self.lazily(vec![unknown], Some(found), schema)?;
+        }
+        Ok(if list.negated { Expr::Not(Box::new(found)) } else { found })
     }
 
     fn like(&self, like: Like, schema: &DFSchema) -> Result<Expr> {
@@ -428,9 +554,12 @@ impl Coercion {
         let values = branches.iter().map(|(_, then)| then).chain(otherwise.as_ref());
         let mut to = DataType::Null;
         let mut fails = false;
+        for (when, _) in branches.iter().skip(1) {
+            fails |= may_fail(when, schema)?;
+        }
         for value in values {
             let kind = value.get_type(schema)?;
-            fails |= may_fail(value)?;
+            fails |= may_fail(value, schema)?;
             to = common(&self.conf, &to, &kind).ok_or_else(|| {
                 let message = format!("the branches are {} and {}", name_of(&to), name_of(&kind));
                 refused("DATATYPE_MISMATCH.DATA_DIFF_TYPES", message)
@@ -511,18 +640,67 @@ fn same_but_null(conf: &Conf, a: &DataType, b: &DataType) -> bool {
     *a == DataType::Null || *b == DataType::Null || types::wider_nested(conf, a, b)
 }
 
-/// Whether an expression may raise an error for a row.
-fn may_fail(expr: &Expr) -> Result<bool> {
-    let mut found = false;
-    expr.apply(|node| {
-        if let Expr::ScalarFunction(call) = node {
-            let inner = call.func.inner();
-            found |= inner.downcast_ref::<SparkFunction>().is_some_and(|function| !function.is_total())
-                || inner.downcast_ref::<Cast>().is_some();
+/// The branches of a CASE for a chain of `op`: what stands before an operand that may fail gives the result where
+/// it `decides`.
+fn deciding(
+    operands: &[Expr],
+    op: Operator,
+    decides: fn(Box<Expr>) -> Expr,
+    schema: &DFSchema,
+) -> Result<Vec<(Expr, Expr)>> {
+    let mut branches = Vec::new();
+    let mut before = Vec::new();
+    for operand in operands {
+        if !before.is_empty() && may_fail(operand, schema)? {
+            let before = joined(std::mem::take(&mut before), op);
+            let result = Expr::Literal(ScalarValue::from(op == Operator::Or), None);
+            branches.push((decides(Box::new(before)), result));
         }
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
+        before.push(operand.clone());
+    }
+    Ok(branches)
+}
+
+/// Whether the optimizer may take the conjuncts of a filter over `plan` apart: some go below a join, a watermark or
+/// an aggregate, others do not. Filters that stay together are one.
+fn separates(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().into_iter().any(separates)
+        }
+        LogicalPlan::TableScan(_) => false,
+        _ => true,
+    }
+}
+
+fn has_subquery(expr: &Expr) -> Result<bool> {
+    expr.exists(|node| {
+        Ok(matches!(
+            node,
+            Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_)
+        ))
+    })
+}
+
+/// A literal interval without months as a DAY TO SECOND interval, if `other` is one.
+fn as_day_time(expr: Expr, other: &DataType) -> Expr {
+    let (Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _), DataType::Duration(unit)) =
+        (&expr, other)
+    else {
+        return expr;
+    };
+    let days = i64::from(value.days).checked_mul(MICROS_PER_DAY);
+    let micros = days.and_then(|days| days.checked_add(value.nanoseconds / 1000));
+    let value = match (unit, micros) {
+        (TimeUnit::Microsecond, Some(micros)) if value.months == 0 => {
+            ScalarValue::DurationMicrosecond(Some(micros))
+        }
+        (TimeUnit::Second, Some(micros)) if value.months == 0 && micros % 1_000_000 == 0 => {
+            ScalarValue::DurationSecond(Some(micros / 1_000_000))
+        }
+        _ => return expr,
+    };
+    Expr::Literal(value, None)
 }
 
 /// The values of arguments that are literals.

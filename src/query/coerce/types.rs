@@ -233,6 +233,40 @@ pub(crate) fn implicit(from: &DataType, to: &DataType) -> bool {
     }
 }
 
+/// Whether a cast under ANSI may find a value that has no counterpart in `to`.
+pub(crate) fn cast_may_fail(from: &DataType, to: &DataType) -> bool {
+    use DataType::{Binary, Boolean, Date32, Decimal128, Float32, Float64, Int64, List, Null, Struct, Utf8};
+    // Digits before the point.
+    let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+    match (from, to) {
+        (from, to) if from == to => false,
+        (Null, _) | (_, Utf8) | (Utf8, Binary) => false,
+        (from, Boolean) => !is_number(from),
+        (Boolean, to) => is_decimal(to),
+        (Decimal128(p1, s1), Decimal128(p2, s2)) => {
+            // Rounding may carry into one more digit before the point.
+            whole(*p1, *s1) + i16::from(s1 > s2) > whole(*p2, *s2)
+        }
+        (Decimal128(..), to) => !is_float(to),
+        (from, Decimal128(precision, scale)) => {
+            of_integral(from).is_none_or(|(digits, _)| i16::from(digits) > whole(*precision, *scale))
+        }
+        (Float64, Float32) => false,
+        (Date32, to) => !is_timestamp(to),
+        (from, to) if is_timestamp(from) => {
+            !(is_timestamp(to) || is_float(to) || matches!(to, Date32 | Int64))
+        }
+        (List(from), List(to)) => cast_may_fail(from.data_type(), to.data_type()),
+        (Struct(from), Struct(to)) => {
+            from.iter().zip(to).any(|(from, to)| cast_may_fail(from.data_type(), to.data_type()))
+        }
+        (from, to) => match (rank(from), rank(to)) {
+            (Some(from), Some(to)) => from > to,
+            _ => true,
+        },
+    }
+}
+
 /// The order of the numbers without decimals, from narrow to wide.
 pub(crate) fn rank(kind: &DataType) -> Option<usize> {
     const ORDER: [DataType; 6] = [

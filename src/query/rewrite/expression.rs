@@ -231,6 +231,9 @@ impl Rewriter<'_> {
     }
 
     fn binary(&mut self, left: Expr, op: BinaryOperator, right: Expr) -> Result<Expr> {
+        if matches!(op, BinaryOperator::And | BinaryOperator::Or) {
+            return self.chain(left, &op, right);
+        }
         let (left, right) = (self.expr(left)?, self.expr(right)?);
         Ok(match op {
             BinaryOperator::PGBitwiseShiftLeft => self.call("shiftleft", vec![left, right])?,
@@ -241,6 +244,19 @@ impl Rewriter<'_> {
             }
             op => binary(left, op, right),
         })
+    }
+
+    /// AND or OR. The operands of a long chain become a balanced tree, so that what walks over it needs no deep stack.
+    fn chain(&mut self, left: Expr, op: &BinaryOperator, right: Expr) -> Result<Expr> {
+        let (mut open, mut operands) = (vec![right, left], Vec::new());
+        while let Some(expr) = open.pop() {
+            match expr {
+                Expr::BinaryOp { left, op: own, right } if own == *op => open.extend([*right, *left]),
+                Expr::Nested(inner) => open.push(*inner),
+                other => operands.push(self.expr(other)?),
+            }
+        }
+        Ok(balanced(operands, op))
     }
 
     fn unary(&mut self, op: UnaryOperator, inner: Expr) -> Result<Expr> {
@@ -259,19 +275,11 @@ impl Rewriter<'_> {
         }
     }
 
-    /// A list is a chain of equalities: each pair finds its common type as `=` does.
     fn in_list(&mut self, value: Expr, list: Vec<Expr>, negated: bool) -> Result<Expr> {
-        let value = self.expr(value)?;
-        let mut any: Option<Expr> = None;
-        for item in list {
-            let same = binary(value.clone(), BinaryOperator::Eq, self.expr(item)?);
-            any = Some(match any {
-                Some(before) => binary(before, BinaryOperator::Or, same),
-                None => same,
-            });
+        if list.is_empty() {
+            return Err(unsupported("IN of an empty list"));
         }
-        let any = any.ok_or_else(|| unsupported("IN of an empty list"))?;
-        Ok(negate(negated, any))
+        Ok(Expr::InList { expr: Box::new(self.expr(value)?), list: self.exprs(list)?, negated })
     }
 
     fn function(&mut self, mut function: Function) -> Result<Expr> {
@@ -439,6 +447,15 @@ fn field(value: Expr, name: &str) -> Expr {
 
 pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }))
+}
+
+/// A tree of one operator over its operands in their order.
+fn balanced(mut operands: Vec<Expr>, op: &BinaryOperator) -> Expr {
+    if operands.len() == 1 {
+        return operands.remove(0);
+    }
+    let right = operands.split_off(operands.len().div_ceil(2));
+    binary(balanced(operands, op), op.clone(), balanced(right, op))
 }
 
 fn negate(negated: bool, inner: Expr) -> Expr {

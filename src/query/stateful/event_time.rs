@@ -86,6 +86,20 @@ pub(in crate::query) struct EventTimeWatermark {
     schema: DFSchemaRef,
 }
 
+/// The numbers of the watermarks that a plan reads: a view that is not used has none in it.
+pub(in crate::query) fn read_watermarks(plan: &LogicalPlan) -> Result<HashSet<usize>> {
+    let mut read = HashSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Extension(Extension { node }) = node
+            && let Some(watermark) = node.as_any().downcast_ref::<EventTimeWatermark>()
+        {
+            read.insert(watermark.number);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(read)
+}
+
 impl EventTimeWatermark {
     /// A watermark on column `column` of `input`, with its delay and how far ahead of the clock event times may raise it, in
     /// milliseconds.

@@ -214,7 +214,7 @@ impl Query {
 
     /// Whether a watermark is declared.
     pub fn has_watermark(&self) -> bool {
-        !self.watermarks.is_empty()
+        self.watermarks.iter().any(|rule| rule.is_read)
     }
 
     /// Whether a micro-batch without rows is due, the watermark having moved since the last one.

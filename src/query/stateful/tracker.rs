@@ -19,6 +19,8 @@ pub struct WatermarkRule {
     pub delay_ms: i64,
     /// After how long without rows the clock moves it, in milliseconds.
     pub idle_timeout_ms: Option<i64>,
+    /// Whether the query reads the relation that declares it. One that is not read sees no rows, and counts for nothing.
+    pub is_read: bool,
 }
 
 /// The watermark of a query over the life of one run of it.
@@ -66,7 +68,7 @@ impl WatermarkTracker {
 
     /// The least time without rows after which the clock moves the watermark, in milliseconds; `None` if it never does.
     pub fn idle_timeout_ms(&self) -> Option<i64> {
-        self.rules.iter().filter_map(|rule| rule.idle_timeout_ms).min()
+        self.rules.iter().filter(|rule| rule.is_read).filter_map(|rule| rule.idle_timeout_ms).min()
     }
 
     /// Takes over the watermark of a plan that another process made.
@@ -75,11 +77,13 @@ impl WatermarkTracker {
     }
 
     fn follow_reached(&mut self) -> i64 {
+        let read = self.reached_ms.iter().zip(&self.rules).filter(|(_, rule)| rule.is_read);
+        let reached = read.map(|(reached, _)| *reached);
         let candidate = match self.policy {
-            WatermarkPolicy::Min => self.reached_ms.iter().min(),
-            WatermarkPolicy::Max => self.reached_ms.iter().max(),
+            WatermarkPolicy::Min => reached.min(),
+            WatermarkPolicy::Max => reached.max(),
         };
-        self.watermark_ms = self.watermark_ms.max(candidate.copied().unwrap_or_default());
+        self.watermark_ms = self.watermark_ms.max(candidate.unwrap_or_default());
         self.watermark_ms
     }
 }
@@ -93,7 +97,8 @@ mod tests {
     }
 
     fn delays(delays_ms: &[i64]) -> Vec<WatermarkRule> {
-        delays_ms.iter().map(|delay| WatermarkRule { delay_ms: *delay, idle_timeout_ms: None }).collect()
+        let rule = |delay: &i64| WatermarkRule { delay_ms: *delay, idle_timeout_ms: None, is_read: true };
+        delays_ms.iter().map(rule).collect()
     }
 
     #[test]
@@ -110,6 +115,16 @@ mod tests {
     }
 
     #[test]
+    fn a_watermark_of_a_view_that_nobody_reads_holds_nothing() {
+        let mut rules = delays(&[10, 100]);
+        rules[1].is_read = false;
+        for policy in [WatermarkPolicy::Min, WatermarkPolicy::Max] {
+            let mut tracker = WatermarkTracker::new(&rules, policy, 0);
+            assert_eq!(tracker.advance(&[saw(1000), EventTimes::default()]), 990);
+        }
+    }
+
+    #[test]
     fn times_before_the_epoch_raise_nothing() {
         let mut tracker = WatermarkTracker::new(&delays(&[10]), WatermarkPolicy::Min, 0);
         assert_eq!(tracker.advance(&[saw(-5)]), 0);
@@ -119,8 +134,8 @@ mod tests {
     #[test]
     fn without_rows_the_clock_moves_the_watermark_where_a_timeout_says_so() {
         let rules = [
-            WatermarkRule { delay_ms: 10, idle_timeout_ms: Some(100) },
-            WatermarkRule { delay_ms: 20, idle_timeout_ms: Some(500) },
+            WatermarkRule { delay_ms: 10, idle_timeout_ms: Some(100), is_read: true },
+            WatermarkRule { delay_ms: 20, idle_timeout_ms: Some(500), is_read: true },
         ];
         let mut tracker = WatermarkTracker::new(&rules, WatermarkPolicy::Min, 0);
         assert_eq!(tracker.idle_timeout_ms(), Some(100));
