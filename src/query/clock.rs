@@ -17,8 +17,24 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
 /// The time of the batch that a query runs, in microseconds since the epoch.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct BatchClock(Arc<AtomicI64>);
+
+/// What a clock shows before the first batch.
+const NOT_SET: i64 = i64::MIN;
+
+impl Default for BatchClock {
+    fn default() -> BatchClock {
+        BatchClock(Arc::new(AtomicI64::new(NOT_SET)))
+    }
+}
+
+/// Clocks are equal if they are one.
+impl PartialEq for BatchClock {
+    fn eq(&self, other: &BatchClock) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl BatchClock {
     /// Sets the time; all lanes of a batch run after that.
@@ -26,9 +42,14 @@ impl BatchClock {
         self.0.store(micros, Ordering::SeqCst);
     }
 
-    /// The time of the batch, in microseconds since the epoch.
+    /// The time of the batch, in microseconds since the epoch; 0 before the first one.
     pub(super) fn micros(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        self.started().unwrap_or_default()
+    }
+
+    /// The time of the batch, or `None` before the first one: while a query is planned.
+    pub(super) fn started(&self) -> Option<i64> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|micros| *micros != NOT_SET)
     }
 }
 
@@ -62,7 +83,7 @@ impl Now {
 
 impl PartialEq for Now {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && Arc::ptr_eq(&self.clock.0, &other.clock.0)
+        self.name == other.name && self.clock == other.clock
     }
 }
 

@@ -12,7 +12,7 @@ use arrow::datatypes::{
 use datafusion::common::{DataFusionError, Result, exec_err};
 
 use super::{Mode, Way, invalid, out_of_range};
-use crate::decode::datetime::cast::{date_days, timestamp_micros, timestamp_ntz_micros};
+use crate::decode::datetime::cast::{date_days, local_micros, timestamp_micros, timestamp_ntz_micros};
 use crate::query::arithmetic::decimal::to_size;
 use crate::query::error::ExpressionError;
 
@@ -50,14 +50,11 @@ pub(super) fn cast(array: &StringArray, to: &DataType, way: Way) -> Result<Array
         }
         DataType::Timestamp(_, zone) => {
             let clock = zone.is_none();
+            let now = way.conf.clock.started();
             let values = array.iter().map(|text| {
                 let Some(text) = text else { return Ok(None) };
-                // A time without a date is that of the day the batch began: `query::clock` rewrites such literals.
-                let found = if clock {
-                    timestamp_ntz_micros(text.as_bytes())
-                } else {
-                    timestamp_micros(text.as_bytes(), &way.conf.zone, 0)
-                };
+                let text = text.as_bytes();
+                let found = if clock { timestamp_ntz_micros(text) } else { instant(text, way, now)? };
                 found.map_or_else(|| way.mode.fault(|| invalid(to)), |at| Ok(Some(at)))
             });
             let values: TimestampMicrosecondArray = values.collect::<Result<_>>()?;
@@ -65,6 +62,18 @@ pub(super) fn cast(array: &StringArray, to: &DataType, way: Way) -> Result<Array
         }
         other => return exec_err!("no cast from STRING to {other}"),
     })
+}
+
+/// The instant that a text names. A time without a date is that of the day of the batch, `now`.
+///
+/// # Errors
+/// For such a time while there is no batch yet: a constant is not folded then, so that each batch asks its own clock.
+fn instant(text: &[u8], way: Way, now: Option<i64>) -> Result<Option<i64>> {
+    let found = timestamp_micros(text, &way.conf.zone, now.unwrap_or_default());
+    if now.is_none() && found.is_some() && local_micros(text).is_none() {
+        return exec_err!("a time without a date has no day before there is a batch");
+    }
+    Ok(found)
 }
 
 fn primitive<T: ArrowPrimitiveType>(

@@ -5,6 +5,8 @@
 
 pub(crate) mod from_text;
 pub(crate) mod number;
+#[cfg(test)]
+mod tests;
 pub(crate) mod time;
 pub(crate) mod to_text;
 
@@ -12,8 +14,11 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, ListArray, MapArray, StringArray, StructArray, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, ListArray, MapArray, StringArray, StructArray,
+    UInt32Array, new_null_array,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::{nullif, take};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
@@ -21,7 +26,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::query::coerce::types::{
-    entry_of, is_integral, is_interval, is_number, is_timestamp, name_of, refused,
+    cast_may_fail, entry_of, is_integral, is_interval, is_number, is_timestamp, name_of, refused,
 };
 use crate::query::conf::Conf;
 use crate::query::error::{ExpressionError, cut, shown};
@@ -137,22 +142,20 @@ pub(crate) fn cast(array: &ArrayRef, to: &DataType, way: Way) -> Result<ArrayRef
         (from, to) if is_number(from) || *from == DataType::Boolean => number::cast(array, to, way),
         (DataType::List(_), DataType::List(field)) => {
             let list = array.as_list::<i32>();
-            let values = cast(list.values(), field.data_type(), way)?;
+            let (offsets, values) = held(list.offsets(), list.nulls(), list.values())?;
+            let values = cast(&values, field.data_type(), way)?;
             let nullable = field.as_ref().clone().with_nullable(true);
-            Ok(Arc::new(ListArray::try_new(
-                Arc::new(nullable),
-                list.offsets().clone(),
-                values,
-                list.nulls().cloned(),
-            )?))
+            Ok(Arc::new(ListArray::try_new(Arc::new(nullable), offsets, values, list.nulls().cloned())?))
         }
         (DataType::Map(..), DataType::Map(entry, sorted)) => {
             let map = array.as_map();
-            let entries = cast(&(Arc::new(map.entries().clone()) as ArrayRef), entry.data_type(), way)?;
+            let entries: ArrayRef = Arc::new(map.entries().clone());
+            let (offsets, entries) = held(map.offsets(), map.nulls(), &entries)?;
+            let entries = cast(&entries, entry.data_type(), way)?;
             let entries = entries.as_struct().clone();
             Ok(Arc::new(MapArray::try_new(
                 Arc::clone(entry),
-                map.offsets().clone(),
+                offsets,
                 entries,
                 map.nulls().cloned(),
                 *sorted,
@@ -161,11 +164,44 @@ pub(crate) fn cast(array: &ArrayRef, to: &DataType, way: Way) -> Result<ArrayRef
         (DataType::Struct(_), DataType::Struct(fields)) => {
             let record = array.as_struct();
             let columns = record.columns().iter().zip(fields);
-            let columns = columns.map(|(column, field)| cast(column, field.data_type(), way));
+            let columns = columns.map(|(column, field)| {
+                cast(&without_hidden(column, record.nulls())?, field.data_type(), way)
+            });
             let columns = columns.collect::<Result<Vec<_>>>()?;
             Ok(Arc::new(StructArray::try_new(fields.clone(), columns, record.nulls().cloned())?))
         }
         (from, to) => exec_err!("no cast from {from} to {to}"),
+    }
+}
+
+/// Offsets and values of the lists or maps that are there. A slice keeps all values of the array it was cut from, and
+/// below a NULL there may be values, too: neither may fail a cast.
+fn held(
+    offsets: &OffsetBuffer<i32>,
+    nulls: Option<&NullBuffer>,
+    values: &ArrayRef,
+) -> Result<(OffsetBuffer<i32>, ArrayRef)> {
+    let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
+    if offsets.lengths().enumerate().any(|(row, length)| length > 0 && is_null(row)) {
+        let lengths = offsets.lengths().enumerate();
+        let lengths = lengths.map(|(row, length)| if is_null(row) { 0 } else { length });
+        let rows = offsets.windows(2).enumerate().filter(|(row, _)| !is_null(*row));
+        let places: UInt32Array = rows.flat_map(|(_, ends)| ends[0] as u32..ends[1] as u32).collect();
+        return Ok((OffsetBuffer::from_lengths(lengths), take(values, &places, None)?));
+    }
+    let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+    let values = values.slice(first as usize, (last - first) as usize);
+    let offsets: ScalarBuffer<i32> = offsets.iter().map(|offset| offset - first).collect();
+    Ok((OffsetBuffer::new(offsets), values))
+}
+
+/// A field's values without those below a STRUCT that is NULL.
+fn without_hidden(column: &ArrayRef, nulls: Option<&NullBuffer>) -> Result<ArrayRef> {
+    match nulls {
+        Some(nulls) if nulls.null_count() > 0 && *column.data_type() != DataType::Null => {
+            Ok(nullif(column, &BooleanArray::new(!nulls.inner(), None))?)
+        }
+        _ => Ok(Arc::clone(column)),
     }
 }
 
@@ -190,6 +226,11 @@ pub(crate) struct Cast {
 impl Cast {
     pub(crate) fn new(to: DataType, mode: Mode, conf: &Conf) -> Cast {
         Cast { to, mode, conf: conf.clone(), signature: Signature::any(1, Volatility::Immutable) }
+    }
+
+    /// Whether it may raise an error for a value of `from`.
+    pub(crate) fn may_fail(&self, from: &DataType) -> bool {
+        self.mode == Mode::Ansi && cast_may_fail(from, &self.to)
     }
 
     /// Checks that Spark has the cast from `from`.

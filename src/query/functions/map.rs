@@ -16,7 +16,7 @@ use datafusion::common::{DataFusionError, Result, exec_err};
 use super::Entry;
 use super::array::{Gather, not_zero};
 use super::compare::comparator;
-use super::scalar::{Bind, Bound, Call, Types, count, each, entry, takes};
+use super::scalar::{Bind, Bound, Call, Types, count, each, entry, fixed};
 use crate::query::cast::relabel;
 use crate::query::coerce::types::{
     Want, castable, common, element_of, entry_of, is_integral, list_of, map_of, mismatch, name_of,
@@ -65,7 +65,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     ),
     entry!(
         "str_to_map",
-        takes!([Text, Text, Text], 1 => map_of(DataType::Utf8, DataType::Utf8)),
+        Types::By(bind_text),
         str_to_map,
         ["stateless/map_functions", "expressions/collection"]
     ),
@@ -339,6 +339,12 @@ fn map_concat(call: &Call) -> Result<ArrayRef> {
     made(take(&all(0)?, &places, None)?, take(&all(1)?, &places, None)?, ends, valid, call.returns)
 }
 
+fn bind_text(bind: &Bind) -> Result<Bound> {
+    let args = fixed(bind, &[Want::Text, Want::Text, Want::Text], 1)?;
+    super::regexp::check_patterns(bind, &[1, 2])?;
+    Ok(Bound::new(args, map_of(DataType::Utf8, DataType::Utf8)))
+}
+
 /// `a:1,b:2` to a map; both separators are regular expressions in Spark, and are so here.
 fn str_to_map(call: &Call) -> Result<ArrayRef> {
     let (mut keys, mut values, mut ends, mut valid) = (Vec::new(), Vec::new(), vec![0], Vec::new());
@@ -347,8 +353,8 @@ fn str_to_map(call: &Call) -> Result<ArrayRef> {
         if good {
             let pairs = super::regexp::compiled(call.text(1, row).unwrap_or(","))?;
             let parts = super::regexp::compiled(call.text(2, row).unwrap_or(":"))?;
-            for pair in super::regexp::split(&pairs, call.texts(0).value(row), -1) {
-                let mut sides = super::regexp::split(&parts, pair, 2).into_iter();
+            for pair in super::regexp::split(&pairs, call.texts(0).value(row), -1)? {
+                let mut sides = super::regexp::split(&parts, pair, 2)?.into_iter();
                 keys.push(sides.next().unwrap_or_default().to_owned());
                 values.push(sides.next().map(str::to_owned));
             }

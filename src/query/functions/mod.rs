@@ -21,6 +21,7 @@ pub(crate) mod entry;
 mod format;
 mod hash;
 pub(crate) mod interval;
+mod java_regex;
 mod json;
 mod lambda;
 mod map;
