@@ -71,9 +71,7 @@ fn of(data_type: &ArrowType) -> Result<DataType> {
             _ => return Err(Error::internal("a map without keys and values")),
         },
         other => {
-            return Err(Error::internal(format!(
-                "an expression of sql has the type {other}, which Spark has not"
-            )));
+            return Err(Error::internal(format!("a column has the type {other}, which Spark has not")));
         }
     })
 }

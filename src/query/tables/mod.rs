@@ -5,6 +5,8 @@
 //! limit is refused with its size.
 
 mod files;
+mod partitions;
+mod texts;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use self::files::FileTable;
+use super::conf::Conf;
 use super::run::TableRows;
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
@@ -47,6 +50,8 @@ pub struct TableSource {
     pub header: bool,
     /// CSV: what is between two values.
     pub separator: u8,
+    /// The query's settings: its time zone is that of times in texts.
+    pub conf: Conf,
 }
 
 /// A table that is open.
