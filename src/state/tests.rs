@@ -1,6 +1,7 @@
 //! The durable store against one in memory.
 
 mod damage;
+mod long_keys;
 mod random;
 
 use std::collections::BTreeMap;

@@ -6,7 +6,8 @@ use fjall::compaction::filter::{
     CompactionFilter, CompactionFilterResult, Context, Factory, ItemAccessor, Verdict,
 };
 
-use crate::state::version::Version;
+use super::long_keys::bound_in_tree;
+use crate::state::version::{TableState, Version};
 
 /// The bounds below which compactions leave keys of each table out.
 #[derive(Clone, Default)]
@@ -15,7 +16,8 @@ pub(super) struct Expired(Arc<RwLock<Vec<Vec<u8>>>>);
 impl Expired {
     /// Takes the bounds of the version that the tree holds: no version that is read from now on has lower ones.
     pub(super) fn follow(&self, version: &Version) {
-        let bounds = version.tables.iter().map(|table| table.expired_below.clone()).collect();
+        let bound = |table: &TableState| bound_in_tree(&table.expired_below).to_vec();
+        let bounds = version.tables.iter().map(bound).collect();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = bounds;
     }
 }

@@ -1,4 +1,4 @@
-//! The local copy of the state: a log-structured merge tree on local disk, which may be lost at any time. Only this file knows fjall.
+//! The local copy of the state: a log-structured merge tree on local disk, which may be lost at any time. Only this folder knows fjall.
 //!
 //! All tables lie in one keyspace, each key behind its table's number, and changes come in sorted ingestions only, each of
 //! which is one atomic, durable step: the tree holds exactly one version of the state, and says which. Nothing is
@@ -12,8 +12,10 @@
 
 mod expired;
 mod folder;
+mod long_keys;
 
 use std::fs::{self, File};
+use std::iter::Fuse;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use expired::Expired;
 use folder::{disk, lock_folder, remove_folder};
+use long_keys::{HEAD_BYTES, TreeOrder};
 
 use super::TableId;
 use super::version::{Layer, Version};
@@ -151,16 +154,23 @@ impl Cache {
         found: &mut dyn FnMut(usize, &[u8]),
     ) -> Result<()> {
         let mut full = table.0.to_be_bytes().to_vec();
-        self.read(|| {
+        let are_whole = self.read(|| {
             for (index, key) in keys {
                 full.truncate(2);
                 full.extend_from_slice(key);
-                if let Some(value) = self.keyspace.get(&full)? {
+                let stored = long_keys::stored_key(&full);
+                let Some(value) = self.keyspace.get(&*stored)? else { continue };
+                if !long_keys::is_long(&full) {
                     found(*index, &value);
+                } else if let Some((_, value)) = long_keys::whole(((&*stored).into(), value)) {
+                    found(*index, &value);
+                } else {
+                    return Ok(false);
                 }
             }
-            Ok(())
-        })
+            Ok(true)
+        })?;
+        if are_whole { Ok(()) } else { Err(self.failed(&Cause::damaged())) }
     }
 
     /// Looks keys up in the range that they span, unless there are too many others between them: returns how many were looked up.
@@ -191,17 +201,27 @@ impl Cache {
     /// The rows of a table from `from` on and below `to`.
     pub(super) fn range(&self, table: TableId, from: &[u8], to: Option<&[u8]>) -> CacheRange<'_> {
         let prefix = table.0.to_be_bytes();
+        let mut start = [&prefix, from].concat();
         let end = match to {
             Some(to) => [&prefix, to].concat(),
             None => (table.0 + 1).to_be_bytes().to_vec(),
         };
-        CacheRange { cache: self, rows: self.keyspace.range([&prefix, from].concat()..end) }
+        // What the tree's order does not tell of rows at the ends is told by their whole keys.
+        let from = (start.len() > HEAD_BYTES).then(|| start.clone());
+        start.truncate(HEAD_BYTES);
+        let (last, to) = if end.len() > HEAD_BYTES {
+            (Bound::Included(long_keys::last_of_head(&end)), Some(end))
+        } else {
+            (Bound::Excluded(end), None)
+        };
+        let rows = Rows::new(self.keyspace.range((Bound::Included(start), last)));
+        CacheRange { cache: self, rows, from, to }
     }
 
     /// All rows of all tables, as they are now, whatever is changed later.
     pub(super) fn all(self: &Arc<Self>) -> AllRows {
         let rows = self.keyspace.range::<&[u8], _>((Bound::Unbounded, Bound::Excluded(&MARKER[..])));
-        AllRows { cache: Arc::clone(self), rows }
+        AllRows { cache: Arc::clone(self), rows: Rows::new(rows) }
     }
 
     /// Takes over the changes of a layer, after which the tree holds what `marker` says.
@@ -254,16 +274,20 @@ impl Cache {
             self.database.persist(PersistMode::Buffer)?;
             self.keyspace.start_ingestion()
         })?;
-        let mut full = Vec::new();
+        let mut write = |key: &[u8], value: Option<&[u8]>| {
+            self.read(|| match value {
+                Some(value) => ingestion.write(key, value),
+                None => ingestion.write_tombstone(key),
+            })
+        };
+        let (mut full, mut order) = (Vec::new(), TreeOrder::default());
         rows(&mut |table, key, value| {
             full.clear();
             full.extend_from_slice(&table.0.to_be_bytes());
             full.extend_from_slice(key);
-            self.read(|| match value {
-                Some(value) => ingestion.write(full.as_slice(), value),
-                None => ingestion.write_tombstone(full.as_slice()),
-            })
+            order.push(&full, value, &mut write)
         })?;
+        order.finish(&mut write)?;
         self.read(|| {
             ingestion.write(MARKER.as_slice(), text.as_slice())?;
             ingestion.finish()
@@ -278,7 +302,7 @@ impl Cache {
     /// `Unavailable` if the disk refuses.
     fn drop_expired(&self, table: TableId, bound: &[u8]) -> Result<()> {
         let prefix = table.0.to_be_bytes();
-        let end = [&prefix, bound].concat();
+        let end = [&prefix, long_keys::bound_in_tree(bound)].concat();
         self.read(|| self.keyspace.tree.drop_range(prefix.to_vec()..end).map_err(fjall::Error::from))
     }
 
@@ -299,40 +323,108 @@ impl Cache {
 
     /// Calls the tree. If it is damaged, the next start builds it again.
     fn read<T>(&self, call: impl FnOnce() -> fjall::Result<T>) -> Result<T> {
-        guarded(call).map_err(|cause| {
-            if !cause.is_of_the_disk {
-                self.condemn();
-            }
-            Error::unavailable(format!(
-                "the local copy of the state in {} failed: {cause}",
-                self.folder.display()
-            ))
-            .hint(HINT)
-        })
+        guarded(call).map_err(|cause| self.failed(&cause))
+    }
+
+    fn failed(&self, cause: &Cause) -> Error {
+        if !cause.is_of_the_disk {
+            self.condemn();
+        }
+        Error::unavailable(format!(
+            "the local copy of the state in {} failed: {cause}",
+            self.folder.display()
+        ))
+        .hint(HINT)
     }
 }
 
 const HINT: &str = "give the folder of the state room on a local disk; a damaged copy is built again from the checkpoint at the next start";
 
+/// Rows of the tree by ascending whole key.
+struct Rows {
+    stored: Fuse<fjall::Iter>,
+    /// Rows whose keys have the same head, and the row behind them.
+    group: std::vec::IntoIter<Row>,
+    behind: Option<Row>,
+}
+
+impl Rows {
+    fn new(stored: fjall::Iter) -> Rows {
+        Rows { stored: stored.fuse(), group: Vec::new().into_iter(), behind: None }
+    }
+
+    fn next(&mut self, cache: &Cache) -> Result<Option<Row>> {
+        if let Some(row) = self.group.next() {
+            return Ok(Some(row));
+        }
+        let first = match self.behind.take() {
+            Some(row) => Some(row),
+            None => self.stored(cache)?,
+        };
+        match first {
+            Some(row) if row.0.len() > HEAD_BYTES => self.begin_group(row, cache).map(Some),
+            row => Ok(row),
+        }
+    }
+
+    /// Reads the rows that have the head of `first`: the first of them by its whole key.
+    fn begin_group(&mut self, first: Row, cache: &Cache) -> Result<Row> {
+        let key = first.0.clone();
+        let mut group = vec![first];
+        while let Some(row) = self.stored(cache)? {
+            if !row.0.starts_with(&key[..HEAD_BYTES]) {
+                self.behind = Some(row);
+                break;
+            }
+            group.push(row);
+        }
+        let group: Option<Vec<Row>> = group.into_iter().map(long_keys::whole).collect();
+        let mut group = group.ok_or_else(|| cache.failed(&Cause::damaged()))?;
+        group.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        self.group = group.into_iter();
+        self.group.next().ok_or_else(|| Error::internal("a row of the state was read and is not there"))
+    }
+
+    /// The next row as the tree has it.
+    fn stored(&mut self, cache: &Cache) -> Result<Option<Row>> {
+        let rows = &mut self.stored;
+        cache.read(|| rows.next().map(fjall::Guard::into_inner).transpose())
+    }
+}
+
 /// Rows of a range.
 pub(super) struct CacheRange<'c> {
     cache: &'c Cache,
-    rows: fjall::Iter,
+    rows: Rows,
+    /// The first key of the range and the first one behind it, where the tree's order does not tell them.
+    from: Option<Vec<u8>>,
+    to: Option<Vec<u8>>,
 }
 
 impl Iterator for CacheRange<'_> {
     type Item = Result<Row>;
 
     fn next(&mut self) -> Option<Result<Row>> {
-        let rows = &mut self.rows;
-        self.cache.read(|| rows.next().map(fjall::Guard::into_inner).transpose()).transpose()
+        loop {
+            let row = match self.rows.next(self.cache).transpose()? {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error)),
+            };
+            let key: &[u8] = &row.0;
+            if self.to.as_ref().is_some_and(|to| key >= to.as_slice()) {
+                return None;
+            }
+            if self.from.as_ref().is_none_or(|from| key >= from.as_slice()) {
+                return Some(Ok(row));
+            }
+        }
     }
 }
 
 /// All rows, as they were when this was made.
 pub(super) struct AllRows {
     cache: Arc<Cache>,
-    rows: fjall::Iter,
+    rows: Rows,
 }
 
 impl AllRows {
@@ -346,8 +438,7 @@ impl Iterator for AllRows {
     type Item = Result<(TableId, Row)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = &mut self.rows;
-        let row = self.cache.read(|| rows.next().map(fjall::Guard::into_inner).transpose()).transpose()?;
+        let row = self.rows.next(&self.cache).transpose()?;
         Some(row.and_then(|(key, value)| match key.first_chunk::<2>() {
             Some(table) => Ok((TableId(u16::from_be_bytes(*table)), (key, value))),
             None => Err(Error::internal("a key of the state has no table")),
@@ -381,6 +472,12 @@ struct Cause {
     is_of_the_disk: bool,
 }
 
+impl Cause {
+    fn damaged() -> Cause {
+        Cause { text: "its files are damaged".into(), is_of_the_disk: false }
+    }
+}
+
 impl std::fmt::Display for Cause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
@@ -401,6 +498,6 @@ fn guarded<T>(call: impl FnOnce() -> fjall::Result<T>) -> std::result::Result<T,
                 matches!(io, Some(StorageFull | QuotaExceeded | PermissionDenied | ReadOnlyFilesystem));
             Err(Cause { text: error.to_string(), is_of_the_disk })
         }
-        Err(_) => Err(Cause { text: "its files are damaged".into(), is_of_the_disk: false }),
+        Err(_) => Err(Cause::damaged()),
     }
 }
