@@ -73,7 +73,9 @@ fn trigger(trigger: Trigger) -> String {
     match trigger {
         Trigger::AsSoonAsPossible => "as soon as the micro-batch before is done".to_owned(),
         Trigger::ProcessingTime(time) => format!("every {time:?}"),
-        Trigger::Once => "once: one micro-batch of all there is, then the end".to_owned(),
-        Trigger::AvailableNow => "availableNow: all there is at the start, then the end".to_owned(),
+        Trigger::Once => "once: reads everything in one micro-batch, then stops".to_owned(),
+        Trigger::AvailableNow => {
+            "availableNow: reads everything that is there at the start, then stops".to_owned()
+        }
     }
 }

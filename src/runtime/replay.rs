@@ -102,7 +102,7 @@ pub fn replay(
 ) -> Result<Replayed> {
     if config.dead_letter.is_none() {
         return Err(
-            Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
+            Error::config(format!("stream {} has no dead-letter table", config.name)).hint("set deadLetter")
         );
     }
     let access = ctx.access(config);

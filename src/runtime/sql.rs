@@ -16,7 +16,9 @@ use crate::decode::schema::StructType;
 use crate::model::error::Context;
 use crate::model::{Error, Marks, OutputMode, Result};
 use crate::query::tables::{StaticTable, TableSource};
-use crate::query::{Conf, Definition, Input, Query, Relation, Runner, SqlStage, TableRows, View};
+use crate::query::{
+    Conf, Definition, Input, Query, Relation, Runner, SqlStage, TableRows, View, WatermarkPolicy,
+};
 
 /// What the rows of all static tables of a stream may take in memory, where no memory limit says otherwise.
 const TABLES_BYTES: usize = 1 << 30;
@@ -37,6 +39,8 @@ pub struct StreamSql {
     columns: Arc<[Option<Vec<usize>>]>,
     /// The plan as people read it.
     plan: Arc<str>,
+    /// Whether a micro-batch without data is run when the watermark has moved.
+    pub empty_batches: bool,
 }
 
 /// A planned query that is no stage yet: which columns its rows will have is still to be said.
@@ -44,6 +48,7 @@ pub struct Planned {
     query: Query,
     tables: Vec<StaticTable>,
     definition: String,
+    empty_batches: bool,
 }
 
 /// Plans the stream's query over `input`, the columns that its decoder can give; `None` if it has none.
@@ -59,9 +64,10 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
         None => return Ok(None),
     };
     let limit = config.memory_limit.map_or(TABLES_BYTES, |limit| limit as usize / 2);
+    let conf = Conf::from_map(&config.conf).context(|| "read conf".to_owned())?;
     let mut tables = Vec::with_capacity(config.tables.len());
     for table in &config.tables {
-        tables.push(StaticTable::open(source(config, table, access)?, limit)?);
+        tables.push(StaticTable::open(source(config, table, &conf, access)?, limit)?);
     }
     let relation =
         |table: &StaticTable| Relation { name: table.name().to_owned(), schema: Arc::clone(table.schema()) };
@@ -78,7 +84,7 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
         tables: tables.iter().map(relation).collect(),
         views: config.views.iter().map(view).collect(),
         sql: sql.to_owned(),
-        conf: Conf::from_map(&config.conf).context(|| "read conf".to_owned())?,
+        conf,
         output_mode: config.output_mode,
     };
     let query = Query::plan(&definition)?;
@@ -96,10 +102,11 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
         ))
         .hint("give it a name with AS"));
     }
-    Ok(Some(Planned { query, tables, definition: text(config, &definition.conf) }))
+    let Conf { empty_batches, .. } = definition.conf;
+    Ok(Some(Planned { query, tables, definition: text(config, &definition.conf), empty_batches }))
 }
 
-fn source(config: &StreamConfig, table: &TableConfig, access: &Access) -> Result<TableSource> {
+fn source(config: &StreamConfig, table: &TableConfig, conf: &Conf, access: &Access) -> Result<TableSource> {
     let schema = table.schema.as_ref().map(|ddl| StructType::from_ddl(ddl)).transpose();
     Ok(TableSource {
         name: table.name.clone(),
@@ -108,6 +115,7 @@ fn source(config: &StreamConfig, table: &TableConfig, access: &Access) -> Result
         schema: schema.context(|| format!("read tables.{}.schema", table.name))?,
         header: table.header,
         separator: table.separator,
+        conf: conf.clone(),
     })
 }
 
@@ -131,6 +139,9 @@ fn text(config: &StreamConfig, conf: &Conf) -> String {
         let _ = write!(text, "\ntable {name}\n{format:?} {url} {schema:?} {header} {separator}");
     }
     let _ = write!(text, "\nansi {} zone {} case {}", conf.ansi, conf.zone_id, conf.case_sensitive);
+    if conf.watermark_policy != WatermarkPolicy::Min {
+        let _ = write!(text, "\nwatermark policy {:?}", conf.watermark_policy);
+    }
     text
 }
 
@@ -146,6 +157,7 @@ impl Planned {
         StreamSql {
             columns: columns.collect(),
             plan: self.query.explain().into(),
+            empty_batches: self.empty_batches,
             stage: SqlStage::new(Runner::new(self.query), positions, self.definition),
             tables: Arc::new(Mutex::new(self.tables)),
         }

@@ -164,10 +164,12 @@ impl Stateful {
         self.state.is_some()
     }
 
-    /// Whether a batch without data is due: the watermark has passed what the last batch saw of it.
+    /// Whether a batch without data is due: the watermark has passed what the last batch saw of it, and
+    /// `noDataMicroBatches` does not forbid one.
     pub fn wants_empty_batch(&self) -> bool {
         let moved = self.watermarks.now > self.watermarks.before;
-        self.has_run && moved && self.state.is_some() && self.sql.stage.wants_empty_batch()
+        let due = self.has_run && moved && self.state.is_some();
+        due && self.sql.empty_batches && self.sql.stage.wants_empty_batch()
     }
 
     /// Moves the watermark by the clock, `now_ms`, if the stream has been quiet for its `idleTimeout` and state waits for it;

@@ -212,6 +212,42 @@ fn files_are_static_tables_too_and_one_that_is_too_large_is_refused_with_its_siz
 }
 
 #[test]
+fn static_files_are_read_as_spark_reads_them() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("folders", 1);
+    for (place, text) in [
+        ("csv/c=DE/n=1/f.csv", "a,2024-01-01 10:00:00,x,too,long\nb\n"),
+        ("csv/c=__HIVE_DEFAULT_PARTITION__/n=2147483648/f.csv", "c,2024-07-01 10:00:00,x\n"),
+        ("json/f.json", "{\"k\":\"a\",\"at\":\"2024-01-01 10:00:00\"}\n"),
+    ] {
+        let path = folder.path().join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    broker.produce(&topic, ["a", "b", "c"].map(|device| Message::new(json!({"device": device}).to_string())));
+    let more = "    tables:
+      c: { format: csv, path: ./csv, schema: 'k STRING, ts TIMESTAMP, x STRING' }
+      j: { format: json, path: ./json, schema: 'k STRING, at TIMESTAMP' }
+    conf: { spark.sql.session.timeZone: Europe/Berlin }
+    sql: |
+      SELECT device, unix_seconds(ts) AS ts, x, c.c AS country, n, unix_seconds(at) AS at
+      FROM input JOIN c ON device = c.k LEFT JOIN j ON device = j.k
+";
+    run(&yaml(broker, &topic, "device STRING", more), folder.path());
+    let mut found = rows(folder.path(), &["device", "ts", "x", "country", "n", "at"]);
+    found.sort_by_key(|row| row["device"].to_string());
+    assert_eq!(
+        found,
+        [
+            json!({"device": "a", "ts": 1_704_099_600, "x": "x", "country": "DE", "n": 1, "at": 1_704_099_600}),
+            json!({"device": "b", "ts": null, "x": null, "country": "DE", "n": 1, "at": null}),
+            json!({"device": "c", "ts": 1_719_820_800, "x": "x", "country": null, "n": 2_147_483_648_u64, "at": null}),
+        ]
+    );
+}
+
+#[test]
 fn explain_shows_what_is_decoded_and_computed_and_sql_runs_the_query_over_a_sample() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();

@@ -170,6 +170,31 @@ fn windows_close_once_and_late_duplicates_are_counted_once() {
 }
 
 #[test]
+fn keys_of_more_than_64_kb_are_state_like_any_other() {
+    let Some(broker) = Broker::shared() else { return };
+    let scene = Scene::empty(broker, "long", "      dropDuplicates: [id]\n");
+    let folder = tempfile::tempdir().unwrap();
+    let same = "x".repeat(70_000);
+    for what in ["no state", "the local copy", "the checkpoint"] {
+        let event = |end: &str| {
+            let id = format!("{same}{end}");
+            Message::new(format!(r#"{{"id":"{id}","device":"d","v":1,"ts":"2024-01-01T00:00:00Z"}}"#))
+        };
+        broker.produce(&scene.topic, ["a", "b", "a"].map(event));
+        scene.run(folder.path(), what);
+        let mut ends: Vec<String> = delta_rows(&folder.path().join("table"), &["id"])
+            .iter()
+            .map(|row| row["id"].as_str().unwrap().replace(&same, ""))
+            .collect();
+        ends.sort();
+        assert_eq!(ends, ["a", "b"], "with {what}");
+        if what == "the local copy" {
+            fs::remove_dir_all(folder.path().join("checkpoint/alluvia/state")).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_kill_at_every_step_gives_the_rows_of_an_unbroken_run() {
     let Some(broker) = Broker::shared() else { return };
     for (hint, query) in [("kept", WINDOWS), ("once", DISTINCT)] {
@@ -321,6 +346,46 @@ fn complete_replaces_the_table_and_update_changes_its_rows() {
         rows.sort();
         assert_eq!(rows, all, "{more}");
     }
+}
+
+#[test]
+fn settings_of_spark_say_which_watermark_counts_and_whether_batches_without_data_run() {
+    let Some(broker) = Broker::shared() else { return };
+    let windows = |conf: &str, from: &str| {
+        let views = "    views:
+      - { name: fast, sql: 'SELECT * FROM input', watermark: { eventTime: ts, delayThreshold: 1 second } }
+      - { name: slow, sql: 'SELECT * FROM input', watermark: { eventTime: ts, delayThreshold: 40 days } }
+";
+        let query = format!(
+            "{views}    sql: |
+      SELECT window.start AS start, device, count(*) AS n, avg(v) AS mean FROM ({from}) GROUP BY window(ts, '1 minute'), device
+    conf: {{ {conf} }}
+"
+        );
+        let scene = Scene::new(broker, "settings", &query);
+        let folder = tempfile::tempdir().unwrap();
+        let ended = Alluvia::run(&scene.yaml(), folder.path()).wait(BOUND).success();
+        let table = folder.path().join("table");
+        let rows = if table.exists() { delta_rows(&table, scene.columns()).len() } else { 0 };
+        let empty = progress(&ended.stderr).iter().filter(|p| p["numInputRows"] == 0).count();
+        (rows, empty)
+    };
+    let policy = |policy: &str| format!("spark.sql.streaming.multipleWatermarkPolicy: {policy}");
+    let both = "SELECT * FROM fast UNION ALL SELECT * FROM slow";
+    let (slowest, _) = windows(&policy("min"), both);
+    let (fastest, _) = windows(&policy("max"), both);
+    assert!(
+        slowest == 0 && fastest > 0,
+        "{slowest} windows behind the slowest watermark, {fastest} behind the fastest"
+    );
+    let one = "SELECT * FROM fast";
+    let (with, batches) = windows("spark.sql.streaming.noDataMicroBatches.enabled: true", one);
+    assert!(batches == 1 && with > 0, "{batches} batches without data, {with} windows");
+    let (without, batches) = windows("spark.sql.streaming.noDataMicroBatches.enabled: false", one);
+    assert!(
+        batches == 0 && without < with,
+        "{batches} batches without data, {without} windows and {with} with one"
+    );
 }
 
 #[test]
