@@ -17,6 +17,11 @@ app.kubernetes.io/name: {{ include "alluvia.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* What the pod of `helm test` is called in its labels. */}}
+{{- define "alluvia.checkName" -}}
+{{ include "alluvia.name" . | trunc 57 | trimSuffix "-" }}-check
+{{- end -}}
+
 {{- define "alluvia.labels" -}}
 {{ include "alluvia.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
@@ -66,19 +71,130 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $share -}}MiB
 {{- end -}}
 
+{{/* The name that owns the leases of the release: one for every pod of it, so that a new pod takes over at once. */}}
+{{- define "alluvia.owner" -}}
+$(POD_NAMESPACE)/{{ include "alluvia.fullname" . }}
+{{- end -}}
+
+{{/* The claim of the data volume: the StatefulSet makes its own, the CronJob has one of the chart. */}}
+{{- define "alluvia.claim" -}}
+{{- if .Values.schedule -}}
+{{ include "alluvia.fullname" . }}-data
+{{- else -}}
+data-{{ include "alluvia.fullname" . }}-0
+{{- end -}}
+{{- end -}}
+
+{{/* A source option of a stream as text, whatever its case; empty if it is not there. Takes `stream` and `name`. */}}
+{{- define "alluvia.option" -}}
+{{- range $name, $value := dig "source" "options" dict .stream -}}
+{{- if eq (lower $name) (lower $.name) -}}{{ $value }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The trigger of a stream if it ends by that trigger: `once` or `availableNow`. */}}
+{{- define "alluvia.endsBy" -}}
+{{- $words := list (toString .trigger) -}}
+{{- if kindIs "map" .trigger -}}{{- $words = keys .trigger -}}{{- end -}}
+{{- range $words -}}
+{{- if has (trim . | lower) (list "once" "availablenow") -}}{{ trim . }}{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* Refuses values that contradict each other. */}}
 {{- define "alluvia.check" -}}
 {{- if not .Values.config.streams -}}
 {{- fail "config.streams is empty: give at least one stream, as in a stream file (docs/reference/stream-file.md)" -}}
 {{- end -}}
+{{- include "alluvia.checkTriggers" . -}}
+{{- include "alluvia.checkPlaces" . -}}
 {{- if .Values.keda.enabled -}}
+{{- include "alluvia.checkKeda" . -}}
+{{- end -}}
+{{- if .Values.workloadIdentity.enabled -}}
+{{- if and .Values.serviceAccount.create (not .Values.workloadIdentity.clientId) -}}
+{{- fail "workloadIdentity.enabled needs workloadIdentity.clientId, the client id of the managed identity" -}}
+{{- end -}}
+{{- if and (not .Values.serviceAccount.create) (or .Values.workloadIdentity.clientId .Values.workloadIdentity.tenantId) -}}
+{{- fail "workloadIdentity.clientId and tenantId become annotations of the chart's service account, and serviceAccount.create is false: annotate your own with azure.workload.identity/client-id, and leave both empty" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The pod of a StatefulSet is started again when it ends, and the next run of a CronJob waits until the last one has ended. */}}
+{{- define "alluvia.checkTriggers" -}}
+{{- range .Values.config.streams -}}
+{{- $ends := include "alluvia.endsBy" . -}}
+{{- if and $ends (not $.Values.schedule) -}}
+{{- fail (printf "stream %s ends by its trigger %s, and Kubernetes would start its pod again and again: set schedule, which runs the streams as a CronJob, or set another trigger" .name $ends) -}}
+{{- end -}}
+{{- if and $.Values.schedule (not $ends) -}}
+{{- fail (printf "schedule needs streams that end, and stream %s does not: set its trigger to availableNow, or remove schedule" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Local tables and checkpoints that no volume holds are lost with the pod. A place that starts with a reference is not known here. */}}
+{{- define "alluvia.checkPlaces" -}}
+{{- $mounts := list -}}
+{{- if .Values.persistence.enabled -}}{{- $mounts = append $mounts .Values.persistence.mountPath -}}{{- end -}}
+{{- range .Values.extraVolumeMounts -}}{{- $mounts = append $mounts .mountPath -}}{{- end -}}
+{{- range $stream := .Values.config.streams -}}
+{{- $places := dict "checkpointLocation" .checkpointLocation -}}
+{{- range $key := list "sink" "deadLetter" -}}
+{{- $target := get $stream $key | default dict -}}
+{{- $place := $target.path -}}
+{{- if $target.table -}}{{- $place = printf "%s/%s" ($.Values.config.warehouse | default "") $target.table -}}{{- end -}}
+{{- $_ := set $places $key $place -}}
+{{- end -}}
+{{- range $key, $place := $places -}}
+{{- $path := regexReplaceAll "^file:(//)?" ($place | default "") "" -}}
+{{- if not (or (eq $path "") (hasPrefix "${" $path) (regexMatch "^[a-zA-Z][a-zA-Z0-9+.-]+:/" $path)) -}}
+{{- if not (isAbs $path) -}}{{- $path = printf "/data/%s" $path -}}{{- end -}}
+{{- $path = clean $path -}}
+{{- $held := $.Values.persistence.acceptDataLoss -}}
+{{- range $mounts -}}
+{{- if hasPrefix (printf "%s/" (trimSuffix "/" .)) (printf "%s/" $path) -}}{{- $held = true -}}{{- end -}}
+{{- end -}}
+{{- if not $held -}}
+{{- fail (printf "%s of stream %s is at %s, which no volume holds: it would be lost with the pod. Use a URL of object storage, set persistence.enabled, or mount a volume there (extraVolumes, extraVolumeMounts). To try the chart out, set persistence.acceptDataLoss" $key $stream.name $path) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* KEDA asks for the lag of one group in one topic: it must be that of the whole release. A reference such as ${env:NAME} is not known here. */}}
+{{- define "alluvia.checkKeda" -}}
+{{- if .Values.schedule -}}
+{{- fail "keda.enabled and schedule exclude each other: KEDA scales a StatefulSet, and schedule makes a CronJob" -}}
+{{- end -}}
 {{- range $name := list "bootstrapServers" "consumerGroup" "topic" -}}
 {{- if not (index $.Values.keda $name) -}}
 {{- fail (printf "keda.enabled needs keda.%s: KEDA asks for the lag of that group, which the stream commits to with commitOffsets: true" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- if ne (len .Values.config.streams) 1 -}}
+{{- fail "keda.enabled needs a release with one stream: the lag of its group decides, and records of other streams would not start the pod" -}}
 {{- end -}}
-{{- if and .Values.workloadIdentity.enabled (not .Values.workloadIdentity.clientId) -}}
-{{- fail "workloadIdentity.enabled needs workloadIdentity.clientId, the client id of the managed identity" -}}
+{{- $stream := first .Values.config.streams -}}
+{{- $commits := include "alluvia.option" (dict "stream" $stream "name" "commitOffsets") -}}
+{{- if not (or (eq (trim $commits | lower) "true") (contains "${" $commits)) -}}
+{{- fail (printf "keda.enabled needs the source option commitOffsets: true of stream %s: without it the group has no offsets" $stream.name) -}}
+{{- end -}}
+{{- $topic := "" -}}
+{{- range $name := list "eventhubs.name" "eventHub" "subscribe" "subscribePattern" "assign" -}}
+{{- $topic = include "alluvia.option" (dict "stream" $stream "name" $name) | default $topic -}}
+{{- end -}}
+{{- if and $topic (not (contains "${" $topic)) (ne (trim $topic) .Values.keda.topic) -}}
+{{- fail (printf "keda.topic is %s, and stream %s reads %s: KEDA needs a stream that subscribes to one topic, and keda.topic to be that topic" .Values.keda.topic $stream.name $topic) -}}
+{{- end -}}
+{{- $prefix := include "alluvia.option" (dict "stream" $stream "name" "groupIdPrefix") | default "spark-kafka-source" -}}
+{{- $group := printf "%s-%s" $prefix $stream.name -}}
+{{- range $name := list "eventhubs.consumerGroup" "consumerGroup" "kafka.group.id" -}}
+{{- $group = include "alluvia.option" (dict "stream" $stream "name" $name) | default $group -}}
+{{- end -}}
+{{- if and (not (contains "${" $group)) (ne (trim $group) .Values.keda.consumerGroup) -}}
+{{- fail (printf "keda.consumerGroup is %s, and stream %s commits its offsets to the group %s" .Values.keda.consumerGroup $stream.name $group) -}}
 {{- end -}}
 {{- end -}}

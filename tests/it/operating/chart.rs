@@ -15,7 +15,8 @@ use crate::rig::{Alluvia, Broker, Message, until};
 const BOUND: Duration = Duration::from_secs(60);
 /// The oldest and the newest Kubernetes that the chart claims.
 pub const KUBERNETES: [&str; 2] = ["1.29.0", "1.37.0"];
-pub const VALUES: [&str; 3] = ["ci/minimal-values.yaml", "ci/full-values.yaml", "ci/keda-values.yaml"];
+pub const VALUES: [&str; 4] =
+    ["ci/minimal-values.yaml", "ci/full-values.yaml", "ci/keda-values.yaml", "ci/schedule-values.yaml"];
 
 fn read(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
@@ -82,6 +83,7 @@ fn the_rendered_pod_starts_the_program() {
         value: {{ format: json, schema: 'id INT' }}
       sink: {{ format: delta, path: '{data}/orders' }}
       checkpointLocation: '{data}/checkpoint'
+persistence: {{ enabled: true, mountPath: '{data}' }}
 ",
         broker.bootstrap(),
         data = data.display(),
@@ -133,6 +135,9 @@ fn the_alerts_fire_when_they_should_and_each_has_its_section_in_the_runbook() {
     let path = |file: &str| format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
     promtool(&["check", "rules", "--lint-fatal", &path(rules)], "");
     promtool(&["test", "rules", &path("helm/alluvia/files/alerts_test.yaml")], "");
+    if let Some(chart) = Chart::tools() {
+        the_chart_carries_the_rules_that_are_tested(&chart);
+    }
     let (text, runbook) = (read(rules), read("docs/operating/runbook.md"));
     let alerts = Regex::new(r"alert: (\w+)").unwrap();
     let mut count = 0;
@@ -142,6 +147,24 @@ fn the_alerts_fire_when_they_should_and_each_has_its_section_in_the_runbook() {
         count += 1;
     }
     assert_eq!(runbook.matches("\n## Alluvia").count(), count);
+}
+
+/// The rules of a rendered release pass the same tests, under the names of the release.
+fn the_chart_carries_the_rules_that_are_tested(chart: &Chart) {
+    let values = chart.home.join("ci/full-values.yaml");
+    let rule = chart.render(KUBERNETES[1], &values, Some("templates/prometheusrule.yaml"));
+    let (_, spec) = rule.split_once("\nspec:\n").unwrap();
+    let spec: String =
+        spec.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
+    let tests = read("helm/alluvia/files/alerts_test.yaml")
+        .replace("RUNBOOK_URL", "docs/operating/runbook.md")
+        .replace("NAMESPACE", "lake")
+        .replace("STATEFULSET", "events-alluvia");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("alerts.yaml"), spec).unwrap();
+    let file = folder.path().join("alerts_test.yaml");
+    std::fs::write(&file, tests).unwrap();
+    promtool(&["test", "rules", file.to_str().unwrap()], "");
 }
 
 /// Names of Alluvia's metrics in a text, without the suffixes that a histogram adds.

@@ -46,7 +46,10 @@ fn a_restricted_namespace_takes_all_that_the_chart_makes() {
     }
     let all = [
         "ConfigMap",
+        "CronJob",
         "NetworkPolicy",
+        "PersistentVolumeClaim",
+        "Pod",
         "PodDisruptionBudget",
         "PrometheusRule",
         "ScaledObject",
@@ -56,6 +59,16 @@ fn a_restricted_namespace_takes_all_that_the_chart_makes() {
         "StatefulSet",
     ];
     assert_eq!(kinds, all.map(str::to_owned).into());
+
+    // The runbook's copy of a pod that crashes, for any command.
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating/runbook.md");
+    let page = std::fs::read_to_string(page).unwrap().replace("-n lake", "-n dry");
+    let line = page.lines().find(|line| line.starts_with("kubectl -n dry debug ")).unwrap();
+    cluster.kubectl(&["-n", "dry", "apply", "-f", "-"], &pod.to_string());
+    cluster.kubectl(&line.split(' ').skip(1).collect::<Vec<_>>(), "");
+    let copy = cluster.get("dry", "pod", "events-tool");
+    let command = ["alluvia", "checkpoint", "show", "/etc/alluvia/streams.yaml"];
+    assert_eq!(copy["spec"]["containers"][0]["command"], Value::from(command.to_vec()));
 
     // The server does look: without one line of the security context the pod is refused.
     pod["spec"]["containers"][0]["securityContext"]["capabilities"] = Value::Null;
@@ -76,7 +89,16 @@ fn the_former_chart_is_upgraded_rolled_back_and_removed() {
     let values = ["-f", "ci/full-values.yaml"];
     helm(&[&["install", "events", FORMER], &values[..]].concat());
     let first = set();
-    helm(&[&["upgrade", "events", "."], &values[..]].concat());
+    // Kubernetes can't change how a StatefulSet manages its pods: the changelog says what to do. Without a garbage collector
+    // `--cascade=orphan` would not end here.
+    let upgrade = [&["-n", "former", "upgrade", "events", "."], &values[..]].concat();
+    let (well, said) = cluster.ask("helm", &upgrade, "");
+    assert!(
+        !well && said.contains("spec.podManagementPolicy") && said.contains("field is immutable"),
+        "{said}"
+    );
+    cluster.kubectl(&["-n", "former", "delete", "statefulset", "events-alluvia", "--cascade=background"], "");
+    cluster.run("helm", &upgrade, "");
     let second = set();
     for kept in ["selector", "serviceName", "volumeClaimTemplates"] {
         assert_eq!(first["spec"][kept], second["spec"][kept], "{kept}");
@@ -88,17 +110,14 @@ fn the_former_chart_is_upgraded_rolled_back_and_removed() {
 
     // What Kubernetes can't change is refused, and nothing is changed by it.
     let smaller =
-        [&["-n", "former", "upgrade", "events", "."], &values[..], &["--set", "persistence.enabled=false"]]
+        [&["-n", "former", "upgrade", "events", "."], &values[..], &["--set", "persistence.size=1Gi"]]
             .concat();
     let (well, said) = cluster.ask("helm", &smaller, "");
     assert!(!well && said.contains("field is immutable"), "{said}");
-    helm(&["rollback", "events", "1"]);
+    helm(&["rollback", "events", "3"]);
     let back = set();
-    assert_eq!(
-        back["spec"]["template"]["spec"]["containers"],
-        first["spec"]["template"]["spec"]["containers"]
-    );
-    assert_eq!(config(&back), config(&first));
+    assert_eq!(back["spec"]["template"]["spec"], second["spec"]["template"]["spec"]);
+    assert_eq!(config(&back), config(&second));
 
     helm(&["uninstall", "events"]);
     let left = cluster.kubectl(
@@ -118,14 +137,22 @@ enum Line {
     PortForward {
         set: String,
     },
+    /// Nor does one run the pod of the release's test: this machine does.
+    Check {
+        release: String,
+    },
     Shell,
 }
 
 fn kind_of(line: &str) -> Line {
     let image = Regex::new(r"^docker buildx build --platform linux/amd64 .* -t (\S+) --push \.$").unwrap();
     let forward = Regex::new(r"^kubectl -n lake port-forward statefulset/(\S+) 9464 ").unwrap();
+    let check = Regex::new(r"^helm test (\S+) -n lake --logs$").unwrap();
     if let Some(found) = image.captures(line) {
         return Line::Image { tag: found[1].to_owned() };
+    }
+    if let Some(found) = check.captures(line) {
+        return Line::Check { release: found[1].to_owned() };
     }
     match forward.captures(line) {
         Some(found) => Line::PortForward { set: found[1].to_owned() },
@@ -165,6 +192,17 @@ impl Pod<'_> {
             });
         }
         program
+    }
+
+    /// Runs the pod of `helm test` beside this one, on the same data; returns what it says.
+    fn check(&self, release: &str) -> String {
+        let hooks = self.cluster.run("helm", &["-n", "lake", "get", "hooks", release], "");
+        let apply = ["-n", "lake", "apply", "--dry-run=server", "-f", "-", "-o", "json"];
+        let pod = self.cluster.json(&apply, &hooks);
+        let scratch = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(self.folder.join("data"), scratch.path().join("data")).unwrap();
+        let container = self.cluster.container("lake", &pod, scratch.path());
+        self.image.start(&container).wait(BOUND).success().stdout
     }
 
     fn address(&self) -> String {
@@ -228,6 +266,12 @@ fn the_install_page_leads_from_an_empty_server_to_a_running_stream() {
             Line::PortForward { set } => {
                 cluster.get("lake", "statefulset", &set);
             }
+            Line::Check { release } => {
+                let image = image.as_ref().expect("the page makes the image first");
+                let said = Pod { cluster, image, folder: &volumes, port }.check(&release);
+                assert!(said.contains("lake/events-alluvia") && !said.contains("wrong"), "{said}");
+                done.push("check");
+            }
             Line::Shell => {
                 // Another stop for the running pod, and another limit for the next one.
                 if line.starts_with("helm upgrade") {
@@ -268,6 +312,15 @@ fn the_install_page_leads_from_an_empty_server_to_a_running_stream() {
                 pod.rows(5000);
                 done.push("upgrade");
             }
+            ["helm", "rollback"] => {
+                let (pod, former): (_, Alluvia) = (pod.unwrap(), program.take().unwrap());
+                former.terminate();
+                former.wait(BOUND).success();
+                produce(5000, 6000);
+                program = Some(pod.start());
+                pod.rows(6000);
+                done.push("rollback");
+            }
             ["helm", "uninstall"] => {
                 let running: Alluvia = program.take().unwrap();
                 running.terminate();
@@ -278,7 +331,7 @@ fn the_install_page_leads_from_an_empty_server_to_a_running_stream() {
             _ => {}
         }
     }
-    assert_eq!(done, ["install", "upgrade", "uninstall"]);
+    assert_eq!(done, ["install", "check", "upgrade", "rollback", "uninstall"]);
     let rows = delta_digest(&volumes.join("data/lake/device_events"), &["event_id"]);
-    assert!(rows.same_rows(&crate::rig::digest_of((0..5000).map(|id| [id.to_string()]))), "{rows:?}");
+    assert!(rows.same_rows(&crate::rig::digest_of((0..6000).map(|id| [id.to_string()]))), "{rows:?}");
 }

@@ -145,13 +145,16 @@ impl Cluster {
             container.environment.extend(self.secret(namespace, name));
         }
         for variable in spec["env"].as_array().into_iter().flatten() {
-            let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
-                Some("metadata.name") => &pod["metadata"]["name"],
-                Some(other) => panic!("the chart's pod asks for {other}"),
-                None => &variable["value"],
-            };
             let text = |value: &Value| value.as_str().expect("a text").to_owned();
-            container.environment.push((text(&variable["name"]), text(value)));
+            let mut value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
+                Some("metadata.namespace") => namespace.to_owned(),
+                Some(other) => panic!("the chart's pod asks for {other}"),
+                None => text(&variable["value"]),
+            };
+            for (name, before) in &container.environment {
+                value = value.replace(&format!("$({name})"), before);
+            }
+            container.environment.push((text(&variable["name"]), value));
         }
         for mount in spec["volumeMounts"].as_array().into_iter().flatten() {
             let (name, at) =
