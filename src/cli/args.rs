@@ -1,6 +1,6 @@
-//! The command line: what can be asked for, as `clap` structures.
+//! The command line, as `clap` structures.
 //!
-//! Nothing is done here; [`settings`] turns flags into settings of a stream. Help texts are for people who
+//! Nothing is executed here; [`settings`] turns flags into settings of a stream. Help texts are for people who
 //! know Spark; `docs/reference/cli.md` is generated from them.
 #![allow(
     missing_docs,
@@ -33,12 +33,12 @@ pub use run::{IngestArgs, LimitArgs, ObserveArgs, RunArgs};
 
 const TOP_EXAMPLES: &str = "\
 Examples:
-  alluvia demo                                  see it work, with nothing installed
+  alluvia demo                                  try Alluvia, with nothing installed
   alluvia check config/ingest.yaml              find out what would go wrong
   alluvia run config/ingest.yaml                run until stopped
 
-Exit codes: 0 ended or stopped as asked, 2 configuration, 3 a service is unavailable, 4 conflict,
-5 another owner runs the stream, 6 data, 7 damaged files, 70 a defect of Alluvia.
+Exit codes: 0 ended, or stopped on request, 2 configuration, 3 a service is unavailable, 4 conflict,
+5 another owner runs the stream, 6 data, 7 damaged files, 70 a defect in Alluvia.
 
 Environment: ALLUVIA_LOG, ALLUVIA_LOG_FORMAT, ALLUVIA_MEMORY_LIMIT, ALLUVIA_LANES,
 ALLUVIA_SHUTDOWN_TIMEOUT, ALLUVIA_OWNER, ALLUVIA_LISTEN, ALLUVIA_CONTROL_LISTEN,
@@ -53,8 +53,8 @@ Examples:
 
 /// Kafka to Delta Lake, exactly once, from one binary
 ///
-/// Reads Apache Kafka, decodes JSON by a schema, and appends to Delta tables exactly once, with the words
-/// and the results of Spark Structured Streaming.
+/// Reads Apache Kafka or Azure Event Hubs, decodes JSON with a schema, and writes to Delta tables exactly once,
+/// with the option names and the results of Spark Structured Streaming.
 #[derive(Debug, Parser)]
 #[command(name = "alluvia", version = crate::model::build::line(), after_help = TOP_EXAMPLES, max_term_width = 100)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
@@ -65,43 +65,43 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What every command takes.
+/// The flags of every command.
 #[derive(Debug, Clone, Args)]
 pub struct GlobalArgs {
-    /// How log lines look; auto: text on a terminal, JSON elsewhere
+    /// Format of log lines; auto: text on a terminal, JSON elsewhere
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value = "auto")]
     #[arg(env = "ALLUVIA_LOG_FORMAT", hide_env = true, help_heading = "Logging")]
     pub log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as info,alluvia=debug
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,alluvia=debug
     #[arg(long, global = true, value_name = "LEVEL", default_value = "info")]
     #[arg(env = "ALLUVIA_LOG", hide_env = true, help_heading = "Logging")]
     pub log: String,
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Text on a terminal, JSON elsewhere.
     Auto,
 }
 
-/// How results look.
+/// The format of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// For people.
+    /// Text, for people.
     Text,
-    /// For machines.
+    /// JSON, for programs.
     Json,
 }
 
-/// How the result of a command looks.
+/// The format of the result of a command.
 #[derive(Debug, Clone, Args)]
 pub struct OutputArgs {
-    /// How the result looks on standard output
+    /// Format of the result on standard output
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub output: OutputFormat,
 }
@@ -109,49 +109,49 @@ pub struct OutputArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run all streams of stream files until they end or are stopped
+    /// Run all streams of the given stream files until they end or are stopped
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Run one stream from flags alone: by default all there is now, then stop
+    /// Run one stream from flags alone; by default, read all existing records, then stop
     #[command(after_help = INGEST_EXAMPLES)]
     Ingest(Box<IngestArgs>),
-    /// See it work: an embedded broker, generated device events, a local Delta table
+    /// Try Alluvia: an embedded broker, generated device events, a local Delta table
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
-    /// Say what would go wrong, and which key mends it; nothing is written to the table
+    /// Report what would go wrong and which key to change; writes nothing to the table
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
     /// List the streams of a running process
     #[command(after_help = STREAMS_EXAMPLES)]
     Streams(StreamsArgs),
-    /// Show what a stream of a running process does, and its last error
+    /// Show what a stream of a running process is doing, and its last error
     #[command(after_help = STREAMS_EXAMPLES)]
     Status(StatusArgs),
-    /// Show the newest micro-batches of a stream of a running process
+    /// Show the latest micro-batches of a stream of a running process
     #[command(after_help = STREAMS_EXAMPLES)]
     Progress(ProgressArgs),
-    /// Stop a stream of a running process, or restart it
+    /// Stop or restart a stream of a running process
     #[command(after_help = STREAMS_EXAMPLES)]
     Stop(StopArgs),
-    /// Show what a stream does: what is read, decoded, computed and written; nothing is run
+    /// Show what a stream reads, decodes, computes and writes; runs nothing
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(ExplainArgs),
-    /// Try a query out: run it over the oldest records of a stream and print the rows
+    /// Try a query: run it over the oldest records of a stream and print the rows
     #[command(after_help = SQL_EXAMPLES)]
     Sql(SqlArgs),
     /// Work with schemas
     #[command(subcommand)]
     Schema(SchemaCommand),
-    /// Look at or rebuild a checkpoint
+    /// Show or rebuild a checkpoint
     #[command(subcommand, after_help = CHECKPOINT_EXAMPLES)]
     Checkpoint(CheckpointCommand),
-    /// Look at or replay records that could not be decoded
+    /// Show or replay dead letters: records that were rejected
     #[command(subcommand, after_help = DEAD_LETTERS_EXAMPLES)]
     DeadLetters(DeadLettersCommand),
-    /// Look at the Delta table of a stream, and look after it
+    /// Inspect and maintain the Delta table of a stream
     #[command(subcommand, after_help = table::EXAMPLES)]
     Table(table::TableCommand),
-    /// Print the completion script of a shell
+    /// Print the completion script for a shell
     Completions(CompletionsArgs),
     /// Write the manual pages, one for each command
     Man(ManArgs),
@@ -160,13 +160,13 @@ pub enum Command {
 /// `alluvia demo`.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArgs {
-    /// How many events are generated
+    /// Number of events to generate
     #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     pub events: u64,
-    /// At most this many a second [default: as fast as it goes]
+    /// Maximum number of events per second [default: as fast as possible]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: Option<u64>,
-    /// Where table and checkpoint go [default: a new folder under the system's temporary one]
+    /// Folder for the tables and checkpoints [default: a new folder in the system's temporary folder]
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
 }
@@ -176,7 +176,7 @@ pub struct DemoArgs {
 pub struct StreamArgs {
     /// A stream file (YAML)
     pub file: PathBuf,
-    /// The stream, if the file has several
+    /// The stream to use, if the file has several
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
 }
@@ -184,7 +184,7 @@ pub struct StreamArgs {
 /// `alluvia completions`.
 #[derive(Debug, Clone, Args)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// The shell to complete for
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
 }
@@ -192,12 +192,12 @@ pub struct CompletionsArgs {
 /// `alluvia man`.
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// The folder they are written to, such as ~/.local/share/man/man1; it is made if it is missing
+    /// Folder to write them to, such as ~/.local/share/man/man1; created if it does not exist
     #[arg(value_name = "FOLDER")]
     pub folder: PathBuf,
 }
 
-/// An option of the Kafka source; its value may be a secret.
+/// A key and its value, which may be a secret.
 #[derive(Clone)]
 pub struct KeyValue {
     pub key: String,

@@ -1,9 +1,9 @@
-//! `alluvia check`: what would go wrong, and which key mends it.
+//! `alluvia check`: reports what would go wrong and which key to change.
 
 use serde_json::{Value, json};
 
 use super::args::{CheckArgs, OutputFormat};
-use super::io_runtime;
+use super::{io_runtime, owner_name};
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::runtime::check::{self, Finding, Outcome};
@@ -12,7 +12,7 @@ use crate::runtime::open::Access;
 /// Checks every stream of the files.
 ///
 /// # Errors
-/// The first thing that is wrong: the process ends with the exit code that a run would end with.
+/// The first check that failed: the process ends with the exit code that a run would end with.
 pub(super) fn check(args: &CheckArgs) -> Result<()> {
     let config = match Config::from_files(&args.files, &[], &ProcessLookup) {
         Ok(config) => config,
@@ -28,8 +28,10 @@ pub(super) fn check(args: &CheckArgs) -> Result<()> {
     };
     let runtime = io_runtime()?;
     let access = Access { handle: runtime.handle().clone(), deadline: None };
-    let checked: Vec<(&str, Vec<Finding>)> =
-        config.streams.iter().map(|stream| (stream.name.as_str(), check::check(stream, &access))).collect();
+    let owner = owner_name();
+    let checked: Vec<(&str, Vec<Finding>)> = (config.streams.iter())
+        .map(|stream| (stream.name.as_str(), check::check(stream, &access, &owner)))
+        .collect();
     let first = checked.iter().flat_map(|(_, findings)| findings).find_map(Finding::error);
     match args.output.output {
         OutputFormat::Json => {
@@ -85,19 +87,19 @@ fn wrong(error: &Error) -> Value {
 
 fn text(finding: &Finding) -> String {
     match &finding.outcome {
-        Outcome::Well(found) => format!("  ok     {:<12} {found}\n", finding.step),
-        Outcome::NotTried(after) => format!("  -      {:<12} not tried: {after} is wrong\n", finding.step),
+        Outcome::Well(found) => format!("  ok      {:<12} {found}\n", finding.step),
+        Outcome::NotTried(after) => format!("  -       {:<12} skipped: {after} failed\n", finding.step),
         Outcome::Wrong(error) => {
-            let mend = error
+            let fix = error
                 .hint_text()
-                .map(|hint| format!("         {:<12} mend: {hint}\n", ""))
+                .map(|hint| format!("          {:<12} fix: {hint}\n", ""))
                 .unwrap_or_default();
-            format!("  wrong  {:<12} {}\n{mend}", finding.step, fact(error))
+            format!("  failed  {:<12} {}\n{fix}", finding.step, fact(error))
         }
     }
 }
 
-/// The error without what mends it.
+/// The error without its hint.
 fn fact(error: &Error) -> String {
     let all = error.to_string();
     let hint = error.hint_text().map(|hint| format!(" ({hint})")).unwrap_or_default();
@@ -109,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_and_what_mends_it_stand_apart() {
+    fn an_error_and_its_fix_stand_apart() {
         let error = Error::config("the topic is not there").hint("change subscribe").context("open source");
         assert_eq!(
             wrong(&error),
@@ -118,10 +120,10 @@ mod tests {
         let finding = Finding { step: "source", outcome: Outcome::Wrong(error) };
         assert_eq!(
             text(&finding),
-            "  wrong  source       open source: the topic is not there\n                      mend: change subscribe\n"
+            "  failed  source       open source: the topic is not there\n                       fix: change subscribe\n"
         );
         let after = Finding { step: "read", outcome: Outcome::NotTried("tls") };
-        assert_eq!(text(&after), "  -      read         not tried: tls is wrong\n");
+        assert_eq!(text(&after), "  -       read         skipped: tls failed\n");
         let json = stream_json("s", &[after]);
         assert_eq!(json["checks"][0], json!({"check": "read", "ok": null, "notTriedAfter": "tls"}));
     }

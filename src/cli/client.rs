@@ -44,7 +44,7 @@ impl Client {
             .no_proxy()
             .timeout(ANSWER_TIMEOUT)
             .build()
-            .map_err(|e| Error::internal("cannot make an HTTP client").source(e))?;
+            .map_err(|e| Error::internal("cannot create an HTTP client").source(e))?;
         Ok(Client { http, runtime: io_runtime()?, base, flag, token })
     }
 
@@ -81,7 +81,7 @@ impl Client {
         });
         let (status, body) = answer.map_err(|e| self.no_answer().source(e.without_url()))?;
         let body: Value = serde_json::from_slice(&body).map_err(|e| {
-            Error::config(format!("what answers at {} is not an Alluvia process", self.base))
+            Error::config(format!("the server at {} is not an Alluvia process", self.base))
                 .source(e)
                 .hint(format!("check {}", self.flag))
         })?;
@@ -90,7 +90,7 @@ impl Client {
 
     fn no_answer(&self) -> Error {
         Error::unavailable(format!("no process answers at {}", self.base))
-            .hint(format!("is `alluvia run` running? {} names the address that it listens at", self.flag))
+            .hint(format!("is `alluvia run` running? {} must be the address that it listens on", self.flag))
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
     let config = one_stream(&args.stream)?;
     let Some(target) = &config.dead_letter else {
         return Err(
-            Error::config(format!("stream {} has no dead letters", config.name)).hint("set deadLetter")
+            Error::config(format!("stream {} has no dead-letter table", config.name)).hint("set deadLetter")
         );
     };
     let runtime = io_runtime()?;
@@ -238,9 +238,9 @@ fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
         (false, _) => "were appended to the table",
     };
     let mut text = match replayed.replayed {
-        0 => format!("{stream}: no dead letter decodes now, nothing to append\n"),
-        1 => format!("{stream}: 1 dead letter decodes now and {verb}\n"),
-        count => format!("{stream}: {} dead letters decode now and {verb}\n", grouped(count)),
+        0 => format!("{stream}: no dead letter can be decoded now; nothing to append\n"),
+        1 => format!("{stream}: 1 dead letter can now be decoded and {verb}\n"),
+        count => format!("{stream}: {} dead letters can now be decoded and {verb}\n", grouped(count)),
     };
     let mut line = |count: u64, what: &str| {
         if count > 0 {
@@ -251,10 +251,10 @@ fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
     for (code, count) in &replayed.left {
         line(*count, &format!("still rejected: {code}"));
     }
-    line(replayed.taken_before, "taken by an earlier replay");
+    line(replayed.taken_before, "already replayed");
     line(replayed.offsets_lost, "lost offsets: nothing to replay");
-    line(replayed.uncommitted, "of a micro-batch that is not committed yet: run the stream first");
-    line(replayed.others, "of other streams or earlier checkpoints");
+    line(replayed.uncommitted, "from a micro-batch that is not committed yet: run the stream first");
+    line(replayed.others, "from other streams or earlier checkpoints");
     text
 }
 

@@ -92,10 +92,14 @@ fn io_runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|e| Error::unavailable("cannot start the I/O threads").source(e))
 }
 
-/// What the streams of a command are given; `ALLUVIA_OWNER` names the process.
+/// What the streams of a command are given.
 fn process_context(runtime: &tokio::runtime::Runtime, stop: &Stop) -> ProcessContext {
-    let owner = std::env::var("ALLUVIA_OWNER").unwrap_or_default();
-    ProcessContext::new(runtime.handle().clone(), &owner, stop.clone())
+    ProcessContext::new(runtime.handle().clone(), &owner_name(), stop.clone())
+}
+
+/// The process's name as an owner, from `ALLUVIA_OWNER`; empty if it has none.
+fn owner_name() -> String {
+    std::env::var("ALLUVIA_OWNER").unwrap_or_default()
 }
 
 /// The stream that is meant: the one named, or the only one of the file.
@@ -110,7 +114,7 @@ fn one_stream(args: &StreamArgs) -> Result<StreamConfig> {
         (None, [only]) => Ok(only.clone()),
         (None, _) => {
             Err(Error::config("the file has several streams")
-                .hint(format!("name one with --stream; {known}")))
+                .hint(format!("choose one with --stream; {known}")))
         }
         (Some(name), streams) => streams
             .iter()

@@ -45,8 +45,9 @@ fn only_stream(client: &Client) -> Result<String> {
         streams.as_array().into_iter().flatten().filter_map(|stream| stream["name"].as_str()).collect();
     match names.as_slice() {
         [only] => Ok((*only).to_owned()),
+        [] => Err(Error::config("the process has no stream")),
         _ => Err(Error::config("the process has several streams")
-            .hint(format!("name one of {}", names.join(", ")))),
+            .hint(format!("choose one of {}", names.join(", ")))),
     }
 }
 

@@ -13,23 +13,23 @@ const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo te
 const ENDS: [(Kind, &str); 7] = [
     (
         Kind::Config,
-        "The configuration or the command line is wrong. The message names the key. Starting again changes nothing.",
+        "The configuration or the command line is wrong. The message names the key. A restart does not help.",
     ),
     (
         Kind::Unavailable,
         "A service did not answer for longer than the stream's `restart` allows. Start again.",
     ),
     (Kind::Conflict, "Other writers kept winning for longer than `restart` allows. Start again."),
-    (Kind::Fenced, "Another owner runs the stream. Do not start again before it has stopped."),
+    (Kind::Fenced, "Another owner runs the stream. Do not start again until that owner has stopped."),
     (
         Kind::Data,
-        "Input breaks a promise: a malformed record under FAILFAST, lost offsets under failOnDataLoss. The message says which.",
+        "The input violates a requirement: a malformed record with FAILFAST, or lost offsets with failOnDataLoss. The message says which.",
     ),
     (
         Kind::Corrupt,
-        "A durable file is damaged or contradicts another one. Nothing was touched; look before you start again.",
+        "A durable file is damaged or contradicts another one. Nothing was changed; investigate before you start again.",
     ),
-    (Kind::Internal, "A defect of Alluvia. Please report it with the log."),
+    (Kind::Internal, "A defect in Alluvia. Please report it with the log."),
 ];
 
 /// Every page: its file name and its text.
@@ -61,15 +61,15 @@ fn describe(page: &mut String, command: &clap::Command, path: &str) {
 fn exit_codes() -> String {
     let mut page = format!(
         "# Exit codes\n\n{GENERATED}| code | kind | meaning |\n|---|---|---|\n\
-         | 0 | | Everything asked for is done, or the process was stopped by SIGTERM or Ctrl-C. An abandoned batch is run again at the next start. |\n"
+         | 0 | | The command is done, or the process was stopped by SIGTERM or Ctrl-C. The next start runs an abandoned batch again. |\n"
     );
     for (kind, text) in ENDS {
         page.push_str(&format!("| {} | {} | {text} |\n", kind.exit_code(), kind.name()));
     }
     page.push_str(
-        "\nWith several streams, the code is that of the first of the file that failed. The last lines of standard error name\n\
-         every stream that failed, one line each; while others still run, a log line of level WARN tells of it again every\n\
-         five minutes. Code 1 is not used.\n",
+        "\nWith several streams, the code is that of the first stream in the file that failed. The last lines of standard error\n\
+         name every stream that failed, one line each; while other streams still run, the failure is logged again at WARN\n\
+         every five minutes. Code 1 is not used.\n",
     );
     page
 }

@@ -135,8 +135,12 @@ pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, deadline: Duration) 
             _ = interrupt.recv() => true,
             () = tokio::time::sleep(deadline.saturating_add(GRACE)) => false,
         };
-        let why = if again { "at once" } else { "though a call did not end: shutdownTimeout is over" };
-        tracing::warn!("stopped {why}; a micro-batch that was running is run again by the next start");
+        let why = if again {
+            "at once"
+        } else {
+            "because shutdownTimeout has expired while a call was still blocked"
+        };
+        tracing::warn!("stopped {why}; the next start runs an unfinished micro-batch again");
         std::process::exit(stop.exit_code().into());
     });
     Ok(())

@@ -57,10 +57,10 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
     let schema = inference.schema();
     if schema.fields.is_empty() {
         return Err(Error::data(format!(
-            "no column can be inferred: of {} messages {left_out} are no JSON objects",
+            "no columns can be inferred: {left_out} of {} messages are not JSON objects",
             sample.messages.len()
         ))
-        .hint("is the value JSON? name another topic or file, or raise --records"));
+        .hint("is the value JSON? use another topic or file, or raise --records"));
     }
     let ddl = schema.to_ddl();
     let timestamps = inference.timestamps();
@@ -73,7 +73,7 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
     }
     eprintln!("alluvia: inferred from {} messages", objects.len());
     if left_out > 0 {
-        eprintln!("alluvia: {left_out} messages are no JSON objects and were left out");
+        eprintln!("alluvia: {left_out} messages are not JSON objects and were skipped");
     }
     if !timestamps.is_empty() {
         eprintln!(
@@ -83,13 +83,13 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
     }
     if !made_text.is_empty() {
         eprintln!(
-            "alluvia: these are STRING because not every sampled value can be read as its type: {}",
+            "alluvia: these are STRING because some sampled values cannot be read as the inferred type: {}",
             made_text.join(", ")
         );
     }
     for (one, other) in inference.same_but_case() {
         eprintln!(
-            "alluvia: {one} and {other} differ only in case: a Delta table holds one of them, remove the other"
+            "alluvia: {one} and {other} differ only in case: a Delta table can have only one of them; remove the other"
         );
     }
     Ok(())
@@ -127,7 +127,7 @@ fn sync(inference: &mut Inference, objects: &[&Vec<u8>]) -> Result<Vec<String>> 
 
 fn from_file(path: &Path, records: u64) -> Result<Sample> {
     let failed = |e| {
-        Error::config(format!("cannot read {}", path.display())).source(e).hint("name a file of JSON lines")
+        Error::config(format!("cannot read {}", path.display())).source(e).hint("give a file of JSON lines")
     };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut sample = Sample::default();

@@ -25,7 +25,7 @@ pub(super) fn sql(args: &SqlArgs) -> Result<()> {
         OutputFormat::Text => print!("{}", show_rows(&schema, &rows)?),
         OutputFormat::Json => {
             let mut writer = LineDelimitedWriter::new(std::io::stdout().lock());
-            let failed = |error| Error::internal("print rows as JSON").source(error);
+            let failed = |error| Error::internal("cannot print rows as JSON").source(error);
             writer.write_batches(&rows.iter().collect::<Vec<_>>()).map_err(failed)?;
             writer.finish().map_err(failed)?;
         }

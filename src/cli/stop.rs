@@ -30,7 +30,7 @@ pub(super) fn stop(args: &StopArgs) -> Result<()> {
             Ok(now) => now,
             // The process ends with the last of its streams.
             Err(error) if error.kind() == Kind::Unavailable && !args.restart => {
-                println!("{}: stopped; its process has ended", args.name);
+                println!("{}: stopped, and its process has ended", args.name);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -45,7 +45,9 @@ pub(super) fn stop(args: &StopArgs) -> Result<()> {
                 "stream {} did not {action} within {} s",
                 args.name, args.timeout
             ))
-            .hint("it finishes its micro-batch within shutdownTimeout; --timeout waits longer"));
+            .hint(
+                "the stream finishes its micro-batch within shutdownTimeout; to wait longer, raise --timeout",
+            ));
         }
         thread::sleep(POLL);
     }

@@ -105,9 +105,9 @@ fn paragraph(stream: &Value) -> String {
     ));
     let age = stream["oldestUncommittedAgeSeconds"].as_f64();
     line(format!(
-        "  lag {}, the oldest record waits {}",
+        "  lag {}, age of the oldest uncommitted record {}",
         count(&stream["lag"]),
-        age.map_or_else(|| "-".to_owned(), |age| format!("{age:.1} s at most"))
+        age.map_or_else(|| "-".to_owned(), |age| format!("at most {age:.1} s"))
     ));
     if let Some(watermark) = stream["watermark"].as_str() {
         line(format!("  watermark {watermark}"));

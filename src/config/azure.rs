@@ -101,7 +101,7 @@ pub(super) fn storage(
     stream: &str,
     urls: &[&Url],
 ) -> StorageOptions {
-    let mut stores = Stores { stream, options: BTreeMap::new(), given: Given::new() };
+    let mut stores = Stores { stream, options: BTreeMap::new(), given: Given::new(), accounts: Vec::new() };
     for (section, only_hadoop) in [("conf", true), ("storageOptions", false)] {
         let path = fields.path_of(section);
         let node = fields.node(section);
@@ -150,11 +150,23 @@ fn stem(name: &str) -> &str {
     bare.strip_prefix("storage_").unwrap_or(bare)
 }
 
+/// The setting of Hadoop's driver and the account's host at its end, of those that log in.
+fn account_of(bare: &str) -> Option<(&str, &str)> {
+    let at = bare.find(".blob.").or_else(|| bare.find(".dfs."))?;
+    let at = bare[..at].rfind('.')?;
+    let setting = &bare[..at];
+    let logs_in = setting.starts_with("fs.azure.account.oauth")
+        || ["fs.azure.account.key", "fs.azure.sas.fixed.token"].contains(&setting);
+    logs_in.then_some((setting, &bare[at + 1..]))
+}
+
 /// The options of stores, on their way.
 struct Stores<'s> {
     stream: &'s str,
     options: BTreeMap<String, String>,
     given: Given,
+    /// Settings that named an account: the setting, the account's host, the value.
+    accounts: Vec<(String, String, String)>,
 }
 
 impl Stores<'_> {
@@ -190,6 +202,17 @@ impl Stores<'_> {
         let bare = key.strip_prefix("spark.hadoop.").unwrap_or(key);
         let is =
             |name: &str| bare == name || bare.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        if let Some((setting, host)) = account_of(bare) {
+            let another = |(of, at, value): &&(String, String, String)| {
+                of == setting && at != host && *value != text.value
+            };
+            if let Some((_, other, _)) = self.accounts.iter().find(another) {
+                let why = format!("{setting} is given for two accounts, {other} and {host}");
+                let hint = "a stream logs in to all its stores in one way: give an identity that may use both accounts (azure), or one account's key";
+                return reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
+            }
+            self.accounts.push((setting.to_owned(), host.to_owned(), text.value.clone()));
+        }
         let identity = [
             ("fs.azure.account.oauth2.client.id", "clientId"),
             ("fs.azure.account.oauth2.client.secret", "clientSecret"),

@@ -1,6 +1,6 @@
-//! The environment variables that Alluvia reads by itself: a small set, all of them here.
+//! The environment variables that Alluvia reads on its own: a small set, all of them here.
 //!
-//! `${env:NAME}` in a file may name any other.
+//! `${env:NAME}` in a file may name any other variable.
 
 use super::document::Node;
 use super::lookup::Lookup;
@@ -10,34 +10,34 @@ use super::secrets;
 /// One variable.
 pub(super) struct Variable {
     pub name: &'static str,
-    /// The key of every stream that it sets; `None` if a command reads it.
+    /// The key that it sets for every stream; `None` if a command reads it.
     pub key: Option<&'static str>,
     pub text: &'static str,
 }
 
-/// Every variable, for the documentation too.
+/// Every variable; the documentation is generated from them, too.
 pub(super) static VARIABLES: &[Variable] = &[
     Variable {
         name: "ALLUVIA_LOG",
         key: None,
-        text: "What is logged, as `--log`: `info`, `debug`, or a filter.",
+        text: "What to log, as `--log`: `info`, `debug`, or a filter.",
     },
     Variable { name: "ALLUVIA_LOG_FORMAT", key: None, text: "As `--log-format`: `text`, `json` or `auto`." },
     Variable {
         name: "ALLUVIA_MEMORY_LIMIT",
         key: Some("memoryLimit"),
-        text: "`memoryLimit` of every stream.",
+        text: "The `memoryLimit` of every stream.",
     },
-    Variable { name: "ALLUVIA_LANES", key: Some("lanes"), text: "`lanes` of every stream." },
+    Variable { name: "ALLUVIA_LANES", key: Some("lanes"), text: "The `lanes` of every stream." },
     Variable {
         name: "ALLUVIA_SHUTDOWN_TIMEOUT",
         key: Some("shutdownTimeout"),
-        text: "`shutdownTimeout` of every stream.",
+        text: "The `shutdownTimeout` of every stream.",
     },
     Variable {
         name: "ALLUVIA_LISTEN",
         key: None,
-        text: "As `--listen`: the address of metrics, health, status API and page, or `off`.",
+        text: "As `--listen`: the address for metrics, health, status API and status page, or `off`.",
     },
     Variable {
         name: "ALLUVIA_CONTROL_LISTEN",
@@ -47,7 +47,7 @@ pub(super) static VARIABLES: &[Variable] = &[
     Variable {
         name: "ALLUVIA_CONTROL_TOKEN",
         key: None,
-        text: "The token that control requests must bear; `alluvia stop` sends it. A control listener that other machines reach needs one.",
+        text: "The token that control requests must carry; `alluvia stop` sends it. Required if other machines can reach the control listener.",
     },
     Variable {
         name: "ALLUVIA_CONTROL_TOKEN_FILE",
@@ -57,7 +57,7 @@ pub(super) static VARIABLES: &[Variable] = &[
     Variable {
         name: "ALLUVIA_CONTROL_TLS_CERTIFICATE",
         key: None,
-        text: "As `--control-tls-certificate`: a file with the certificate that the control listener shows.",
+        text: "As `--control-tls-certificate`: a file with the certificate of the control listener.",
     },
     Variable {
         name: "ALLUVIA_CONTROL_TLS_KEY",
@@ -72,21 +72,21 @@ pub(super) static VARIABLES: &[Variable] = &[
     Variable {
         name: "ALLUVIA_URL",
         key: None,
-        text: "As `--url` of `alluvia streams`, `status` and `progress`: a running process.",
+        text: "As `--url` of `alluvia streams`, `status` and `progress`: the address of a running process.",
     },
     Variable {
         name: "ALLUVIA_CONTROL_URL",
         key: None,
-        text: "As `--control-url` of `alluvia stop`: the control listener of a running process.",
+        text: "As `--control-url` of `alluvia stop`: the address of a running process's control listener.",
     },
     Variable {
         name: "ALLUVIA_OWNER",
         key: None,
-        text: "A name of this process that survives restarts, such as a pod's. A new process takes a stream over at once from one of its own name, which stops (exit code 5): give no two processes one name. Absent: a stream is taken over only from a process that has ended.",
+        text: "A name of this process that survives restarts, such as that of a pod. A new process immediately takes over a stream whose owner has the same name, and the old owner stops (exit code 5). Never give two processes the same name. If unset, a stream is taken over only after its owner has ended.",
     },
 ];
 
-/// Lays the variables that are set over a stream.
+/// Applies the variables that are set to a stream.
 pub(super) fn lay_over(stream: &mut Node, lookup: &dyn Lookup) {
     for variable in VARIABLES {
         let Some(key) = variable.key else { continue };

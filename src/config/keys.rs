@@ -1,16 +1,16 @@
-//! Every key of the stream file, in one table: what is read, what comes later, what it means.
+//! Every key of the stream file, in one table: its meaning, and whether this version has it.
 //!
-//! The reader refuses what is not here, and `docs/reference/stream-file.md` is generated from it.
+//! The reader refuses any other key, and `docs/reference/stream-file.md` is generated from this table.
 
 use super::option_lists::{self, OptionRow};
 
-/// The keys that may stand in one mapping.
+/// The keys of one mapping.
 pub(super) struct Section {
-    /// Where the mapping stands, as the documentation says it.
+    /// The path of the mapping, as the documentation writes it.
     pub path: &'static str,
-    /// Its keys, in the order in which the documentation shows them.
+    /// Its keys, in the order of the documentation.
     pub keys: &'static [Key],
-    /// What may stand under its key `options`.
+    /// The options under its key `options`.
     pub options: &'static [OptionRow],
 }
 
@@ -18,18 +18,18 @@ pub(super) struct Section {
 pub(super) struct Key {
     pub name: &'static str,
     pub status: Status,
-    /// What it means and what it is if absent; of a later key, what to do instead.
+    /// Its meaning and its default; for a later key, what to do instead.
     pub text: &'static str,
 }
 
 /// Whether a key can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
-    /// It must be there.
+    /// It must be given.
     Required,
-    /// It may be there.
+    /// It may be given.
     Optional,
-    /// The design has it, this version does not.
+    /// The design has it, but this version does not.
     Later,
 }
 
@@ -45,12 +45,12 @@ const fn later(name: &'static str, text: &'static str) -> Key {
     Key { name, status: Status::Later, text }
 }
 
-/// The top of a file.
+/// The top level of a file.
 pub(super) static FILE: Section = Section {
     path: "",
     keys: &[
-        required("streams", "The streams, a list; all of them run in one process."),
-        optional("warehouse", "A URL or path under which `table: NAME` is found. No default."),
+        required("streams", "The list of streams; all of them run in one process."),
+        optional("warehouse", "The URL or path under which `table: NAME` is found. No default."),
     ],
     options: &[],
 };
@@ -61,63 +61,72 @@ pub(super) static STREAM: Section = Section {
     keys: &[
         required(
             "name",
-            "Spark's `queryName`, unique in the process; no slashes, not more than 128 characters.",
+            "Spark's `queryName`: unique in the process, at most 128 characters, no slashes or control characters, no dot at the start.",
         ),
-        required("source", "What is read."),
-        required("sink", "What is written."),
+        required("source", "The source to read."),
+        required("sink", "The sink to write to."),
         optional(
             "deadLetter",
-            "A Delta table that takes every record that becomes no row, with the reason: malformed ones, those that the table cannot hold (NOT NULL, a cast, a length), failed expressions. Absent: Spark's rules by `mode`.",
+            "A Delta table that receives every rejected record with the reason: malformed records, records that the table cannot hold (NOT NULL, a cast, a length), and records for which an expression fails. Default: none; then Spark's rules for `mode` apply.",
         ),
         optional(
             "trigger",
-            "When a micro-batch starts: `{processingTime: 5 seconds}` (or just `5 seconds`), `availableNow` or `once`. Absent (or `asSoonAsPossible`): when the last one is done.",
+            "When micro-batches start: `{processingTime: 5 seconds}` (or just `5 seconds`), `availableNow` or `once`. Default: `asSoonAsPossible`, when the previous micro-batch is done.",
         ),
-        required("checkpointLocation", "A URL or path; one checkpoint serves one stream."),
+        required("checkpointLocation", "A URL or path. Every stream needs its own checkpoint."),
         optional(
             "outputMode",
-            "Which rows of the result a micro-batch writes: `append` (default: rows that will not change any more), `update` (rows that changed) or `complete` (all rows; the sink's are replaced).",
+            "Which rows of the result a micro-batch writes: `append` (the default; rows that will not change any more), `update` (rows that have changed) or `complete` (all rows; they replace those in the sink).",
         ),
         optional(
             "azure",
-            "Who the stream is to Azure: to Event Hubs, where neither a connection string nor a JAAS line logs in, and to storage without a key or a signature. Absent: from the environment, as `azure` says.",
+            "The stream's Azure identity. Used for Event Hubs if there is no connection string or JAAS configuration, and for storage if there is no account key or SAS. Default: from the environment, see `streams[].azure`.",
         ),
         optional(
             "storageOptions",
-            "Settings of the object store for the sink, the dead letters and the checkpoint, under object_store's names (`azure_storage_account_key`, …) or Hadoop's (`fs.azure.account.key.…`). Default: from the environment.",
+            "Object store settings for the sink, the dead letters, the checkpoint and the static tables, under the names of object_store (`azure_storage_account_key`, …) or Hadoop (`fs.azure.account.key.…`). Default: from the environment.",
         ),
         optional(
             "shutdownTimeout",
-            "How long a stop waits for the running batch before it is abandoned, which is safe. Default `30 seconds`.",
+            "How long a stop waits for the running micro-batch before abandoning it, which is safe. Default `30 seconds`.",
         ),
         optional(
             "minCommitInterval",
-            "The least time between two commits if no trigger is given. Default `1 second`.",
+            "Minimum time between the starts of two micro-batches if no trigger is given. Default `1 second`.",
         ),
         optional(
             "memoryLimit",
-            "What the buffers of the stream are sized for, such as `512 MiB`; at least `32 MiB`. Default: none, the buffers have fixed sizes (`docs/ARCHITECTURE.md`, Memory).",
+            "The memory that the stream's buffers are sized for, such as `512 MiB`; at least `32 MiB`. Default: none; the buffers have fixed sizes (`docs/ARCHITECTURE.md`, Memory).",
         ),
-        optional("lanes", "How many threads fetch, decode and encode. Default: one per core."),
+        optional(
+            "lanes",
+            "Number of threads that fetch, decode and encode, at most 1024. Default: one per core, at most 16.",
+        ),
         optional(
             "minBatchesToRetain",
-            "How many batches stay in the checkpoint's logs. Default `100`, as Spark's `spark.sql.streaming.minBatchesToRetain`.",
+            "Number of batches to keep in the checkpoint's logs. Default: Spark's `spark.sql.streaming.minBatchesToRetain` in `conf`, else `100`.",
         ),
-        optional("restart", "What happens after an error that may pass."),
+        optional("restart", "What happens after a transient error."),
         optional(
             "stateFolder",
-            "A folder on a local disk for the copy of the state of a query that keeps some; what is there may be lost at any time. Default: in the checkpoint's folder if that is local, else in the cache folder of the system.",
+            "A folder on a local disk for a working copy of the query's state, if the query is stateful. The stream creates its own subfolder there. The copy may be lost at any time. Default: in the checkpoint if that is on a local disk, else in the user's cache folder (`XDG_CACHE_HOME`).",
         ),
         optional("conf", "Spark settings that change results, under Spark's names."),
-        later("sources", "Joins of several inputs are not there yet: give each its own stream with `source`"),
+        later(
+            "sources",
+            "Joins of several inputs are not supported yet: give each input its own stream with `source`",
+        ),
         optional(
             "sql",
-            "One SELECT in Spark's dialect over the view `input`, run on every micro-batch. Absent: every column of the input. See the page on SQL.",
+            "One SELECT in Spark's dialect over the view `input`, run on every micro-batch. Default: every column of the input. See the page on SQL.",
         ),
-        optional("views", "Named SELECTs between `input` and `sql`, a list; each sees those before it."),
+        optional(
+            "views",
+            "A list of named SELECTs between `input` and `sql`. Each view can read the views before it.",
+        ),
         optional(
             "tables",
-            "Static tables that `sql` joins, by the names that it calls them by; read again when they change.",
+            "Static tables for `sql` to join, each under the name that `sql` uses for it. They are read again when they change.",
         ),
     ],
     options: &[],
@@ -129,16 +138,19 @@ pub(super) static AZURE: Section = Section {
     keys: &[
         optional(
             "credential",
-            "`clientSecret`, `clientCertificate`, `workloadIdentity`, `managedIdentity` or `azureCli`. Absent: the first that is there of `clientSecret`, `clientCertificate` and `federatedTokenFile`, here; else of `AZURE_CLIENT_SECRET`, `AZURE_CLIENT_CERTIFICATE_PATH` and `AZURE_FEDERATED_TOKEN_FILE` in the environment; else `managedIdentity`.",
+            "`clientSecret`, `clientCertificate`, `workloadIdentity`, `managedIdentity` or `azureCli`. Default: chosen by the one of `clientSecret`, `clientCertificate` and `federatedTokenFile` that is given here (if several are given, `credential` is required); else by the first of `AZURE_CLIENT_SECRET`, `AZURE_CLIENT_CERTIFICATE_PATH` and `AZURE_FEDERATED_TOKEN_FILE` that is set in the environment; else `managedIdentity`.",
         ),
-        optional("tenantId", "The tenant's id or domain. Default: `AZURE_TENANT_ID`."),
+        optional(
+            "tenantId",
+            "The tenant's id or domain. Default: `AZURE_TENANT_ID`; for `azureCli`, the CLI's own default.",
+        ),
         optional(
             "clientId",
-            "The id of the application or of the user-assigned identity. Default: `AZURE_CLIENT_ID`; without both, `managedIdentity` is the system-assigned one.",
+            "The id of the application or of the user-assigned identity. Default: `AZURE_CLIENT_ID`; if that is not set either, `managedIdentity` means the system-assigned identity.",
         ),
         optional(
             "clientSecret",
-            "A secret of the application; as `${file:/path}` it is read again for every token. Default: `AZURE_CLIENT_SECRET`.",
+            "A client secret of the application. If it is given as `${file:/path}`, the file is read again for every token. Default: `AZURE_CLIENT_SECRET`.",
         ),
         optional(
             "clientCertificate",
@@ -146,15 +158,15 @@ pub(super) static AZURE: Section = Section {
         ),
         optional(
             "clientCertificatePassword",
-            "That file's password. Default: `AZURE_CLIENT_CERTIFICATE_PASSWORD`, else none.",
+            "The password of that file. Default: `AZURE_CLIENT_CERTIFICATE_PASSWORD`, else none.",
         ),
         optional(
             "federatedTokenFile",
-            "The file with the token of a Kubernetes service account, or of another issuer that the identity trusts. Default: `AZURE_FEDERATED_TOKEN_FILE`.",
+            "A file with the token of a Kubernetes service account or from another issuer that the identity trusts. Default: `AZURE_FEDERATED_TOKEN_FILE`.",
         ),
         optional(
             "authorityHost",
-            "Where Entra ID gives tokens. Default: `AZURE_AUTHORITY_HOST`, else what belongs to the cloud of the service: `https://login.microsoftonline.com`, `.us`, or `https://login.chinacloudapi.cn`.",
+            "The address at which Entra ID issues tokens. Default: `AZURE_AUTHORITY_HOST`, else the address for the cloud of the service: `https://login.microsoftonline.com`, `https://login.microsoftonline.us` or `https://login.chinacloudapi.cn`.",
         ),
     ],
     options: &[],
@@ -167,23 +179,23 @@ pub(super) static SOURCE: Section = Section {
         required("format", "`kafka`, `eventhubs`, `rate` or `socket`."),
         optional(
             "options",
-            "Spark's options of the source: see the page on Kafka options; of `rate` and `socket`, the page on Spark options.",
+            "Spark's options for the source: see the page on Kafka options; for `rate` and `socket`, see the page on Spark options.",
         ),
         optional(
             "value",
-            "What becomes of a record's value; of `kafka` only. Absent: the raw Kafka columns, as in Spark.",
+            "How the value of a record is decoded; for `kafka` and `eventhubs` only. Default: the rows have the raw Kafka columns, as in Spark.",
         ),
         optional(
             "watermark",
-            "Spark's `withWatermark`: `{eventTime: COLUMN, delayThreshold: 10 minutes}`. It moves with the greatest event time that was read, less the delay.",
+            "Spark's `withWatermark`: `{eventTime: COLUMN, delayThreshold: 10 minutes}`. The watermark follows the latest event time read so far, minus the delay.",
         ),
         optional(
             "dropDuplicates",
-            "Spark's `dropDuplicates`: a list of columns, or `[]` for all; of rows with the same values the first passes. With the watermark's column among them keys are forgotten, else never.",
+            "Spark's `dropDuplicates`: a list of columns, or `[]` for all. The first of several rows with the same values is kept. If the watermark column is among them, keys are eventually removed from the state; otherwise never.",
         ),
         optional(
             "dropDuplicatesWithinWatermark",
-            "Spark's `dropDuplicatesWithinWatermark`: a list of columns, or `[]` for all; a key is forgotten when the watermark passes its first row's time and the delay.",
+            "Spark's `dropDuplicatesWithinWatermark`: a list of columns, or `[]` for all. A key is removed from the state when the watermark passes the event time of its first row plus the delay.",
         ),
     ],
     options: option_lists::SOURCE,
@@ -194,22 +206,22 @@ pub(super) static VALUE: Section = Section {
     path: "streams[].source.value",
     keys: &[
         required("format", "`json`."),
-        required("schema", "The columns as Spark DDL: `event_id STRING, temperature DOUBLE`."),
+        required("schema", "The columns, as Spark DDL: `event_id STRING, temperature DOUBLE`."),
         optional(
             "mode",
-            "`PERMISSIVE`, `FAILFAST` or `DROPMALFORMED`: what becomes of a malformed record without `deadLetter`. Default `PERMISSIVE`.",
+            "What happens to a malformed record if there is no `deadLetter`: `PERMISSIVE`, `FAILFAST` or `DROPMALFORMED`. Default `PERMISSIVE`.",
         ),
         optional(
             "columnNameOfCorruptRecord",
-            "The STRING column of the schema that takes the text of a malformed record. Default `_corrupt_record`.",
+            "The STRING column of the schema that receives the text of a malformed record. Default: Spark's `spark.sql.columnNameOfCorruptRecord` in `conf`, else `_corrupt_record`.",
         ),
         optional(
             "options",
-            "Spark's JSON options: `timestampFormat`, `dateFormat`, … ; see the page on Spark options.",
+            "Spark's JSON options: `timestampFormat`, `dateFormat`, …; see the page on Spark options.",
         ),
         optional(
             "keep",
-            "Kafka's columns behind the decoded ones: any of `key`, `value`, `topic`, `partition`, `offset`, `timestamp`, `timestampType`, `headers`. Default: none.",
+            "Kafka's columns to add after the decoded ones: any of `key`, `value`, `topic`, `partition`, `offset`, `timestamp`, `timestampType`, `headers`. Default: none.",
         ),
     ],
     options: option_lists::JSON,
@@ -221,24 +233,24 @@ pub(super) static SINK: Section = Section {
     keys: &[
         required(
             "format",
-            "`delta`, `console` or `memory`; the keys below but `options` are those of `delta`.",
+            "`delta`, `console` or `memory`. All keys below except `options` are for `delta` only.",
         ),
-        optional("path", "The table's URL or path; relative paths start at the current directory."),
-        optional("table", "Instead of `path`: the table's name under `warehouse`."),
-        optional("partitionBy", "Partition columns, a list. Default: none."),
+        optional("path", "The table's URL or path. A relative path starts at the current directory."),
+        optional("table", "The table's name under `warehouse`, instead of `path`."),
+        optional("partitionBy", "The list of partition columns. Default: none."),
         optional(
             "options",
             "Spark's writer options: `mergeSchema`, `numRows`, …; see the page on Spark options.",
         ),
-        optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
-        optional("merge", "Rows are merged into the table by their keys. Absent: they are appended."),
+        optional("tableProperties", "Table properties (`delta.…`), set if this stream creates the table."),
+        optional("merge", "Merges rows into the table by key. Default: rows are appended."),
         optional(
             "autoCompact",
-            "`true`: once a partition has 50 small files, they are joined into larger ones beside the micro-batches (Delta's auto compaction); `false`: never. Default: as the table's `delta.autoOptimize.autoCompact` says.",
+            "`true`: once a partition has 50 small files, they are compacted into larger ones while micro-batches continue (Delta's auto compaction). `false`: never. Default: the table's `delta.autoOptimize.autoCompact`.",
         ),
         optional(
             "autoVacuum",
-            "How often files that the table does not need any more are deleted beside the micro-batches, such as `1 day`, as `alluvia table vacuum` does: those that left the table longer ago than its `delta.deletedFileRetentionDuration` (one week), and orphans of runs that were never committed. The first micro-batch of each interval (from the Unix epoch on) starts it. Default: never.",
+            "How often to delete files that the table no longer needs, such as `1 day`, while micro-batches continue. As with `alluvia table vacuum`, these are files that left the table longer ago than its `delta.deletedFileRetentionDuration` (default: one week), and orphaned files of runs that were never committed. The first micro-batch of each interval (counted from the Unix epoch) starts it. Default: never.",
         ),
     ],
     options: option_lists::DELTA,
@@ -250,44 +262,44 @@ pub(super) static MERGE: Section = Section {
     keys: &[
         required(
             "keys",
-            "The columns that make a row's key, a list; `column.field` for a field of a struct, a name with a dot in backquotes. Any type that Spark compares.",
+            "The list of columns that form a row's key. Write `column.field` for a field of a struct, and put a name that contains a dot in backquotes. Any type that Spark can compare.",
         ),
         optional(
             "whenMatched",
-            "`ignore`, which is the default: a row is inserted if the table lacks its key; of a micro-batch the first by topic, partition and offset. It is Spark's `dropDuplicates` in the batch and `MERGE … WHEN NOT MATCHED THEN INSERT *`. `update`: a row takes the place of every row of the table that has its key, or is inserted; of a micro-batch the last by topic, partition and offset. It is `MERGE … WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *`.",
+            "`ignore` (the default): a row is inserted if its key is not in the table; if a micro-batch has several rows with that key, the first by topic, partition and offset is used. This is Spark's `dropDuplicates` in the batch and `MERGE … WHEN NOT MATCHED THEN INSERT *`. `update`: a row replaces every row of the table that has its key, or is inserted if there is none; if a micro-batch has several rows with that key, the last by topic, partition and offset is used. This is `MERGE … WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *`.",
         ),
         optional(
             "orderBy",
-            "With `update`: the column by which a row is newer than another of its key, in the micro-batch and in the table; an older row never takes the place of a newer one. NULL is older than every value; of equal ones the later by topic, partition and offset stays. Numbers, texts, dates and timestamps.",
+            "With `update`: the column that decides which of two rows with the same key is newer, both within the micro-batch and against the table. An older row never replaces a newer one. NULL is older than every value; if the values are equal, the later row by topic, partition and offset is kept. The column holds numbers, strings, dates or timestamps.",
         ),
         optional(
             "deleteWhen",
-            "With `update`: which rows delete the table's rows of their key. Default: none.",
+            "With `update`: which rows delete the rows of the table that have their key. Default: none.",
         ),
         optional(
             "within",
-            "With `ignore`: rows of one key are at most so far apart in event time, such as `7 days`. The index then holds the keys of files with rows of that time before the newest one only, and files that are older are not read for it. An older row is inserted unless a file that the index holds has its key; the progress counts those (`numInsertedRowsNotWithin`). Default: the index holds all keys.",
+            "With `ignore`: rows with the same key are at most this far apart in event time, such as `7 days`. The index then holds only the keys of files with rows within this time before the newest row; older files are not read for it. An older row is inserted unless its key is in a file that the index holds; the progress counts the inserted ones (`numInsertedRowsNotWithin`). Default: the index holds all keys.",
         ),
         optional(
             "eventTime",
-            "With `within`: the column of event times, a TIMESTAMP, TIMESTAMP_NTZ or DATE, of which the table's statistics or its partitions say the newest; `column.field` for a field of a struct. A NULL counts as older.",
+            "With `within`: the event-time column, a TIMESTAMP, TIMESTAMP_NTZ or DATE; `column.field` for a field of a struct. Its newest value is taken from the table's statistics or partition values. A row whose event time is NULL counts as older.",
         ),
         optional(
             "indexFolder",
-            "A folder on a local disk for the index of the table's keys, which is had from its snapshot in the checkpoint or built again if it is lost; the stream makes one of its own in it. Default: in the checkpoint if that is on a local disk, else in the user's cache (`XDG_CACHE_HOME`).",
+            "A folder on a local disk for the index of the table's keys. The stream creates its own subfolder there. If the index is lost, it is restored from its snapshot in the checkpoint or rebuilt. Default: in the checkpoint if that is on a local disk, else in the user's cache folder (`XDG_CACHE_HOME`).",
         ),
     ],
     options: &[],
 };
 
-/// Rows of a merge that delete.
+/// The rows of a merge that delete.
 pub(super) static DELETE_WHEN: Section = Section {
     path: "streams[].sink.merge.deleteWhen",
     keys: &[
-        required("column", "A column of the stream, STRING or BOOLEAN, such as the `op` of a change feed."),
+        required("column", "A STRING or BOOLEAN column of the stream, such as the `op` of a change feed."),
         required(
             "values",
-            "The values that delete, a list: `[d]`; of a BOOLEAN column `true` or `false`. Such a row is not inserted, and deletes nothing if the table lacks its key.",
+            "The list of values that mean a delete: `[d]`; for a BOOLEAN column, `true` or `false`. A row with such a value is not inserted, and deletes nothing if its key is not in the table.",
         ),
     ],
     options: &[],
@@ -299,8 +311,8 @@ pub(super) static DEAD_LETTER: Section = Section {
     keys: &[
         required("format", "`delta`."),
         optional("path", "The table's URL or path."),
-        optional("table", "Instead of `path`: the table's name under `warehouse`."),
-        optional("tableProperties", "Properties (`delta.…`) of the table if this stream makes it."),
+        optional("table", "The table's name under `warehouse`, instead of `path`."),
+        optional("tableProperties", "Table properties (`delta.…`), set if this stream creates the table."),
     ],
     options: &[],
 };
@@ -312,11 +324,14 @@ pub(super) static TRIGGER: Section = Section {
         optional("processingTime", "An interval such as `5 seconds`, aligned to the Unix epoch as in Spark."),
         optional(
             "availableNow",
-            "`true`: all there is at the start, in batches within the limits, then the end.",
+            "`true`: reads all records that exist at the start, in micro-batches within the limits, then ends.",
         ),
-        optional("once", "`true`: one batch of all there is, then the end. Prefer `availableNow`."),
-        later("continuous", "Continuous processing is not there yet: use processingTime"),
-        later("realTime", "Real-time mode is not there yet: use processingTime"),
+        optional(
+            "once",
+            "`true`: reads all existing records in one micro-batch, then ends. Prefer `availableNow`.",
+        ),
+        later("continuous", "Continuous processing is not supported yet: use processingTime"),
+        later("realTime", "Real-time mode is not supported yet: use processingTime"),
     ],
     options: &[],
 };
@@ -327,11 +342,11 @@ pub(super) static RESTART: Section = Section {
     keys: &[
         optional(
             "maxAttempts",
-            "How many times in a row a failed batch is run again before the stream fails; the count restarts at every commit. Default: no limit; of `alluvia ingest` `3`.",
+            "How many times in a row a failed batch is run again before the stream fails; every commit resets the count. Default: no limit; for `alluvia ingest`, `3`.",
         ),
         optional(
             "backoff",
-            "The wait before the first of them; it doubles, to at most a minute. Default `1 second`.",
+            "The wait before the first retry; it doubles with each retry, up to one minute. Default `1 second`.",
         ),
     ],
     options: &[],
@@ -341,19 +356,19 @@ pub(super) static RESTART: Section = Section {
 pub(super) static VIEW: Section = Section {
     path: "streams[].views[]",
     keys: &[
-        required("name", "The name that later views and `sql` call it by; compared without case."),
+        required("name", "The name of the view in later views and in `sql`; case does not matter."),
         required("sql", "One SELECT in Spark's dialect."),
         optional(
             "watermark",
-            "Spark's `withWatermark`: `{eventTime: COLUMN, delayThreshold: 10 minutes}`. As on the source, for the view's rows.",
+            "Spark's `withWatermark`: `{eventTime: COLUMN, delayThreshold: 10 minutes}`. As for the source, but for the view's rows.",
         ),
         optional(
             "dropDuplicates",
-            "Spark's `dropDuplicates`: a list of columns, or `[]` for all; of rows with the same values the first passes. With the watermark's column among them keys are forgotten, else never.",
+            "Spark's `dropDuplicates`: a list of columns, or `[]` for all. The first of several rows with the same values is kept. If the watermark column is among them, keys are eventually removed from the state; otherwise never.",
         ),
         optional(
             "dropDuplicatesWithinWatermark",
-            "Spark's `dropDuplicatesWithinWatermark`: a list of columns, or `[]` for all; a key is forgotten when the watermark passes its first row's time and the delay.",
+            "Spark's `dropDuplicatesWithinWatermark`: a list of columns, or `[]` for all. A key is removed from the state when the watermark passes the event time of its first row plus the delay.",
         ),
     ],
     options: &[],
@@ -363,18 +378,18 @@ pub(super) static VIEW: Section = Section {
 pub(super) static WATERMARK: Section = Section {
     path: "streams[].source.watermark",
     keys: &[
-        required("eventTime", "The column of the event time: a TIMESTAMP, or a window."),
+        required("eventTime", "The event-time column: a TIMESTAMP or a window."),
         required(
             "delayThreshold",
-            "How late rows may come, in Spark's words: `10 minutes`, `1 hour 30 minutes`.",
+            "How late rows may be, as an interval in Spark's notation: `10 minutes`, `1 hour 30 minutes`.",
         ),
         optional(
             "maxFutureSkew",
-            "Event times that are further than this ahead of the clock do not raise the watermark, so that one wrong clock does not close every window: `10 minutes`. Default: none, as in Spark.",
+            "Event times further ahead of the clock than this do not advance the watermark, so that one wrong clock does not close every window: `10 minutes`. Default: no limit, as in Spark.",
         ),
         optional(
             "idleTimeout",
-            "After this long without rows the watermark is moved to the clock less `idleTimeout` and `delayThreshold`, so that the last windows of a quiet stream close: `5 minutes`. Default: never, as in Spark.",
+            "After this long without rows, the watermark advances to the current time minus `idleTimeout` and `delayThreshold`, so that the last windows of an idle stream close: `5 minutes`. Default: never, as in Spark.",
         ),
     ],
     options: &[],
@@ -384,14 +399,14 @@ pub(super) static WATERMARK: Section = Section {
 pub(super) static TABLE: Section = Section {
     path: "streams[].tables.NAME",
     keys: &[
-        required("format", "`delta`, `parquet`, `csv` or `json` (one object a line)."),
-        optional("path", "The table's URL or path; of files, the folder or the one file."),
-        optional("table", "Instead of `path`: the table's name under `warehouse`."),
+        required("format", "`delta`, `parquet`, `csv` or `json` (one object per line)."),
+        optional("path", "The table's URL or path; for files, a folder or a single file."),
+        optional("table", "The table's name under `warehouse`, instead of `path`."),
         optional(
             "schema",
-            "The columns as Spark DDL. Required for `csv` and `json`; of Delta and Parquet they are known.",
+            "The columns, as Spark DDL. Required for `csv` and `json`; Delta and Parquet files declare their own.",
         ),
-        optional("options", "Spark's options of the format: of `csv` `header` and `sep`."),
+        optional("options", "Spark's options for the format: `header` and `sep` for `csv`."),
     ],
     options: option_lists::TABLE,
 };
@@ -414,20 +429,20 @@ pub(super) static SECTIONS: [&Section; 14] = [
     &RESTART,
 ];
 
-/// What a format of the design that is not there yet answers.
+/// What to use instead of a format that this version does not have yet.
 pub(super) fn later_format(section: &str, format: &str) -> Option<&'static str> {
     let formats: &[(&str, &str)] = match section {
         "source" => &[
-            ("json", "only kafka is there; send the files through a topic"),
-            ("csv", "only kafka is there; send the files through a topic"),
-            ("parquet", "only kafka is there; send the files through a topic"),
-            ("text", "only kafka is there; send the files through a topic"),
-            ("delta", "only kafka is there"),
+            ("json", "send the files through a topic and use kafka"),
+            ("csv", "send the files through a topic and use kafka"),
+            ("parquet", "send the files through a topic and use kafka"),
+            ("text", "send the files through a topic and use kafka"),
+            ("delta", "use kafka, eventhubs, rate or socket"),
         ],
         "value" => &[
-            ("avro", "only json is there; without value the table has the raw bytes"),
-            ("protobuf", "only json is there; without value the table has the raw bytes"),
-            ("csv", "only json is there; without value the table has the raw bytes"),
+            ("avro", "use json, or leave value out: the table then has the raw bytes"),
+            ("protobuf", "use json, or leave value out: the table then has the raw bytes"),
+            ("csv", "use json, or leave value out: the table then has the raw bytes"),
         ],
         "sink" => &[
             ("parquet", "use delta, whose files are Parquet"),

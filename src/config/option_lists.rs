@@ -78,7 +78,10 @@ pub(super) static SOURCE: &[OptionRow] = &[
         "failOnDataLoss",
         "true stops the stream when offsets are lost; false records the loss and goes on. Default true.",
     ),
-    honoured("maxOffsetsPerTrigger", "At most about this many offsets per micro-batch. No default."),
+    honoured(
+        "maxOffsetsPerTrigger",
+        "At most about this many offsets per micro-batch. Default: 5,000,000 without a trigger, and what fits a quarter of memoryLimit at 200 bytes an offset with sink.merge; else no limit.",
+    ),
     honoured("minOffsetsPerTrigger", "Wait until this many offsets are there. No default."),
     honoured("maxTriggerDelay", "The longest wait for minOffsetsPerTrigger. Default 15m."),
     honoured(
@@ -263,6 +266,13 @@ pub(super) static KAFKA: &[OptionRow] = &[
     no_effect("partition.assignment.strategy", "partitions are assigned by Alluvia; no group is joined"),
     no_effect("group.protocol", "partitions are assigned by Alluvia; no group is joined"),
     no_effect("group.remote.assignor", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("group.instance.id", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("heartbeat.interval.ms", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("session.timeout.ms", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("max.poll.interval.ms", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("coordinator.query.interval.ms", "partitions are assigned by Alluvia; no group is joined"),
+    no_effect("allow.auto.create.topics", "a topic that does not exist is never created"),
+    no_effect("log_level", "the log level decides: ALLUVIA_LOG=librdkafka=debug"),
     no_effect("exclude.internal.topics", "internal topics never match a pattern"),
     no_effect(
         "socket.connection.setup.timeout.max.ms",
@@ -373,7 +383,7 @@ pub(super) static CONSOLE: &[OptionRow] = &[
 pub(super) static DELTA: &[OptionRow] = &[
     honoured("mergeSchema", "true adds new columns to an existing table. Default false."),
     no_effect("optimizeWrite", "a batch is written in few files of the target size anyway"),
-    no_effect("autoCompact", "compaction is not part of a commit here"),
+    no_effect("autoCompact", "the sink's key autoCompact joins small files"),
     no_effect("maxRecordsPerFile", "files are closed by size"),
     refused("path", "write it beside format: sink.path"),
     refused("checkpointLocation", "write it in the stream: checkpointLocation"),
@@ -407,16 +417,23 @@ pub(super) static CONF: &[OptionRow] = &[
     honoured("spark.sql.caseSensitive", "Whether sql compares names in exact case. Default false."),
     honoured("spark.sql.columnNameOfCorruptRecord", "If value.columnNameOfCorruptRecord is absent."),
     honoured("spark.sql.streaming.minBatchesToRetain", "If minBatchesToRetain is absent."),
+    honoured(
+        "spark.sql.streaming.multipleWatermarkPolicy",
+        "Which of several watermarks counts: min (the default) or max.",
+    ),
+    honoured(
+        "spark.sql.streaming.noDataMicroBatches.enabled",
+        "Whether a batch without data writes what the watermark has completed. Default true.",
+    ),
     no_effect("spark.sql.shuffle.partitions", "nothing is shuffled"),
     no_effect("spark.default.parallelism", "lanes decides"),
     no_effect("spark.sql.adaptive.enabled", "there is no plan to adapt"),
     no_effect("spark.sql.streaming.pollingDelay", "new offsets are asked for as the trigger says"),
-    no_effect("spark.sql.streaming.noDataMicroBatches.enabled", "nothing here holds state"),
     no_effect("spark.sql.streaming.metricsEnabled", "progress is always reported"),
     no_effect("spark.sql.streaming.stopActiveRunOnRestart", "one checkpoint has one owner"),
-    no_effect("spark.sql.streaming.stateStore.providerClass", "nothing here holds state"),
+    no_effect("spark.sql.streaming.stateStore.providerClass", "there is one kind of state store"),
     no_effect("spark.databricks.delta.optimizeWrite.enabled", "a batch is written in few files anyway"),
-    no_effect("spark.databricks.delta.autoCompact.enabled", "compaction is not part of a commit here"),
+    no_effect("spark.databricks.delta.autoCompact.enabled", "the sink's key autoCompact joins small files"),
     refused("spark.sql.streaming.checkpointLocation", "write it in the stream: checkpointLocation"),
     refused("spark.sql.streaming.stopTimeout", "write it in the stream: shutdownTimeout"),
     refused(
@@ -427,9 +444,5 @@ pub(super) static CONF: &[OptionRow] = &[
     refused(
         "spark.sql.legacy.timeParserPolicy",
         "patterns are read as Spark 3 and later read them; remove it",
-    ),
-    refused(
-        "spark.sql.streaming.multipleWatermarkPolicy",
-        "watermarks are not available in this version; remove it",
     ),
 ];

@@ -1,4 +1,4 @@
-//! `alluvia checkpoint …`: what a checkpoint knows, and a lost one made anew.
+//! `alluvia checkpoint …`: shows a checkpoint, and rebuilds a lost one.
 
 use clap::{Args, Subcommand};
 
@@ -13,22 +13,22 @@ Examples:
 /// `alluvia checkpoint …`.
 #[derive(Debug, Subcommand)]
 pub enum CheckpointCommand {
-    /// Show what a checkpoint knows: query id, batches planned and committed, offsets
+    /// Show what a checkpoint contains: query id, planned and committed batches, offsets
     Show(CheckpointShowArgs),
-    /// Make a lost checkpoint anew from what the table's commits say
+    /// Rebuild a lost checkpoint from the commits of the table
     Rebuild(CheckpointRebuildArgs),
 }
 
 /// `alluvia checkpoint show`.
 #[derive(Debug, Clone, Args)]
 pub struct CheckpointShowArgs {
-    /// A checkpoint's URL or path, or a stream file (YAML)
+    /// URL or path of a checkpoint, or a stream file (YAML)
     #[arg(value_name = "CHECKPOINT")]
     pub target: String,
-    /// The stream, if a file has several
+    /// The stream to use, if the file has several
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
-    /// How many of the newest batches are shown
+    /// Number of batches to show, newest first
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub batches: usize,
     #[command(flatten)]
@@ -40,10 +40,10 @@ pub struct CheckpointShowArgs {
 pub struct CheckpointRebuildArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
-    /// The query, if several have written to the table (the message names them)
+    /// The query to use, if several have written to the table (the error message lists them)
     #[arg(long, value_name = "ID")]
     pub query_id: Option<String>,
-    /// Only say what would be written
+    /// Only report what would be written
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]

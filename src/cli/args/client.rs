@@ -1,4 +1,4 @@
-//! The commands that ask a running process: `streams`, `status`, `progress` and `stop`.
+//! The commands that talk to a running process: `streams`, `status`, `progress` and `stop`.
 
 use std::path::PathBuf;
 
@@ -13,13 +13,13 @@ Examples:
   alluvia progress device_events --watch
   alluvia stop device_events
 
-They ask a running `alluvia run`: --url (ALLUVIA_URL) names its --listen address; stop takes
---control-url (ALLUVIA_CONTROL_URL) and the token from ALLUVIA_CONTROL_TOKEN.";
+These commands talk to a running `alluvia run`. --url (ALLUVIA_URL) is its --listen address;
+stop uses --control-url (ALLUVIA_CONTROL_URL) and the token in ALLUVIA_CONTROL_TOKEN.";
 
-/// A running process to ask.
+/// The running process to talk to.
 #[derive(Debug, Clone, Args)]
 pub struct ClientArgs {
-    /// The address that it listens at
+    /// Address that the process listens on
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9464")]
     #[arg(env = "ALLUVIA_URL", hide_env = true)]
     pub url: String,
@@ -37,7 +37,7 @@ pub struct StreamsArgs {
 /// `alluvia status`.
 #[derive(Debug, Clone, Args)]
 pub struct StatusArgs {
-    /// The stream; absent: all of them
+    /// The stream to show [default: all streams]
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
     #[command(flatten)]
@@ -49,13 +49,13 @@ pub struct StatusArgs {
 /// `alluvia progress`.
 #[derive(Debug, Clone, Args)]
 pub struct ProgressArgs {
-    /// The stream, if the process has several
+    /// The stream to show, if the process has several
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// Show every micro-batch as it comes, until the stream has ended
+    /// Show every micro-batch as it is committed, until the stream has ended
     #[arg(long)]
     pub watch: bool,
-    /// Show all micro-batches that are kept (100), not the newest alone
+    /// Show all micro-batches that the process keeps (100), not only the latest
     #[arg(long, conflicts_with = "watch")]
     pub recent: bool,
     #[command(flatten)]
@@ -67,23 +67,23 @@ pub struct ProgressArgs {
 /// `alluvia stop`.
 #[derive(Debug, Clone, Args)]
 pub struct StopArgs {
-    /// The stream
+    /// The stream to stop
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Start it again when it has stopped; one that has failed is started
+    /// Restart the stream once it has stopped; start it if it has failed
     #[arg(long)]
     pub restart: bool,
-    /// Do not wait until it has stopped
+    /// Do not wait until the stream has stopped
     #[arg(long)]
     pub no_wait: bool,
-    /// How many seconds it may take
+    /// Maximum time to wait, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub timeout: u64,
-    /// The address of the control listener
+    /// Address of the control listener
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9465")]
     #[arg(env = "ALLUVIA_CONTROL_URL", hide_env = true)]
     pub control_url: String,
-    /// File with the token that control requests must bear; or set ALLUVIA_CONTROL_TOKEN
+    /// File with the token for control requests; or set ALLUVIA_CONTROL_TOKEN
     #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TOKEN_FILE", hide_env = true)]
     pub control_token_file: Option<PathBuf>,
 }

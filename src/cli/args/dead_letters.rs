@@ -1,4 +1,4 @@
-//! `alluvia dead-letters …`: records that could not be decoded, shown and replayed.
+//! `alluvia dead-letters …`: shows and replays rejected records.
 
 use clap::{Args, Subcommand};
 
@@ -12,9 +12,9 @@ Examples:
 /// `alluvia dead-letters …`.
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
-    /// Show dead letters: where they come from and why they are there
+    /// Show dead letters: where they come from and why they were rejected
     Show(DeadLettersShowArgs),
-    /// Decode dead letters again by the stream's present schema and append those that fit now
+    /// Decode dead letters again with the stream's current schema and append those that fit now
     Replay(DeadLettersReplayArgs),
 }
 
@@ -23,10 +23,10 @@ pub enum DeadLettersCommand {
 pub struct DeadLettersShowArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
-    /// How many are shown, the newest first
+    /// Number of dead letters to show, newest first
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub limit: usize,
-    /// Only those with this error code
+    /// Show only dead letters with this error code
     #[arg(long)]
     pub code: Option<String>,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub struct DeadLettersShowArgs {
 pub struct DeadLettersReplayArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
-    /// Only say how many would fit now
+    /// Only report how many would fit now
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]

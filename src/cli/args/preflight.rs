@@ -1,4 +1,4 @@
-//! The commands before a run, which write nothing: `check`, `explain`, `sql` and `schema infer`.
+//! The commands to use before a run, which write nothing: `check`, `explain`, `sql` and `schema infer`.
 
 use std::path::PathBuf;
 
@@ -11,14 +11,15 @@ Examples:
   alluvia check config/ingest.yaml
   alluvia check config/ingest.yaml --output json
 
-Checks the file, then broker, login, topics, the table's schema and whether the storage can be
-written; says what is wrong and which key mends it. Exit code 0: a run would start.";
+Checks the file, then the broker, the login, the topics, the table's schema and whether the storage
+is writable. Reports what is wrong and which key to change. Exit code 0: a run would start.";
 
 pub(super) const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   alluvia explain config/ingest.yaml
 
-No broker is asked; static tables and the target are opened, for their columns and promises.";
+Does not contact the broker. Opens the static tables and the target to read their columns and
+guarantees.";
 
 pub(super) const SQL_EXAMPLES: &str = "\
 Examples:
@@ -26,7 +27,7 @@ Examples:
   alluvia sql config/ingest.yaml --stream device_events \\
       --query \"SELECT device, temperature FROM input WHERE temperature > 30\"
 
-Nothing is written: no checkpoint, no table, no dead letters.";
+Writes nothing: no checkpoint, no table, no dead letters.";
 
 const INFER_EXAMPLES: &str = "\
 Examples:
@@ -59,10 +60,10 @@ pub struct ExplainArgs {
 pub struct SqlArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
-    /// How many records are read, about
+    /// Approximate number of records to read
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub sample: u64,
-    /// Instead of the stream's sql
+    /// The query to run instead of the stream's sql
     #[arg(long, value_name = "SQL")]
     pub query: Option<String>,
     #[command(flatten)]
@@ -72,7 +73,7 @@ pub struct SqlArgs {
 /// `alluvia schema …`.
 #[derive(Debug, Subcommand)]
 pub enum SchemaCommand {
-    /// Read a sample of a topic or of a file of JSON lines, and print the DDL that fits it
+    /// Read a sample from a topic or from a file of JSON lines, and print the DDL that fits it
     #[command(after_help = INFER_EXAMPLES)]
     Infer(SchemaInferArgs),
 }
@@ -81,16 +82,16 @@ pub enum SchemaCommand {
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("sample").required(true).args(["topic", "file"]))]
 pub struct SchemaInferArgs {
-    /// Brokers, host:port, separated by commas
+    /// Brokers as host:port, separated by commas
     #[arg(long, value_name = "HOSTS", required_unless_present = "file")]
     pub bootstrap_servers: Option<String>,
     /// The topic to sample
     #[arg(long)]
     pub topic: Option<String>,
-    /// A file of JSON lines to sample instead
+    /// A file of JSON lines to sample instead of a topic
     #[arg(long, conflicts_with_all = ["bootstrap_servers", "options"])]
     pub file: Option<PathBuf>,
-    /// How many records are looked at
+    /// Maximum number of records to sample
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub records: u64,
     /// Any other option of the Kafka source; may be repeated

@@ -1,4 +1,4 @@
-//! `alluvia run` and `alluvia ingest`: what starts streams, and what bounds and shows them.
+//! `alluvia run` and `alluvia ingest`: the flags that start streams, limit them, and make them observable.
 
 use std::path::PathBuf;
 
@@ -12,8 +12,9 @@ Examples:
   alluvia run a.yaml b.yaml --trigger availableNow
   ALLUVIA_MEMORY_LIMIT=1g alluvia run ingest.yaml
 
-SIGTERM or Ctrl-C finishes the running batch within shutdownTimeout, else abandons it, which is
-safe; a second signal stops at once. Both exit with 0, or a failed stream's code.";
+SIGTERM or Ctrl-C stops the streams: the running batch is finished within shutdownTimeout, or else
+abandoned, which is safe. A second signal stops at once. Both exit with code 0, or with that of a
+failed stream.";
 
 pub(super) const INGEST_EXAMPLES: &str = "\
 Examples:
@@ -27,8 +28,9 @@ Examples:
   alluvia ingest … --option kafka.security.protocol=SASL_SSL --option kafka.sasl.mechanism=PLAIN \\
       --option 'kafka.sasl.jaas.config=${env:JAAS}' --print-config > stream.yaml
 
-Run again, it goes on where it stopped: the checkpoint is under the table's _checkpoints/NAME.
-A failed batch, or brokers that do not answer, are tried again 3 times (restart.maxAttempts).";
+If you run the command again, it continues where it stopped. By default the checkpoint is in
+TABLE/_checkpoints/NAME. If a batch fails or the brokers do not answer, it is retried 3 times
+(restart.maxAttempts).";
 
 /// `alluvia run`.
 #[derive(Debug, Clone, Args)]
@@ -36,66 +38,66 @@ pub struct RunArgs {
     /// Stream files (YAML)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Instead of every stream's trigger: availableNow, once, asSoonAsPossible or an interval
+    /// Trigger to use instead of every stream's own: availableNow, once, asSoonAsPossible or an interval
     #[arg(long, value_name = "TRIGGER")]
     pub trigger: Option<String>,
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// Wait for another process that runs a stream to end, instead of leaving with exit code 5
+    /// If another process runs a stream, wait for it to end instead of failing with exit code 5
     #[arg(long)]
     pub wait_for_lease: bool,
-    /// Take a stream over from another process that runs it: that one stops before its next commit
+    /// If another process runs a stream, take it over; that process stops before its next commit
     #[arg(long, conflicts_with = "wait_for_lease")]
     pub take_over: bool,
     #[command(flatten)]
     pub observe: ObserveArgs,
-    /// Print the configuration that the layers add up to, secrets masked, and stop
+    /// Print the effective configuration with secrets masked, and exit
     #[arg(long)]
     pub print_config: bool,
 }
 
-/// What bounds a stream; goes before the file and the environment.
+/// The limits of a stream; they override the file and the environment.
 #[derive(Debug, Clone, Args)]
 pub struct LimitArgs {
-    /// What the buffers are sized for, such as 512 MiB; at least 32 MiB
+    /// Memory that a stream's buffers are sized for, such as 512 MiB; at least 32 MiB
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
-    /// How many threads fetch, decode and encode
+    /// Number of threads that fetch, decode and encode
     #[arg(long, value_name = "N")]
     pub lanes: Option<String>,
-    /// How long a stop waits for the running batch
+    /// How long a stop waits for the running micro-batch
     #[arg(long, value_name = "TIME")]
     pub shutdown_timeout: Option<String>,
 }
 
-/// What a process shows of itself, and who may control it.
+/// How a process can be observed and controlled.
 #[derive(Debug, Clone, Args)]
 pub struct ObserveArgs {
-    /// Address of metrics, health, status API and page: HOST:PORT, :PORT or off [default: 127.0.0.1:9464 of run, off of ingest]
+    /// Address for metrics, health, status API and status page: HOST:PORT, :PORT or off [default: 127.0.0.1:9464 for run, off for ingest]
     #[arg(long, value_name = "ADDRESS", env = "ALLUVIA_LISTEN", hide_env = true)]
     #[arg(help_heading = "Observe and control")]
     pub listen: Option<String>,
-    /// Address at which streams can be stopped and restarted [default: 127.0.0.1:9465 of run, off of ingest]
+    /// Address at which streams can be stopped and restarted [default: 127.0.0.1:9465 for run, off for ingest]
     #[arg(long, value_name = "ADDRESS", env = "ALLUVIA_CONTROL_LISTEN", hide_env = true)]
     #[arg(help_heading = "Observe and control")]
     pub control_listen: Option<String>,
-    /// File with the token that control requests must bear; or set ALLUVIA_CONTROL_TOKEN
+    /// File with the token that control requests must carry; or set ALLUVIA_CONTROL_TOKEN
     #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TOKEN_FILE", hide_env = true)]
     #[arg(help_heading = "Observe and control")]
     pub control_token_file: Option<PathBuf>,
-    /// Certificate (PEM, with its chain) that the control listener shows: it then speaks TLS
+    /// Certificate (PEM, with its chain) of the control listener; enables TLS
     #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TLS_CERTIFICATE", hide_env = true)]
     #[arg(help_heading = "Observe and control", requires = "control_tls_key")]
     pub control_tls_certificate: Option<PathBuf>,
-    /// The private key of that certificate (PEM)
+    /// Private key of that certificate (PEM)
     #[arg(long, value_name = "PATH", env = "ALLUVIA_CONTROL_TLS_KEY", hide_env = true)]
     #[arg(help_heading = "Observe and control", requires = "control_tls_certificate")]
     pub control_tls_key: Option<PathBuf>,
-    /// File that takes the progress of every micro-batch as a JSON line; - is standard output
+    /// File to write the progress of every micro-batch to, as JSON lines; - is standard output
     #[arg(long, value_name = "PATH", env = "ALLUVIA_PROGRESS_FILE", hide_env = true)]
     #[arg(help_heading = "Observe and control")]
     pub progress_file: Option<PathBuf>,
-    /// Collector that takes each micro-batch as an OpenTelemetry trace, such as http://collector:4318
+    /// Collector to send each micro-batch to as an OpenTelemetry trace, such as http://collector:4318
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env = true)]
     #[arg(help_heading = "Observe and control")]
     pub otlp_endpoint: Option<String>,
@@ -104,31 +106,31 @@ pub struct ObserveArgs {
 /// `alluvia ingest`.
 #[derive(Debug, Clone, Args)]
 pub struct IngestArgs {
-    /// What is read: kafka, rate or socket
+    /// Source to read: kafka, eventhubs, rate or socket
     #[arg(long, value_name = "FORMAT", default_value = "kafka")]
     pub from: String,
-    /// What is written: delta or console
+    /// Sink to write to: delta or console
     #[arg(long, value_name = "FORMAT", default_value = "delta")]
     pub to: String,
-    /// Brokers, host:port, separated by commas
+    /// Brokers as host:port, separated by commas
     #[arg(long, value_name = "HOSTS", required_unless_present = "from")]
     pub bootstrap_servers: Option<String>,
-    /// Topics, separated by commas; or give --option subscribePattern=… or --option assign=…
+    /// Topics, separated by commas; or use --option subscribePattern=… or --option assign=…
     #[arg(long, value_name = "TOPICS")]
     pub topic: Option<String>,
-    /// Where the Delta table is: a URL or a path; it is made if it is not there
+    /// URL or path of the Delta table; created if it does not exist
     #[arg(long, value_name = "URL", required_unless_present = "to")]
     pub table: Option<String>,
-    /// The columns of JSON values as Spark DDL, or @FILE; absent: the raw Kafka columns
+    /// Columns of the JSON values as Spark DDL, or @FILE [default: the raw Kafka columns]
     #[arg(long, value_name = "DDL")]
     pub schema: Option<String>,
-    /// What becomes of malformed records: PERMISSIVE, FAILFAST or DROPMALFORMED
+    /// What happens to malformed records: PERMISSIVE, FAILFAST or DROPMALFORMED
     #[arg(long, requires = "schema")]
     pub mode: Option<String>,
-    /// Kafka's columns beside the decoded ones: topic,partition,offset,timestamp,…
+    /// Kafka's columns to add to the decoded ones: topic,partition,offset,timestamp,…
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "schema")]
     pub keep: Vec<String>,
-    /// A Delta table that takes malformed records
+    /// URL or path of a Delta table that receives rejected records
     #[arg(long, value_name = "URL")]
     pub dead_letter: Option<String>,
     /// Partition columns of the table
@@ -140,10 +142,10 @@ pub struct IngestArgs {
     /// When batches start: availableNow, once, asSoonAsPossible or an interval such as '5 seconds'
     #[arg(long, default_value = "availableNow")]
     pub trigger: String,
-    /// The stream's name [default: the last part of the table's path; of a console, console]
+    /// Name of the stream [default: the last part of the table's path, or console for a console]
     #[arg(long)]
     pub name: Option<String>,
-    /// Where progress is kept [default: _checkpoints/NAME under the table; of a console, a new temporary folder]
+    /// URL or path of the checkpoint [default: TABLE/_checkpoints/NAME, or a new temporary folder for a console]
     #[arg(long, value_name = "URL")]
     pub checkpoint: Option<String>,
     /// Any other option of the source; may be repeated
@@ -156,7 +158,7 @@ pub struct IngestArgs {
     pub limits: LimitArgs,
     #[command(flatten)]
     pub observe: ObserveArgs,
-    /// Print the same stream as a stream file, secrets masked, and stop
+    /// Print the stream as a stream file with secrets masked, and exit
     #[arg(long)]
     pub print_config: bool,
 }

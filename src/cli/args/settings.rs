@@ -8,7 +8,7 @@ use crate::config::Setting;
 use crate::model::Result;
 use crate::server::{CONTROL_ADDRESS, Listen, OBSERVE_ADDRESS, ServerSettings, TlsFiles};
 
-/// `restart.maxAttempts` of a one-off run; an attempt to reach brokers that do not answer takes some ten
+/// `restart.maxAttempts` of a one-off run; an attempt to reach brokers that do not answer takes about ten
 /// seconds.
 const ATTEMPTS: &str = "3";
 
@@ -22,11 +22,11 @@ impl RunArgs {
 }
 
 impl ObserveArgs {
-    /// Where the process listens. Without a flag a process that runs `for_long` has the default addresses, if they are
-    /// free, and a one-off run none.
+    /// Where the process listens. Without a flag, a long-running process (`for_long`) uses the default addresses if they
+    /// are free, and a one-off run uses none.
     ///
     /// # Errors
-    /// `Config` if an address or the token's file can't be read.
+    /// `Config` if an address is malformed or the token's file can't be read.
     pub fn server(&self, for_long: bool) -> Result<ServerSettings> {
         let listen = |flag: &str, given: &Option<String>, default: &str| match given.as_deref() {
             None | Some("") if !for_long => Ok(Listen::Off),
@@ -66,7 +66,7 @@ impl IngestArgs {
             Some(table) => format!("{table}/_checkpoints/{name}"),
             None => std::env::temp_dir().join(format!("alluvia-{}", Uuid::new_v4())).display().to_string(),
         });
-        let kafka = self.from.trim().eq_ignore_ascii_case("kafka");
+        let kafka = ["kafka", "eventhubs"].iter().any(|format| self.from.trim().eq_ignore_ascii_case(format));
         let mut settings = vec![
             Setting::text("--name", &["name"], name),
             Setting::text("--from", &["source", "format"], &self.from),
@@ -117,7 +117,7 @@ impl IngestArgs {
         }
         settings.push(Setting::text("--trigger", &["trigger"], &self.trigger));
         settings.push(Setting::text("--checkpoint", &["checkpointLocation"], checkpoint));
-        // Someone waits for it: a wrong address is told within a minute.
+        // Someone is waiting for the command: it reports a wrong address within a minute.
         settings.push(Setting::text("command line", &["restart", "maxAttempts"], ATTEMPTS));
         settings.extend(self.limits.settings());
         settings
@@ -213,6 +213,13 @@ mod tests {
         assert_eq!(stream.checkpoint.as_str(), "file:///work/lake/events/_checkpoints/events");
         let sink = stream.sink.delta().unwrap();
         assert_eq!(sink.url.as_str(), "file:///work/lake/events");
+    }
+
+    #[test]
+    fn ingest_reads_an_event_hub_from_its_start_too() {
+        let hub =
+            stream("--from eventhubs --option namespace=ns --option eventHub=hub --table ./lake/events");
+        assert_eq!(hub.source.kafka().unwrap().starting, crate::config::kafka::StartingOffsets::Earliest);
     }
 
     #[test]

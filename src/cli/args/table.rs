@@ -1,4 +1,4 @@
-//! `alluvia table …`: what can be asked of a Delta table and done to it.
+//! `alluvia table …`: the commands that inspect and maintain a Delta table.
 #![allow(
     missing_docs,
     reason = "a flattened field is documented by its type; a comment on it would become help text"
@@ -21,26 +21,26 @@ Examples:
 /// `alluvia table …`.
 #[derive(Debug, Subcommand)]
 pub enum TableCommand {
-    /// Show the newest commits of a table, as DESCRIBE HISTORY does
+    /// Show the latest commits of a table, as DESCRIBE HISTORY does
     History(HistoryArgs),
-    /// Show what a table is made of: files, bytes, rows, small files, deletion vectors, partitions
+    /// Show what a table consists of: files, bytes, rows, small files, deletion vectors, partitions
     Stats(StatsArgs),
-    /// Join the small files of each partition into larger ones, as OPTIMIZE does; no row changes
+    /// Compact the small files of each partition into larger ones, as OPTIMIZE does; no row changes
     Compact(CompactArgs),
-    /// Delete files that the table does not need any more, as VACUUM does
+    /// Delete files that the table no longer needs, as VACUUM does
     Vacuum(VacuumArgs),
 }
 
-/// Which table.
+/// The table to use.
 #[derive(Debug, Clone, Args)]
 pub struct TableArgs {
-    /// A table's URL or path, or a stream file (YAML) whose storage options are then used
+    /// URL or path of a table, or a stream file (YAML), whose storage options are then used
     #[arg(value_name = "FILE-OR-PATH")]
     pub target: String,
-    /// The stream, if a file has several
+    /// The stream to use, if the file has several
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
-    /// The table of the stream's dead letters instead of its sink's
+    /// Use the stream's dead-letter table instead of the table of its sink
     #[arg(long)]
     pub dead_letters: bool,
 }
@@ -50,7 +50,7 @@ pub struct TableArgs {
 pub struct HistoryArgs {
     #[command(flatten)]
     pub table: TableArgs,
-    /// How many of the newest commits are shown
+    /// Number of commits to show, newest first
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct HistoryArgs {
 pub struct StatsArgs {
     #[command(flatten)]
     pub table: TableArgs,
-    /// How many partitions are shown, those with the most small files first
+    /// Number of partitions to show, those with the most small files first
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub partitions: usize,
     #[command(flatten)]
@@ -74,13 +74,13 @@ pub struct StatsArgs {
 pub struct CompactArgs {
     #[command(flatten)]
     pub table: TableArgs,
-    /// The size that files should have, such as 64m [default: delta.targetFileSize of the table, or 128m]
+    /// Target size of files, such as 64m [default: delta.targetFileSize of the table, or 128m]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub target_file_size: Option<u64>,
-    /// Only partitions of this value; several for several columns (NULL is __HIVE_DEFAULT_PARTITION__)
+    /// Only partitions with this value; repeat for several columns (NULL is __HIVE_DEFAULT_PARTITION__)
     #[arg(long = "partition", value_name = "COLUMN=VALUE", value_parser = key_value)]
     pub partitions: Vec<KeyValue>,
-    /// Say what would be done, and change nothing
+    /// Report what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
     #[command(flatten)]
@@ -92,14 +92,14 @@ pub struct CompactArgs {
 pub struct VacuumArgs {
     #[command(flatten)]
     pub table: TableArgs,
-    /// How long files stay that have left the table, such as '10 days' [default:
+    /// How long to keep files that have left the table, such as '10 days' [default:
     /// delta.deletedFileRetentionDuration of the table, or 7 days]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub retain: Option<Duration>,
-    /// Allow a --retain that is shorter than the table's: readers and writers at work may lose their files
+    /// Allow a --retain shorter than the table's: active readers and writers may lose their files
     #[arg(long)]
     pub no_retention_check: bool,
-    /// How old files of a batch are that is committed without them before they go
+    /// Minimum age of an orphaned file (its batch was committed without it) before it is deleted
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1 day")]
     pub orphan_age: Duration,
     /// List what would be deleted, and delete nothing
@@ -110,7 +110,8 @@ pub struct VacuumArgs {
 }
 
 fn size(text: &str) -> Result<u64, String> {
-    parse_size(text).and_then(|size| if size > 0 { Ok(size) } else { Err("a file has some bytes".into()) })
+    parse_size(text)
+        .and_then(|size| if size > 0 { Ok(size) } else { Err("expected more than 0 bytes".into()) })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

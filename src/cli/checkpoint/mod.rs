@@ -1,4 +1,4 @@
-//! `alluvia checkpoint …`: what a checkpoint knows, and how a lost one is made anew.
+//! `alluvia checkpoint …`: shows a checkpoint, and rebuilds a lost one.
 
 mod rebuild;
 mod show;

@@ -71,10 +71,10 @@ fn read_targets(
     let target = sink.target();
     let Some(table_id) = target.id else {
         return Err(Error::config(format!(
-            "there is no table at {}: nothing says how far stream {} came",
+            "there is no table at {} to tell how far stream {} has read",
             target.location, config.name
         ))
-        .hint("without table and checkpoint the stream starts from the beginning: `alluvia run`"));
+        .hint("without a table and a checkpoint, `alluvia run` starts the stream from the beginning"));
     };
     let mut queries = sink.newest_commits()?;
     let mut rejected = dead_letters.as_ref().map(Sink::newest_commits).transpose()?.unwrap_or_default();
@@ -126,9 +126,9 @@ fn choose(
         ))
         .hint(listed("--query-id", &queries))),
         ([], None) => Err(Error::config(format!("the log of table {url} holds no commit of a stream named {name}"))
-            .hint(listed("if the stream was renamed, --query-id says which is its query", &queries))),
+            .hint(listed("if the stream was renamed, choose its query with --query-id", &queries))),
         _ => Err(Error::config(format!("{} queries of stream {name} have written to table {url}", ids.len()))
-            .hint(listed("--query-id says which is meant", &queries))),
+            .hint(listed("choose one with --query-id", &queries))),
     }
 }
 
@@ -139,14 +139,14 @@ fn listed(ask: &str, queries: &BTreeMap<&String, &SinkCommit>) -> String {
             let info = commit.info.as_ref();
             format!(
                 "{id}: stream {}, micro-batch {}, version {}, up to {}",
-                info.and_then(|info| info.stream.as_deref()).unwrap_or("(not said)"),
+                info.and_then(|info| info.stream.as_deref()).unwrap_or("(unknown)"),
                 commit.batch_id,
                 commit.version,
                 commit.end().map(ToString::to_string).unwrap_or_default()
             )
         })
         .collect();
-    format!("{ask}; there are [{}]", lines.join("; "))
+    format!("{ask}; the queries are [{}]", lines.join("; "))
 }
 
 /// What the newest commit of the query says, if it is also the newest transaction of the query.
@@ -189,9 +189,9 @@ fn committed(
 
 fn silent(table: &str, batch: i64) -> Error {
     Error::corrupt(format!(
-        "the newest micro-batch of the query in table {table} is {batch}, and no commit in the table's log says its offsets: the log was cleaned up by another tool, or the batch is Spark's, whose commits do not say them"
+        "the newest micro-batch of the query in table {table} is {batch}, but no commit in the table's log contains its offsets: another tool has cleaned up the log, or Spark wrote the batch, and its commits do not contain them"
     ))
-    .hint("restore the checkpoint from a backup, or start on a new checkpointLocation with source.options.startingOffsets as JSON")
+    .hint("restore the checkpoint from a backup, or start with a new checkpointLocation and with source.options.startingOffsets as JSON")
 }
 
 fn lease(checkpoint: &Store, config: &StreamConfig) -> Result<Lease> {
@@ -238,13 +238,13 @@ fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> se
 fn as_text(checkpoint: &Store, lost: &Lost, files: &[File], there: &[String], dry_run: bool) -> String {
     let mut lines = vec![format!("Query {} of table {}", lost.query_id, lost.serves.table)];
     if let Some(rows) = &lost.rows {
-        lines.push(format!("micro-batch {} is its newest, up to {}", rows.plan.batch_id, rows.plan.end));
+        lines.push(format!("its newest micro-batch is {}, up to {}", rows.plan.batch_id, rows.plan.end));
     }
     if let Some(letters) = &lost.letters
         && lost.rows.as_ref().is_none_or(|rows| letters.plan.batch_id > rows.plan.batch_id)
     {
         lines.push(format!(
-            "micro-batch {} has dead letters and no rows yet: the next run runs it again",
+            "micro-batch {} has dead letters but no rows yet: the next run runs it again",
             letters.plan.batch_id
         ));
     }

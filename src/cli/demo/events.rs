@@ -47,7 +47,7 @@ pub(super) fn generate(
     rate: Option<u64>,
     may_send: impl Fn(u64) -> Option<bool>,
 ) -> Result<Generated> {
-    let failed = |e: KafkaError| Error::unavailable("the embedded broker takes no events").source(e);
+    let failed = |e: KafkaError| Error::unavailable("the embedded broker does not accept events").source(e);
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("linger.ms", "5")

@@ -42,17 +42,17 @@ pub(super) fn run(args: &DemoArgs, _: &GlobalArgs) -> Result<()> {
         MockCluster::new(1).map_err(|e| Error::unavailable("cannot start the embedded broker").source(e))?;
     cluster
         .create_topic(TOPIC, PARTITIONS, 1)
-        .map_err(|e| Error::unavailable("cannot make the demo's topic").source(e))?;
+        .map_err(|e| Error::unavailable("cannot create the demo's topic").source(e))?;
     let yaml = stream_file(&cluster.bootstrap_servers(), &folder);
     let file = folder.join("ingest.yaml");
     std::fs::write(&file, &yaml).map_err(|e| cannot_write(&file, e))?;
     let config = Config::from_files(std::slice::from_ref(&file), &[], &ProcessLookup)?;
     println!(
-        "Alluvia demo: an embedded Kafka broker, {} messages with device events (a few malformed, some twice),",
+        "Alluvia demo: an embedded Kafka broker, {} messages with device events (a few malformed, some duplicated),",
         grouped(args.events)
     );
     println!(
-        "a query over them, two Delta tables with a row for each event. The stream file is {}\n",
+        "and two streams that write events, dead letters and windows to Delta tables. The stream file is {}\n",
         file.display()
     );
 
@@ -115,7 +115,7 @@ fn folder(args: &DemoArgs) -> Result<PathBuf> {
     };
     if folder.join("table").exists() {
         return Err(Error::config(format!("{} holds the table of an earlier demo", folder.display()))
-            .hint("delete the folder, or name another with --dir"));
+            .hint("delete the folder, or choose another one with --dir"));
     }
     std::fs::create_dir_all(&folder).map_err(|e| cannot_write(&folder, e))?;
     Ok(folder)
@@ -124,13 +124,13 @@ fn folder(args: &DemoArgs) -> Result<PathBuf> {
 fn cannot_write(path: &Path, source: std::io::Error) -> Error {
     Error::config(format!("cannot write {}", path.display()))
         .source(source)
-        .hint("name another folder with --dir")
+        .hint("choose another folder with --dir")
 }
 
 fn stream_file(brokers: &str, folder: &Path) -> String {
     let folder = folder.display();
     format!(
-        "# The streams of `alluvia demo`. The same file runs against a real broker: change bootstrap.servers.
+        "# The streams of `alluvia demo`. To run them against a real broker, change bootstrap.servers.
 streams:
   - name: {STREAM}
     source:
@@ -143,17 +143,17 @@ streams:
         format: json
         schema: '{}'
         keep: [partition, offset]
-    # Spark's SQL over every micro-batch: a derived column, and a filter.
+    # Spark SQL over every micro-batch: a derived column and a filter.
     sql: |
       SELECT event_id, device, status, temperature, temperature * 1.8D + 32 AS fahrenheit, event_time, partition, offset
       FROM input WHERE status <> 'offline'
-    # An event that comes again, in this micro-batch or a later one, is no second row.
+    # A duplicate of an event, in this micro-batch or a later one, does not become a second row.
     sink: {{ format: delta, path: '{folder}/table', merge: {{ keys: [event_id] }} }}
     deadLetter: {{ format: delta, path: '{folder}/dead_letters' }}
     trigger: {{ processingTime: 200 milliseconds }}
     checkpointLocation: '{folder}/checkpoint'
 
-  # The same events in windows of ten seconds of their own time. A window is written once the watermark has passed it.
+  # The same events in ten-second windows of event time. A window is written once the watermark has passed its end.
   - name: {WINDOWS}
     source:
       format: kafka
@@ -180,12 +180,14 @@ streams:
 
 fn next_steps(folder: &Path) {
     let table = Url::from_directory_path(folder.join("table")).map_or(String::new(), |url| url.to_string());
+    // As it was called: `cargo run` puts nothing on the PATH.
+    let program = std::env::args().next().unwrap_or_else(|| "alluvia".to_owned());
     println!("\nTry next:");
-    println!("  alluvia explain {}", folder.join("ingest.yaml").display());
-    println!("  alluvia checkpoint show {}", folder.join("checkpoint").display());
-    println!("  alluvia dead-letters show {}", folder.join("ingest.yaml").display());
+    println!("  {program} explain {}", folder.join("ingest.yaml").display());
+    println!("  {program} checkpoint show {}", folder.join("checkpoint").display());
+    println!("  {program} dead-letters show {} --stream {STREAM}", folder.join("ingest.yaml").display());
     println!("  python -c \"import deltalake; print(deltalake.DeltaTable('{table}').history())\"");
     println!(
-        "  alluvia ingest --bootstrap-servers localhost:9092 --topic YOUR-TOPIC --table ./lake/your_table"
+        "  {program} ingest --bootstrap-servers localhost:9092 --topic YOUR-TOPIC --table ./lake/your_table"
     );
 }

@@ -47,21 +47,25 @@ pub(super) fn show(folder: &Path, events: u64, generated: Generated, runtime: &H
         && rejected == malformed
         && rows + rejected + offline + again == events;
     println!(
-        "\n{} messages = {} rows + {} dead letters + {} that the query leaves out + {} events that came again; every event_id is there once{}",
+        "\n{} messages = {} rows + {} dead letters + {} filtered out by the query + {} duplicates; {}",
         grouped(events),
         grouped(rows),
         grouped(rejected),
         grouped(offline),
         grouped(again),
-        if exact { "." } else { ": NO." }
+        if exact {
+            "every event_id is in the table once."
+        } else {
+            "the tables do not hold every event exactly once."
+        }
     );
     if exact {
         return Ok(());
     }
     Err(Error::data(format!(
-        "the tables do not hold the {events} events once each: {rows} rows ({distinct} places, {ids} ids), {rejected} dead letters ({distinct_rejected} distinct), {malformed} were malformed, {offline} offline, and {again} came again"
+        "the tables do not hold each of the {events} events once: {rows} rows ({distinct} distinct offsets, {ids} distinct event_ids), {rejected} dead letters ({distinct_rejected} distinct); {malformed} events were malformed, {offline} offline, {again} duplicates"
     ))
-    .hint("if the demo was not interrupted this is a defect: please report it"))
+    .hint("if you did not interrupt the demo, this is a defect: please report it"))
 }
 
 /// Shows the windows, and checks that those which are closed have counted every event once.
@@ -81,17 +85,17 @@ fn windows(folder: &Path, messages: u64, runtime: &Handle) -> Result<()> {
     println!("\nWindows {}:", table.store().url());
     print_rows(&table, &["start", "status", "events", "mean"])?;
     let expected = end.map_or(0, |end| super::events::before(end, messages));
-    println!("  {} windows are closed and have counted {} events", closed.len(), grouped(counted));
+    println!("  {} windows are closed and contain {} events", closed.len(), grouped(counted));
     if counted == expected {
         return Ok(());
     }
-    Err(Error::data(format!("the windows have counted {counted} events of {expected}"))
-        .hint("if the demo was not interrupted this is a defect: please report it"))
+    Err(Error::data(format!("the windows contain {counted} events instead of {expected}"))
+        .hint("if you did not interrupt the demo, this is a defect: please report it"))
 }
 
 fn open(folder: &Path, runtime: &Handle) -> Result<DeltaTable> {
     let url = Url::from_directory_path(folder)
-        .map_err(|()| Error::internal(format!("{} is no absolute path", folder.display())))?;
+        .map_err(|()| Error::internal(format!("{} is not an absolute path", folder.display())))?;
     let store = Store::open(&url, &BTreeMap::new(), runtime)?;
     DeltaTable::open(&store)?.ok_or_else(|| Error::data(format!("there is no table at {url}")))
 }
@@ -123,7 +127,7 @@ fn distinct_ids(table: &DeltaTable) -> Result<u64> {
     let mut ids = HashSet::new();
     table.read(&["event_id"], |batch| {
         let texts = batch.column(0).as_string_opt::<i32>();
-        let texts = texts.ok_or_else(|| Error::internal("event_id is no text"))?;
+        let texts = texts.ok_or_else(|| Error::internal("event_id is not a string"))?;
         // A hash of each is enough to count by.
         ids.extend(texts.iter().flatten().map(|id| SipHasher24::new().hash(id.as_bytes()).as_u128()));
         Ok(())
@@ -133,7 +137,7 @@ fn distinct_ids(table: &DeltaTable) -> Result<u64> {
 
 /// The table's history, read by delta-rs: another library than the one that wrote it.
 fn print_history(table: &DeltaTable) -> Result<()> {
-    println!("\nIts history, as delta-rs reads it:");
+    println!("\nHistory of the table, as read by delta-rs:");
     for commit in recent_commits(table.store(), SHOWN)? {
         let rows = commit.rows.map_or(String::new(), |rows| format!("{rows} rows"));
         println!("  {:<16}  {rows:<12}  {}", commit.operation, commit.engine);

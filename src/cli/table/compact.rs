@@ -132,7 +132,7 @@ impl Shown {
         if files_removed == 0 && files_dropped == 0 {
             return text
                 + &format!(
-                    "nothing to do: no partition has two files below half of {}\n",
+                    "nothing to do: no partition has two files smaller than half of {}\n",
                     bytes(self.target_bytes)
                 );
         }
@@ -143,14 +143,14 @@ impl Shown {
         if self.dry_run {
             return text
                 + &format!(
-                    "would join {} files of {partitions}, {}, into {}\n",
+                    "would compact {} files ({}) of {partitions} into {}\n",
                     grouped(files_removed),
                     bytes(bytes_removed),
                     grouped(files_added)
                 );
         }
         text += &format!(
-            "joined     {} files of {partitions}, {}, into {}, {}\n",
+            "compacted  {} files ({}) of {partitions} into {} ({})\n",
             grouped(files_removed),
             bytes(bytes_removed),
             grouped(files_added),
@@ -162,7 +162,7 @@ impl Shown {
         }
         if files_dropped > 0 {
             text += &format!(
-                "left       {} files as they are: another writer changed or removed some of them meanwhile\n",
+                "skipped    {} files: another writer changed or removed some of them in the meantime\n",
                 grouped(files_dropped)
             );
         }

@@ -26,7 +26,7 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
         OutputFormat::Json => println!("{}", json!({"table": store.url().as_str(), "commits": commits})),
         OutputFormat::Text => {
             println!(
-                "{:>9}  {:20}  {:18}  {:>7}  {:30}  what it says",
+                "{:>9}  {:20}  {:18}  {:>7}  {:30}  details",
                 "version", "time", "operation", "files", "by"
             );
             commits.iter().for_each(|commit| println!("{}", line(commit)));

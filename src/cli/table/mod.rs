@@ -36,11 +36,9 @@ fn open(args: &TableArgs, runtime: &Handle) -> Result<(Store, Option<StreamConfi
             .iter()
             .find(|(_, given)| *given)
         {
-            let fact = format!(
-                "{} says which table of a stream file is meant, and {} is no file",
-                flag.0, args.target
-            );
-            return Err(Error::config(fact).hint("name a stream file, or leave the flag out"));
+            let fact =
+                format!("{} chooses a table of a stream file, but {} is not a file", flag.0, args.target);
+            return Err(Error::config(fact).hint("give a stream file, or omit the flag"));
         }
         let base = std::env::current_dir()
             .map_err(|e| Error::unavailable("cannot tell the current folder").source(e))?;

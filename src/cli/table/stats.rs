@@ -36,8 +36,8 @@ pub(super) fn run(args: &StatsArgs) -> Result<()> {
         OutputFormat::Json => {
             let mut shown =
                 json!({"table": store.url().as_str(), "partitionCount": partitions, "keyIndex": index});
-            let stats =
-                serde_json::to_value(&stats).map_err(|e| Error::internal("print the counts").source(e))?;
+            let stats = serde_json::to_value(&stats)
+                .map_err(|e| Error::internal("cannot print the counts").source(e))?;
             if let (Some(shown), Value::Object(stats)) = (shown.as_object_mut(), stats) {
                 shown.extend(stats);
             }
@@ -72,12 +72,12 @@ fn text(stats: &TableStats, partitions: usize) -> String {
         largest_bytes,
     } = stats.total;
     let unknown = if unknown > 0 {
-        format!(" and those of {} files that do not say", grouped(unknown))
+        format!(", plus those of {} files without a row count", grouped(unknown))
     } else {
         String::new()
     };
     let mut text = format!(
-        "files        {}, {} in all, the largest {}\nrows         {}{unknown}\nsmall files  {} with {}: below half of the target size, {}\ndeleted      {} rows by deletion vectors of {} files\n",
+        "files        {}, {} in total, largest {}\nrows         {}{unknown}\nsmall files  {}, {} in total (smaller than half of the target size, {})\ndeleted      {} rows, by deletion vectors of {} files\n",
         grouped(files),
         bytes(size_bytes),
         bytes(largest_bytes),

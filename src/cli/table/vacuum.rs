@@ -1,4 +1,4 @@
-//! `alluvia table vacuum`: files that the table does not need any more are deleted.
+//! `alluvia table vacuum`: deletes files that the table no longer needs.
 
 use std::time::Duration;
 
@@ -41,8 +41,8 @@ pub(super) fn run(args: &VacuumArgs) -> Result<()> {
     match args.output.output {
         OutputFormat::Json => {
             let mut shown = json!({"table": store.url().as_str(), "dryRun": args.dry_run});
-            let report =
-                serde_json::to_value(&report).map_err(|e| Error::internal("print the counts").source(e))?;
+            let report = serde_json::to_value(&report)
+                .map_err(|e| Error::internal("cannot print the counts").source(e))?;
             if let (Some(shown), Value::Object(report)) = (shown.as_object_mut(), report) {
                 shown.extend(report);
             }
@@ -65,13 +65,13 @@ fn text(report: &VacuumReport, table: &str, dry_run: bool) -> String {
         }
     }
     let hours = report.retention_ms as f64 / 3_600_000.0;
-    text += &format!("table      {table}, version {}, files stay for {hours:.0} hours\n", report.version);
-    let verb = if dry_run { "would go" } else { "deleted" };
+    text += &format!("table      {table}, version {}, retention {hours:.0} hours\n", report.version);
+    let verb = if dry_run { "to delete" } else { "deleted" };
     for (kind, name) in [
         (FileKind::DataFile, "data files"),
-        (FileKind::DeletionVector, "files of deletion vectors"),
-        (FileKind::ChangeData, "files of change data"),
-        (FileKind::Orphan, "orphans: files of runs of micro-batches that are committed without them"),
+        (FileKind::DeletionVector, "deletion vector files"),
+        (FileKind::ChangeData, "change data files"),
+        (FileKind::Orphan, "orphaned files, whose micro-batches were committed without them"),
     ] {
         let count = report.deleted.get(&kind).copied().unwrap_or_default();
         if count.files > 0 || kind == FileKind::DataFile {
@@ -81,13 +81,13 @@ fn text(report: &VacuumReport, table: &str, dry_run: bool) -> String {
     let young = report.too_young;
     if young.files > 0 {
         text += &format!(
-            "too young  {} files that no commit names, {}\n",
+            "too young  {} files that no commit references, {}\n",
             grouped(young.files),
             bytes(young.size_bytes)
         );
     }
     for folder in &report.folders_left {
-        text += &format!("left       folder {folder}: it is a table or a checkpoint of its own\n");
+        text += &format!("kept       folder {folder}: it is itself a table or a checkpoint\n");
     }
     text
 }

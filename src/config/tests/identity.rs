@@ -82,6 +82,25 @@ fn a_key_or_a_signature_opens_storage_without_an_identity() {
 }
 
 #[test]
+fn settings_of_hadoop_for_two_accounts_are_refused_and_repeated_ones_are_not() {
+    let keys = |one: &str, other: &str| {
+        format!(
+            "    conf:\n      fs.azure.account.key.{one}: k\n      spark.hadoop.fs.azure.account.key.{other}\n"
+        )
+    };
+    let (one, other) = ("acc.dfs.core.windows.net", "other.dfs.core.windows.net");
+    let error = load(&azure_stream(&keys(one, &format!("{other}: hunter3")))).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("fs.azure.account.key is given for two accounts, {one} and {other}")),
+        "{error}"
+    );
+    assert!(!error.contains("hunter3"), "{error}");
+    for same in ["acc.blob.core.windows.net: k", "other.dfs.core.windows.net: k"] {
+        assert!(load(&azure_stream(&keys(one, same))).is_ok(), "{same}");
+    }
+}
+
+#[test]
 fn hadoops_settings_are_taken_in_conf_and_in_storage_options() {
     let block = |prefix: &str, tail: &str| {
         format!(

@@ -148,7 +148,7 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
         (
             "trigger: {continuous: 1 second}",
             "",
-            "s.yaml:12:15: streams[0].trigger.continuous: continuous is not available in this version (Continuous processing is not there yet: use processingTime)",
+            "s.yaml:12:15: streams[0].trigger.continuous: continuous is not available in this version (Continuous processing is not supported yet: use processingTime)",
         ),
         (
             "trigger: {once: true, availableNow: true}",

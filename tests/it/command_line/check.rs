@@ -64,7 +64,7 @@ fn a_stream_that_would_start_is_well_and_nothing_is_left_behind() {
     assert_eq!(files(folder.path()), ["stream.yaml"]);
     let text = Alluvia::start(["check", "stream.yaml"], folder.path(), &[]).wait(BOUND).success();
     assert!(
-        text.stdout.contains("ok     source")
+        text.stdout.contains("ok      source")
             && text.stdout.contains("2 partitions, 1 offset from where a new stream starts"),
         "{}",
         text.stdout
@@ -172,9 +172,13 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     std::fs::rename(folder.path().join("offsets"), folder.path().join("checkpoints/checked/offsets"))
         .unwrap();
 
-    let running = Alluvia::run_with(&good, folder.path(), &[("ALLUVIA_LOG", "debug")]);
+    let named = [("ALLUVIA_LOG", "debug"), ("ALLUVIA_OWNER", "pod-0")];
+    let running = Alluvia::run_with(&good, folder.path(), &named);
     running.wait_for("decided what to do first", BOUND);
-    step(&good, 5, "owner", "is run by process");
+    step(&good, 5, "owner", "is run by pod-0 (process");
+    // In the pod that runs the stream a check is about the next start of that pod.
+    let inside = Alluvia::start(["check", "stream.yaml"], folder.path(), &named[1..]).wait(BOUND).success();
+    assert!(inside.stdout.contains("a start would take the stream over"), "{}", inside.stdout);
     running.terminate();
     running.wait(BOUND).success();
     assert_eq!(check(&good, folder.path()).0, 0);

@@ -9,10 +9,10 @@ fn the_demo_ends_with_a_table_of_exactly_the_generated_events() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["demo", "--events", "60000", "--dir", "."];
     let ended = Alluvia::start(arguments, folder.path(), &[]).wait(Duration::from_secs(120)).success();
-    let counted = "60,000 messages = 47,517 rows + 6 dead letters + 12,003 that the query leaves out + 474 events that came again; every event_id is there once.";
+    let counted = "60,000 messages = 47,517 rows + 6 dead letters + 12,003 filtered out by the query + 474 duplicates; every event_id is in the table once.";
     assert!(ended.stdout.contains(counted), "{}", ended.stdout);
     assert!(ended.stdout.contains("Try next:"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("windows are closed and have counted"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("windows are closed and contain"), "{}", ended.stdout);
     assert!(!ended.stdout.contains(" 0 windows are closed"), "{}", ended.stdout);
     if crate::rig::skipped("the Python readers") {
         return;

@@ -102,7 +102,7 @@ fn a_file_is_sampled_and_what_is_no_json_is_told() {
     std::fs::write(folder.path().join("a.jsonl"), "{\"a\":1}\n\nnonsense\n{\"A\":2}\n{\"a\":1.5}\n").unwrap();
     let ended = infer(folder.path(), &["--file", "a.jsonl"]).success();
     assert_eq!(ended.stdout.trim(), "A BIGINT, a DOUBLE");
-    assert!(ended.stderr.contains("1 messages are no JSON objects"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("1 messages are not JSON objects"), "{}", ended.stderr);
     assert!(ended.stderr.contains("A and a differ only in case"), "{}", ended.stderr);
     let two = infer(folder.path(), &["--file", "a.jsonl", "--records", "1"]).success();
     assert_eq!(two.stdout.trim(), "a BIGINT");

@@ -114,7 +114,7 @@ fn a_place_without_a_table_and_a_stream_without_one_are_named() {
     }
     let ended = table(folder.path(), &["stats", "nowhere", "--dead-letters"]);
     assert_eq!(ended.code(), 2);
-    assert!(ended.stderr.contains("--dead-letters says which table"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--dead-letters chooses a table"), "{}", ended.stderr);
     let stream = "streams:
   - name: shown
     source: { format: rate, options: { rowsPerSecond: 1 } }

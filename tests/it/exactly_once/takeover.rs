@@ -365,7 +365,7 @@ fn spark_goes_on_from_a_rebuilt_checkpoint_and_its_own_batches_cannot_be_rebuilt
     query.assert_holds(500, "after Spark");
     let ended = rebuild();
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
-    assert!(ended.stderr.contains("or the batch is Spark's"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("or Spark wrote the batch"), "{}", ended.stderr);
     assert!(!query.checkpoint().exists());
 }
 
