@@ -17,7 +17,7 @@ unsafe extern "C" {
 
 /// mimalloc 3 keeps freed pages for a second and commits its arenas at once: a stream of small commits was
 /// then measured at 200-320 MiB resident, with pages kept for 10 ms at 50-70. But pages that are given back while a stream is
-/// busy are faulted in and cleared again at once: W1 took a fifth less CPU with 100 ms and the C heap below. So they are kept
+/// busy are faulted in and cleared again at once: W1 took a fifth less CPU with 200 ms and the C heap below. So they are kept
 /// while a stream is busy, and given back when it comes to rest ([`come_to_rest`]).
 extern "C" fn set_up_heaps() {
     const ARENA_EAGER_COMMIT: std::ffi::c_int = 4;
@@ -25,7 +25,7 @@ extern "C" fn set_up_heaps() {
     // SAFETY: both are plain stores into mimalloc's table of options; no memory was handed out yet.
     unsafe {
         mi_option_set_default(ARENA_EAGER_COMMIT, 0);
-        mi_option_set_default(PURGE_DELAY_MS, 100);
+        mi_option_set_default(PURGE_DELAY_MS, 200);
     }
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     keep_the_c_heap();

@@ -23,10 +23,11 @@ use crate::model::{Error, Result};
 /// # Errors
 /// `Config` if the filter can't be read.
 pub fn start(json: bool, filter: &str) -> Result<()> {
-    // The kernel and the store clients report what Alluvia reports itself, and better; what the filter says
-    // of them goes before.
-    let directives =
-        format!("buoyant_kernel=off,buoyant_kernel_engine=off,delta_kernel=off,object_store=error,{filter}");
+    // The kernel, the store clients and the state's trees report what Alluvia reports itself, and better; what the filter
+    // says of them goes before.
+    let directives = format!(
+        "buoyant_kernel=off,buoyant_kernel_engine=off,delta_kernel=off,object_store=error,fjall=warn,lsm_tree=warn,{filter}"
+    );
     let filter = EnvFilter::try_new(&directives).map_err(|e| {
         Error::config(format!("invalid log level {filter:?}"))
             .source(e)

@@ -91,8 +91,9 @@ fn page() -> String {
          expressions, by family) and `tests/oracle/aggregates` (the same for aggregates, written `generated/family`), whose\n\
          answers are Spark's. What differs from Spark is named in the `deviations.txt` of\n\
          each. Under ANSI (the default, as in Spark 4.0) what has no value is an error of Spark's class.\n\n\
-         Regular expressions mean what they mean in Java 17. Look-around, back-references, atomic groups, possessive quantifiers and the flags\n\
-         `d` and `U` are not supported: as a literal such a pattern is refused at start, with its fault.\n\n\
+         Regular expressions mean what they mean in Java 17. Not supported are look-around, back-references, atomic groups, possessive\n\
+         quantifiers, the flags `d` and `U`, and repeated groups that can match nothing, such as `(a*)+`. A literal pattern of this\n\
+         kind is refused at start with its fault; one of a column fails for its row.\n\n\
          ## Supported: {}\n\n| name | | proved by |\n|---|---|---|\n{}\n\n\
          ## Not in this version: {}\n\nRefused at start, with the nearest name. Window functions are refused on a stream, as in Spark.\n\n{}\n",
         there.len(),

@@ -151,6 +151,7 @@ fn windows_close_once_and_late_duplicates_are_counted_once() {
     keys.sort();
     keys.dedup();
     assert_eq!(keys.len(), all, "each window of a device once");
+    assert!(!ended.stderr.contains("\"target\":\"log\""), "a library's line: {}", ended.stderr);
     // The progress says what Spark's says.
     let progress = progress(&ended.stderr);
     let last = progress.last().expect("a line of progress");
