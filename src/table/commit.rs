@@ -76,8 +76,9 @@ impl DeltaTable {
     ///
     /// # Errors
     /// `Conflict` if strangers keep winning or changed the table's schema, partitioning or protocol, or what it uses of
-    /// the protocol (a constraint that was added); `Config` if they set a property that can't be read; `Corrupt` if the table was replaced by another; `Unavailable` if storage does not answer, or a stop
-    /// has no deadline for another try.
+    /// the protocol (a constraint that was added); `Config` if they set a property that can't be read; `Corrupt` if the
+    /// table was replaced by another; `Unavailable` if storage does not answer, or a stop has no deadline for another
+    /// try.
     pub fn append(&mut self, append: &Append) -> Result<Appended> {
         let before = TableGuard::of(&self.snapshot);
         self.check_head()?;

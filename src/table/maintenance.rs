@@ -1,12 +1,12 @@
 //! Maintenance of a table's log, never on the commit path: checkpoints, and deletion of what they cover.
 //!
 //! A checkpoint is written when `delta.checkpointInterval` commits stand behind the last one, and after a missed one a
-//! tenth of that later (Spark waits for the next multiple, and the log is twice as long), from a snapshot of its own, in
-//! the background, one at a time, on a local disk by threads that end with it: it lists every file of the
-//! table, and the memory for that goes with the threads (on those that stay, 5,000 commits left 90 MiB
-//! behind). Log files older than `delta.logRetentionDuration` go once two
-//! checkpoints cover them, down to the checkpoint from which the oldest younger version is rebuilt; the newest commit of every application id that Alluvia made stays, for a
-//! lost checkpoint of its stream is rebuilt from it.
+//! tenth of that later (Spark waits for the next multiple, and the log is twice as long), from a snapshot of its own,
+//! in the background, one at a time, on a local disk by threads that end with it: it lists every file of the table, and
+//! the memory for that goes with the threads (on those that stay, 5,000 commits left 90 MiB behind). Log files older
+//! than `delta.logRetentionDuration` go once two checkpoints cover them, down to the checkpoint from which the oldest
+//! younger version is rebuilt; the newest commit of every application id that Alluvia made stays, for a lost checkpoint
+//! of its stream is rebuilt from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZero;

@@ -139,8 +139,9 @@ impl DeltaTable {
     /// Deletes what the table does not need any more; `each` is told how far it is, and whether it goes on is its answer.
     ///
     /// # Errors
-    /// `Config` if the retention is shorter than the table's, or the table's can't be read; `Corrupt` if the log can't be read; `Unavailable` if storage
-    /// does not answer. What was deleted by then stays deleted, and another vacuum deletes the rest.
+    /// `Config` if the retention is shorter than the table's, or the table's can't be read; `Corrupt` if the log can't
+    /// be read; `Unavailable` if storage does not answer. What was deleted by then stays deleted, and another vacuum
+    /// deletes the rest.
     pub fn vacuum(
         &mut self,
         rules: &VacuumRules,
