@@ -84,12 +84,13 @@ pub fn source(config: &StreamConfig) -> Result<Box<dyn Source>> {
 }
 
 /// The tokens that the stream logs in with, at Kafka and at its stores. Held across restarts of the stream they stay fresh, and
-/// metrics tell of them.
+/// metrics tell of them. Those of a secret that may be replaced in a file are left out: they would be renewed by the old one.
 ///
 /// # Errors
 /// As for [`credentials::for_storage`].
 pub fn login_tokens(config: &StreamConfig) -> Result<Vec<Arc<RenewedTokens>>> {
     let source = match &config.source.format {
+        SourceFormat::Kafka(options) if options.credentials_may_change() => None,
         SourceFormat::Kafka(options) => options.security.tokens.as_ref(),
         SourceFormat::Rate(_) | SourceFormat::Socket(_) => None,
     };

@@ -20,7 +20,7 @@ use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Le
 use crate::config::StreamConfig;
 use crate::failpoint;
 use crate::model::error::Context;
-use crate::model::{Error, MemoryAccount, Notes, Result};
+use crate::model::{Error, MemoryAccount, Notes, Offset, Result};
 use crate::sink::{AttemptWriter, DeadLetterTable, Sink, dead_letter};
 use crate::source::Source;
 use crate::storage::Store;
@@ -125,13 +125,15 @@ pub fn open(
     let access = ctx.access(config);
     let checkpoint = access.checkpoint(config)?;
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
-    let binding = CheckpointBinding::read(&checkpoint)?;
-    if let Some(binding) = &binding {
+    if let Some(binding) = CheckpointBinding::read(&checkpoint)? {
         binding.check_stream(&config.name, &checkpoint)?;
     }
     let source = connect()?;
-    if binding.is_none() {
-        source.check_new()?;
+    match newest_end(&log) {
+        Some(end) => source.check_start(Some(&end))?,
+        // Where a new query starts is asked for once.
+        None if log.initial_offset(0)?.is_none() => source.check_start(None)?,
+        None => {}
     }
     recovery::check_before_lease(config, &log, &access, &mut row_pipeline)?;
     let lease = hold_lease(config, &checkpoint, ctx, lease)?;
@@ -146,6 +148,12 @@ pub fn open(
     // From here on things are made.
     let memory = StreamMemory::of(&ctx.memory, config, open::lane_count(config));
     make(config, Checked { log, access, row_pipeline, source, lease, memory }, recovery)
+}
+
+/// Where the newest plan ends; `None` if there is none. A checkpoint that can't be read is judged by the recovery.
+fn newest_end(log: &CheckpointLog) -> Option<Offset> {
+    let newest = log.entries().ok()?.plans.last().copied()?;
+    log.plan(newest).ok()?.only_end().ok().cloned()
 }
 
 /// What a start has found in order, before it makes anything.

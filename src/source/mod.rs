@@ -39,12 +39,13 @@ pub trait Source: Send {
     /// What Spark calls the source's description: `KafkaV2[Subscribe[t]]`.
     fn description(&self) -> String;
 
-    /// Whether a new query could start, asked before anything is made for it. One that has read before has its own policy on
-    /// what is gone.
+    /// Whether a query could start, asked before anything is made or changed for it: a new one, or one whose newest plan ends at
+    /// `from`. What is gone of that is a loss, for which there is a policy; what never was there is a mistake.
     ///
     /// # Errors
     /// `Config` if the options name what is not there.
-    fn check_new(&self) -> Result<()> {
+    fn check_start(&self, from: Option<&Offset>) -> Result<()> {
+        let _ = from;
         Ok(())
     }
 

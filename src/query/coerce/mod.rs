@@ -225,7 +225,8 @@ impl Coercion {
         let conjuncts = coerced.collect::<Result<Vec<_>>>()?;
         let mut apart = apart;
         for conjunct in &conjuncts {
-            apart |= has_subquery(conjunct)?;
+            // Where the clock is among the conjuncts, the optimizer leaves them in an order that is not the written one.
+            apart |= has_subquery(conjunct)? || conjunct.is_volatile();
         }
         let last = if apart { self.last_failing(&conjuncts, schema)? } else { 0 };
         if last == 0 {
@@ -235,8 +236,10 @@ impl Coercion {
         let guarded = self.lazily(branches, Some(conjuncts[last].clone()), schema)?;
         let mut plain = Vec::with_capacity(conjuncts.len() + 1);
         for (at, conjunct) in conjuncts.into_iter().enumerate() {
-            // A subquery becomes a join: it is not made twice.
-            let is_guarded = at > 0 && may_fail(&conjunct, schema)? || at < last && has_subquery(&conjunct)?;
+            // A subquery becomes a join: it is not made twice. But only as an operand of AND, NOT IN becomes the join that
+            // knows NULL.
+            let is_made = at < last && has_subquery(&conjunct)? && !is_not_in(&conjunct);
+            let is_guarded = at > 0 && may_fail(&conjunct, schema)? || is_made;
             if !is_guarded {
                 plain.push(conjunct);
             }
@@ -662,14 +665,23 @@ fn deciding(
 }
 
 /// Whether the optimizer may take the conjuncts of a filter over `plan` apart: some go below a join, a watermark or
-/// an aggregate, others do not. Filters that stay together are one.
+/// an aggregate, others do not, and those on a column with the clock in it stay above the column. Filters that stay
+/// together are one.
 fn separates(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {
-            plan.inputs().into_iter().any(separates)
+            plan.expressions().iter().any(Expr::is_volatile) || plan.inputs().into_iter().any(separates)
         }
         LogicalPlan::TableScan(_) => false,
         _ => true,
+    }
+}
+
+fn is_not_in(expr: &Expr) -> bool {
+    match expr {
+        Expr::InSubquery(subquery) => subquery.negated,
+        Expr::Not(inner) => matches!(inner.as_ref(), Expr::InSubquery(subquery) if !subquery.negated),
+        _ => false,
     }
 }
 

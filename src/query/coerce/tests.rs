@@ -81,6 +81,9 @@ fn answer(view: Option<&str>, sql: &str, rows: &[Row]) -> Option<ArrayRef> {
     let run = runner.begin(0, &tables).unwrap();
     let made = run.rows(batch.unwrap().project(&runner.query().input_columns()).unwrap()).ok()?;
     let made: Vec<ArrayRef> = made.iter().map(|rows| Arc::clone(rows.column(0))).collect();
+    if made.is_empty() {
+        return Some(new_null_array(&DataType::Utf8, 0));
+    }
     let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
     Some(arrow::compute::concat(&made).unwrap())
 }
@@ -124,10 +127,21 @@ fn a_condition_that_may_fail_is_evaluated_only_for_rows_for_which_those_before_i
         (None, "SELECT i.s FROM input i, d WHERE type = 'num' AND i.k = d.k AND CAST(s AS INT) > 5"),
         (numbers, "SELECT v.s FROM v JOIN d ON v.k = d.k WHERE CAST(s AS INT) > 5"),
         (None, "SELECT s FROM input WHERE k IN (SELECT k FROM d) AND type = 'num' AND CAST(s AS INT) > 5"),
+        (
+            Some("SELECT *, current_timestamp() AS seen FROM input"),
+            "SELECT s FROM v WHERE CASE WHEN type = 'num' THEN TIMESTAMP'1960-01-01' END < seen AND CAST(s AS INT) > 5",
+        ),
+        (
+            None,
+            "SELECT s FROM input WHERE type = 'num' AND k > '' AND k > 'A' AND CAST(s AS INT) > 5 AND TIMESTAMP'1960-01-01' < current_timestamp()",
+        ),
     ] {
         let made = answer(view, sql, &rows).unwrap_or_else(|| panic!("{sql}: fails"));
         assert_eq!(texts(&made), [Some("12")], "{sql}");
     }
+    // NOT IN over a NULL is NULL, whatever stands beside it.
+    let sql = "SELECT s FROM input WHERE day NOT IN (SELECT valid_from FROM d) AND CAST(s AS INT) > 5";
+    assert_eq!(texts(&answer(None, sql, &rows[..1]).unwrap()), [None::<&str>; 0]);
     // The first condition is asked for every row.
     assert!(
         answer(None, "SELECT s FROM input WHERE CAST(s AS INT) > 5 AND upper(type) = 'X'", &rows).is_none()

@@ -17,7 +17,7 @@ use super::loss::Latest;
 use super::mirror::Mirror;
 use super::native::{OffsetAnswer, OffsetSpec};
 use super::start::{Start, starts, without_record};
-use super::view::Topics;
+use super::view::{Topics, View};
 use crate::config::kafka::KafkaOptions;
 use crate::model::{Offsets, Result, TopicPartition};
 use crate::storage::credentials::TokenProvider;
@@ -163,7 +163,7 @@ impl KafkaSource {
             let backwards = end.iter().any(|(p, &end)| known.get(p).is_some_and(|next| end < next));
             let sure = doubt.is_none() && end.len() == view.partitions.len();
             if sure && ((vanished.is_empty() && !backwards) || attempt >= attempts) {
-                self.check_missing(&view.missing, known)?;
+                self.check_missing(&view, known)?;
                 self.topics.confirm_gone(&vanished)?;
                 let epochs = Offsets(epochs);
                 let latest =
@@ -178,15 +178,20 @@ impl KafkaSource {
         }
     }
 
-    /// Subscribed topics that do not exist, and of which nothing was read, are a mistake, unless lost data is no error: then one
-    /// of them may be a topic that was deleted, of which nothing is known any more.
-    fn check_missing(&self, missing: &[String], known: &Offsets) -> Result<()> {
-        if !self.options().fail_on_data_loss {
+    /// A subscription that names what is not there, and of which nothing was read, is a mistake. It is none where lost data is no
+    /// error and the subscription is that of `known`: a topic may have been deleted, and its loss recorded, so that nothing is
+    /// known of it any more. It is left out then, with a warning when the source is opened.
+    pub(super) fn check_missing(&self, view: &View, known: &Offsets) -> Result<()> {
+        if known.0.is_empty() {
             return Ok(());
         }
         let is_known = |name: &String| known.0.keys().any(|partition| *partition.topic == **name);
-        let new: Vec<String> = missing.iter().filter(|name| !is_known(name)).cloned().collect();
-        if new.is_empty() { Ok(()) } else { Err(self.topics.not_there(&new)) }
+        let new: Vec<String> = view.missing.iter().filter(|name| !is_known(name)).cloned().collect();
+        let changed = known.0.keys().any(|partition| !self.topics.subscribes(partition));
+        if !new.is_empty() && (changed || self.options().fail_on_data_loss) {
+            return Err(self.topics.not_there(&new));
+        }
+        if changed && view.partitions.is_empty() { self.topics.check_all_there() } else { Ok(()) }
     }
 
     /// Adds where the partitions start that are not known yet: one whose leader does not say so is not lost.

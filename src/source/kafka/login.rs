@@ -48,7 +48,7 @@ impl Login {
     /// # Errors
     /// `Config` if a file cannot be read or the identity provider refuses; `Unavailable` if it does not answer.
     pub(super) fn open(given: &KafkaOptions) -> Result<Arc<Login>> {
-        Login::with_kept(given, given.security.tokens.as_ref().map(kept))
+        Login::with_kept(given, |options| options.security.tokens.as_ref().map(kept))
     }
 
     /// The same with tokens of `provider`.
@@ -56,14 +56,18 @@ impl Login {
     /// # Errors
     /// As for [`Login::open`].
     pub(super) fn with_tokens(given: &KafkaOptions, provider: Arc<dyn TokenProvider>) -> Result<Arc<Login>> {
-        Login::with_kept(given, Some(Arc::new(RenewedTokens::new(provider))))
+        Login::with_kept(given, |_| Some(Arc::new(RenewedTokens::new(provider))))
     }
 
-    fn with_kept(given: &KafkaOptions, kept: Option<Arc<RenewedTokens>>) -> Result<Arc<Login>> {
+    /// `kept` is given the options with the credentials of now.
+    fn with_kept(
+        given: &KafkaOptions,
+        kept: impl FnOnce(&KafkaOptions) -> Option<Arc<RenewedTokens>>,
+    ) -> Result<Arc<Login>> {
         let options = given.renewed(&ProcessLookup).map_err(|why| {
             Error::config(format!("the credentials of the Kafka source cannot be read: {why}"))
         })?;
-        let tokens = kept.map(Tokens::start).transpose()?.map(Arc::new);
+        let tokens = kept(&options).map(Tokens::start).transpose()?.map(Arc::new);
         let current = Current {
             hash: hash(&options),
             tokens,

@@ -71,8 +71,11 @@ impl Source for KafkaSource {
         })
     }
 
-    fn check_new(&self) -> Result<()> {
-        self.topics.check_all_there()
+    fn check_start(&self, from: Option<&Offset>) -> Result<()> {
+        match from {
+            None => self.initial_offsets().map(drop),
+            Some(from) => self.check_missing(&self.topics.view(), &offsets(from)?),
+        }
     }
 
     fn ends(&mut self) -> Result<Option<Offset>> {

@@ -152,6 +152,14 @@ fn a_partition_that_is_added_is_read_from_its_start_and_a_topic_that_vanishes_is
     let ended = Alluvia::run(&strict, folder.path()).wait(BOUND);
     assert_eq!(ended.code(), 2, "{}", ended.stderr);
     assert!(ended.stderr.contains(&format!("topic {leaves} does not exist")), "{}", ended.stderr);
+    // A name that was mistyped is no loss: taken for one, the position would be forgotten, and all read again later.
+    for mistyped in ["subscribe: 'grovs'", "subscribePattern: '^grovs'", "assign: '{\"grovs\":[0]}'"] {
+        let typo = again.replace(&format!("subscribe: '{grows},{leaves}'"), mistyped);
+        let ended = Alluvia::run(&typo, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{mistyped}: {}", ended.stderr);
+    }
+    run(&again, folder.path());
+    assert_eq!(table_rows(folder.path()), 26);
 }
 
 #[test]
