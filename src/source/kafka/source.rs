@@ -74,7 +74,17 @@ impl Source for KafkaSource {
     fn check_start(&self, from: Option<&Offset>) -> Result<()> {
         match from {
             None => self.initial_offsets().map(drop),
-            Some(from) => self.check_missing(&self.topics.view(), &offsets(from)?),
+            Some(from) => {
+                let view = self.topics.view();
+                self.check_missing(&view, &offsets(from)?)?;
+                if !view.missing.is_empty() {
+                    tracing::warn!(
+                        "subscribed topics that do not exist are left out: {}",
+                        view.missing.join(", ")
+                    );
+                }
+                Ok(())
+            }
         }
     }
 

@@ -90,9 +90,6 @@ impl Topics {
             ended: Condvar::new(),
         });
         let view = shared.describe_subscription(CONTROLLER_TIMEOUT)?;
-        if !view.missing.is_empty() {
-            warn!("subscribed topics that do not exist are left out: {}", view.missing.join(", "));
-        }
         if let Subscription::Assign(assigned) = &cluster.options.subscription {
             let lacking = assigned.iter().filter(|p| !view.partitions.contains(p));
             let lacking: Vec<String> = lacking.map(ToString::to_string).collect();
