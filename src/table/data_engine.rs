@@ -14,9 +14,8 @@ use delta_kernel::engine::parquet_row_group_skipping::ParquetRowGroupSkipping;
 use delta_kernel::engine::reader_options;
 use delta_kernel::schema::SchemaRef;
 use delta_kernel::{
-    CancellationTokenRef, DeltaResult, DeltaResultIteratorStatic, Engine, EngineData, EvaluationHandler,
-    FileDataReadResultIterator, FileMeta, JsonHandler, ParquetFooter, ParquetHandler, PredicateRef,
-    StorageHandler,
+    CancellationTokenRef, DeltaResult, DeltaResultIteratorStatic, Engine, EngineData,
+    FileDataReadResultIterator, FileMeta, ParquetFooter, ParquetHandler, PredicateRef,
 };
 use delta_kernel_engine::DefaultEngineBuilder;
 use delta_kernel_engine::executor::TaskExecutor;
@@ -33,6 +32,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use url::Url;
 
 use super::int96;
+use super::parquet_engine::ParquetEngine;
 use crate::storage::Store;
 
 /// Files that are opened ahead of the one that is read, as many as the kernel's reader opens.
@@ -41,39 +41,12 @@ const FILES_AHEAD: usize = 1_000;
 const BATCH_ROWS: usize = 1_000;
 
 /// The engine that everything of a table is read through.
-pub(super) struct DataEngine {
-    engine: Arc<dyn Engine>,
-    parquet: Arc<DataFiles>,
-}
-
-impl DataEngine {
-    pub(super) fn new(store: &Store) -> DataEngine {
-        let executor = Arc::new(TokioMultiThreadExecutor::new(store.runtime().clone()));
-        let engine = DefaultEngineBuilder::new(Arc::clone(store.root()))
-            .with_task_executor(Arc::clone(&executor))
-            .build();
-        let parquet =
-            DataFiles { inner: engine.parquet_handler(), store: Arc::clone(store.root()), executor };
-        DataEngine { engine: Arc::new(engine), parquet: Arc::new(parquet) }
-    }
-}
-
-impl Engine for DataEngine {
-    fn evaluation_handler(&self) -> Arc<dyn EvaluationHandler> {
-        self.engine.evaluation_handler()
-    }
-
-    fn storage_handler(&self) -> Arc<dyn StorageHandler> {
-        self.engine.storage_handler()
-    }
-
-    fn json_handler(&self) -> Arc<dyn JsonHandler> {
-        self.engine.json_handler()
-    }
-
-    fn parquet_handler(&self) -> Arc<dyn ParquetHandler> {
-        Arc::clone(&self.parquet) as Arc<dyn ParquetHandler>
-    }
+pub(super) fn data_engine(store: &Store) -> ParquetEngine {
+    let executor = Arc::new(TokioMultiThreadExecutor::new(store.runtime().clone()));
+    let engine =
+        DefaultEngineBuilder::new(Arc::clone(store.root())).with_task_executor(Arc::clone(&executor)).build();
+    let parquet = DataFiles { inner: engine.parquet_handler(), store: Arc::clone(store.root()), executor };
+    ParquetEngine { engine: Arc::new(engine), parquet: Arc::new(parquet) }
 }
 
 struct DataFiles {
@@ -211,7 +184,7 @@ mod tests {
     use delta_kernel::schema::{DataType, MetadataColumnSpec, StructField, StructType};
 
     use super::*;
-    use crate::table::int96::examples::{TIMES, check, files_of, table};
+    use crate::table::int96::examples::{TIMES, check, files_of, rows_of, table};
     use crate::table::reader::TableReader;
     use crate::table::{DeltaTable, RowReader};
 
@@ -220,14 +193,7 @@ mod tests {
         for mapped in [false, true] {
             let store = table(mapped);
             let table = DeltaTable::open(&store).unwrap().unwrap();
-            let mut rows = Vec::new();
-            table
-                .read(&[], |batch| {
-                    rows.push(batch.clone());
-                    Ok(())
-                })
-                .unwrap();
-            check(&rows, 4);
+            check(&rows_of(&table), 4);
 
             let mut reader = TableReader::open(&store).unwrap().unwrap();
             let (version, columns) = (reader.newest_version().unwrap(), reader.schema().unwrap());
@@ -276,7 +242,7 @@ mod tests {
             // Of unknown size.
             FileMeta { location, last_modified: 0, size: 0 }
         });
-        let handler = DataEngine::new(&store).parquet_handler();
+        let handler = data_engine(&store).parquet_handler();
         let rows = handler.read_parquet_files(&files, schema, None).unwrap();
         let rows: Vec<RecordBatch> =
             rows.map(|rows| rows.unwrap().try_into_record_batch().unwrap()).collect();

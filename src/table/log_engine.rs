@@ -8,8 +8,7 @@ use delta_kernel::engine::arrow_data::EngineDataArrowExt;
 use delta_kernel::schema::SchemaRef;
 use delta_kernel::{
     CancellationTokenRef, DeltaResult, DeltaResultIteratorStatic, Engine, EngineData, Error,
-    EvaluationHandler, FileDataReadResultIterator, FileMeta, JsonHandler, ParquetFooter, ParquetHandler,
-    PredicateRef, StorageHandler,
+    FileDataReadResultIterator, FileMeta, ParquetFooter, ParquetHandler, PredicateRef,
 };
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
@@ -19,40 +18,16 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use url::Url;
 
+use super::parquet_engine::ParquetEngine;
 use crate::storage::Store;
 
 /// Rows of one row group of a checkpoint at most: what is encoded of it in memory.
 const ROW_GROUP_ROWS: usize = 32 * 1024;
 
 /// The engine that checkpoints are written through.
-pub(super) struct LogEngine {
-    engine: Arc<dyn Engine>,
-    parquet: Arc<Compressing>,
-}
-
-impl LogEngine {
-    pub(super) fn new(engine: Arc<dyn Engine>, store: &Store) -> LogEngine {
-        let parquet = Arc::new(Compressing { inner: engine.parquet_handler(), store: store.clone() });
-        LogEngine { engine, parquet }
-    }
-}
-
-impl Engine for LogEngine {
-    fn evaluation_handler(&self) -> Arc<dyn EvaluationHandler> {
-        self.engine.evaluation_handler()
-    }
-
-    fn storage_handler(&self) -> Arc<dyn StorageHandler> {
-        self.engine.storage_handler()
-    }
-
-    fn json_handler(&self) -> Arc<dyn JsonHandler> {
-        self.engine.json_handler()
-    }
-
-    fn parquet_handler(&self) -> Arc<dyn ParquetHandler> {
-        Arc::clone(&self.parquet) as Arc<dyn ParquetHandler>
-    }
+pub(super) fn log_engine(engine: Arc<dyn Engine>, store: &Store) -> ParquetEngine {
+    let parquet = Arc::new(Compressing { inner: engine.parquet_handler(), store: store.clone() });
+    ParquetEngine { engine, parquet }
 }
 
 struct Compressing {

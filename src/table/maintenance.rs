@@ -23,7 +23,7 @@ use super::commit::TableGuard;
 use super::damage::whole_checkpoints;
 use super::features::Shown;
 use super::history::{commit_file, own_transactions};
-use super::log_engine::LogEngine;
+use super::log_engine::log_engine;
 use super::{DeltaTable, engine, features, is_log_file, kernel_error, read_snapshot, sidecars};
 use crate::model::error::Context;
 use crate::model::{Error, Kind, Result};
@@ -143,7 +143,7 @@ impl Maintenance {
 
     fn checkpoint_and_clean(&self, store: &Store) -> Result<()> {
         crate::failpoint!("maintenance.before");
-        let engine = LogEngine::new(engine(store), store);
+        let engine = log_engine(engine(store), store);
         self.snapshot.checkpoint(&engine, None).map_err(|e| kernel_error(e, "write a checkpoint", store))?;
         crate::failpoint!("maintenance.after");
         let retention = self.snapshot.table_properties().log_retention_duration.unwrap_or(LOG_RETENTION);

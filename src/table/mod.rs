@@ -31,6 +31,7 @@ pub mod key_index;
 mod live_files;
 mod log_engine;
 pub mod maintenance;
+mod parquet_engine;
 mod partition;
 pub mod read;
 pub mod reader;
@@ -333,7 +334,7 @@ fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>) -> Result<SnapshotRef>
 
 /// The kernel's engine over a store.
 fn engine(store: &Store) -> Arc<dyn Engine> {
-    Arc::new(data_engine::DataEngine::new(store))
+    Arc::new(data_engine::data_engine(store))
 }
 
 /// Whether a name is one of a commit or a checkpoint (and not, say, a checksum's).

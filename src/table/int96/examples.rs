@@ -152,6 +152,18 @@ pub(crate) fn table(mapped: bool) -> Store {
     store
 }
 
+/// All rows of a table.
+pub(crate) fn rows_of(table: &DeltaTable) -> Vec<RecordBatch> {
+    let mut rows = Vec::new();
+    table
+        .read(&[], |batch| {
+            rows.push(batch.clone());
+            Ok(())
+        })
+        .unwrap();
+    rows
+}
+
 /// The files of a table.
 pub(crate) fn files_of(table: &DeltaTable) -> Vec<FileEntry> {
     let mut files = Vec::new();
