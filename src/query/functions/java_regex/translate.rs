@@ -83,7 +83,7 @@ pub(super) fn translated(pattern: &str, target: Target) -> Result<(String, Seen)
 
 /// Java's flags.
 #[derive(Debug, Clone, Copy, Default)]
-struct Flags {
+pub(super) struct Flags {
     /// `i`
     ignore_case: bool,
     /// `u`: with `i`, of all letters, not of ASCII only.
@@ -93,12 +93,12 @@ struct Flags {
     /// `s`
     dot_all: bool,
     /// `x`
-    comments: bool,
+    pub(super) comments: bool,
 }
 
 impl Flags {
     /// Whether the other case of an ASCII letter is written out.
-    fn folds_ascii(self) -> bool {
+    pub(super) fn folds_ascii(self) -> bool {
         self.ignore_case && !self.unicode_case
     }
 
@@ -143,11 +143,11 @@ impl Emptiness {
     }
 }
 
-struct Translator {
-    chars: Vec<char>,
-    at: usize,
+pub(super) struct Translator {
+    pub(super) chars: Vec<char>,
+    pub(super) at: usize,
     out: String,
-    flags: Flags,
+    pub(super) flags: Flags,
     /// Of the innermost open group.
     emptiness: Emptiness,
     /// What is outside of each open group.
@@ -157,17 +157,17 @@ struct Translator {
 }
 
 impl Translator {
-    fn peek(&self) -> Option<char> {
+    pub(super) fn peek(&self) -> Option<char> {
         self.chars.get(self.at).copied()
     }
 
-    fn next(&mut self) -> Option<char> {
+    pub(super) fn next(&mut self) -> Option<char> {
         let c = self.peek()?;
         self.at += 1;
         Some(c)
     }
 
-    fn fault<T>(&self, what: &'static str) -> Result<T, Fault> {
+    pub(super) fn fault<T>(&self, what: &'static str) -> Result<T, Fault> {
         Err(Fault { what, at: Some(self.at) })
     }
 
@@ -333,7 +333,7 @@ impl Translator {
     }
 
     /// The characters up to `\E`.
-    fn quoted(&mut self) -> Vec<char> {
+    pub(super) fn quoted(&mut self) -> Vec<char> {
         let rest = &self.chars[self.at..];
         let end = rest.windows(2).position(|pair| pair == ['\\', 'E']);
         let quoted = rest[..end.unwrap_or(rest.len())].to_vec();
@@ -342,7 +342,7 @@ impl Translator {
     }
 
     /// The one character that a backslash and `c` stand for, in a class and outside.
-    fn character(&mut self, c: char) -> Result<char, Fault> {
+    pub(super) fn character(&mut self, c: char) -> Result<char, Fault> {
         let code = match c {
             't' => 0x9,
             'n' => 0xA,
@@ -419,7 +419,7 @@ impl Translator {
     }
 
     /// `\p{name}` and `\pL`, as a class.
-    fn property(&mut self, negated: bool) -> Result<String, Fault> {
+    pub(super) fn property(&mut self, negated: bool) -> Result<String, Fault> {
         let name = match self.next() {
             Some('{') => {
                 let rest = &self.chars[self.at..];
@@ -440,107 +440,6 @@ impl Translator {
         match Regex::new(&class) {
             Ok(_) => Ok(class),
             Err(_) => self.fault("there is no such property of characters here"),
-        }
-    }
-
-    /// A class whose opening bracket is read.
-    fn class(&mut self) -> Result<String, Fault> {
-        let mut class = String::from("[");
-        if self.peek() == Some('^') {
-            self.at += 1;
-            class.push('^');
-        }
-        // Whether the class, or the operand of `&&`, has something in it.
-        let (mut something, mut first) = (false, true);
-        loop {
-            let Some(c) = self.next() else { return self.fault("a class is not closed") };
-            if self.flags.comments && is_space(c) {
-                continue;
-            }
-            match c {
-                '#' if self.flags.comments => return self.fault("a comment in a class is not supported"),
-                ']' if something => break,
-                ']' if !first => return self.fault("an operand of && is missing"),
-                '&' if self.peek() == Some('&') => {
-                    self.at += 1;
-                    if !something {
-                        return self.fault("an operand of && is missing");
-                    }
-                    class.push_str("&&");
-                    (something, first) = (false, false);
-                    continue;
-                }
-                '[' => class.push_str(&self.class()?),
-                '\\' => self.escape_in_class(&mut class)?,
-                c => self.range(&mut class, c)?,
-            }
-            (something, first) = (true, false);
-        }
-        class.push(']');
-        Ok(class)
-    }
-
-    fn escape_in_class(&mut self, class: &mut String) -> Result<(), Fault> {
-        let Some(c) = self.next() else { return self.fault("a class is not closed") };
-        match (predefined(c), c) {
-            (Some(inner), _) => class.push_str(inner),
-            (None, 'p' | 'P') => class.push_str(&self.property(c == 'P')?),
-            (None, 'Q') => {
-                let quoted = self.quoted();
-                quoted.into_iter().for_each(|c| self.push_range(class, c, c));
-            }
-            (None, c) => {
-                let c = self.character(c)?;
-                self.range(class, c)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The range that begins with `low`, or this character alone.
-    fn range(&mut self, class: &mut String, low: char) -> Result<(), Fault> {
-        let to = match self.chars[self.at..] {
-            ['-', to, ..] if !matches!(to, '[' | ']') => to,
-            _ => {
-                self.push_range(class, low, low);
-                return Ok(());
-            }
-        };
-        self.at += 2;
-        let high = match to {
-            '\\' => match self.next() {
-                Some(c) => self.character(c)?,
-                None => return self.fault("a class is not closed"),
-            },
-            to => to,
-        };
-        if high < low {
-            return self.fault("a range runs backwards");
-        }
-        self.push_range(class, low, high);
-        Ok(())
-    }
-
-    /// Writes a range into a class, with the other case of its ASCII letters where that is asked for.
-    fn push_range(&self, class: &mut String, low: char, high: char) {
-        let mut add = |low: char, high: char| {
-            push(class, low);
-            if low < high {
-                class.push('-');
-                push(class, high);
-            }
-        };
-        add(low, high);
-        if !self.flags.folds_ascii() {
-            return;
-        }
-        let from = |first: char| low.max(first);
-        let to = |last: char| high.min(last);
-        if from('a') <= to('z') {
-            add(from('a').to_ascii_uppercase(), to('z').to_ascii_uppercase());
-        }
-        if from('A') <= to('Z') {
-            add(from('A').to_ascii_lowercase(), to('Z').to_ascii_lowercase());
         }
     }
 
@@ -690,12 +589,12 @@ impl Translator {
 }
 
 /// White space under `(?x)`.
-fn is_space(c: char) -> bool {
+pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t'..='\r')
 }
 
 /// Writes a character that stands for itself, in a class and outside.
-fn push(out: &mut String, c: char) {
+pub(super) fn push(out: &mut String, c: char) {
     if c.is_ascii_alphanumeric() {
         out.push(c);
     } else {
