@@ -88,6 +88,11 @@ impl Conf {
     }
 }
 
+/// Whether two names are the same under `spark.sql.caseSensitive`.
+pub(crate) fn is_same_name(case_sensitive: bool, a: &str, b: &str) -> bool {
+    a == b || !case_sensitive && a.to_lowercase() == b.to_lowercase()
+}
+
 fn boolean(key: &str, value: &str) -> Result<bool> {
     match value.to_ascii_lowercase().as_str() {
         "true" => Ok(true),

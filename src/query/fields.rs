@@ -15,6 +15,8 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::conf::is_same_name;
+
 /// The function.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GetField {
@@ -28,10 +30,7 @@ impl GetField {
     }
 
     fn position(&self, fields: &Fields, name: &str) -> Option<usize> {
-        let same = |field: &FieldRef| {
-            field.name() == name || !self.case_sensitive && field.name().to_lowercase() == name.to_lowercase()
-        };
-        fields.iter().position(same)
+        fields.iter().position(|field| is_same_name(self.case_sensitive, field.name(), name))
     }
 
     fn field_type(&self, data_type: &DataType, name: &str) -> Result<DataType> {

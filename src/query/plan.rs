@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::datasource::ViewTable;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 
 use super::clock::BatchClock;
-use super::conf::Conf;
+use super::conf::{Conf, is_same_name};
 use super::definition::Definition;
 use super::fragment::Fragment;
 use super::rewrite::literal::interval_of;
@@ -65,7 +65,7 @@ impl Query {
         let clock = BatchClock::default();
         let conf = Conf { clock: clock.clone(), ..definition.conf.clone() };
         let places = Places { streams: definition.inputs.len(), tables: definition.tables.len() };
-        let mut session = Session::new(&conf, &clock);
+        let mut session = Session::new(&conf);
         let mut watermarks = Vec::new();
         for (place, input) in definition.inputs.iter().enumerate() {
             let relation = &input.relation;
@@ -294,9 +294,8 @@ fn duration_ms(key: &str, text: &str) -> Result<i64> {
 }
 
 fn column(schema: &DFSchema, wanted: &str, relation: &str, conf: &Conf) -> Result<usize> {
-    let same =
-        |name: &str| name == wanted || !conf.case_sensitive && name.to_lowercase() == wanted.to_lowercase();
-    if let Some(at) = schema.fields().iter().position(|field| same(field.name())) {
+    let is_it = |field: &FieldRef| is_same_name(conf.case_sensitive, field.name(), wanted);
+    if let Some(at) = schema.fields().iter().position(is_it) {
         return Ok(at);
     }
     let nearest = schema.fields().iter().min_by_key(|field| strsim::levenshtein(field.name(), wanted));

@@ -25,7 +25,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::Statement;
 
-use super::clock::{BatchClock, Now, Part};
+use super::clock::{Now, Part};
 use super::coerce::Coercion;
 use super::coerce::filters::OneByOne;
 use super::coerce::planner::Operators;
@@ -53,8 +53,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A session without tables, whose `current_timestamp()` is what `clock` says.
-    pub(crate) fn new(conf: &Conf, clock: &BatchClock) -> Session {
+    /// A session without tables, whose `current_timestamp()` is what the clock of `conf` says.
+    pub(crate) fn new(conf: &Conf) -> Session {
         let mut functions = HashMap::new();
         for entry in functions::all() {
             let function = (entry.make)(conf);
@@ -64,7 +64,7 @@ impl Session {
         }
         // Of `grouping` the analyzer makes an expression over the sets of keys.
         functions.insert("grouping", ("grouping", Function::Aggregate(grouping_udaf())));
-        for (name, function) in own_functions(conf, clock) {
+        for (name, function) in own_functions(conf) {
             functions.insert(name, (name, Function::Scalar(function)));
         }
         Session {
@@ -74,7 +74,7 @@ impl Session {
                 .with_analyzer_rules(rules(conf))
                 .with_optimizer_rules(optimizer_rules())
                 .with_physical_optimizer_rule(Arc::new(OneByOne))
-                .with_query_planner(Arc::new(Planner { clock: clock.clone() }))
+                .with_query_planner(Arc::new(Planner { clock: conf.clock.clone() }))
                 .build(),
             tables: HashMap::new(),
             functions,
@@ -159,8 +159,8 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// Functions that belong to the planner itself.
-fn own_functions(conf: &Conf, clock: &BatchClock) -> Vec<(&'static str, Arc<ScalarUDF>)> {
-    let now = |name, part| (name, Arc::new(ScalarUDF::from(Now::new(name, part, clock, &conf.zone))));
+fn own_functions(conf: &Conf) -> Vec<(&'static str, Arc<ScalarUDF>)> {
+    let now = |name, part| (name, Arc::new(ScalarUDF::from(Now::new(name, part, &conf.clock, &conf.zone))));
     let mut functions = vec![
         ("get_field", Arc::new(ScalarUDF::from(GetField::new(conf.case_sensitive)))),
         now("current_timestamp", Part::Timestamp),

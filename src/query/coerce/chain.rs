@@ -17,11 +17,15 @@ pub(super) fn operands(expr: Expr, op: Operator) -> Vec<Expr> {
 }
 
 /// A balanced tree of `op` over one operand or more, in their order.
-pub(super) fn joined(mut operands: Vec<Expr>, op: Operator) -> Expr {
+pub(super) fn joined(operands: Vec<Expr>, op: Operator) -> Expr {
+    balanced(operands, &|left, right| Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+}
+
+/// A balanced tree over one operand or more, in their order; `join` makes an expression of two.
+pub(crate) fn balanced<E>(mut operands: Vec<E>, join: &impl Fn(E, E) -> E) -> E {
     if operands.len() == 1 {
         return operands.remove(0);
     }
     let right = operands.split_off(operands.len().div_ceil(2));
-    let (left, right) = (joined(operands, op), joined(right, op));
-    Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+    join(balanced(operands, join), balanced(right, join))
 }

@@ -13,6 +13,7 @@ use super::refusal::unsupported;
 use super::scope::Scope;
 use super::{Rewriter, build, literal, name};
 use crate::model::{Error, Result};
+use crate::query::coerce::chain::balanced;
 use crate::query::dialect::{SHIFT_UNSIGNED, type_text};
 
 /// Functions whose first argument may be a unit, written without quotes.
@@ -256,7 +257,7 @@ impl Rewriter<'_> {
                 other => operands.push(self.expr(other)?),
             }
         }
-        Ok(balanced(operands, op))
+        Ok(balanced(operands, &|left, right| binary(left, op.clone(), right)))
     }
 
     fn unary(&mut self, op: UnaryOperator, inner: Expr) -> Result<Expr> {
@@ -447,15 +448,6 @@ fn field(value: Expr, name: &str) -> Expr {
 
 pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::Nested(Box::new(Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }))
-}
-
-/// A tree of one operator over its operands in their order.
-fn balanced(mut operands: Vec<Expr>, op: &BinaryOperator) -> Expr {
-    if operands.len() == 1 {
-        return operands.remove(0);
-    }
-    let right = operands.split_off(operands.len().div_ceil(2));
-    binary(balanced(operands, op), op.clone(), balanced(right, op))
 }
 
 fn negate(negated: bool, inner: Expr) -> Expr {

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Ident};
 
 use super::build;
 use crate::model::{Error, Result};
+use crate::query::conf::is_same_name;
 
 /// A column of a FROM.
 #[derive(Debug, Clone)]
@@ -71,7 +72,7 @@ impl Scopes {
 
     /// Whether two names are the same.
     pub(super) fn same(&self, a: &str, b: &str) -> bool {
-        if self.case_sensitive { a == b } else { a == b || a.to_lowercase() == b.to_lowercase() }
+        is_same_name(self.case_sensitive, a, b)
     }
 
     /// The column that a dotted name begins with.

@@ -15,6 +15,7 @@ use super::texts::Casts;
 use crate::decode::schema::{DataType, StructField, StructType};
 use crate::model::{Error, Result};
 use crate::query::Conf;
+use crate::query::conf::is_same_name;
 use crate::storage::Stored;
 
 /// The value of a folder that stands for NULL.
@@ -56,7 +57,7 @@ impl Partitions {
         let case_sensitive = conf.case_sensitive;
         for (column, found) in partitions.columns.iter_mut().zip(types) {
             let mut given = given.into_iter().flat_map(|given| &given.fields);
-            *column = match given.find(|given| is_same(case_sensitive, &given.name, &column.name)) {
+            *column = match given.find(|given| is_same_name(case_sensitive, &given.name, &column.name)) {
                 Some(given) => given.clone(),
                 None => StructField {
                     data_type: if found == DataType::Void { DataType::String } else { found },
@@ -131,7 +132,7 @@ impl Partitions {
     }
 
     fn is_same(&self, a: &str, b: &str) -> bool {
-        is_same(self.case_sensitive, a, b)
+        is_same_name(self.case_sensitive, a, b)
     }
 
     /// The texts of the columns in a file's path.
@@ -175,10 +176,6 @@ impl Values {
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options).map_err(failed)
     }
-}
-
-fn is_same(case_sensitive: bool, a: &str, b: &str) -> bool {
-    a == b || !case_sensitive && a.to_lowercase() == b.to_lowercase()
 }
 
 /// The names and values of the innermost folders of a path that lie in each other.

@@ -24,7 +24,6 @@ use serde_json::Value;
 
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
 use crate::decode::schema::StructType;
-use crate::query::clock::BatchClock;
 use crate::query::dialect;
 use crate::query::error::failure;
 use crate::query::functions::proof::{prove, shown, simple};
@@ -96,7 +95,7 @@ fn cases(path: &Path) -> (Conf, Vec<Case>) {
 
 /// The rows of a query over the table `input`.
 fn run(sql: &str, conf: &Conf, input: &RecordBatch, way: Way) -> Result<RecordBatch, Failed> {
-    let mut session = Session::new(conf, &BatchClock::default());
+    let mut session = Session::new(conf);
     let table = MemTable::try_new(input.schema(), vec![vec![input.clone()]]).unwrap();
     session.add_table("input", Arc::new(table));
     let planned = || {
