@@ -180,7 +180,7 @@ impl KafkaSource {
 
     /// A subscription that names what is not there, and of which nothing was read, is a mistake. It is none where lost data is no
     /// error and the subscription is that of `known`: a topic may have been deleted, and its loss recorded, so that nothing is
-    /// known of it any more. It is left out then, with a warning when the source is opened.
+    /// known of it any more. It is left out then, with a warning at the start.
     pub(super) fn check_missing(&self, view: &View, known: &Offsets) -> Result<()> {
         if known.0.is_empty() {
             return Ok(());
