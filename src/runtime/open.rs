@@ -90,7 +90,7 @@ pub fn source(config: &StreamConfig) -> Result<Box<dyn Source>> {
 /// As for [`credentials::for_storage`].
 pub fn login_tokens(config: &StreamConfig) -> Result<Vec<Arc<RenewedTokens>>> {
     let source = match &config.source.format {
-        SourceFormat::Kafka(options) if options.credentials_may_change() => None,
+        SourceFormat::Kafka(options) if options.token_login_may_change() => None,
         SourceFormat::Kafka(options) => options.security.tokens.as_ref(),
         SourceFormat::Rate(_) | SourceFormat::Socket(_) => None,
     };

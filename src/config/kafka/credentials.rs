@@ -113,4 +113,9 @@ impl KafkaOptions {
     pub fn credentials_may_change(&self) -> bool {
         !self.security.sources.0.is_empty() || !self.key_files().is_empty()
     }
+
+    /// Whether the secret that tokens are asked for with may change while a stream runs.
+    pub fn token_login_may_change(&self) -> bool {
+        self.security.sources.0.iter().any(|(_, target)| *target == Target::Jaas)
+    }
 }

@@ -143,5 +143,10 @@ fn credentials_that_refer_to_a_file_are_read_again() {
     }
     world.files.remove("/run/pw");
     assert!(kafka.renewed(&world).unwrap_err().contains("/run/pw"));
+    assert!(kafka.token_login_may_change());
+    // A certificate that is replaced changes nothing of what tokens are asked for with.
+    let stream = one(&file_with("subscribe: t\nkafka.ssl.ca.location: /ca", "", ""));
+    let kafka = stream.source.kafka().unwrap();
+    assert!(kafka.credentials_may_change() && !kafka.token_login_may_change());
     assert!(!one(&file_with("subscribe: t", "", "")).source.kafka().unwrap().credentials_may_change());
 }
