@@ -10,6 +10,7 @@ use std::time::Duration;
 use alluvia::failpoint::MERGE_NAMES;
 use serde_json::Value;
 
+use super::merging;
 use crate::rig::{
     Alluvia, Broker, Digest, Ended, Message, delta_digest, delta_rows, digest_of, spark_history, spark_merge,
     spark_sql, until, workload,
@@ -164,19 +165,7 @@ fn the_first_by_partition_and_offset_is_the_row_and_null_is_a_key_that_the_table
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("first", 2);
     let folder = tempfile::tempdir().unwrap();
-    let yaml = format!(
-        "streams:
-  - name: first
-    source:
-      format: kafka
-      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
-      value: {{ format: json, schema: 'k STRING, s STRUCT<x: INT>, v INT' }}
-    sink: {{ format: delta, path: ./table, merge: {{ keys: [K, s.x] }} }}
-    trigger: availableNow
-    checkpointLocation: ./checkpoint
-",
-        broker.bootstrap()
-    );
+    let yaml = merging(broker, &topic, "k STRING, s STRUCT<x: INT>, v INT", "merge: { keys: [K, s.x] }");
     let send = |events: &[(i32, &str)]| {
         broker.produce(
             &topic,
@@ -387,20 +376,7 @@ fn the_keys_are_those_of_sparks_drop_duplicates_and_merge() {
     let keys = ["d", "m", "t", "s.x"];
     let topic = broker.topic("merge-spark", 2);
     let folder = tempfile::tempdir().unwrap();
-    let yaml = format!(
-        "streams:
-  - name: spark
-    source:
-      format: kafka
-      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
-      value: {{ format: json, schema: '{schema}' }}
-    sink: {{ format: delta, path: ./table, merge: {{ keys: [{}] }} }}
-    trigger: availableNow
-    checkpointLocation: ./checkpoint
-",
-        broker.bootstrap(),
-        keys.join(", ")
-    );
+    let yaml = merging(broker, &topic, schema, &format!("merge: {{ keys: [{}] }}", keys.join(", ")));
     let seed = seed("keys as Spark compares them");
     let doubles = ["0.0", "-0.0", "\"NaN\"", "1.5", "null", "\"-Infinity\"", "1e300"];
     let decimals = ["1.50", "1.5", "\"2\"", "null"];
@@ -447,23 +423,9 @@ fn within_a_time_keys_are_known_and_rows_that_are_older_are_inserted_and_counted
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("within", 1);
     let folder = tempfile::tempdir().unwrap();
-    let yaml = format!(
-        "streams:
-  - name: within
-    source:
-      format: kafka
-      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest, maxOffsetsPerTrigger: 1 }}
-      value: {{ format: json, schema: 'id INT, at TIMESTAMP, day DATE' }}
-    sink:
-      format: delta
-      path: ./table
-      partitionBy: [day]
-      merge: {{ keys: [id], within: 5 days, eventTime: at }}
-    trigger: availableNow
-    checkpointLocation: ./checkpoint
-",
-        broker.bootstrap()
-    );
+    let sink = "partitionBy: [day], merge: { keys: [id], within: 5 days, eventTime: at }";
+    let yaml = merging(broker, &topic, "id INT, at TIMESTAMP, day DATE", sink);
+    let yaml = yaml.replace("earliest }", "earliest, maxOffsetsPerTrigger: 1 }");
     let event = |id: u32, day: Option<u32>| {
         let time = day.map_or("null".into(), |day| format!("\"2026-01-{day:02}T12:00:00Z\""));
         let date = day.map_or("null".into(), |day| format!("\"2026-01-{day:02}\""));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use alluvia::failpoint::{INDEX_SNAPSHOT_NAMES, MERGE_NAMES, UPDATE_NAMES};
 use serde_json::{Value, json};
 
+use super::merging;
 use crate::rig::{
     Alluvia, Broker, Digest, Ended, Message, delta_digest, delta_rows, delta_writes, digest_of, row_counts,
     spark_history, spark_insists, spark_sql, until,
@@ -250,20 +251,8 @@ fn whole_rows_are_those_of_sparks_merge() {
         }
         let order_by = if order { ", orderBy: t" } else { "" };
         let delete_when = if deletes { ", deleteWhen: { column: op, values: [d] }" } else { "" };
-        let yaml = format!(
-            "streams:
-  - name: spark
-    source:
-      format: kafka
-      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
-      value: {{ format: json, schema: '{COLUMNS}' }}
-    sink: {{ format: delta, path: ./table, merge: {{ keys: [k, n], whenMatched: update{order_by}{delete_when} }} }}
-    trigger: availableNow
-    checkpointLocation: ./checkpoint
-    lanes: 2
-",
-            broker.bootstrap()
-        );
+        let sink = format!("merge: {{ keys: [k, n], whenMatched: update{order_by}{delete_when} }}");
+        let yaml = merging(broker, &topic, COLUMNS, &sink) + "    lanes: 2\n";
         let mut offsets = [0_u64; 2];
         for batch in 0..2_u64 {
             let lines: Vec<(i32, Value)> = (0..80)
@@ -300,19 +289,8 @@ fn an_older_event_never_takes_the_place_of_a_newer_row() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("upsert-order", 1);
     let folder = tempfile::tempdir().unwrap();
-    let yaml = format!(
-        "streams:
-  - name: ordered
-    source:
-      format: kafka
-      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
-      value: {{ format: json, schema: 'k STRING, at INT, v STRING' }}
-    sink: {{ format: delta, path: ./table, merge: {{ keys: [k], whenMatched: update, orderBy: at }} }}
-    trigger: availableNow
-    checkpointLocation: ./checkpoint
-",
-        broker.bootstrap()
-    );
+    let sink = "merge: { keys: [k], whenMatched: update, orderBy: at }";
+    let yaml = merging(broker, &topic, "k STRING, at INT, v STRING", sink);
     let send = |events: &[(&str, Option<i64>, &str)]| {
         let value = |(k, at, v): &(&str, Option<i64>, &str)| json!({"k": k, "at": at, "v": v}).to_string();
         broker.produce(&topic, events.iter().map(|event| Message::new(value(event))));
@@ -361,19 +339,7 @@ fn only_files_that_hold_a_key_of_the_batch_are_touched() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("upsert-files", 1);
     let folder = tempfile::tempdir().unwrap();
-    let yaml = format!(
-        "streams:
-  - name: few
-    source:
-      format: kafka
-      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
-      value: {{ format: json, schema: 'k BIGINT, v STRING' }}
-    sink: {{ format: delta, path: ./table, merge: {{ keys: [k], whenMatched: update }} }}
-    trigger: availableNow
-    checkpointLocation: ./checkpoint
-",
-        broker.bootstrap()
-    );
+    let yaml = merging(broker, &topic, "k BIGINT, v STRING", "merge: { keys: [k], whenMatched: update }");
     let table = folder.path().join("table");
     let send = |keys: &mut dyn Iterator<Item = u64>, v: &str| {
         broker.produce(&topic, keys.map(|k| Message::new(json!({"k": k, "v": v}).to_string())));
