@@ -4,6 +4,7 @@
 //! with its place. Names without `delta.` are the user's own.
 
 use super::problems::nearest;
+use crate::model::table_property::{Codec, size_bytes};
 
 /// What a property may say.
 #[derive(Debug, Clone, Copy)]
@@ -15,8 +16,10 @@ enum Form {
     CountOrAll,
     /// `interval 30 days`.
     Interval,
-    /// A number of bytes.
+    /// A number of bytes, as Spark reads it.
     Size,
+    /// One of the protocol's codecs.
+    Codec,
     /// One of some words.
     Word(&'static [&'static str]),
     /// Column names with commas between them.
@@ -54,7 +57,7 @@ static PROPERTIES: &[(&str, Form)] = &[
     ("delta.logRetentionDuration", Form::Interval),
     ("delta.minReaderVersion", Form::Positive),
     ("delta.minWriterVersion", Form::Positive),
-    ("delta.parquet.compression.codec", Form::Word(&["snappy", "zstd", "gzip", "lz4raw", "uncompressed"])),
+    ("delta.parquet.compression.codec", Form::Codec),
     ("delta.randomPrefixLength", Form::Positive),
     ("delta.randomizeFilePrefixes", Form::Boolean),
     ("delta.sampleRetentionDuration", Form::Interval),
@@ -98,7 +101,12 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
             (whole.is_some_and(|number| number >= -1), "a whole number from 0 on, or -1 for all")
         }
         Form::Interval => (is_interval(value), "a time such as `interval 30 days`, in weeks at most"),
-        Form::Size => (is_size(value), "a number of bytes from 1 on"),
+        Form::Size => (
+            size_bytes(value).is_some_and(|bytes| bytes > 0),
+            "a size from 1 byte on, such as 100mb or 104857600",
+        ),
+        Form::Codec if Codec::of(value).is_some() => (true, ""),
+        Form::Codec => return Err(format!("expected one of {}", Codec::NAMES)),
         Form::Word(words) if words.contains(&value) => (true, ""),
         Form::Word(words) => return Err(format!("expected one of {}", words.join(", "))),
         Form::Columns => (!value.trim().is_empty(), "names with commas between them"),
@@ -115,10 +123,6 @@ fn is_interval(value: &str) -> bool {
     number.parse::<u32>().is_ok() && units.contains(&unit.strip_suffix('s').unwrap_or(unit))
 }
 
-fn is_size(value: &str) -> bool {
-    value.trim().parse::<u64>().is_ok_and(|bytes| bytes > 0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +137,12 @@ mod tests {
             ("delta.dataSkippingNumIndexedCols", "-1"),
             ("delta.columnMapping.mode", "name"),
             ("delta.feature.deletionVectors", "supported"),
+            ("delta.targetFileSize", "100mb"),
+            ("delta.targetFileSize", " 1G "),
+            ("delta.targetFileSize", "104857600"),
+            ("delta.parquet.compression.codec", "ZSTD"),
+            ("delta.parquet.compression.codec", "none"),
+            ("delta.parquet.compression.codec", "lz4_raw"),
             ("owner", "anything at all"),
         ] {
             assert_eq!(check(name, value), Ok(()), "{name}: {value}");
@@ -149,7 +159,10 @@ mod tests {
             ("delta.constraints.positive", "c > 0", "CHECK constraints"),
             ("delta.checkpointIntervall", "10", "did you mean delta.checkpointInterval?"),
             ("delta.feature.deletionVectors", "true", "`supported`"),
-            ("delta.targetFileSize", "0", "from 1 on"),
+            ("delta.targetFileSize", "0", "from 1 byte on"),
+            ("delta.targetFileSize", "1.5g", "100mb"),
+            ("delta.targetFileSize", "100 mb", "100mb"),
+            ("delta.parquet.compression.codec", "brotli", "snappy, zstd, gzip"),
         ] {
             let error = check(name, value).expect_err(name);
             assert!(error.contains(says), "{name}: {value}: {error}");

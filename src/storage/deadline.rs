@@ -73,7 +73,7 @@ impl Deadline {
     }
 
     /// A stream that ends with an error once the deadline is over, never as if it were whole.
-    fn stream<T: Send + 'static>(
+    pub(super) fn stream<T: Send + 'static>(
         &self,
         inner: BoxStream<'static, Result<T>>,
     ) -> BoxStream<'static, Result<T>> {

@@ -4,8 +4,8 @@
 //! is written beside its place, flushed, put in place in one step (a hard link where an existing
 //! file must win, else a rename), and then the folder is flushed, and so is the parent of every
 //! folder on the way. What is found there may be in the page cache only: another process wrote it, or
-//! its folder's flush failed. So it is flushed before it is called there ([`sync`]). Reads and
-//! listings are `LocalFileSystem`'s.
+//! its folder's flush failed. So it is flushed before it is called there ([`sync`]). Reads are
+//! `LocalFileSystem`'s.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -26,6 +26,8 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result, UploadPart,
 };
+
+use super::listing;
 
 /// The local file system with durable, atomic writes.
 #[derive(Debug)]
@@ -147,7 +149,7 @@ impl CutOff {
 }
 
 /// Staged files at any depth of a folder that nobody has written to since `cutoff`; only folders are entered of which
-/// `enters` allows the name.
+/// `enters` allows the path from there.
 pub(super) fn cut_off(
     folder: &FsPath,
     cutoff: SystemTime,
@@ -159,8 +161,9 @@ pub(super) fn cut_off(
             let entry = entry?;
             let (place, name) = (entry.path(), entry.file_name());
             let name = name.to_string_lossy();
+            let path = place.strip_prefix(folder).unwrap_or(&place).display().to_string();
             let kind = entry.file_type()?;
-            if kind.is_dir() && enters(&name) {
+            if kind.is_dir() && enters(&path) {
                 folders.push(place);
                 continue;
             }
@@ -173,7 +176,6 @@ pub(super) fn cut_off(
                 metadata => metadata?,
             };
             if metadata.modified()? < cutoff {
-                let path = place.strip_prefix(folder).unwrap_or(&place).display().to_string();
                 found.push(CutOff { place, path, size_bytes: metadata.len() });
             }
         }
@@ -245,6 +247,11 @@ pub(super) async fn settle_later(place: PathBuf) -> Result<()> {
     blocking(place.clone(), move || sync(&place)).await
 }
 
+/// Where a folder is: also one whose name `LocalFileSystem` would take for a staged file's.
+fn place_of_folder(location: &Path) -> PathBuf {
+    FsPath::new("/").join(location.as_ref())
+}
+
 fn store_error(error: io::Error, place: &FsPath) -> Error {
     let path = place.display().to_string();
     match error.kind() {
@@ -307,7 +314,8 @@ impl ObjectStore for DurableLocal {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.files.list(prefix)
+        let prefix = prefix.cloned().unwrap_or_default();
+        listing::all_files(place_of_folder(&prefix), prefix, None)
     }
 
     fn list_with_offset(
@@ -315,11 +323,13 @@ impl ObjectStore for DurableLocal {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.files.list_with_offset(prefix, offset)
+        let prefix = prefix.cloned().unwrap_or_default();
+        listing::all_files(place_of_folder(&prefix), prefix, Some(offset.clone()))
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.files.list_with_delimiter(prefix).await
+        let prefix = prefix.cloned().unwrap_or_default();
+        tokio::task::spawn_blocking(move || listing::level(&place_of_folder(&prefix), &prefix)).await?
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

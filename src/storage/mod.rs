@@ -15,6 +15,8 @@ pub mod conditional;
 pub mod credentials;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 pub mod faulty;
+mod left_out;
+mod listing;
 pub mod local;
 mod probe;
 pub mod deadline;
@@ -26,7 +28,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::memory::InMemory;
-use object_store::path::Path;
+use object_store::path::{DELIMITER, Path, PathPart};
 use object_store::{DynObjectStore, ObjectMeta, ObjectStoreExt, ObjectStoreScheme, PutMode};
 use tokio::runtime::Handle;
 use url::Url;
@@ -34,6 +36,7 @@ use url::Url;
 use crate::model::{Error, Kind, Result};
 
 pub use deadline::{Deadline, StopRequest};
+pub use listing::Entry;
 
 /// What became of a put-if-absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,9 +183,13 @@ impl Store {
         &self.root
     }
 
-    /// The path from the store's root of `relative`, which is `/`-separated and percent-decoded.
+    /// The path from the store's root of `relative`: names with `/` between them, as they are stored and as a listing shows
+    /// them. So a path that was listed is the path that is asked for, whatever letters its names have.
     pub fn path(&self, relative: &str) -> Path {
-        self.prefix.parts().chain(Path::from(relative).parts()).collect()
+        // No store has a name such as `..`, or one with a control character: encoded it is at least not another one's.
+        let part = |name| PathPart::parse(name).unwrap_or_else(|_| PathPart::from(name));
+        let names = relative.split(DELIMITER).filter(|name| !name.is_empty());
+        self.prefix.parts().chain(names.map(part)).collect()
     }
 
     /// Reads an object; `None` if it is not there.
@@ -322,8 +329,8 @@ impl Store {
     }
 
     /// What killed processes left beside the places of objects at any depth of a folder on a local disk, not written to
-    /// since `cutoff`; only sub-folders are entered of which `enters` allows the name. None in an object store, which
-    /// leaves nothing behind.
+    /// since `cutoff`; only sub-folders are entered of which `enters` allows the path from the folder. None in an object
+    /// store, which leaves nothing behind.
     ///
     /// # Errors
     /// `Unavailable`, naming the folder.
@@ -564,66 +571,4 @@ pub(crate) fn test_runtime() -> &'static Handle {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(folder: &std::path::Path) -> Store {
-        let url = Url::from_directory_path(folder).unwrap();
-        Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap()
-    }
-
-    #[test]
-    fn put_if_absent_has_one_winner_and_knows_its_own_bytes() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = at(folder.path());
-        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).unwrap(), Put::Created);
-        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"mine")).unwrap(), Put::Created);
-        assert_eq!(store.put_if_absent("a/b", Bytes::from_static(b"other")).unwrap(), Put::Exists);
-        assert_eq!(store.get("a/b").unwrap().unwrap(), Bytes::from_static(b"mine"));
-        assert_eq!(store.names("a").unwrap(), ["b"]);
-    }
-
-    #[test]
-    fn a_local_disk_passes_the_probe_and_is_left_empty() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = at(folder.path());
-        store.probe_put_if_absent("probe-1").unwrap();
-        assert!(store.is_empty().unwrap());
-    }
-
-    #[test]
-    fn a_folder_in_a_files_place_is_damage_and_a_file_in_a_folders_place_is_a_wrong_path() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("offsets/5")).unwrap();
-        let error = at(folder.path()).put_if_absent("offsets/5", Bytes::from_static(b"x")).unwrap_err();
-        assert!(error.kind() == Kind::Corrupt && error.to_string().contains("offsets/5"), "{error}");
-        let file = folder.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let error = at(&file).names("_delta_log").unwrap_err();
-        assert!(
-            error.kind() == Kind::Config && error.to_string().contains("a file is in its way"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn rights_are_asked_for_by_what_could_not_be_done() {
-        let denied = || {
-            let source = std::io::Error::from(std::io::ErrorKind::PermissionDenied).into();
-            object_store::Error::Generic { store: "local disk", source }
-        };
-        let url = Url::parse("file:///t/").unwrap();
-        let said = |verb: &str| error(denied(), verb, &url, "x").to_string();
-        assert!(said("read").ends_with("the right to read there)"), "{}", said("read"));
-        assert!(said("write").ends_with("the right to write there)"), "{}", said("write"));
-        assert_eq!(said("read").matches("permission denied").count(), 1, "{}", said("read"));
-    }
-
-    #[test]
-    fn an_unknown_scheme_is_refused_by_name() {
-        let error =
-            Store::open(&Url::parse("ftp://host/x").unwrap(), &BTreeMap::new(), test_runtime()).unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        assert!(error.to_string().contains("ftp://host/x"), "{error}");
-    }
-}
+mod tests;

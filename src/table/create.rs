@@ -16,6 +16,19 @@ use super::{DeltaTable, ENGINE_INFO, engine, kernel_error};
 use crate::model::{Error, Kind, Result};
 use crate::storage::Store;
 
+/// Properties that need no table feature, and with which the kernel makes no table: they are put into the metadata that it
+/// makes.
+const BESIDE_THE_KERNEL: [&str; 8] = [
+    "delta.autoOptimize.autoCompact",
+    "delta.autoOptimize.optimizeWrite",
+    "delta.isolationLevel",
+    "delta.parquet.compression.codec",
+    "delta.randomPrefixLength",
+    "delta.randomizeFilePrefixes",
+    "delta.targetFileSize",
+    "delta.tuneFileSizesForRewrites",
+];
+
 impl DeltaTable {
     /// Creates the table, or opens it if another writer made it meanwhile.
     ///
@@ -39,8 +52,11 @@ impl DeltaTable {
         let engine = engine(store);
         let columns = StructType::try_from_arrow(schema)
             .map_err(|e| Error::config(format!("table {} cannot have this schema", store.url())).source(e))?;
-        let mut builder = create_table(store.url().as_str(), Arc::new(columns), ENGINE_INFO)
-            .with_table_properties(properties.iter().map(|(k, v)| (k.clone(), v.clone())));
+        let given = properties.iter().map(|(name, value)| (name.clone(), value.clone()));
+        let (beside, kernels): (Vec<_>, Vec<_>) =
+            given.partition(|(name, _)| BESIDE_THE_KERNEL.contains(&name.as_str()));
+        let mut builder =
+            create_table(store.url().as_str(), Arc::new(columns), ENGINE_INFO).with_table_properties(kernels);
         if !partition_by.is_empty() {
             let columns: Vec<&str> = partition_by.iter().map(String::as_str).collect();
             builder = builder.with_data_layout(DataLayout::partitioned(columns));
@@ -51,7 +67,8 @@ impl DeltaTable {
             "partitionBy": json!(partition_by).to_string(),
             "properties": json!(properties).to_string(),
         });
-        let writer = CommitWriter { parameters, lowest_protocol: true, ..CommitWriter::default() };
+        let writer =
+            CommitWriter { parameters, lowest_protocol: true, properties: beside, ..CommitWriter::default() };
         let refused = |e| match kernel_error(e, "prepare version 0", store) {
             error if error.kind() == Kind::Internal => {
                 Error::config(format!("cannot create table {}", store.url())).source(error)
@@ -81,4 +98,35 @@ impl DeltaTable {
 
 fn names_an_existing_table(error: &delta_kernel::Error) -> bool {
     error.to_string().contains("already exists")
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field};
+    use url::Url;
+
+    use super::*;
+    use crate::storage::test_runtime;
+
+    #[test]
+    fn a_table_is_made_with_every_property_that_only_says_how_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = Url::from_directory_path(folder.path()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+        let values = ["true", "true", "Serializable", "zstd", "3", "true", "100mb", "false"];
+        let mut properties: BTreeMap<String, String> = BESIDE_THE_KERNEL
+            .into_iter()
+            .zip(values)
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        properties.insert("delta.checkpointInterval".into(), "7".into());
+        properties.insert("owner".into(), "me".into());
+        let schema = Schema::new(vec![Field::new("c", DataType::Int64, true)]);
+        let table = DeltaTable::create(&store, &schema, &[], &properties).unwrap();
+        assert_eq!(table.target_file_bytes(), 100 << 20);
+        assert!(table.asks_for_compaction());
+        assert_eq!(table.protocol().min_writer_version(), 2);
+        let stats = crate::table::reader::TableReader::open(&store).unwrap().unwrap().stats().unwrap();
+        assert_eq!(stats.properties.into_iter().collect::<BTreeMap<String, String>>(), properties);
+    }
 }

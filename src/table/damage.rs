@@ -59,8 +59,11 @@ fn damage(store: &Store) -> Result<()> {
 
 /// A commit is gone that `later` ones need.
 pub(super) fn missing_below(missing: u64, later: u64) -> Error {
+    // A log that was cleaned has no commit 0, and lacks the checkpoint that held what it did.
+    const BEGINNING: &str = "restore the file from a backup of the table with all that is missing after it, or a checkpoint instead; if there is none, start the stream on a new sink.path (or deadLetter.path) and a new checkpointLocation; nothing was changed";
     let name = history::commit_name(missing);
-    Error::corrupt(format!("{name} is missing, though version {later} is there")).hint(RESTORE)
+    let hint = if missing == 0 { BEGINNING } else { RESTORE };
+    Error::corrupt(format!("{name} is missing, though version {later} is there")).hint(hint)
 }
 
 /// The first version from `first` on that is missing below a later one.
@@ -112,7 +115,7 @@ fn check_parquet(store: &Store, name: &str) -> Result<()> {
         }
     }
     Err(Error::corrupt(format!("{relative} is empty, cut off or damaged: it is no Parquet file"))
-        .hint("if the table's older commits are all there, delete the file and _last_checkpoint, and the log is read without it; else restore it from a backup; nothing was changed"))
+        .hint("if an older checkpoint or all older commits are there, delete the file and _last_checkpoint, and the log is read without it; else restore it from a backup; nothing was changed"))
 }
 
 #[cfg(test)]

@@ -45,13 +45,16 @@ pub(super) fn data_engine(store: &Store) -> ParquetEngine {
     let executor = Arc::new(TokioMultiThreadExecutor::new(store.runtime().clone()));
     let engine =
         DefaultEngineBuilder::new(Arc::clone(store.root())).with_task_executor(Arc::clone(&executor)).build();
-    let parquet = DataFiles { inner: engine.parquet_handler(), store: Arc::clone(store.root()), executor };
+    let (inner, root) = (engine.parquet_handler(), store.url().clone());
+    let parquet = DataFiles { inner, store: Arc::clone(store.root()), root, executor };
     ParquetEngine { engine: Arc::new(engine), parquet: Arc::new(parquet) }
 }
 
 struct DataFiles {
     inner: Arc<dyn ParquetHandler>,
     store: Arc<DynObjectStore>,
+    /// The table's folder.
+    root: Url,
     executor: Arc<TokioMultiThreadExecutor>,
 }
 
@@ -62,6 +65,12 @@ impl ParquetHandler for DataFiles {
         schema: SchemaRef,
         predicate: Option<PredicateRef>,
     ) -> DeltaResult<FileDataReadResultIterator> {
+        if let Some(file) = files.iter().find(|file| is_elsewhere(&self.root, &file.location)) {
+            return Err(delta_kernel::Error::unsupported(format!(
+                "{} is in another store than the table, which may be a shallow clone",
+                file.location
+            )));
+        }
         let store = Arc::clone(&self.store);
         let open = move |file| open(Arc::clone(&store), file, Arc::clone(&schema), predicate.clone());
         let rows = stream::iter(files.to_vec()).map(open).buffered(FILES_AHEAD).try_flatten();
@@ -139,6 +148,15 @@ impl AsyncFileReader for StoredFile {
 
 fn unread(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
+}
+
+/// Whether a file, which the log of a shallow clone names by a whole URL, is in another container or bucket than the table.
+/// Of its URL only the path is asked for: another file could be there. Accounts and schemes are spelled in several ways.
+fn is_elsewhere(root: &Url, file: &Url) -> bool {
+    let container = |url: &Url| {
+        if url.username().is_empty() { url.host_str() } else { Some(url.username()) }.map(str::to_owned)
+    };
+    container(root) != container(file)
 }
 
 /// The rows of a file, in the columns of `schema`.
@@ -224,6 +242,42 @@ mod tests {
                 check(&rows, 2);
                 assert_eq!(positions, (0..8).collect::<Vec<u64>>());
             }
+        }
+    }
+
+    #[test]
+    fn a_file_in_another_container_is_not_looked_for_in_this_one() {
+        let store = table(false);
+        let log = "_delta_log/00000000000000000000.json";
+        let text = String::from_utf8(store.get(log).unwrap().unwrap().to_vec()).unwrap();
+        let cloned = text.replace("part-1.parquet", "abfss://other@a.dfs.core.windows.net/t/part-1.parquet");
+        store.put(log, cloned.into()).unwrap();
+        let mut reader = TableReader::open(&store).unwrap().unwrap();
+        let (version, columns) = (reader.newest_version().unwrap(), reader.schema().unwrap());
+        let error = reader.read(&version, &columns, &mut |_| Ok(())).unwrap_err();
+        assert_eq!(error.kind(), crate::model::Kind::Config, "{error}");
+        assert!(
+            error.to_string().contains("abfss://other@a.dfs.core.windows.net/t/part-1.parquet"),
+            "{error}"
+        );
+
+        let url = |text: &str| Url::parse(text).unwrap();
+        for (root, file, elsewhere) in [
+            ("file:///lake/t/", "file:///lake/source/x.parquet", false),
+            ("file:///lake/t/", "s3://bucket/x.parquet", true),
+            ("az://lake/t/", "abfss://lake@a.dfs.core.windows.net/t/x.parquet", false),
+            (
+                "abfss://lake@a.dfs.core.windows.net/t/",
+                "wasbs://lake@a.blob.core.windows.net/t/x.parquet",
+                false,
+            ),
+            (
+                "abfss://lake@a.dfs.core.windows.net/t/",
+                "abfss://prod@a.dfs.core.windows.net/t/x.parquet",
+                true,
+            ),
+        ] {
+            assert_eq!(is_elsewhere(&url(root), &url(file)), elsewhere, "{root} {file}");
         }
     }
 

@@ -49,7 +49,7 @@ impl Layout {
             .try_into_arrow()
             .map_err(|e| Error::internal("the table's schema has no Arrow form").source(e))?;
         let statistics = Statistics::new(&physical, context.stats_columns());
-        let format = FileFormat::new(Arc::new(physical), settings.origin.as_ref())
+        let format = FileFormat::new(Arc::new(physical), settings.state.codec, settings.origin.as_ref())
             .map_err(|e| Error::internal("the table's schema has no Parquet form").source(e))?;
         let evaluator = evaluator(settings, context)?;
         Ok(Layout { format, statistics, expression: context.logical_to_physical(), evaluator })
@@ -81,8 +81,8 @@ pub(super) fn context_of(
     values: Option<HashMap<String, Scalar>>,
 ) -> Result<BoundWriteContext> {
     match values {
-        None => settings.state.unpartitioned_write_context(),
-        Some(values) => settings.state.partitioned_write_context(values),
+        None => settings.state.kernel.unpartitioned_write_context(),
+        Some(values) => settings.state.kernel.partitioned_write_context(values),
     }
     .map_err(|e| super::kernel_error(e, "prepare a data file", &settings.store))
 }

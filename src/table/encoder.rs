@@ -16,7 +16,7 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::arrow::{ArrowSchemaConverter, add_encoded_arrow_schema_to_metadata};
-use parquet::basic::{Compression, Encoding, PageType};
+use parquet::basic::{Encoding, PageType};
 use parquet::errors::Result;
 use parquet::file::metadata::{ColumnChunkMetaData, KeyValue, PageEncodingStats};
 use parquet::file::properties::{
@@ -25,8 +25,10 @@ use parquet::file::properties::{
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::codec::compression;
 use super::file_bytes::FileBytes;
 use super::writer_settings::FileOrigin;
+use crate::model::table_property::Codec;
 
 /// Rows of one row group at most; readers parallelise and skip by row group.
 const ROW_GROUP_ROWS_MAX: usize = 256 * 1024;
@@ -46,12 +48,12 @@ pub(super) struct FileFormat {
 }
 
 impl FileFormat {
-    /// Files of `schema`: Snappy, as Spark writes; statistics per column chunk, for readers that skip row groups. Their
+    /// Files of `schema`, compressed by `codec`; statistics per column chunk, for readers that skip row groups. Their
     /// footer says their `origin`.
     ///
     /// # Errors
     /// What Parquet says if it has no such type.
-    pub(super) fn new(schema: SchemaRef, origin: Option<&FileOrigin>) -> Result<FileFormat> {
+    pub(super) fn new(schema: SchemaRef, codec: Codec, origin: Option<&FileOrigin>) -> Result<FileFormat> {
         let pairs = origin.map(|origin| {
             let pair = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
             vec![
@@ -61,7 +63,7 @@ impl FileFormat {
             ]
         });
         let mut properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
+            .set_compression(compression(codec)?)
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by(super::ENGINE_INFO.to_owned())
             .set_key_value_metadata(pairs)
@@ -294,7 +296,7 @@ mod tests {
             batch(vec![Some(1.0), Some(-f64::NAN)]),
             batch(vec![None, Some(f64::NAN)]),
         ];
-        let format = FileFormat::new(groups[0].schema(), None).unwrap();
+        let format = FileFormat::new(groups[0].schema(), Codec::Snappy, None).unwrap();
         let mut encoder = Encoder::new(&format).unwrap();
         for group in &groups {
             encoder.write(&format, group).unwrap();
@@ -320,7 +322,7 @@ mod tests {
         let columns =
             [0, 1].map(|i| Arc::new(Int64Array::from_iter_values(numbers(i * 100_000))) as ArrayRef);
         let rows = RecordBatch::try_from_iter(["a", "b"].into_iter().zip(columns)).unwrap();
-        let format = FileFormat::new(rows.schema(), None).unwrap();
+        let format = FileFormat::new(rows.schema(), Codec::Snappy, None).unwrap();
         let mut encoder = Encoder::new(&format).unwrap();
         encoder.write(&format, &rows).unwrap();
         encoder.finish_row_group(&format).unwrap();
@@ -344,7 +346,7 @@ mod tests {
             let few: ArrayRef = Arc::new(Int64Array::from_iter_values((0..200_000).map(|n| n % 7)));
             RecordBatch::try_from_iter([("few", few), ("id", ids)]).unwrap()
         };
-        let format = FileFormat::new(rows(0).schema(), None).unwrap();
+        let format = FileFormat::new(rows(0).schema(), Codec::Snappy, None).unwrap();
         let mut dictionaries = Vec::new();
         for file in 0..2 {
             let mut encoder = Encoder::new(&format).unwrap();
@@ -376,7 +378,7 @@ mod tests {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..100_000));
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
         let rows = RecordBatch::try_new(schema, vec![ids]).unwrap();
-        let format = FileFormat::new(rows.schema(), None).unwrap();
+        let format = FileFormat::new(rows.schema(), Codec::Snappy, None).unwrap();
         let mut encoder = Encoder::new(&format).unwrap();
         for _ in 0..6 {
             encoder.write(&format, &rows).unwrap();

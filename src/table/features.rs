@@ -16,6 +16,7 @@ use delta_kernel::table_configuration::TableConfiguration;
 use delta_kernel::{Snapshot, SnapshotRef};
 use serde_json::{Value, json};
 
+pub(super) use self::properties::{codec, target_file_bytes};
 use crate::model::{Error, Result};
 use crate::storage::Store;
 
@@ -141,7 +142,7 @@ static FEATURES: &[Feature] = &[
     ),
 ];
 
-/// A snapshot that can be written to.
+/// A snapshot as the kernel is shown it.
 pub(super) struct Shown {
     pub(super) snapshot: SnapshotRef,
     /// What the log says, where the snapshot says something else.
@@ -160,13 +161,22 @@ pub(super) fn for_writing(snapshot: SnapshotRef, store: &Store) -> Result<Shown>
     if restated.is_empty() && protocol.is_none() {
         return Ok(Shown { snapshot, own: None });
     }
-    let metadata = properties::with(table.metadata(), restated).map_err(|e| {
-        Error::corrupt(format!("the metadata of table {} contradicts itself", store.url())).source(e)
-    })?;
     let protocol = protocol.unwrap_or_else(|| table.protocol().clone());
-    let own = Arc::new(table.clone());
-    let snapshot = at_the_same_version(&snapshot, metadata, protocol, store)?;
-    Ok(Shown { snapshot, own: Some(own) })
+    shown(&snapshot, restated, protocol, store)
+}
+
+/// A snapshot whose rows can be read: with the column mapping that Delta takes its property for. Made of what was read,
+/// without a request.
+///
+/// # Errors
+/// As for [`for_writing`].
+pub(super) fn for_reading(snapshot: SnapshotRef, store: &Store) -> Result<Shown> {
+    let table = snapshot.table_configuration();
+    let restated = properties::restated_for_reading(table, store)?;
+    if restated.is_empty() {
+        return Ok(Shown { snapshot, own: None });
+    }
+    shown(&snapshot, restated, table.protocol().clone(), store)
 }
 
 /// A snapshot as the log has it, where it is shown otherwise: what newer commits say is added to this.
@@ -189,6 +199,20 @@ pub(super) fn unrestated(shown: &Metadata, own: &Metadata) -> Vec<(String, Strin
     let (shown, own) = (shown.configuration(), own.configuration());
     let differ = own.iter().filter(|(name, value)| shown.get(*name) != Some(*value));
     differ.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn shown(
+    snapshot: &SnapshotRef,
+    restated: properties::Restated,
+    protocol: Protocol,
+    store: &Store,
+) -> Result<Shown> {
+    let own = snapshot.table_configuration();
+    let metadata = properties::with(own.metadata(), restated).map_err(|e| {
+        Error::corrupt(format!("the metadata of table {} contradicts itself", store.url())).source(e)
+    })?;
+    let shown = at_the_same_version(snapshot, metadata, protocol, store)?;
+    Ok(Shown { snapshot: shown, own: Some(Arc::new(own.clone())) })
 }
 
 fn at_the_same_version(

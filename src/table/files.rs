@@ -20,6 +20,7 @@ use arrow::row::{OwnedRow, Row, Rows};
 use tokio::task::JoinSet;
 
 use super::added_file::AddedFile;
+use super::codec::ending;
 use super::data_file::{DataFile, Layout, context_of};
 use super::partition::Partitioner;
 use super::sorted_runs::SortedRuns;
@@ -246,10 +247,8 @@ impl Files {
                 Some(layout) => layout,
                 None => self.layout.insert(Layout::new(&self.settings, &context)?),
             };
-            let name = format!(
-                "part-{:05}-{}-c{:03}.snappy.parquet",
-                self.lane, self.settings.attempt, self.next_file
-            );
+            let (settings, ending) = (&self.settings, ending(self.settings.state.codec));
+            let name = format!("part-{:05}-{}-c{:03}{ending}", self.lane, settings.attempt, self.next_file);
             let reserved = if key.is_some() { ENCODER_BYTES } else { 0 };
             let file = DataFile::create(&self.settings, layout, &context, (&name, self.next_file), reserved)?;
             self.next_file += 1;

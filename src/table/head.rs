@@ -7,7 +7,8 @@
 
 use siphasher::sip::SipHasher13;
 
-use super::{DeltaTable, features, history, read_log};
+use super::read_log::read_log;
+use super::{DeltaTable, features, history};
 use crate::model::{Error, Result};
 
 /// A commit's version and what its file holds.

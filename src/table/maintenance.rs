@@ -24,7 +24,8 @@ use super::damage::whole_checkpoints;
 use super::features::Shown;
 use super::history::{commit_file, own_transactions};
 use super::log_engine::log_engine;
-use super::{DeltaTable, engine, features, is_log_file, kernel_error, read_snapshot, sidecars};
+use super::read_log::{is_log_file, read_snapshot};
+use super::{DeltaTable, engine, features, kernel_error, sidecars};
 use crate::model::error::Context;
 use crate::model::{Error, Kind, Result};
 use crate::storage::Store;
@@ -33,6 +34,8 @@ use crate::storage::Store;
 pub const CHECKPOINT_INTERVAL: u64 = 100;
 /// How long log files are kept where the table does not say: Delta's `interval 30 days`.
 const LOG_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How old a sidecar is at least that no checkpoint names: another writer stores the sidecars of a checkpoint first.
+const SIDECAR_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// A checkpoint that is due, with all it needs; runs on a blocking thread of its own.
 pub struct Maintenance {
@@ -196,7 +199,7 @@ impl Maintenance {
         if goes.iter().any(|name| name.contains(".checkpoint")) {
             let left = files.iter().filter_map(|file| file.location.filename());
             let checkpoints = left.filter(|name| name.contains(".checkpoint") && !goes.contains(name));
-            sidecars::delete_unused(store, checkpoints, cutoff)?;
+            sidecars::delete_unused(store, checkpoints, cutoff.min(self::cutoff(SIDECAR_AGE)))?;
         }
         Ok(())
     }
@@ -388,5 +391,18 @@ mod tests {
             let log = maintained(&protocol, properties.clone());
             assert_eq!(log.versions().first(), Some(&first), "{protocol}");
         }
+    }
+    #[test]
+    fn sidecars_of_a_checkpoint_that_another_writer_has_begun_stay_whatever_the_retention_is() {
+        let log = TestLog::plain(json!({"delta.logRetentionDuration": "0 seconds"}));
+        let store = log.store();
+        store.put("_delta_log/_sidecars/young.parquet", "x".into()).unwrap();
+        log.write("_delta_log/_sidecars/old.parquet", DAY * 2);
+        for version in [5, 10, 15] {
+            log.commit_until(version);
+            log.maintain();
+        }
+        assert_eq!(log.versions().first(), Some(&10));
+        assert_eq!(store.names("_delta_log/_sidecars").unwrap(), ["young.parquet"]);
     }
 }

@@ -10,6 +10,7 @@
 mod actions;
 mod add_columns;
 mod added_file;
+mod codec;
 pub mod commit;
 pub mod compact;
 pub mod create;
@@ -34,6 +35,7 @@ pub mod maintenance;
 mod parquet_engine;
 mod partition;
 pub mod read;
+mod read_log;
 pub mod reader;
 mod row_changes;
 mod sidecars;
@@ -55,13 +57,13 @@ use delta_kernel::actions::{Metadata, Protocol};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::table_configuration::TableConfiguration;
 use delta_kernel::table_features::ColumnMappingMode;
-use delta_kernel::transaction::WriteState;
 use delta_kernel::{Engine, Snapshot, SnapshotRef};
 
 use crate::model::{Error, Result};
 use crate::storage::Store;
 
 use self::features::Shown;
+use self::read_log::read_log;
 
 pub use added_file::AddedFile;
 pub use commit::{Append, Appended};
@@ -73,7 +75,7 @@ pub use files::FileWriter;
 pub use history::OwnCommit;
 pub use row_changes::{NewVector, RowChanges, check_new_table};
 pub use trial::{refused_rows, write_into_memory};
-pub use writer_settings::{FileOrigin, WriterSettings};
+pub use writer_settings::{FileOrigin, WriteState, WriterSettings};
 
 /// What `commitInfo.engineInfo` and a data file's `created_by` say.
 pub const ENGINE_INFO: &str = concat!("Alluvia/", env!("CARGO_PKG_VERSION"));
@@ -264,7 +266,9 @@ impl DeltaTable {
             .map_err(|e| kernel_error(e, "prepare a write", &self.store))?;
         // Who appends sees to it that the stream has the columns with defaults.
         transaction.ack_column_defaults();
-        transaction.write_state().map_err(|e| kernel_error(e, "prepare a write", &self.store))
+        let kernel =
+            transaction.write_state().map_err(|e| kernel_error(e, "prepare a write", &self.store))?;
+        Ok(Arc::new(WriteState { kernel, codec: features::codec(self.metadata(), &self.store)? }))
     }
 
     /// The kernel's engine for this table.
@@ -307,39 +311,7 @@ pub fn no_table(store: &Store) -> Error {
         .hint("name the table's folder or URL, or a stream file whose sink is a Delta table that has been written to")
 }
 
-/// The newest snapshot of the table in `store`, as its log has it; `None` if there is no log.
-fn read_log(store: &Store, engine: &Arc<dyn Engine>) -> Result<Option<SnapshotRef>> {
-    let names = store.names("_delta_log")?;
-    if !names.iter().any(|name| is_log_file(name)) {
-        return Ok(None);
-    }
-    read_snapshot(store, engine).map(Some)
-}
-
-/// The newest snapshot of the table in `store`, as its log has it, which is there.
-fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>) -> Result<SnapshotRef> {
-    let snapshot = Snapshot::builder_for(store.url().as_str())
-        .build(engine.as_ref())
-        .map_err(|e| log_error(e, "read the Delta log", store))?;
-    // The kernel takes a log without its head if protocol and metadata stand further on, or in a file beside it: the
-    // files and transactions of the head would be forgotten.
-    let log = snapshot.log_segment();
-    let head = log.listed.ascending_commit_files.first().map(|commit| commit.version);
-    if log.checkpoint_version.is_none() && head != Some(0) {
-        let what = format!("cannot read the Delta log of table {}", store.url());
-        return Err(damage::missing_below(0, snapshot.version()).context(what));
-    }
-    Ok(snapshot)
-}
-
 /// The kernel's engine over a store.
 fn engine(store: &Store) -> Arc<dyn Engine> {
     Arc::new(data_engine::data_engine(store))
-}
-
-/// Whether a name is one of a commit or a checkpoint (and not, say, a checksum's).
-fn is_log_file(name: &str) -> bool {
-    name.len() > 20
-        && name.as_bytes()[..20].iter().all(u8::is_ascii_digit)
-        && (name.ends_with(".json") || name.contains(".checkpoint"))
 }

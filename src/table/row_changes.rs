@@ -139,6 +139,7 @@ impl DeltaTable {
     /// A context of the kernel's for whatever is not of a partition.
     fn any_write_context(&self) -> Result<BoundWriteContext> {
         let state = self.write_state()?;
+        let state = &state.kernel;
         let columns = self.partition_columns();
         if columns.is_empty() {
             return state

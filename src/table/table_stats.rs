@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
+use super::features;
 use super::file_entry::FileEntry;
 use super::live_files::each_file;
 use super::reader::TableReader;
@@ -98,12 +99,12 @@ impl TableReader {
     /// What the table is made of, as of the version that was read.
     ///
     /// # Errors
-    /// As for [`TableReader::open`].
+    /// As for [`TableReader::open`]; `Config` if the size that its files should have can't be read.
     pub fn stats(&self) -> Result<TableStats> {
         let table = self.snapshot.table_configuration();
-        let metadata = table.metadata();
-        let target = self.snapshot.table_properties().target_file_size;
-        let target_file_bytes = target.map_or(TARGET_FILE_BYTES, std::num::NonZero::get);
+        let metadata = self.own.as_deref().unwrap_or(table).metadata();
+        let target_file_bytes =
+            features::target_file_bytes(metadata, &self.store)?.unwrap_or(TARGET_FILE_BYTES);
         let mut total = FileCounts::default();
         let mut partitions: HashMap<BTreeMap<String, Option<String>>, FileCounts> = HashMap::new();
         each_file(&self.snapshot, self.engine.as_ref(), &self.store, &mut |file| {

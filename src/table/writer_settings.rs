@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use delta_kernel::Engine;
-use delta_kernel::transaction::WriteState;
+use delta_kernel::transaction::WriteState as KernelState;
 
 use crate::model::MemoryAccount;
+use crate::model::table_property::Codec;
 use crate::storage::Store;
 
 /// What every writer of one attempt shares.
@@ -30,6 +31,14 @@ pub struct WriterSettings {
     pub target_file_bytes: usize,
     /// What each file says of its origin, in its footer.
     pub origin: Option<FileOrigin>,
+}
+
+/// What file writers need to know of a table, as of one version.
+pub struct WriteState {
+    /// What the kernel makes of schema, partitions and column mapping.
+    pub(super) kernel: Arc<KernelState>,
+    /// What files are compressed with.
+    pub(super) codec: Codec,
 }
 
 /// What a data file of a stream says in its footer: whose it is, once no commit names it any more or ever did.

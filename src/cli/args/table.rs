@@ -80,6 +80,9 @@ pub struct CompactArgs {
     /// Only partitions with this value; repeat for several columns (NULL is __HIVE_DEFAULT_PARTITION__)
     #[arg(long = "partition", value_name = "COLUMN=VALUE", value_parser = key_value)]
     pub partitions: Vec<KeyValue>,
+    /// Only partitions for which this SQL condition on partition columns holds, such as "day >= '2026-01-01'"
+    #[arg(long = "where", value_name = "CONDITION")]
+    pub condition: Option<String>,
     /// Report what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::args::OutputFormat;
 use super::super::args::table::CompactArgs;
 use super::super::io_runtime;
+use super::condition::Condition;
 use super::{bytes, open};
 use crate::model::{MemoryAccount, Result};
 use crate::observe::numbers::grouped;
@@ -22,17 +23,20 @@ const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 /// Runs the command.
 ///
 /// # Errors
-/// `Config` if there is no table or its rows can't be written again; `Unavailable` if storage does not answer; `Conflict`
-/// if other writers keep winning.
+/// `Config` if there is no table, its rows can't be written again or `--where` can't be applied to it; `Unavailable` if
+/// storage does not answer; `Conflict` if other writers keep winning.
 pub(super) fn run(args: &CompactArgs) -> Result<()> {
     let runtime = io_runtime()?;
-    let (store, _) = open(&args.table, runtime.handle())?;
+    let (store, stream) = open(&args.table, runtime.handle())?;
+    let condition =
+        args.condition.as_deref().map(|text| Condition::new(text, stream.as_ref())).transpose()?;
     let reading = Busy::with("reading the table's log");
     let mut table = DeltaTable::open(&store)?.ok_or_else(|| no_table(&store))?;
-    let rules = rules(args);
     let account = MemoryAccount::new(MEMORY_BYTES);
     let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let mut compactor = table.compactor(rules.clone(), &account, lanes)?;
+    let compactor_of =
+        |table: &DeltaTable| table.compactor(rules(args, condition.as_ref(), table)?, &account, lanes);
+    let mut compactor = compactor_of(&table)?;
     let mut plan = compactor.plan()?;
     drop(reading);
     let mut shown = Shown::of(&plan, args.dry_run);
@@ -48,7 +52,7 @@ pub(super) fn run(args: &CompactArgs) -> Result<()> {
             break;
         }
         let _reading = Busy::with("reading the table's log");
-        compactor = table.compactor(rules.clone(), &account, lanes)?;
+        compactor = compactor_of(&table)?;
         plan = compactor.plan()?;
     }
     match args.output.output {
@@ -58,14 +62,15 @@ pub(super) fn run(args: &CompactArgs) -> Result<()> {
     Ok(())
 }
 
-fn rules(args: &CompactArgs) -> CompactionRules {
+fn rules(args: &CompactArgs, condition: Option<&Condition>, table: &DeltaTable) -> Result<CompactionRules> {
     let value = |value: &str| (value != NULL).then(|| value.to_owned());
     let only = args.partitions.iter().map(|given| (given.key.clone(), value(&given.value)));
-    CompactionRules {
+    Ok(CompactionRules {
         target_bytes: args.target_file_size,
         only: only.collect(),
+        chosen: condition.map(|condition| condition.choose(table)).transpose()?,
         ..CompactionRules::by_hand()
-    }
+    })
 }
 
 /// What was planned and what was done.

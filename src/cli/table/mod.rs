@@ -1,6 +1,7 @@
 //! `alluvia table …`: what a Delta table is made of, and its maintenance by hand.
 
 mod compact;
+mod condition;
 mod history;
 mod stats;
 mod vacuum;

@@ -87,7 +87,7 @@ fn text(report: &VacuumReport, table: &str, dry_run: bool) -> String {
         );
     }
     for folder in &report.folders_left {
-        text += &format!("kept       folder {folder}: it is itself a table or a checkpoint\n");
+        text += &format!("kept       folder {folder}: it is itself a table or a checkpoint, or a link\n");
     }
     text
 }

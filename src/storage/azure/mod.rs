@@ -4,6 +4,7 @@
 //! through one door, where secrets are taken out (`redact`).
 
 mod blob;
+mod listing;
 mod options;
 mod place;
 mod redact;
@@ -24,6 +25,7 @@ use object_store::{
 use url::Url;
 
 pub use self::blob::Container;
+use self::listing::Connector;
 use self::options::{Login, Options};
 use self::place::Place;
 use self::redact::{RedactedStore, Secrets};
@@ -113,6 +115,7 @@ fn store(
         .with_account(&options.account)
         .with_container_name(container)
         .with_endpoint(options.endpoint.clone())
+        .with_http_connector(Connector)
         .with_retry(retry);
     for (key, value) in &options.client {
         builder = builder.with_config(*key, value);

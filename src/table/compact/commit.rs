@@ -2,10 +2,11 @@
 //!
 //! Optimistic, as every commit: of the groups those stay in it of which all files are still in the table, with the same
 //! deletion vectors, at the version that the commit is made on. After any answer but success the log is read again, for the
-//! commit may be durable although its answer was lost.
+//! commit may be durable although its answer was lost, and although the answer was that its version is taken: a client that
+//! sends a request twice finds its own commit. New files are deleted only where no commit can name them.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 
@@ -14,6 +15,7 @@ use crate::failpoint;
 use crate::model::{Error, Kind, Result};
 use crate::table::commit::{CommitWriter, TRIES, TableGuard, pause};
 use crate::table::file_entry::{FileIdentity, scan_rows};
+use crate::table::head::LogHead;
 use crate::table::{DeltaTable, ENGINE_INFO, FileEntry, actions, kernel_error};
 
 /// What a commit of a compaction did.
@@ -39,7 +41,7 @@ pub struct Compacted {
 struct Standing {
     /// Inputs that are no more in the table as they were.
     gone: HashSet<FileIdentity>,
-    /// Whether a file of ours is in the table: the commit is made.
+    /// Whether a file of ours is or was in the table: the commit is made.
     is_committed: bool,
 }
 
@@ -66,13 +68,13 @@ impl DeltaTable {
 
     /// The same, and whether the table still is what it was when the files were written.
     fn try_commit_compaction(&mut self, rewritten: Rewritten, auto: bool) -> Result<(Compacted, bool)> {
-        let Rewritten { version, guard, mut groups, files_gone } = rewritten;
+        let Rewritten { version, guard, mut groups, files_gone, condition } = rewritten;
         let mut done = Compacted { files_dropped: files_gone, ..Compacted::default() };
         let mut unknown = None;
         self.check_head()?;
         for attempt in 0..TRIES {
             let standing = self.standing(version, &groups)?;
-            if unknown.is_some() && standing.is_committed {
+            if standing.is_committed {
                 let done = Compacted { version: Some(self.version()), ..counted(&groups, done) };
                 return Ok((done, guard.check(&TableGuard::of(&self.snapshot), self).is_ok()));
             }
@@ -96,14 +98,18 @@ impl DeltaTable {
             if groups.is_empty() {
                 return Ok((done, fits.is_ok()));
             }
-            match self.try_compaction(&groups, auto) {
+            let written = Arc::default();
+            match self.try_compaction(&groups, condition.as_deref(), auto, &written) {
                 Ok(Some(version)) => {
                     failpoint!("compact.committed");
                     return Ok((Compacted { version: Some(version), ..counted(&groups, done) }, true));
                 }
                 Ok(None) => unknown = None,
                 Err(error) if matches!(error.kind(), Kind::Config | Kind::Internal) => {
-                    discard(&self.store, &groups);
+                    // What became of a commit that was sent is not known: its files stay, for vacuum.
+                    if unknown.is_none() && written.get().is_none() {
+                        discard(&self.store, &groups);
+                    }
                     return Err(error);
                 }
                 Err(error) => unknown = Some(error),
@@ -125,7 +131,8 @@ impl DeltaTable {
             groups.iter().flat_map(|group| &group.added).map(|file| file.path.as_str()).collect();
         let inputs = || groups.iter().flat_map(|group| &group.removed).map(FileEntry::identity);
         if let Some(changes) = self.file_changes_since(since)? {
-            let is_committed = changes.added.iter().any(|file| ours.contains(file.path.as_str()));
+            let is_committed = changes.added.iter().any(|file| ours.contains(file.path.as_str()))
+                || changes.removed.iter().any(|file| ours.contains(file.path.as_str()));
             return Ok(Standing { gone: changes.removed.into_iter().collect(), is_committed });
         }
         // The log no longer says what changed: the whole list does.
@@ -139,8 +146,14 @@ impl DeltaTable {
         Ok(Standing { gone, is_committed })
     }
 
-    /// One commit on the current snapshot: its version, or `None` if that was taken.
-    fn try_compaction(&mut self, groups: &[RewrittenGroup], auto: bool) -> Result<Option<u64>> {
+    /// One commit on the current snapshot: its version, or `None` if that was taken. `written` is set once it was sent.
+    fn try_compaction(
+        &mut self,
+        groups: &[RewrittenGroup],
+        condition: Option<&str>,
+        auto: bool,
+        written: &Arc<OnceLock<LogHead>>,
+    ) -> Result<Option<u64>> {
         let failed = |e, table: &DeltaTable| kernel_error(e, "commit to the log", &table.store);
         let added: Vec<_> = groups.iter().flat_map(|group| group.added.iter().cloned()).collect();
         let mut extra = Map::new();
@@ -149,14 +162,15 @@ impl DeltaTable {
         extra.insert("isBlindAppend".into(), false.into());
         let writer = CommitWriter {
             parameters: json!({
-                "predicate": "[]", "zOrderBy": "[]", "clusterBy": "[]", "auto": auto.to_string(),
+                "predicate": Value::from_iter(condition).to_string(),
+                "zOrderBy": "[]", "clusterBy": "[]", "auto": auto.to_string(),
             }),
             metrics: metrics(groups),
             extra,
             statistics: actions::statistics(&added),
+            written: Arc::clone(written),
             ..CommitWriter::default()
         };
-        let written = Arc::clone(&writer.written);
         let mut transaction = Arc::clone(&self.snapshot)
             .transaction(Box::new(writer), self.engine.as_ref())
             .map_err(|e| failed(e, self))?
@@ -170,7 +184,7 @@ impl DeltaTable {
             transaction.add_files(actions::added(&added, statistics).map_err(|e| failed(e, self))?);
         }
         let result = transaction.commit(self.engine.as_ref()).map_err(|e| failed(e, self))?;
-        self.follow(result, &written)
+        self.follow(result, written)
     }
 }
 

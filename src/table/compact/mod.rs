@@ -12,6 +12,7 @@
 
 mod commit;
 mod groups;
+mod partitions;
 mod rewrite;
 
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,7 @@ use crate::model::{Error, MemoryAccount, Result};
 use crate::storage::Store;
 
 pub use self::commit::Compacted;
+pub use self::partitions::{ChosenPartitions, TablePartitions};
 pub use self::rewrite::Rewritten;
 pub(super) use self::rewrite::place_of;
 
@@ -53,6 +55,8 @@ pub struct CompactionRules {
     pub commit_bytes_max: u64,
     /// Values of partition columns, by logical name: only partitions with all of them.
     pub only: Vec<(String, Option<String>)>,
+    /// Only these partitions.
+    pub chosen: Option<ChosenPartitions>,
 }
 
 impl CompactionRules {
@@ -65,6 +69,7 @@ impl CompactionRules {
             applies_deletions: true,
             commit_bytes_max: 16 * 1024 * 1024 * 1024,
             only: Vec::new(),
+            chosen: None,
         }
     }
 
@@ -77,6 +82,7 @@ impl CompactionRules {
             applies_deletions: false,
             commit_bytes_max: 512 * 1024 * 1024,
             only: Vec::new(),
+            chosen: None,
         }
     }
 }
@@ -272,7 +278,9 @@ impl Compactor {
         let named = |(name, value): &(String, Option<String>)| {
             file.partition_values().get(name).cloned().flatten() == *value
         };
-        if file.is_clustered() || !self.rules.only.iter().all(named) {
+        let is_chosen =
+            self.rules.chosen.as_ref().is_none_or(|chosen| chosen.contain(file.partition_values()));
+        if file.is_clustered() || !is_chosen || !self.rules.only.iter().all(named) {
             return None;
         }
         let (size, deleted) = (file.size_bytes(), file.deleted_rows());
@@ -330,16 +338,38 @@ mod tests {
     use super::*;
     use crate::table::int96::examples::{check, files_of, rows_of, table};
 
+    fn compacted(table: &mut DeltaTable) -> Compacted {
+        let account = MemoryAccount::new(64 << 20);
+        let compactor = table.compactor(CompactionRules::by_hand(), &account, 1).unwrap();
+        let plan = compactor.plan().unwrap();
+        let rewritten = compactor.rewrite(plan, &|_| {}, &AtomicBool::new(false)).unwrap();
+        table.commit_compaction(rewritten, false).unwrap()
+    }
+
+    #[cfg(any(debug_assertions, feature = "failpoints"))]
+    #[test]
+    fn a_commit_that_was_made_keeps_its_files_whatever_the_store_answers() {
+        use crate::storage::faulty::{Faults, Faulty};
+        use crate::storage::test_runtime;
+        // The last is what a client is told that sends its request twice.
+        for answer in ["do-and-fail", "do-and-exists"] {
+            let store = table(false);
+            let faults = Faults::parse(&format!("create _delta_log 1 {answer}"), 0).unwrap();
+            let root = Faulty::new(Arc::clone(store.root()), Arc::new(faults));
+            let faulty = Store::new(Arc::new(root), store.url().clone(), store.path(""), test_runtime());
+            let done = compacted(&mut DeltaTable::open(&faulty).unwrap().unwrap());
+            let files = (done.files_removed, done.files_added, done.files_dropped);
+            assert_eq!((done.version, files), (Some(1), (2, 1, 0)), "{answer}");
+            check(&rows_of(&DeltaTable::open(&store).unwrap().unwrap()), 4);
+        }
+    }
+
     #[test]
     fn a_compaction_keeps_the_timestamps_that_spark_wrote_as_int96() {
         for mapped in [false, true] {
             let store = table(mapped);
             let mut table = DeltaTable::open(&store).unwrap().unwrap();
-            let account = MemoryAccount::new(64 << 20);
-            let compactor = table.compactor(CompactionRules::by_hand(), &account, 1).unwrap();
-            let plan = compactor.plan().unwrap();
-            let rewritten = compactor.rewrite(plan, &|_| {}, &AtomicBool::new(false)).unwrap();
-            let done = table.commit_compaction(rewritten, false).unwrap();
+            let done = compacted(&mut table);
             assert_eq!((done.version, done.files_removed, done.files_added), (Some(1), 2, 1));
             check(&rows_of(&table), 4);
             // For every reader: the new file has no INT96 any more.

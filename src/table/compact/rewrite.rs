@@ -31,6 +31,8 @@ pub struct Rewritten {
     pub(super) groups: Vec<RewrittenGroup>,
     /// Files of groups of which a file was gone when it was read.
     pub(super) files_gone: u64,
+    /// What the partitions were chosen by.
+    pub(super) condition: Option<String>,
 }
 
 /// What became of a group.
@@ -90,7 +92,8 @@ impl Compactor {
             discard(&self.store, &written);
             return Err(error);
         }
-        Ok(Rewritten { version: plan.version, guard: self.guard, groups: written, files_gone })
+        let condition = self.rules.chosen.map(|chosen| chosen.condition);
+        Ok(Rewritten { version: plan.version, guard: self.guard, groups: written, files_gone, condition })
     }
 
     fn write_group(

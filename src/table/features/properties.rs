@@ -1,17 +1,19 @@
 //! Table properties in the form that the kernel reads.
 //!
-//! Delta reads `True` and `30 days`. The kernel reads booleans in lower case, and of an interval one number and one unit
-//! behind `interval`; any other value counts as not set, and what follows the first unit as not there. Then files would be
-//! deleted before their time, and features would not be in use. So such a value is restated, and one that Delta can't read
-//! either is refused.
+//! Delta reads `True`, `30 days` and `100mb`. The kernel reads words in lower case, of an interval one number and one unit
+//! behind `interval`, and sizes in bytes; any other value counts as not set, and what follows the first unit as not there.
+//! Then files would be deleted before their time, features would not be in use, and mapped columns would be read as NULL.
+//! So such a value is restated, and one that Delta can't read either is refused.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::time::Duration;
 
 use delta_kernel::actions::Metadata;
 use delta_kernel::table_configuration::TableConfiguration;
 use delta_kernel::table_properties::TableProperties;
 
+use crate::model::table_property::{Codec, size_bytes};
 use crate::model::{Error, Result};
 use crate::storage::Store;
 
@@ -44,6 +46,8 @@ const INTERVALS: [(&str, Read); 3] = [
 ];
 
 const COLUMN_MAPPING: &str = "delta.columnMapping.mode";
+const TARGET_FILE_SIZE: &str = "delta.targetFileSize";
+const CODEC: &str = "delta.parquet.compression.codec";
 
 /// Properties by their names, with values that mean for the kernel what the table's own mean for Delta.
 pub(super) type Restated = BTreeMap<&'static str, String>;
@@ -55,7 +59,7 @@ pub(super) type Restated = BTreeMap<&'static str, String>;
 pub(super) fn restated(table: &TableConfiguration, store: &Store) -> Result<Restated> {
     let given = table.metadata().configuration();
     let read = table.table_properties();
-    let mut restated = Restated::new();
+    let mut restated = restated_for_reading(table, store)?;
     for name in BOOLEANS {
         if let Some(value) = read.unknown_properties.get(name) {
             let word = one_of(value, &["true", "false"])
@@ -73,8 +77,25 @@ pub(super) fn restated(table: &TableConfiguration, store: &Store) -> Result<Rest
             restated.insert(name, format!("interval {seconds} seconds"));
         }
     }
-    if read.column_mapping_mode.is_none()
-        && let Some(value) = given.get(COLUMN_MAPPING)
+    let target = target_file_bytes(table.metadata(), store)?;
+    if target != read.target_file_size.map(NonZero::get)
+        && let Some(bytes) = target
+    {
+        restated.insert(TARGET_FILE_SIZE, bytes.to_string());
+    }
+    // The kernel compresses nothing of a table's, so that this needs no other form.
+    codec(table.metadata(), store)?;
+    Ok(restated)
+}
+
+/// The same of the one property that decides what the rows of a table are.
+///
+/// # Errors
+/// As for [`restated`].
+pub(super) fn restated_for_reading(table: &TableConfiguration, store: &Store) -> Result<Restated> {
+    let mut restated = Restated::new();
+    if table.table_properties().column_mapping_mode.is_none()
+        && let Some(value) = table.metadata().configuration().get(COLUMN_MAPPING)
     {
         let mode = one_of(value, &["none", "name", "id"]).ok_or_else(|| {
             unreadable(store, COLUMN_MAPPING, value, "none of `none`, `name` and `id`", "name")
@@ -82,6 +103,30 @@ pub(super) fn restated(table: &TableConfiguration, store: &Store) -> Result<Rest
         restated.insert(COLUMN_MAPPING, mode);
     }
     Ok(restated)
+}
+
+/// The size that a table wants its data files to have, in bytes; `None` if it does not say.
+///
+/// # Errors
+/// `Config`, naming the property, if it is no size.
+pub(in crate::table) fn target_file_bytes(metadata: &Metadata, store: &Store) -> Result<Option<u64>> {
+    let Some(value) = metadata.configuration().get(TARGET_FILE_SIZE) else { return Ok(None) };
+    match size_bytes(value).filter(|bytes| *bytes > 0) {
+        Some(bytes) => Ok(Some(bytes)),
+        None => {
+            Err(unreadable(store, TARGET_FILE_SIZE, value, "no size such as 100mb, 1g or 104857600", "100mb"))
+        }
+    }
+}
+
+/// How a table wants its data files to be compressed.
+///
+/// # Errors
+/// `Config`, naming the property, if it names no codec of the protocol's.
+pub(in crate::table) fn codec(metadata: &Metadata, store: &Store) -> Result<Codec> {
+    let Some(value) = metadata.configuration().get(CODEC) else { return Ok(Codec::default()) };
+    let fact = format!("none of {}", Codec::NAMES);
+    Codec::of(value).ok_or_else(|| unreadable(store, CODEC, value, &fact, "snappy"))
 }
 
 /// The same metadata with properties restated.
@@ -152,7 +197,7 @@ fn nanoseconds(number: &str, unit: &str) -> Option<i128> {
 
 fn unreadable(store: &Store, name: &str, value: &str, fact: &str, example: &str) -> Error {
     Error::config(format!(
-        "table {} cannot be written: its property {name} is `{value}`, which is {fact}",
+        "the properties of table {} cannot be read: {name} is `{value}`, which is {fact}",
         store.url()
     ))
     .hint(format!(

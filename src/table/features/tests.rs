@@ -198,12 +198,37 @@ fn a_property_that_delta_cannot_read_either_is_refused_by_name() {
         ("delta.enableExpiredLogCleanup", "no"),
         ("delta.enableInCommitTimestamps", "1"),
         ("delta.columnMapping.mode", "names"),
+        ("delta.targetFileSize", "100 mb"),
+        ("delta.targetFileSize", "0"),
     ] {
         let refused = Case::legacy(1, 2).property(name, value).refused();
         assert!(refused.contains(name) && refused.contains(&format!("`{value}`")), "{refused}");
     }
     let log = TestLog::plain(json!({"delta.logRetentionDuration": "a while"}));
     assert!(TableReader::open(&log.store()).is_ok(), "it can still be read");
+}
+
+#[test]
+fn the_size_that_files_should_have_is_read_as_spark_reads_sizes() {
+    let size = |value: &str| json!({"delta.targetFileSize": value});
+    for (value, bytes) in
+        [("104857600", 100 << 20), ("100mb", 100 << 20), ("1G", 1 << 30), (" 64k ", 64 << 10)]
+    {
+        let log = TestLog::plain(size(value));
+        // The property is the table's own also in a checkpoint.
+        for version in [1, 3] {
+            log.commit_until(version);
+            log.maintain();
+            assert_eq!(log.open().unwrap().target_file_bytes(), bytes, "{value}");
+            let stats = TableReader::open(&log.store()).unwrap().unwrap().stats().unwrap();
+            assert_eq!(stats.target_file_bytes, bytes, "{value}");
+            assert_eq!(stats.properties["delta.targetFileSize"], value);
+        }
+    }
+    assert_eq!(TestLog::plain(json!({})).open().unwrap().target_file_bytes(), 128 << 20);
+    let reader = TableReader::open(&TestLog::plain(size("1.5g")).store()).unwrap().unwrap();
+    let refused = reader.stats().unwrap_err();
+    assert!(refused.to_string().contains("delta.targetFileSize is `1.5g`"), "{refused}");
 }
 
 #[test]
@@ -291,22 +316,32 @@ fn page() -> String {
         page.push_str(&format!("| `{}` | {version} | {written} | {} |\n", feature.name, feature.why));
     }
     page.push_str(
-        "\nAny other feature is refused by name. Tables with any of these features can be read (dead letters, keys of a merge).\n\n\
+        "\nAny other feature is refused by name. Tables with any of these features can be read (dead letters, keys of a merge). A\n\
+         shallow clone can be read if the files of its source are in the same container or on the same disk.\n\n\
          ## Properties\n\n\
-         Properties mean what Delta takes them to mean: `True` is `true`, and `30 days` or `1 week 2 days` is an interval without\n\
-         the word `interval` too. A table with a retention, a switch or a column mapping mode that Delta can't read either\n\
-         (`interval 1 month`, `yes`) is refused with exit code 2, and the property is named.\n\n\
+         Properties mean what Delta takes them to mean: `True` is `true`, `Name` is the mode `name` of column mapping, `30 days` or\n\
+         `1 week 2 days` is an interval without the word `interval` too, and `delta.targetFileSize` is a size as Spark reads sizes\n\
+         (`100mb`, `1g`, `104857600`). A table with a retention, a switch, a column mapping mode, a size or a codec that Delta can't\n\
+         read either (`interval 1 month`, `yes`, `1.5g`, `brotli`) is refused with exit code 2, and the property is named.\n\n\
+         `delta.parquet.compression.codec` of Delta's protocol says how new files are compressed, those of merges and compactions\n\
+         too: `snappy`, `zstd`, `gzip`, `lz4_raw`, `lz4` or `uncompressed` (`none`), in any case. Where a table does not say, it is\n\
+         Snappy, as with Delta-Spark 4.0, and not ZSTD, as the protocol recommends: every reader has Snappy. Delta-Spark 4.0 reads\n\
+         all of these files, but does not know the property: it writes Snappy, and its SQL can't set the property. `tableProperties`\n\
+         can.\n\n\
          ## Checkpoints of the log\n\n\
          A checkpoint is written `delta.checkpointInterval` commits after the last one; where the table does not say, after 100.\n\
          That is ten times Delta's default of 10: a stream commits every few seconds, a checkpoint lists every file of the table,\n\
          and reading up to a hundred small commits costs a reader less than a stream pays for ten times as many checkpoints.\n\
          Tables that others read often may say `tableProperties: {delta.checkpointInterval: \"10\"}`. Checkpoints are compressed\n\
-         with Snappy, as Spark's; `delta.checkpoint.writeStatsAsJson` and `delta.checkpoint.writeStatsAsStruct` are respected.\n\n\
+         with Snappy, as Spark's; `delta.checkpoint.writeStatsAsJson` and `delta.checkpoint.writeStatsAsStruct` are respected.\n\
+         If `_last_checkpoint` names a checkpoint that is not there, the log is listed and read without it, as Delta-Spark does, and a\n\
+         warning says so.\n\n\
          ## Cleanup of the log\n\n\
          Commits, checkpoints, their sidecar files and checksums (`.crc`) that are older than `delta.logRetentionDuration` (30\n\
          days) are deleted once two newer checkpoints are there, unless `delta.enableExpiredLogCleanup` is `false` or the table\n\
          has `checkpointProtection`. Every version within that time can still be read: the newest checkpoint before the first\n\
-         of them stays, with all that is newer. The newest commit of every stream stays.\n\n\
+         of them stays, with all that is newer. The newest commit of every stream stays, and so does a sidecar that is younger\n\
+         than a day: another writer may be about to name it.\n\n\
          ## Statistics\n\n\
          Files have Delta's statistics for the columns that `delta.dataSkippingStatsColumns` or\n\
          `delta.dataSkippingNumIndexedCols` (32) name, written as Spark writes them, but for two cases. Zero is `-0.0` below and\n\

@@ -109,7 +109,7 @@ pub struct VacuumReport {
     pub deleted: BTreeMap<FileKind, VacuumCount>,
     /// Files that the log does not need and that are too young to go.
     pub too_young: VacuumCount,
-    /// Folders that are tables or checkpoints themselves, and stay as they are.
+    /// Folders that are tables or checkpoints themselves, or that links lead to, and stay as they are.
     pub folders_left: Vec<String>,
     /// The first thousand files that went.
     pub files: Vec<VacuumedFile>,
@@ -218,7 +218,8 @@ impl DeltaTable {
         Ok(())
     }
 
-    /// Deletes what killed processes have left of files on a local disk, which no listing shows.
+    /// Deletes what killed processes have left of files on a local disk, which no listing shows. Folders that are left as
+    /// they are keep theirs: a writer of the table in there may still be at work.
     fn delete_cut_off(
         &self,
         cutoffs: &Cutoffs,
@@ -226,7 +227,10 @@ impl DeltaTable {
         folders: &Folders,
         report: &mut VacuumReport,
     ) -> Result<()> {
-        let enters = |name: &str| !folders.is_hidden(name);
+        let enters = |path: &str| {
+            let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+            !folders.is_hidden(name) && !report.folders_left.iter().any(|left| left == path)
+        };
         for left in self.store.cut_off_files(cutoffs.orphan.into(), &enters)? {
             if !rules.dry_run {
                 left.delete()?;
@@ -294,10 +298,68 @@ fn too_short(store: &Store, retention: Duration, of_table: Duration) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use serde_json::json;
+    use url::Url;
 
     use super::*;
+    use crate::storage::test_runtime;
     use crate::table::test_log::{DAY, TestLog};
+
+    #[test]
+    fn files_of_the_table_stay_whatever_links_the_table_is_opened_and_they_are_named_by() {
+        let links = tempfile::tempdir().unwrap();
+        let log = TestLog::plain(json!({}));
+        let real = log.store().url().to_file_path().unwrap();
+        let [one, two] = ["one", "two"].map(|name| links.path().join(name));
+        [&one, &two].into_iter().for_each(|link| symlink(&real, link).unwrap());
+        let vector = json!({
+            "storageType": "u", "pathOrInlineDv": "vBn[lx{q8@P<9BNH/isA", "offset": 1, "sizeInBytes": 1, "cardinality": 1,
+        });
+        let vector_name = "deletion_vector_61d16c75-6994-46b7-a15b-8b538852e50e.bin";
+        let places = [
+            "relative.parquet".to_owned(),
+            Url::from_file_path(real.join("real.parquet")).unwrap().to_string(),
+            Url::from_file_path(one.join("one.parquet")).unwrap().to_string(),
+            two.join("two.parquet").display().to_string(),
+        ];
+        for place in &places {
+            let (_, name) = place.rsplit_once('/').unwrap_or(("", place));
+            log.write(name, 60 * DAY);
+            log.commit(&[json!({"add": {
+                "path": place, "partitionValues": {}, "size": 1, "modificationTime": 1, "dataChange": true,
+                "deletionVector": vector,
+            }})]);
+        }
+        log.write(vector_name, 60 * DAY);
+        log.write("gone.parquet", 60 * DAY);
+        // A partition and a file that are links to what lies beside them.
+        std::fs::create_dir(real.join("data")).unwrap();
+        symlink("data", real.join("p=1")).unwrap();
+        log.write("data/part.parquet", 60 * DAY);
+        log.write("target.parquet", 60 * DAY);
+        symlink("target.parquet", real.join("link.parquet")).unwrap();
+        for path in ["p=1/part.parquet", "link.parquet"] {
+            log.commit(&[json!({"add": {
+                "path": path, "partitionValues": {}, "size": 1, "modificationTime": 1, "dataChange": true,
+            }})]);
+        }
+        let rules = VacuumRules {
+            retain: Some(Duration::ZERO),
+            retain_at_least: Duration::ZERO,
+            any_retention: true,
+            orphan_age: ORPHAN_AGE,
+            dry_run: true,
+        };
+        for root in [&real, &one, &two] {
+            let url = Url::from_directory_path(root).unwrap();
+            let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+            let report = DeltaTable::open(&store).unwrap().unwrap().vacuum(&rules, &mut |_| true).unwrap();
+            let goes: Vec<&str> = report.files.iter().map(|file| file.path.as_str()).collect();
+            assert_eq!(goes, ["gone.parquet"], "{}", root.display());
+        }
+    }
 
     #[test]
     fn a_retention_in_any_form_of_deltas_counts_also_once_a_checkpoint_holds_the_removal() {

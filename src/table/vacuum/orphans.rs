@@ -12,18 +12,17 @@ use super::IN_FLIGHT;
 use crate::model::{Error, Result};
 use crate::storage::{self, Store};
 use crate::table::DeltaTable;
+use crate::table::codec::without_ending;
 use crate::table::writer_settings::FileOrigin;
 
 /// What ends a Parquet file: the length of its metadata, and `PAR1`.
 const TAIL_BYTES: u64 = 8;
 
-/// Whether a file is named as those of a stream's batch are: `part-LANE-ATTEMPT-cNUMBER.snappy.parquet`.
+/// Whether a file is named as those of a stream's batch are: `part-LANE-ATTEMPT-cNUMBER.snappy.parquet`, or with another
+/// codec in the place of `snappy`.
 pub(super) fn is_named_as_ours(name: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let Some(middle) = name.strip_prefix("part-").and_then(|name| name.strip_suffix(".snappy.parquet"))
-    else {
-        return false;
-    };
+    let Some(middle) = name.strip_prefix("part-").and_then(without_ending) else { return false };
     let Some((lane, rest)) = middle.split_once('-') else { return false };
     let Some((attempt, number)) = rest.rsplit_once("-c") else { return false };
     digits(lane) && digits(number) && uuid::Uuid::try_parse(attempt).is_ok()
@@ -91,10 +90,13 @@ mod tests {
     #[test]
     fn files_of_streams_are_known_by_their_names() {
         let id = "8b6f0d5e-9a35-4b39-a1f7-33f6f52c4f10";
-        assert!(is_named_as_ours(&format!("part-00001-{id}-c000.snappy.parquet")));
+        for codec in [".snappy", ".zstd", ".gz", ".lz4hadoop", ".lz4raw", ""] {
+            assert!(is_named_as_ours(&format!("part-00001-{id}-c000{codec}.parquet")), "{codec}");
+        }
         assert!(is_named_as_ours(&format!("part-01003-{id}-c1000.snappy.parquet")));
         for other in [
-            format!("part-00001-{id}-c000.parquet"),
+            format!("part-00001-{id}-c000.snappy"),
+            format!("part-00001-{id}-c000.other.parquet"),
             format!("part-00001-{id}.snappy.parquet"),
             format!("part-x-{id}-c000.snappy.parquet"),
             "part-00001-me-c000.snappy.parquet".to_owned(),

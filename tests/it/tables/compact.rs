@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use serde_json::Value;
 
 use crate::merge::duplicates::Duplicates;
@@ -14,6 +16,7 @@ use crate::rig::{
 };
 use crate::scene::{BOUND, Scene, each, killed_at};
 use crate::tables::changed::{actions, commits};
+use crate::tables::statistics::Written;
 
 /// A statement in Spark in which @T stands for the table.
 pub fn sql(table: &Path, statement: &str) -> Vec<Value> {
@@ -189,6 +192,83 @@ fn check_commit(table: &Path, what: &str) {
             stats["numRecords"].as_u64().unwrap() > 0 && stats["minValues"].is_object(),
             "{what}: {stats}"
         );
+    }
+}
+
+#[test]
+fn a_condition_chooses_the_partitions_that_spark_finds_by_it() {
+    if skipped("Spark") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table");
+    sql(
+        &table,
+        "CREATE TABLE @T (k BIGINT, day DATE, p STRING, n INT, t TIMESTAMP) USING delta PARTITIONED BY (day, p, n, t)",
+    );
+    let columns = format!(
+        "id, DATE'2026-01-01' + CAST(id % 3 AS INT), {ODD}, CAST(id % 2 AS INT), TIMESTAMP'2026-01-02 03:04:05.678'"
+    );
+    for _ in 0..2 {
+        sql(&table, &format!("INSERT INTO @T SELECT /*+ COALESCE(1) */ {columns} FROM range(300)"));
+    }
+    let conditions = [
+        "day >= '2026-01-02' AND p = 'x:y'",
+        "DAY = DATE'2026-01-03' OR p IN ('100%', 'ü/ñ')",
+        "n BETWEEN '0' AND 0",
+        "p IS NULL",
+        "p <=> NULL AND NOT n = 0",
+        "n = 0.0 AND p LIKE 'a%'",
+        "year(day) = 2026 AND t < '2026-01-02 03:04:05.679'",
+        "day > current_date()",
+    ];
+    for condition in conditions {
+        let found = format!("SELECT count(DISTINCT _metadata.file_path) AS n FROM @T WHERE {condition}");
+        let planned = upkeep(&table, "compact", &["--where", condition, "--dry-run"]);
+        assert_eq!(planned["filesRemoved"], sql(&table, &found)[0]["n"], "{condition}: {planned}");
+    }
+    let rows = rows_of(&table);
+    let done = upkeep(&table, "compact", &["--where", conditions[0], "--partition", "n=0"]);
+    assert_eq!(done["filesRemoved"].as_u64().unwrap() / 2, done["filesAdded"].as_u64().unwrap(), "{done}");
+    assert_ne!(done["filesAdded"], 0);
+    assert_eq!(rows_of(&table), rows);
+    let said = spark_history(&table)[0]["operationParameters"]["predicate"].as_str().unwrap().to_owned();
+    assert_eq!(serde_json::from_str::<Vec<String>>(&said).unwrap(), [conditions[0]]);
+    let place = table.display().to_string();
+    let arguments = ["table", "compact", &place, "--where", "k = 1"];
+    let refused = Alluvia::start(arguments, folder.path(), &[]).wait(BOUND);
+    assert_eq!(refused.code(), 2, "{}", refused.stderr);
+    assert!(refused.stderr.contains("partition columns of the table (day, p, n, t)"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_commit_whose_answer_is_lost_or_says_taken_is_found_and_keeps_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000));
+    let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, true)]).unwrap();
+    // The last is what a client is told that sends its request twice.
+    for answer in ["do-and-fail", "do-and-exists"] {
+        let table = folder.path().join(answer);
+        let mut written = Written::new(&table, &rows, &[]);
+        (0..3).for_each(|_| written.append(std::slice::from_ref(&rows)));
+        let place = table.display().to_string();
+        let faults = format!("create _delta_log 1 {answer}");
+        let arguments = ["table", "compact", &place, "--output", "json"];
+        let ended = Alluvia::start(arguments, folder.path(), &[("ALLUVIA_STORE_FAULTS", &faults)]);
+        let ended = ended.wait(BOUND).success();
+        let done: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!((&done["filesRemoved"], &done["filesAdded"]), (&3.into(), &1.into()), "{answer}: {done}");
+        let stats = upkeep(&table, "stats", &[]);
+        assert_eq!(
+            (&stats["total"]["files"], &stats["total"]["rows"]),
+            (&1.into(), &3_000.into()),
+            "{answer}: {stats}"
+        );
+        // What the table names is there, and nothing else is deleted by a vacuum than the files that were joined.
+        let left = upkeep(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
+        assert_eq!(left["deleted"]["dataFile"]["files"], 3, "{answer}: {left}");
+        let files = fs::read_dir(&table).unwrap().map(|entry| entry.unwrap().path());
+        assert_eq!(files.filter(|file| file.is_file()).count(), 1, "{answer}");
     }
 }
 

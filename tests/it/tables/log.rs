@@ -1,12 +1,14 @@
-//! How the log of a table is kept: the compression of its checkpoints.
+//! How the log of a table is kept: the compression of its checkpoints, and the file that names the newest.
 
 use std::fs::{self, File};
 
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::rig::Broker;
+use crate::rig::{Broker, skipped};
 use crate::scene::Scene;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+use crate::tables::compact::{rows_of, sql, upkeep};
 
 #[test]
 fn checkpoints_of_the_log_are_compressed_as_those_of_spark_are() {
@@ -33,4 +35,41 @@ fn checkpoints_of_the_log_are_compressed_as_those_of_spark_are() {
         checkpoints += 1;
     }
     assert!(checkpoints > 0, "a checkpoint every 2 commits");
+}
+
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+#[test]
+fn a_table_is_read_and_written_as_by_spark_whatever_last_checkpoint_names() {
+    if skipped("Spark") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (number, (keeps_checkpoint, hint)) in [
+        (true, r#"{"version": 999999999999, "size": 1}"#),
+        (true, r#"{"version": 2, "size": 1, "parts": 1000000000}"#),
+        (true, r#"{"version": 3, "size": 1}"#),
+        (false, r#"{"version": 2, "size": 1}"#),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let table = folder.path().join(number.to_string());
+        sql(&table, "CREATE TABLE @T (k BIGINT) USING delta TBLPROPERTIES (delta.checkpointInterval = 2)");
+        for _ in 0..3 {
+            sql(&table, "INSERT INTO @T SELECT id FROM range(10)");
+        }
+        let log = table.join("_delta_log");
+        let checkpoint = log.join(format!("{:020}.checkpoint.parquet", 2));
+        assert!(checkpoint.exists());
+        if !keeps_checkpoint {
+            fs::remove_file(checkpoint).unwrap();
+        }
+        fs::write(log.join("_last_checkpoint"), hint).unwrap();
+        // Hadoop would refuse a file that is not what its checksum says.
+        let _ = fs::remove_file(log.join("._last_checkpoint.crc"));
+        assert_eq!(upkeep(&table, "stats", &[])["version"], 3, "{hint}");
+        let done = upkeep(&table, "compact", &[]);
+        assert_eq!(done["versions"], serde_json::json!([4]), "{hint}: {done}");
+        assert_eq!(rows_of(&table)["n"], 30, "{hint}");
+    }
 }

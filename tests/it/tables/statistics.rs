@@ -28,11 +28,19 @@ pub struct Written {
 
 impl Written {
     pub fn new(path: &Path, rows: &RecordBatch, partition_by: &[String]) -> Written {
+        Written::with_properties(path, rows, partition_by, &BTreeMap::new())
+    }
+
+    pub fn with_properties(
+        path: &Path,
+        rows: &RecordBatch,
+        partition_by: &[String],
+        properties: &BTreeMap<String, String>,
+    ) -> Written {
         let runtime = Runtime::new().unwrap();
         let url = url::Url::from_directory_path(path).unwrap();
         let store = Store::open(&url, &BTreeMap::new(), runtime.handle()).unwrap();
-        let properties = BTreeMap::new();
-        let table = DeltaTable::create(&store, &rows.schema(), partition_by, &properties).unwrap();
+        let table = DeltaTable::create(&store, &rows.schema(), partition_by, properties).unwrap();
         Written { _runtime: runtime, table, batch_id: 0 }
     }
 

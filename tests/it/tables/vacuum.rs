@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use serde_json::{Value, json};
 
 use crate::rig::{Alluvia, Broker, delta_vacuum, skipped};
 use crate::scene::{BOUND, Scene, killed_at};
 use crate::tables::compact::{ODD, rows_of, sql, upkeep};
+use crate::tables::statistics::Written;
 
 const AT_ONCE: [&str; 3] = ["--retain", "0 hours", "--no-retention-check"];
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -169,6 +173,47 @@ fn what_left_the_table_stays_for_the_retention_and_shorter_ones_must_be_asked_fo
     let text =
         Alluvia::start(["table", "vacuum", &place, "--dry-run"], folder.path(), &[]).wait(BOUND).success();
     assert!(text.stdout.contains("to delete  0 data files"), "{}", text.stdout);
+}
+
+#[test]
+fn nothing_outside_of_the_table_is_deleted_and_odd_names_stop_no_vacuum() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, table, victim) =
+        (folder.path().join("real"), folder.path().join("table"), folder.path().join("victim"));
+    fs::create_dir(&real).unwrap();
+    // The table itself is found by a link.
+    symlink(&real, &table).unwrap();
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10));
+    let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, true)]).unwrap();
+    Written::new(&table, &rows, &[]).append(std::slice::from_ref(&rows));
+    let own = files_in(&real);
+    assert_eq!(own.len(), 1);
+    for file in &own {
+        File::options()
+            .write(true)
+            .open(real.join(file))
+            .unwrap()
+            .set_modified(SystemTime::now() - DAY * 30)
+            .unwrap();
+    }
+    write(&victim, "old.parquet", DAY * 30);
+    write(&victim, "inner/old.parquet", DAY * 30);
+    write(&real, "d/old.parquet", DAY * 30);
+    write(&real, "d/line\nfeed.parquet", DAY * 30);
+    write(&real, "tab\t/old.parquet", DAY * 30);
+    symlink(&victim, real.join("link")).unwrap();
+    symlink("../../victim", real.join("d/link")).unwrap();
+    symlink("..", real.join("d/round")).unwrap();
+    symlink(victim.join("old.parquet"), real.join("d/linked.parquet")).unwrap();
+    let would = upkeep(&table, "vacuum", &["--dry-run"]);
+    let done = upkeep(&table, "vacuum", &[]);
+    let goes = ["d/linked.parquet", "d/old.parquet"].map(str::to_owned);
+    assert_eq!(named(&done), BTreeSet::from(goes), "{done}");
+    assert_eq!(named(&would), named(&done));
+    assert_eq!(done["foldersLeft"], json!(["d/link", "d/round", "link"]), "{done}");
+    assert_eq!(files_in(&victim).len(), 2);
+    assert!(real.join("d/line\nfeed.parquet").exists() && real.join("link").exists());
+    assert!(own.iter().all(|file| real.join(file).exists()));
 }
 
 #[test]
