@@ -42,7 +42,6 @@ impl Text {
             (true, true) if !secrets::is_only_references(&self.raw) => "the given value".into(),
             (true, _) => self.raw.clone(),
             (false, true) => "the given value".into(),
-            (false, false) if harmless::url_may_hold_secret(&self.value) => "the given value".into(),
             (false, false) => format!("{:?}", self.value),
         }
     }
@@ -50,6 +49,11 @@ impl Text {
     /// The value as it was written, if it refers to a file: what it stands for may change while a stream runs.
     pub(super) fn file_reference(&self) -> Option<&str> {
         self.raw.contains("${file:").then_some(self.raw.as_str())
+    }
+
+    /// What the references inside of the text stand for, each with its reference; none if it is a reference as a whole.
+    pub(super) fn values_inside(&self, lookup: &dyn Lookup) -> Vec<(String, String)> {
+        secrets::values_inside(&self.raw, lookup)
     }
 
     /// The file, if the value is one file's text and nothing else.
@@ -166,7 +170,7 @@ impl<'l> Reader<'l> {
         };
         match secrets::resolve(&raw, self.lookup) {
             Ok(value) => {
-                let secret = !harmless::is_harmless(name);
+                let secret = !harmless::may_show(name, &raw);
                 Some(Text { value, origin: node.origin.clone(), path: path.to_owned(), raw, secret })
             }
             Err(why) => {

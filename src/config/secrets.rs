@@ -73,6 +73,21 @@ pub(super) fn resolve(raw: &str, lookup: &dyn Lookup) -> Result<String, String> 
     Ok(value)
 }
 
+/// What the references in `raw` stand for, where they are parts of a text: values and references. A text that is one
+/// reference as a whole is no secret within another.
+pub(super) fn values_inside(raw: &str, lookup: &dyn Lookup) -> Vec<(String, String)> {
+    if is_only_references(raw.trim()) {
+        return Vec::new();
+    }
+    let reference = |piece| match piece {
+        Piece::Literal(_) => None,
+        Piece::Env(name) => Some(format!("${{env:{name}}}")),
+        Piece::File(path) => Some(format!("${{file:{path}}}")),
+    };
+    let references = pieces(raw).unwrap_or_default().into_iter().filter_map(reference);
+    references.filter_map(|reference| Some((resolve(&reference, lookup).ok()?, reference))).collect()
+}
+
 /// Whether `raw` refers to anything.
 pub(super) fn has_reference(raw: &str) -> bool {
     pieces(raw).is_ok_and(|p| p.iter().any(|p| !matches!(p, Piece::Literal(_))))
@@ -129,6 +144,17 @@ mod tests {
             assert_eq!(resolve(raw, &Fixed).as_deref(), Ok(value), "{raw}");
         }
         assert_eq!(resolve(&escape("a${env:KEY}"), &Fixed).as_deref(), Ok("a${env:KEY}"));
+    }
+
+    #[test]
+    fn the_values_inside_of_a_text_are_known_with_their_references() {
+        let expected =
+            [("a${env:KEY}b".to_owned(), "${env:KEY}".to_owned()), ("k".into(), "${file:/run/key}".into())];
+        assert_eq!(
+            values_inside("SELECT '${env:KEY}' AS a, ${file:/run/key}, $${env:KEY}", &Fixed),
+            expected
+        );
+        assert_eq!(values_inside(" ${file:/run/key}\n", &Fixed), []);
     }
 
     #[test]

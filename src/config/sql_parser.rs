@@ -10,9 +10,10 @@ use super::location;
 use super::marks;
 use super::option_lists;
 use super::quantity;
-use super::reader::{Fields, Reader, join};
+use super::reader::{Fields, Reader, Text, join};
 use super::stream::{TableConfig, TableFormat, ViewConfig};
 use crate::decode::schema::StructType;
+use crate::model::Hidden;
 
 /// The name of the stream's rows in a query.
 const INPUT: &str = "input";
@@ -26,18 +27,23 @@ pub(super) struct Sql {
     pub(super) views: Vec<ViewConfig>,
     /// The static tables.
     pub(super) tables: Vec<TableConfig>,
+    /// What references in the texts of query and views stand for.
+    pub(super) hidden: Hidden,
 }
 
 /// Reads the three keys of a stream.
 pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str, base: &Path) -> Sql {
+    let mut hidden = Hidden::default();
     let query = fields.text(reader, "sql").and_then(|text| {
         if text.value.trim().is_empty() {
             reader.refuse(&text, "a query is not empty");
             return None;
         }
+        hide(&text, reader, &mut hidden);
         Some(text.value)
     });
-    let sql = Sql { query, views: views(reader, fields), tables: tables(reader, fields, stream, base) };
+    let views = views(reader, fields, &mut hidden);
+    let sql = Sql { query, views, tables: tables(reader, fields, stream, base), hidden };
     for key in ["views", "tables"] {
         if let (None, Some(node)) = (fields.node("sql"), fields.node(key)) {
             let why = format!("{key} is there, but no sql that uses it");
@@ -48,7 +54,14 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str, b
     sql
 }
 
-fn views(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<ViewConfig> {
+/// A query may hold a secret, such as a salt, and its words stand in messages about it.
+fn hide(text: &Text, reader: &Reader<'_>, hidden: &mut Hidden) {
+    for (value, shown) in text.values_inside(reader.lookup) {
+        hidden.push(value, shown);
+    }
+}
+
+fn views(reader: &mut Reader<'_>, fields: &Fields<'_>, hidden: &mut Hidden) -> Vec<ViewConfig> {
     let Some(node) = fields.node("views") else { return Vec::new() };
     let path = fields.path_of("views");
     let Value::List(items) = &node.value else {
@@ -60,7 +73,10 @@ fn views(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<ViewConfig> {
     for (index, item) in items.iter().enumerate() {
         let Some(view) = reader.fields(item, &format!("{path}[{index}]"), &keys::VIEW) else { continue };
         let name = view.parsed(reader, "name", relation);
-        let sql = view.text(reader, "sql").map(|text| text.value);
+        let sql = view.text(reader, "sql").map(|text| {
+            hide(&text, reader, hidden);
+            text.value
+        });
         if let (Some(name), Some(sql)) = (name, sql) {
             views.push(ViewConfig { name, sql, marks: marks::read(reader, &view) });
         }

@@ -15,7 +15,7 @@ use super::delta::DeltaTarget;
 use super::document::Node;
 use super::formats::{SinkConfig, SourceFormat};
 use super::kafka::KafkaOptions;
-use crate::model::{KafkaColumn, Marks, OutputMode};
+use crate::model::{Hidden, KafkaColumn, Marks, OutputMode};
 
 /// All streams of one process.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ pub struct StreamConfig {
     pub views: Vec<ViewConfig>,
     /// `tables`, by name.
     pub tables: Vec<TableConfig>,
+    /// What `${env:…}` and `${file:…}` inside of `sql` and `views` stand for: not to be shown.
+    pub hidden: Hidden,
     /// `deadLetter`: where malformed records go; `None` follows Spark's rules by mode.
     pub dead_letter: Option<DeltaTarget>,
     /// When a micro-batch starts.

@@ -98,6 +98,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path
         sql: sql.query,
         views: sql.views,
         tables: sql.tables,
+        hidden: sql.hidden,
         dead_letter: match dead_letter {
             Some(target) => Some(target?),
             None => None,

@@ -76,7 +76,14 @@ impl EnvelopeColumn {
         EnvelopeColumn { builder }
     }
 
-    /// Adds the column's value of a record.
+    /// Whether the record has a time that the column can't hold: brokers take any number for one, also nanoseconds.
+    pub fn is_out_of_range(&self, record: &Record<'_>) -> bool {
+        matches!(self.builder, Builder::Timestamp(_))
+            && record.timestamp_type != TimestampType::None
+            && record.timestamp_ms.checked_mul(1000).is_none()
+    }
+
+    /// Adds the column's value of a record; NULL for a time that is out of range.
     pub fn push(&mut self, record: &Record<'_>) {
         match &mut self.builder {
             Builder::Key(column) => column.append_option(record.key),
@@ -114,8 +121,9 @@ impl EnvelopeColumn {
     }
 }
 
+/// `None` if the record has no time, or one that no TIMESTAMP holds.
 fn timestamp_micros(record: &Record<'_>) -> Option<i64> {
-    (record.timestamp_type != TimestampType::None).then(|| record.timestamp_ms.saturating_mul(1000))
+    record.timestamp_ms.checked_mul(1000).filter(|_| record.timestamp_type != TimestampType::None)
 }
 
 fn header_bytes(headers: &[Header<'_>]) -> usize {

@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::envelope::{self, EnvelopeColumn};
-use super::json::{JsonDecoder, Outcome};
+use super::json::{JsonDecoder, Outcome, Rejection, RejectionCode};
 use crate::model::{Error, KafkaColumn, Record, Result};
 
 /// Rows that are handed on as one Arrow batch.
@@ -69,6 +69,14 @@ impl RowDecoder {
 
     /// Adds a record; a rejected one leaves no trace in the rows.
     pub fn push(&mut self, record: &Record<'_>) -> Outcome {
+        if self.envelope.iter().any(|column| column.is_out_of_range(record)) {
+            return Outcome::Rejected(Rejection {
+                code: RejectionCode::CastOverflow,
+                field: Some(KafkaColumn::Timestamp.name().to_owned()),
+                message: "the record's time, in ms, is more than a TIMESTAMP holds; perhaps its producer sent nanoseconds"
+                    .to_owned(),
+            });
+        }
         let outcome = match &mut self.value {
             None => Outcome::Row,
             Some(decoder) => decoder.push(record.value),
@@ -139,4 +147,44 @@ pub fn schema(decoded: Option<&Schema>, keep: &[KafkaColumn]) -> Result<SchemaRe
         }
     }
     Ok(Arc::new(Schema::new(fields)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TimestampType;
+
+    #[test]
+    fn a_time_that_no_timestamp_holds_is_rejected_and_not_changed() {
+        let record = |timestamp_ms, timestamp_type| Record {
+            topic: "t",
+            partition: 0,
+            offset: 0,
+            timestamp_ms,
+            timestamp_type,
+            key: None,
+            value: Some(b"v"),
+            headers: None,
+        };
+        let last = i64::MAX / 1000;
+        let mut rows = RowDecoder::new(None, &[KafkaColumn::Timestamp]).unwrap();
+        for (time, kind, is_row) in [
+            (last, TimestampType::CreateTime, true),
+            (last + 1, TimestampType::CreateTime, false),
+            (i64::MIN, TimestampType::LogAppendTime, false),
+            (i64::MAX, TimestampType::None, true),
+        ] {
+            let outcome = rows.push(&record(time, kind));
+            assert_eq!(outcome == Outcome::Row, is_row, "{time}: {outcome:?}");
+            if let Outcome::Rejected(why) = outcome {
+                assert_eq!(
+                    (why.code, why.field.as_deref()),
+                    (RejectionCode::CastOverflow, Some("timestamp"))
+                );
+            }
+        }
+        assert_eq!(rows.finish().unwrap().num_rows(), 2);
+        let mut without = RowDecoder::new(None, &[KafkaColumn::Offset]).unwrap();
+        assert_eq!(without.push(&record(i64::MAX, TimestampType::CreateTime)), Outcome::Row);
+    }
 }

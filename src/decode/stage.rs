@@ -1,9 +1,10 @@
-//! Stateless steps between decoder and sink: a batch of rows in, a batch of rows out, single rows rejected.
+//! Stateless steps between decoder and sink: a batch of rows in, batches of rows out, single rows rejected.
 //!
 //! A [`StageFactory`] is built once per stream, its [`Stage`] once per lane. What a stage rejects it names by the
 //! record that the row was made from, so that the lane can put that record, whole, where rejected records go.
 //! A stage keeps nothing from one batch to the next.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use arrow::array::{Array as _, BooleanArray, RecordBatch};
@@ -33,12 +34,38 @@ pub trait Stage: Send {
     /// Fixes the clock of the micro-batch, in microseconds since the Unix epoch.
     fn set_now(&mut self, _micros: i64) {}
 
-    /// The rows that go on. Records whose rows do not are added to `rejected`; the stage takes all rows of
-    /// such a record out.
+    /// Gives `next` the rows that go on, in one batch or in several one after the other; all rows of a record are in one of
+    /// them. Records whose rows do not go on are added to `rejected`; the stage takes all rows of such a record out.
     ///
     /// # Errors
-    /// Whatever is wrong with more than single records.
-    fn apply(&mut self, rows: StageRows, rejected: &mut Vec<RejectedRecord>) -> Result<StageRows>;
+    /// What `next` returns; whatever is wrong with more than single records.
+    fn apply(
+        &mut self,
+        rows: StageRows,
+        rejected: &mut Vec<RejectedRecord>,
+        next: &mut NextStage<'_>,
+    ) -> Result<()>;
+}
+
+/// What takes the rows of a stage.
+pub type NextStage<'a> = dyn FnMut(StageRows, &mut Vec<RejectedRecord>) -> Result<()> + 'a;
+
+/// Passes rows through one stage after the other, and what comes out of the last one to `out`.
+///
+/// # Errors
+/// What a stage or `out` returns.
+pub fn pass(
+    stages: &mut [Box<dyn Stage>],
+    rows: StageRows,
+    rejected: &mut Vec<RejectedRecord>,
+    out: &mut NextStage<'_>,
+) -> Result<()> {
+    match stages.split_first_mut() {
+        None => out(rows, rejected),
+        Some((first, behind)) => {
+            first.apply(rows, rejected, &mut |rows, rejected| pass(behind, rows, rejected, out))
+        }
+    }
 }
 
 /// A record that a stage rejects: its number among the records of the batch, and why.
@@ -101,6 +128,15 @@ impl StageRows {
         Ok(StageRows { batch, records: Some(rows.iter().map(record).collect()) })
     }
 
+    /// The rows that are not made from one of these records.
+    ///
+    /// # Errors
+    /// As for [`StageRows::retain`].
+    pub fn without(&self, records: &BTreeSet<usize>) -> Result<StageRows> {
+        let stays = |row| !records.contains(&self.record_of(row));
+        self.retain(&BooleanArray::from_iter((0..self.batch.num_rows()).map(|row| Some(stays(row)))))
+    }
+
     /// The rows at which `keep` is true.
     ///
     /// # Errors
@@ -137,6 +173,8 @@ mod tests {
         assert_eq!((kept.batch().num_rows(), kept.record_of(0), kept.record_of(1)), (2, 1, 3));
         let copied = kept.with_rows(rows(&[1, 2, 3]), &[1, 1, 0]).unwrap();
         assert_eq!([0, 1, 2].map(|row| copied.record_of(row)), [3, 3, 1]);
+        let without = copied.without(&BTreeSet::from([3])).unwrap();
+        assert_eq!((without.batch().num_rows(), without.record_of(0)), (1, 1));
         assert!(copied.with_columns(rows(&[1])).is_err());
     }
 }

@@ -156,6 +156,14 @@ impl Error {
         }
     }
 
+    /// The error with other texts; what is underneath stays as it is.
+    pub(super) fn map_texts(mut self, text: impl Fn(&str) -> String) -> Error {
+        for part in self.context.iter_mut().chain(&mut self.hint).chain([&mut self.message]) {
+            *part = text(part);
+        }
+        self
+    }
+
     /// What the caller does next.
     pub fn kind(&self) -> Kind {
         self.kind

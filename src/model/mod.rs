@@ -4,6 +4,8 @@
 
 pub mod build;
 pub mod error;
+pub mod escape;
+pub mod hidden;
 pub mod identity;
 pub mod kafka_column;
 pub mod marks;
@@ -13,9 +15,12 @@ pub mod missing_field;
 pub mod offsets;
 pub mod record;
 pub mod spark_type;
+pub mod table_property;
 pub mod time;
+pub mod user;
 
 pub use error::{Error, Kind, Result};
+pub use hidden::Hidden;
 pub use identity::{Credential, Identity, Secret};
 pub use kafka_column::KafkaColumn;
 pub use marks::{Marks, OutputMode, Watermark};

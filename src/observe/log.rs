@@ -26,7 +26,9 @@ pub fn start(json: bool, filter: &str) -> Result<()> {
     // The kernel, the store clients and the state's trees report what Alluvia reports itself, and better; what the filter
     // says of them goes before.
     let directives = format!(
-        "buoyant_kernel=off,buoyant_kernel_engine=off,delta_kernel=off,object_store=error,fjall=warn,lsm_tree=warn,{filter}"
+        "buoyant_kernel=off,buoyant_kernel_engine=off,delta_kernel=off,object_store=error,fjall=warn,lsm_tree=warn,{filter},{}",
+        // These write texts and plans of queries, which may hold secrets.
+        "sqlparser=info,datafusion=info,datafusion_optimizer=info,datafusion_sql=info"
     );
     let filter = EnvFilter::try_new(&directives).map_err(|e| {
         Error::config(format!("invalid log level {filter:?}"))

@@ -4,6 +4,7 @@
 //! the words of the query, never a value of a row.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use arrow::datatypes::FieldRef;
 use datafusion::common::ScalarValue;
@@ -56,6 +57,16 @@ impl fmt::Display for ExpressionError {
 
 impl std::error::Error for ExpressionError {}
 
+/// The class of results that do not fit in memory.
+pub(super) const RESULT_TOO_LARGE: &str = "RESULT_TOO_LARGE";
+
+/// Of more bytes than Arrow's offsets count.
+static BEYOND_OFFSETS: LazyLock<ExpressionError> = LazyLock::new(|| ExpressionError {
+    class: RESULT_TOO_LARGE,
+    message: "the values of a column would have more than 2 GiB".to_owned(),
+    expression: None,
+});
+
 /// Why rows did not come out.
 #[derive(Debug)]
 pub enum Failure {
@@ -86,6 +97,7 @@ pub fn failure(error: &DataFusionError) -> Option<&ExpressionError> {
             arrow::error::ArrowError::ExternalError(inner) => inner
                 .downcast_ref::<ExpressionError>()
                 .or_else(|| inner.downcast_ref::<DataFusionError>().and_then(failure)),
+            arrow::error::ArrowError::OffsetOverflowError(_) => Some(&BEYOND_OFFSETS),
             _ => None,
         },
         _ => None,

@@ -17,10 +17,10 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use futures::StreamExt;
 use futures::executor::block_on;
 
-use super::concat;
 use super::session::Session;
 use super::slot::{Inputs, Of, Relation, SlotExec};
 use super::stateful::observed::Observed;
+use super::{concat, result_size};
 
 /// Executions after which a plan with hashed tables is renewed: each leaves a few kB of metrics in it.
 const EXECUTIONS_MAX: usize = 1000;
@@ -59,7 +59,7 @@ impl Fragment {
         let state = session.state();
         let optimized = state.optimizer().optimize(analyzed, state, |_, _| {})?;
         let plan = block_on(state.query_planner().create_physical_plan(&optimized, state))?;
-        let plan = turn_joins(concat::one_partition(plan)?)?;
+        let plan = result_size::check_lists(turn_joins(concat::one_partition(plan)?)?)?;
         let (used, reads) = used_columns(&plan, places);
         let keeps_tables = keeps_tables(&plan);
         Ok(Fragment { plan, used, reads, keeps_tables, kept: None, versions: Vec::new() })

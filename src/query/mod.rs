@@ -24,6 +24,7 @@ pub mod functions;
 mod generate;
 mod plan;
 mod record;
+mod result_size;
 mod rewrite;
 mod run;
 mod session;

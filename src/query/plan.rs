@@ -26,7 +26,7 @@ use super::stateful::cut::Core;
 use super::stateful::dedupe_node::Dedupe;
 use super::stateful::event_time::{self, EventTimeWatermark};
 use super::stateful::tracker::{WatermarkPolicy, WatermarkRule, WatermarkTracker};
-use super::{check, dialect, record, types};
+use super::{check, dialect, generate, record, types};
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
 use crate::model::{Error, Marks, Result};
@@ -51,7 +51,12 @@ pub struct Query {
     /// Which column of the stream is the number of the record, which the lanes' rows have as their last; `None` if there
     /// are several streams.
     pub(super) record: Option<usize>,
+    /// The most rows that a lane takes at once, so that its windows make no more than [`EXPANDED_ROWS`] of them.
+    pub(super) rows_at_once: usize,
 }
+
+/// How many rows windows may make at once.
+const EXPANDED_ROWS: usize = 64 * 1024;
 
 /// The least `idleTimeout`.
 const MIN_IDLE_TIMEOUT_MS: i64 = 1000;
@@ -101,6 +106,7 @@ impl Query {
         for (number, rule) in watermarks.iter_mut().enumerate() {
             rule.is_read = read.contains(&number);
         }
+        let rows_at_once = (EXPANDED_ROWS / generate::copies(&analyzed).max(1)).max(1);
         let shown = analyzed.clone();
         let record = match definition.inputs.as_slice() {
             [only] => Some(only.relation.schema.fields().len()),
@@ -134,6 +140,7 @@ impl Query {
             schema,
             lane_schema,
             record,
+            rows_at_once,
         })
     }
 

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, UInt32Type};
 
-use super::error::{ExpressionError, Failure, failure, internal};
+use super::error::{ExpressionError, Failure, RESULT_TOO_LARGE, failure, internal};
 use super::fragment::FragmentRun;
 use super::plan::Query;
 use super::record::numbered;
+use super::result_size::SliceSize;
 use super::slot::Relation;
 use super::stateful::observed::{EventTimes, Observed};
 use super::stateful::run::StatefulRun;
@@ -45,6 +46,8 @@ pub struct BatchRun {
     schema: SchemaRef,
     /// Whether rows carry the number of their record.
     numbered: bool,
+    /// As [`Query::rows_at_once`].
+    rows_at_once: usize,
     stateful: Option<StatefulRun>,
 }
 
@@ -57,13 +60,13 @@ pub struct Made {
     pub records: Option<Vec<u32>>,
 }
 
-/// What became of rows one by one.
-#[derive(Debug, Default)]
-pub struct Sifted {
-    /// What the good rows gave, in order.
-    pub made: Made,
-    /// The rows that failed, by their position, and why.
-    pub failed: Vec<(usize, ExpressionError)>,
+/// What became of some of the rows of a batch.
+#[derive(Debug)]
+pub enum Sifted {
+    /// What they gave.
+    Made(Made),
+    /// It is one row that failed: its position, and why.
+    Failed(usize, ExpressionError),
 }
 
 impl Runner {
@@ -113,8 +116,8 @@ impl Runner {
         };
         let columns = (0..query.places.streams).map(|stream| query.lanes.used(stream)).collect();
         let schema = Arc::clone(query.lane_schema());
-        let numbered = query.record.is_some();
-        Ok(BatchRun { lanes, relations, columns, observed, schema, numbered, stateful })
+        let (numbered, rows_at_once) = (query.record.is_some(), query.rows_at_once);
+        Ok(BatchRun { lanes, relations, columns, observed, schema, numbered, rows_at_once, stateful })
     }
 }
 
@@ -199,43 +202,67 @@ impl BatchRun {
         self.lanes.plan_metrics()
     }
 
-    /// The same row by row where it must be: rows for which an expression fails are left out and named. The good
-    /// rows' results keep their order.
+    /// Runs the plan over a few rows at once, as many as `size` says, and over single rows where it must be: rows for which an
+    /// expression fails are left out and named. `each` is given what became of the rows, in their order.
     ///
     /// # Errors
-    /// Anything but a failing expression.
-    pub fn sift(&self, batch: &RecordBatch) -> Result<Sifted> {
-        // An expression over static tables alone fails without rows, too: that is no row's fault.
-        if self.relations.len() > self.columns.len()
-            && let Err(Failure::Expression(error)) = self.rows(batch.slice(0, 0))
-        {
-            return Err(Error::data(error.to_string()));
-        }
-        let mut sifted = Sifted::default();
-        sifted.made.records = self.numbered.then(Vec::new);
-        self.sift_range(batch, 0, &mut sifted)?;
-        Ok(sifted)
-    }
-
-    /// Halves the rows until those that fail are alone.
-    fn sift_range(&self, batch: &RecordBatch, first: usize, sifted: &mut Sifted) -> Result<()> {
-        match self.of_range(batch.clone(), first) {
-            Ok(made) => {
-                sifted.made.rows.extend(made.rows);
-                if let (Some(all), Some(records)) = (&mut sifted.made.records, made.records) {
-                    all.extend(records);
+    /// Anything but a failing expression; what `each` returns.
+    pub fn sift(
+        &self,
+        batch: &RecordBatch,
+        size: &mut SliceSize,
+        each: &mut dyn FnMut(Sifted) -> Result<()>,
+    ) -> Result<()> {
+        let mut first = 0;
+        loop {
+            let rows = batch.slice(first, size.rows(self.rows_at_once).min(batch.num_rows() - first));
+            match self.of_range(rows.clone(), first) {
+                Ok(made) => {
+                    size.made(rows.num_rows(), &made.rows);
+                    each(Sifted::Made(made))?;
+                }
+                Err(Failure::Other(error)) => return Err(error),
+                Err(Failure::Expression(error)) => {
+                    // An expression over static tables alone fails without rows, too: that is no row's fault.
+                    if self.relations.len() > self.columns.len()
+                        && let Err(Failure::Expression(error)) = self.rows(batch.slice(0, 0))
+                    {
+                        return Err(Error::data(error.to_string()));
+                    }
+                    self.halve(error, &rows, first, size, each)?;
                 }
             }
-            Err(Failure::Other(error)) => return Err(error),
-            Err(Failure::Expression(error)) if batch.num_rows() == 1 => sifted.failed.push((first, error)),
-            Err(Failure::Expression(error)) if batch.num_rows() == 0 => {
-                // Not a row's fault: an expression over a static table alone.
-                return Err(Error::data(error.to_string()));
+            first += rows.num_rows();
+            // A batch without rows is run, too: an expression without columns may fail.
+            if first >= batch.num_rows() {
+                return Ok(());
             }
-            Err(Failure::Expression(_)) => {
-                let half = batch.num_rows() / 2;
-                self.sift_range(&batch.slice(0, half), first, sifted)?;
-                self.sift_range(&batch.slice(half, batch.num_rows() - half), first + half, sifted)?;
+        }
+    }
+
+    /// Halves rows for which the plan failed until those that fail are alone.
+    fn halve(
+        &self,
+        error: ExpressionError,
+        rows: &RecordBatch,
+        first: usize,
+        size: &mut SliceSize,
+        each: &mut dyn FnMut(Sifted) -> Result<()>,
+    ) -> Result<()> {
+        let count = rows.num_rows();
+        match count {
+            // Not a row's fault: an expression over a static table alone.
+            0 => return Err(Error::data(error.to_string())),
+            1 => return each(Sifted::Failed(first, error)),
+            _ if error.class == RESULT_TOO_LARGE => size.was_too_large(count),
+            _ => {}
+        }
+        for (from, length) in [(0, count / 2), (count / 2, count - count / 2)] {
+            let half = rows.slice(from, length);
+            match self.of_range(half.clone(), first + from) {
+                Ok(made) => each(Sifted::Made(made))?,
+                Err(Failure::Other(error)) => return Err(error),
+                Err(Failure::Expression(error)) => self.halve(error, &half, first + from, size, each)?,
             }
         }
         Ok(())

@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
-use super::error::Failure;
 use super::plan::Query;
-use super::run::{BatchRun, Made, Runner, TableRows};
+use super::result_size::SliceSize;
+use super::run::{BatchRun, Made, Runner, Sifted, TableRows};
 use super::stateful::observed::EventTimes;
 use super::stateful::run::{Answer, Feed, LaneGrouping, Watermarks};
 use super::stateful::tracker::WatermarkTracker;
 use crate::decode::json::{Rejection, RejectionCode};
-use crate::decode::stage::{RejectedRecord, Stage, StageFactory, StageRows};
-use crate::model::{Error, Result};
+use crate::decode::stage::{NextStage, RejectedRecord, Stage, StageFactory, StageRows};
+use crate::model::{Error, Hidden, Result};
 use crate::state::{StateBatch, TableDefinition};
 
 /// A planned query between decoder and sink.
@@ -29,6 +29,8 @@ pub struct SqlStage {
     definition: String,
     /// Where the decoder's rows have the columns that the query reads.
     columns: Arc<[usize]>,
+    size: SliceSize,
+    hidden: Hidden,
 }
 
 struct Shared {
@@ -44,11 +46,12 @@ impl fmt::Debug for Shared {
 
 impl SqlStage {
     /// A stage of `runner`'s query. `columns` are the positions, in the rows that it gets, of the columns that the
-    /// query reads; `definition` says all that its results depend on.
-    pub fn new(runner: Runner, columns: Vec<usize>, definition: String) -> SqlStage {
+    /// query reads; `definition` says all that its results depend on; no message shows what is `hidden`.
+    pub fn new(runner: Runner, columns: Vec<usize>, definition: String, hidden: Hidden) -> SqlStage {
         let schema = Arc::clone(runner.query().lane_schema());
         let shared = Shared { runner: Mutex::new(runner), batch: RwLock::new(None) };
-        SqlStage { shared: Arc::new(shared), schema, definition, columns: columns.into() }
+        let size = SliceSize::default();
+        SqlStage { shared: Arc::new(shared), schema, definition, columns: columns.into(), size, hidden }
     }
 
     /// Begins a micro-batch that was planned at `micros`; `tables` in the order of the query's definition.
@@ -101,12 +104,16 @@ impl SqlStage {
 
     /// As [`Query::explain_state`].
     pub fn state_lines(&self) -> Vec<String> {
-        self.with_query(Query::explain_state)
+        self.with_query(Query::explain_state).iter().map(|line| self.hidden.text(line)).collect()
     }
 
     /// As [`Query::state_definition`].
     pub fn state_definition(&self) -> Vec<TableDefinition> {
-        self.with_query(Query::state_definition)
+        let mut tables = self.with_query(Query::state_definition);
+        for column in tables.iter_mut().flat_map(|table| table.keys.iter_mut().chain(&mut table.values)) {
+            column.name = self.hidden.text(&column.name);
+        }
+        tables
     }
 
     /// What the watermarks saw in the batch, in all lanes.
@@ -129,7 +136,8 @@ impl SqlStage {
         let Some(run) = batch.as_ref().and_then(BatchRun::stateful) else {
             return Err(Error::internal("a query without state was run as one that has some"));
         };
-        Ok(self.with_query(|query| run.run(query, state, feed, watermarks))?)
+        let answer = self.with_query(|query| run.run(query, state, feed, watermarks));
+        answer.map_err(|failure| self.hidden.error(failure.into()))
     }
 }
 
@@ -148,33 +156,39 @@ impl StageFactory for SqlStage {
 }
 
 impl Stage for SqlStage {
-    fn apply(&mut self, rows: StageRows, rejected: &mut Vec<RejectedRecord>) -> Result<StageRows> {
+    fn apply(
+        &mut self,
+        rows: StageRows,
+        rejected: &mut Vec<RejectedRecord>,
+        next: &mut NextStage<'_>,
+    ) -> Result<()> {
         let batch = self.shared.batch.read().unwrap_or_else(PoisonError::into_inner).clone();
         let batch =
             batch.ok_or_else(|| Error::internal("sql was given rows before its micro-batch began"))?;
         let input = rows.batch().project(&self.columns);
         let input = input.map_err(|error| Error::internal("choose the columns of sql").source(error))?;
-        let made = match batch.made(input.clone()) {
-            Ok(made) => made,
-            Err(Failure::Other(error)) => return Err(error),
-            Err(Failure::Expression(_)) => {
-                let sifted = batch.sift(&input)?;
-                rejected.extend(sifted.failed.into_iter().map(|(row, error)| {
+        let hidden = &self.hidden;
+        let given = batch.sift(&input, &mut self.size, &mut |sifted| {
+            let Made { rows: made, records } = match sifted {
+                Sifted::Made(made) => made,
+                Sifted::Failed(row, error) => {
                     let code = RejectionCode::ExpressionFailed;
-                    (rows.record_of(row), Rejection { code, field: None, message: error.to_string() })
-                }));
-                sifted.made
-            }
-        };
-        let Made { rows: made, records } = made;
-        let made = match made.as_slice() {
-            [one] => one.clone(),
-            several => concat_batches(&self.schema, several)
-                .map_err(|error| Error::internal("put the rows of sql together").source(error))?,
-        };
-        match records {
-            Some(records) => rows.with_rows(made, &records),
-            None => Ok(StageRows::derived(made)),
-        }
+                    let why = Rejection { code, field: None, message: hidden.text(&error.to_string()) };
+                    rejected.push((rows.record_of(row), why));
+                    return Ok(());
+                }
+            };
+            let made = match made.as_slice() {
+                [one] => one.clone(),
+                several => concat_batches(&self.schema, several)
+                    .map_err(|error| Error::internal("put the rows of sql together").source(error))?,
+            };
+            let made = match records {
+                Some(records) => rows.with_rows(made, &records)?,
+                None => StageRows::derived(made),
+            };
+            next(made, rejected)
+        });
+        given.map_err(|error| hidden.error(error))
     }
 }

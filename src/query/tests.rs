@@ -6,8 +6,9 @@ use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 
+use super::result_size::SliceSize;
 use super::*;
-use crate::model::{Marks, OutputMode};
+use crate::model::{Marks, OutputMode, Result};
 
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     let field = |(name, data_type): &(&str, DataType)| Field::new(*name, data_type.clone(), true);
@@ -158,7 +159,7 @@ fn an_aggregate_of_a_static_table_that_overflows_stops_the_batch_and_rejects_no_
         let run = runner.begin(0, &tables).unwrap();
         let batch = rows(&stream(), &["a", "b"], 1).project(&runner.query().input_columns()).unwrap();
         assert!(matches!(run.rows(batch.clone()), Err(Failure::Expression(_))), "{sql}");
-        let error = run.sift(&batch).expect_err(sql).to_string();
+        let error = sifted(&run, &batch).expect_err(sql).to_string();
         assert!(
             error.contains("ARITHMETIC_OVERFLOW") || error.contains("CAST_INVALID_INPUT"),
             "{sql}: {error}"
@@ -225,11 +226,243 @@ fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for
 #[test]
 fn trims_take_the_characters_where_spark_takes_them() {
     let one = rows(&stream(), &["xxkx"], 1);
-    let calls = "ltrim('x', k), rtrim('x', k), btrim(k, 'x'), trim(LEADING 'x' FROM k) AS again";
+    let calls =
+        "ltrim('x', k), rtrim('x', k), btrim(k, 'x'), trim(LEADING 'x' FROM k) AS again, trim('x', k)";
     let text = answer(&mut runner(&format!("SELECT {calls} FROM input")), 0, &one);
     let row = text.lines().find(|line| line.contains("kx")).unwrap_or_else(|| panic!("{text}"));
     let cells: Vec<&str> = row.split('|').map(str::trim).filter(|cell| !cell.is_empty()).collect();
-    assert_eq!(cells, ["kx", "xxk", "k", "kx"]);
+    assert_eq!(cells, ["kx", "xxk", "k", "kx", "k"]);
+}
+
+/// Queries with stars as arguments, and Spark's rows over `input` ("a", 1, 1), ("b", 2, 2) and `d` as [`tables`] has it.
+const STARS: [(&str, &[&str]); 14] = [
+    (
+        "SELECT to_json(struct(*)) AS value FROM input",
+        &[r#"{"k":"a","v":1,"unread":1}"#, r#"{"k":"b","v":2,"unread":2}"#],
+    ),
+    (
+        "SELECT to_json(struct(i.*)) AS j FROM input i JOIN d USING (k) WHERE x < 12",
+        &[r#"{"k":"a","v":1,"unread":1}"#, r#"{"k":"b","v":2,"unread":2}"#],
+    ),
+    (
+        "SELECT to_json(struct(*)) AS j FROM input i JOIN d USING (k)",
+        &[
+            r#"{"k":"a","v":1,"unread":1,"x":10}"#,
+            r#"{"k":"b","v":2,"unread":2,"x":11}"#,
+            r#"{"k":"b","v":2,"unread":2,"x":12}"#,
+        ],
+    ),
+    (
+        "SELECT to_json(struct(*)) AS j FROM input i JOIN d ON i.k = d.k WHERE v = 1",
+        &[r#"{"k":"a","v":1,"unread":1,"K":"a","x":10}"#],
+    ),
+    (
+        "SELECT to_json(struct(d.*, i.v AS n)) AS j FROM input i JOIN d ON i.k = d.k WHERE v = 1",
+        &[r#"{"K":"a","x":10,"n":1}"#],
+    ),
+    (
+        "SELECT to_json(struct(* EXCEPT (Unread), 'm' AS kind)) AS j FROM input",
+        &[r#"{"k":"a","v":1,"kind":"m"}"#, r#"{"k":"b","v":2,"kind":"m"}"#],
+    ),
+    (
+        "SELECT concat_ws('|', concat_ws('|', *), hash(*), greatest(*)) AS c FROM (SELECT v, unread FROM input)",
+        &["1|1|245521047|1", "2|2|1968600809|2"],
+    ),
+    (
+        "SELECT to_json(struct(v AS n, upper(k), *)) AS j FROM input WHERE v = 1",
+        &[r#"{"n":1,"col2":"A","k":"a","v":1,"unread":1}"#],
+    ),
+    (
+        "SELECT to_json(struct(*, v + 1)) AS j FROM input WHERE v = 2",
+        &[r#"{"k":"b","v":2,"unread":2,"col2":3}"#],
+    ),
+    ("SELECT k FROM input WHERE struct(*).v = 2 AND hash(*) IS NOT NULL", &["b"]),
+    (
+        "SELECT to_json(transform(array(7), v -> struct(v AS e, *))) AS j FROM input WHERE v = 1",
+        &[r#"[{"e":7,"k":"a","v":1,"unread":1}]"#],
+    ),
+    (
+        "SELECT concat_ws(',', k, (SELECT max(struct(*)).x FROM d), (SELECT count(*) FROM d)) AS c FROM input",
+        &["a,12,3", "b,12,3"],
+    ),
+    (
+        "SELECT to_json(struct(*)) AS j FROM (SELECT k, array(v, unread) AS l FROM input) LATERAL VIEW explode(l) x AS e",
+        &[
+            r#"{"k":"a","l":[1,1],"e":1}"#,
+            r#"{"k":"a","l":[1,1],"e":1}"#,
+            r#"{"k":"b","l":[2,2],"e":2}"#,
+            r#"{"k":"b","l":[2,2],"e":2}"#,
+        ],
+    ),
+    ("SELECT k FROM input i WHERE EXISTS (SELECT 1 FROM d WHERE struct(*).x = i.v + 9)", &["a", "b"]),
+];
+
+#[test]
+fn a_star_among_the_arguments_of_a_function_stands_for_the_columns() {
+    let batch = rows(&stream(), &["a", "b"], 1);
+    for (sql, expected) in STARS {
+        let mut runner = runner(sql);
+        let tables = tables(&runner, 0);
+        let run = runner.begin(0, &tables).unwrap();
+        let input = batch.project(&runner.query().input_columns()).unwrap();
+        let made = run.rows(input).unwrap_or_else(|failure| panic!("{sql}: {failure:?}"));
+        let texts = made.iter().flat_map(|rows| rows.column(0).as_string::<i32>().iter());
+        let mut found: Vec<&str> = texts.map(|text| text.unwrap_or("NULL")).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{sql}");
+    }
+}
+
+#[test]
+fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
+    for (sql, reason) in [
+        ("SELECT count(i.*) AS n FROM input i", "count(i.*) is not allowed (write count(*)"),
+        ("SELECT to_json(struct(* EXCLUDE (v))) AS j FROM input", "write * EXCEPT (…)"),
+        ("SELECT to_json(struct(x.*)) AS j FROM input", "UNRESOLVED_COLUMN: there is no column x"),
+        ("SELECT to_json(struct(k.*)) AS j FROM input", "k.* needs a struct"),
+        (
+            "SELECT window.* FROM input GROUP BY window(timestamp_seconds(v), '1 minute')",
+            "write window.start and window.end",
+        ),
+        ("SELECT upper(x -> x) AS u FROM input", "upper() takes no lambda"),
+        ("SELECT array_sort(array(v), (x, y) -> 'a') AS u FROM input", "the lambda is STRING, not INT"),
+        ("SELECT input_file_name() AS f FROM input", "Spark's function input_file_name is not supported"),
+        ("SELECT uper(k) AS u FROM input", "the nearest name is upper"),
+        ("SELECT stack(1, k, v) AS (a, b) FROM input", "Spark's function stack is not supported"),
+        ("SELECT e FROM input, LATERAL explode(array(v)) AS x(e)", "write LATERAL VIEW"),
+        (
+            "SELECT (SELECT x FROM d WHERE d.k = i.k) AS x FROM input i",
+            "must be an aggregate (write (SELECT max(",
+        ),
+        ("SELECT date_add(FORTNIGHT, 1, now()) AS t FROM input", "there is no column FORTNIGHT"),
+    ] {
+        let relation = |name: &str, schema| Relation { name: name.into(), schema };
+        let of_stream = Definition::of_stream(relation("input", stream()), sql.to_owned(), Conf::default());
+        let definition = Definition { tables: vec![relation("d", table())], ..of_stream };
+        let error = Query::plan(&definition).expect_err(sql).to_string();
+        assert!(error.contains(reason), "{sql}: {error}");
+    }
+}
+
+/// A unit is a keyword: a column of its name is not asked for, but where two arguments are given.
+#[test]
+fn a_unit_of_time_is_one_although_a_column_has_its_name() {
+    let sql = "SELECT concat_ws(' ', datediff(DAY, t, timestampadd(day, day, t)), datediff(month, t), date_add(month, 1)) AS c
+        FROM (SELECT v AS day, DATE '2024-03-01' AS month, TIMESTAMP '2024-02-28 10:00:00' AS t FROM input)";
+    let text = answer(&mut runner(sql), 0, &rows(&stream(), &["a"], 3));
+    assert!(text.contains("| 3 2 2024-03-02 |"), "{text}");
+}
+
+/// What became of all rows of a batch: what they gave, and which failed.
+pub(super) fn sifted(run: &BatchRun, batch: &RecordBatch) -> Result<(Made, Vec<(usize, ExpressionError)>)> {
+    let (mut all, mut failed) = (Made { rows: Vec::new(), records: Some(Vec::new()) }, Vec::new());
+    run.sift(batch, &mut SliceSize::default(), &mut |sifted| {
+        match sifted {
+            Sifted::Failed(row, error) => failed.push((row, error)),
+            Sifted::Made(made) => {
+                all.rows.extend(made.rows);
+                let numbers = all.records.as_mut().zip(made.records);
+                numbers.into_iter().for_each(|(all, records)| all.extend(records));
+            }
+        }
+        Ok(())
+    })?;
+    Ok((all, failed))
+}
+
+/// Rows with a text of a megabyte, and a number.
+fn megabytes(numbers: &[i32]) -> RecordBatch {
+    let text = "x".repeat(1 << 20);
+    let keys: Vec<&str> = numbers.iter().map(|_| text.as_str()).collect();
+    let numbers: ArrayRef = Arc::new(Int32Array::from(numbers.to_vec()));
+    let keys: ArrayRef = Arc::new(StringArray::from(keys));
+    RecordBatch::try_new(stream(), vec![keys, Arc::clone(&numbers), numbers]).unwrap()
+}
+
+/// Each element is a row with a copy of the other columns.
+#[test]
+fn what_arrays_make_of_several_records_is_made_in_slices_and_one_record_that_becomes_too_much_fails() {
+    let mut runner = runner("SELECT k, v, e FROM input LATERAL VIEW explode(sequence(1, v)) AS e");
+    let batch = megabytes(&[30, 30, 600, 1, 0, 20, 20]);
+    let batch = batch.project(&runner.query().input_columns()).unwrap();
+    let run = runner.begin(0, &[]).unwrap();
+    let (Made { rows, records }, failed) = sifted(&run, &batch).unwrap();
+    let expected: Vec<u32> = [(0, 30), (1, 30), (3, 1), (4, 2), (5, 20), (6, 20)]
+        .iter()
+        .flat_map(|(record, times)| vec![*record; *times])
+        .collect();
+    assert_eq!(records.unwrap(), expected);
+    assert!(rows.iter().all(|rows| rows.num_rows() <= 32));
+    let [(2, why)] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!(why.to_string(), "RESULT_TOO_LARGE: a record would become more than 512 MiB");
+}
+
+#[test]
+fn a_text_that_is_as_long_as_a_record_says_is_made_only_if_it_fits() {
+    for call in [
+        "repeat('ab', v)",
+        "space(v)",
+        "lpad('', v, 'ab')",
+        "rpad('ab', v)",
+        "replace(repeat('a', 30000), 'a', repeat('b', v))",
+        "regexp_replace(repeat('a', 30000), 'a', repeat('b', v))",
+        "array_join(array_repeat('', 30000), repeat('b', v))",
+        "concat_ws(repeat('b', v), array_repeat('', 30000))",
+        "format_number(1.5D, v)",
+        "format_string(concat('%', v, 'd'), 1)",
+        "format_string(concat('%.', v, 'e'), 1.5D)",
+    ] {
+        let mut runner = runner(&format!("SELECT v, length({call}) AS n FROM input"));
+        let batch = rows(&stream(), &["a", "a", "a"], 3);
+        let values: ArrayRef = Arc::new(Int32Array::from(vec![3, 2_000_000_000, 100]));
+        let columns = vec![Arc::clone(batch.column(0)), Arc::clone(&values), values];
+        let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+        let batch = batch.project(&runner.query().input_columns()).unwrap();
+        let run = runner.begin(0, &[]).unwrap();
+        let (made, failed) = sifted(&run, &batch).unwrap();
+        assert_eq!(made.records.unwrap(), [0, 2], "{call}");
+        assert!(matches!(&failed[..], [(1, why)] if why.class == "RESULT_TOO_LARGE"), "{call}: {failed:?}");
+    }
+}
+
+#[test]
+fn a_window_that_would_end_after_the_last_or_begin_before_the_first_time_fails_for_its_row() {
+    for window in ["window(t, '1 minute')", "window(t, '10 minutes', '1 minute', '30 seconds')"] {
+        let sql = format!(
+            "SELECT v, w.end AS e FROM (SELECT v, {window} AS w FROM
+             (SELECT v, timestamp_micros(CASE v WHEN 0 THEN 9223372036854775807L WHEN 1 THEN -9223372036854775807L ELSE v END) AS t FROM input))"
+        );
+        let mut runner = runner(&sql);
+        let batch = rows(&stream(), &["a", "a", "a"], 0).project(&runner.query().input_columns()).unwrap();
+        let run = runner.begin(0, &[]).unwrap();
+        let (made, failed) = sifted(&run, &batch).unwrap();
+        assert_eq!(made.records.unwrap().first(), Some(&2), "{window}");
+        let failed: Vec<(usize, &str)> = failed.iter().map(|(row, why)| (*row, why.class)).collect();
+        assert_eq!(failed, [(0, "ARITHMETIC_OVERFLOW"), (1, "ARITHMETIC_OVERFLOW")], "{window}");
+    }
+}
+
+#[test]
+fn sliding_windows_are_made_of_a_few_rows_at_once_and_come_out_in_the_order_of_the_rows() {
+    let sql = "SELECT v, w.start FROM
+        (SELECT v, window(timestamp_seconds(v), '1 day', '1 minute') AS w FROM input)";
+    let mut runner = runner(sql);
+    let at_once = runner.query().rows_at_once;
+    assert_eq!(at_once, 65_536 / 1440);
+    let count = 3 * at_once + 7;
+    let keys = vec!["a"; count];
+    let batch = rows(&stream(), &keys, 100).project(&runner.query().input_columns()).unwrap();
+    let run = runner.begin(0, &[]).unwrap();
+    let (Made { rows, records }, _) = sifted(&run, &batch).unwrap();
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|rows| rows.num_rows() <= 65_536));
+    let expected: Vec<u32> = (0..count as u32).flat_map(|record| [record; 1440]).collect();
+    assert_eq!(records.unwrap(), expected);
+    let each = (0..count).map(|row| run.rows(batch.slice(row, 1)).unwrap());
+    let each: Vec<RecordBatch> = each.flatten().collect();
+    let schema = rows[0].schema();
+    let together = |rows: &[RecordBatch]| arrow::compute::concat_batches(&schema, rows).unwrap();
+    assert_eq!(together(&rows), together(&each));
 }
 
 #[test]
@@ -256,8 +489,7 @@ fn each_row_knows_the_record_that_it_was_made_of_whatever_the_query_does() {
         let tables = tables(&runner, 0);
         let run = runner.begin(0, &tables).unwrap();
         let batch = rows(&stream(), &keys, 0).project(&runner.query().input_columns()).unwrap();
-        let made = run.made(batch.clone()).or_else(|_| run.sift(&batch).map(|sifted| sifted.made));
-        let Made { rows, records } = made.unwrap();
+        let (Made { rows, records }, _) = sifted(&run, &batch).unwrap();
         let records = records.expect("a query of one stream numbers its rows");
         let values: Vec<u32> = rows
             .iter()

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use super::provenance::Provenance;
 use crate::decode::json::{Outcome, Rejection};
 use crate::decode::rows::{BATCH_BYTES, RowDecoder};
-use crate::decode::stage::{RejectedRecord, Stage, StageRows};
+use crate::decode::stage::{self, RejectedRecord, Stage, StageRows};
 use crate::model::{Error, Record, Result};
 use crate::sink::RowPlaces;
 
@@ -167,23 +167,23 @@ impl Stages {
     }
 
     fn apply(&mut self, rows: RecordBatch, emit: &mut impl Emit) -> Result<()> {
-        let mut rows = StageRows::decoded(rows);
-        for stage in &mut self.stages {
-            rows = stage.apply(rows, &mut self.rejected)?;
-        }
+        let Stages { stages, provenance, rejected, placed } = self;
+        stage::pass(stages, StageRows::decoded(rows), rejected, &mut |rows, _| {
+            if rows.batch().num_rows() == 0 {
+                return Ok(());
+            }
+            let places = match provenance {
+                Some(provenance) if *placed => Some(provenance.places(&rows)?),
+                _ => None,
+            };
+            emit.rows(rows.into_batch(), places)
+        })?;
         for (record, why) in self.rejected.drain(..) {
             let known = self.provenance.as_ref();
             let rejected = known.and_then(|kept| kept.visit(record, |record| emit.rejected(record, &why)));
             rejected.unwrap_or_else(|| Err(Error::data(format!("a row of the source is refused: {why}"))))?;
         }
-        if rows.batch().num_rows() == 0 {
-            return Ok(());
-        }
-        let places = match &self.provenance {
-            Some(provenance) if self.placed => Some(provenance.places(&rows)?),
-            _ => None,
-        };
-        emit.rows(rows.into_batch(), places)
+        Ok(())
     }
 }
 
@@ -194,13 +194,19 @@ mod tests {
 
     use super::*;
     use crate::decode::json::RejectionCode;
+    use crate::decode::stage::NextStage;
     use crate::model::{KafkaColumn, TimestampType};
 
     /// Rejects records at odd offsets.
     struct EvenOnly;
 
     impl Stage for EvenOnly {
-        fn apply(&mut self, rows: StageRows, rejected: &mut Vec<RejectedRecord>) -> Result<StageRows> {
+        fn apply(
+            &mut self,
+            rows: StageRows,
+            rejected: &mut Vec<RejectedRecord>,
+            next: &mut NextStage<'_>,
+        ) -> Result<()> {
             let offsets = rows.batch().column(0).as_primitive::<Int64Type>();
             let even: BooleanArray = offsets.values().iter().map(|offset| Some(offset % 2 == 0)).collect();
             let code = RejectionCode::NotNullViolation;
@@ -208,7 +214,7 @@ mod tests {
                 let why = Rejection { code, field: None, message: "odd".into() };
                 rejected.push((rows.record_of(row), why));
             }
-            rows.retain(&even)
+            next(rows.retain(&even)?, rejected)
         }
     }
 

@@ -14,7 +14,7 @@ use super::open::{self, Access};
 use crate::config::{StreamConfig, TableConfig, ViewConfig};
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
-use crate::model::{Error, Marks, OutputMode, Result};
+use crate::model::{Error, Hidden, Marks, OutputMode, Result};
 use crate::query::tables::{StaticTable, TableSource};
 use crate::query::{
     Conf, Definition, Input, Query, Relation, Runner, SqlStage, TableRows, View, WatermarkPolicy,
@@ -24,7 +24,7 @@ use crate::query::{
 const TABLES_BYTES: usize = 1 << 30;
 
 /// The version of what SQL makes of rows. Raise it by hand in every change by which the same query gives other rows.
-const SEMANTICS: u32 = 3;
+const SEMANTICS: u32 = 4;
 
 /// The relation that the stream's rows are in a query.
 const INPUT: &str = "input";
@@ -49,6 +49,7 @@ pub struct Planned {
     tables: Vec<StaticTable>,
     definition: String,
     empty_batches: bool,
+    hidden: Hidden,
 }
 
 /// Plans the stream's query over `input`, the columns that its decoder can give; `None` if it has none.
@@ -87,7 +88,7 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
         conf,
         output_mode: config.output_mode,
     };
-    let query = Query::plan(&definition)?;
+    let query = Query::plan(&definition).map_err(|error| config.hidden.error(error))?;
     if query.replaces_rows() {
         open::check_replaced_rows(config)?;
     }
@@ -103,7 +104,8 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
         .hint("give it a name with AS"));
     }
     let Conf { empty_batches, .. } = definition.conf;
-    Ok(Some(Planned { query, tables, definition: text(config, &definition.conf), empty_batches }))
+    let hidden = config.hidden.clone();
+    Ok(Some(Planned { query, tables, definition: text(config, &definition.conf), empty_batches, hidden }))
 }
 
 fn source(config: &StreamConfig, table: &TableConfig, conf: &Conf, access: &Access) -> Result<TableSource> {
@@ -156,9 +158,9 @@ impl Planned {
         let columns = (0..self.tables.len()).map(|n| self.query.table_columns(n));
         StreamSql {
             columns: columns.collect(),
-            plan: self.query.explain().into(),
+            plan: self.hidden.text(&self.query.explain()).into(),
             empty_batches: self.empty_batches,
-            stage: SqlStage::new(Runner::new(self.query), positions, self.definition),
+            stage: SqlStage::new(Runner::new(self.query), positions, self.definition, self.hidden),
             tables: Arc::new(Mutex::new(self.tables)),
         }
     }

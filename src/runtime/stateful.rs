@@ -222,7 +222,11 @@ impl Stateful {
         let rows = match admission {
             None => answer.rows,
             Some(mut stage) => {
-                answer.rows.into_iter().map(|rows| admitted(stage.as_mut(), rows)).collect::<Result<_>>()?
+                let mut taken = Vec::with_capacity(answer.rows.len());
+                for rows in answer.rows {
+                    admit(stage.as_mut(), rows, &mut taken)?;
+                }
+                taken
             }
         };
         Ok(StateRun { rows, operators: answer.operators, batch })
@@ -338,12 +342,15 @@ pub(super) fn check_state(
     definition(sql).check_start(checkpoint, newest_commit).map(|_| ())
 }
 
-/// Rows of a result as the sink takes them. A row that it does not take stops the stream: no record is to blame.
-fn admitted(stage: &mut dyn Stage, rows: RecordBatch) -> Result<RecordBatch> {
+/// Adds rows of a result as the sink takes them. A row that it does not take stops the stream: no record is to blame.
+fn admit(stage: &mut dyn Stage, rows: RecordBatch, taken: &mut Vec<RecordBatch>) -> Result<()> {
     let mut rejected = Vec::new();
-    let rows = stage.apply(StageRows::derived(rows), &mut rejected)?;
+    stage.apply(StageRows::derived(rows), &mut rejected, &mut |rows, _| {
+        taken.push(rows.into_batch());
+        Ok(())
+    })?;
     match rejected.into_iter().next() {
-        None => Ok(rows.into_batch()),
+        None => Ok(()),
         Some((_, why)) => Err(Error::data(format!("the sink does not take a row of sql: {why}"))
             .hint("change the query so that it gives a value that fits; a row of a result has no record that could be rejected for it")),
     }

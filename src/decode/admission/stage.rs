@@ -5,7 +5,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 
 use super::Admission;
-use crate::decode::stage::{RejectedRecord, Stage, StageFactory, StageRows};
+use crate::decode::stage::{NextStage, RejectedRecord, Stage, StageFactory, StageRows};
 use crate::model::{Error, Result};
 
 impl StageFactory for Admission {
@@ -33,9 +33,14 @@ impl Stage for AdmissionStage {
         self.now = micros;
     }
 
-    fn apply(&mut self, rows: StageRows, rejected: &mut Vec<RejectedRecord>) -> Result<StageRows> {
+    fn apply(
+        &mut self,
+        rows: StageRows,
+        rejected: &mut Vec<RejectedRecord>,
+        next: &mut NextStage<'_>,
+    ) -> Result<()> {
         let admitted = self.admission.admit(rows.batch(), self.now)?;
-        let Some(kept) = admitted.kept else { return rows.with_columns(admitted.rows) };
+        let Some(kept) = admitted.kept else { return next(rows.with_columns(admitted.rows)?, rejected) };
         let mut records: Vec<RejectedRecord> =
             admitted.rejected.into_iter().map(|(row, why)| (rows.record_of(row), why)).collect();
         records.sort_by_key(|(record, _)| *record);
@@ -55,6 +60,6 @@ impl Stage for AdmissionStage {
             (made, places.values().iter().map(|place| kept.value(*place as usize)).collect())
         };
         rejected.extend(records);
-        rows.with_rows(made, &kept)
+        next(rows.with_rows(made, &kept)?, rejected)
     }
 }

@@ -5,6 +5,7 @@ use arrow::datatypes::{Fields, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit
 
 use super::*;
 use crate::query::coerce::types::{list_of, map_of};
+use crate::query::tests::sifted;
 use crate::query::{Definition, Query, Relation, Runner};
 
 fn ansi(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
@@ -120,10 +121,10 @@ fn only_the_record_whose_element_fails_is_left_out() {
         "SELECT id, array_contains(codes, 1) AS found FROM input",
     ] {
         let mut runner = runner(&schema, sql, Conf::default());
-        let sifted = runner.begin(0, &[]).unwrap().sift(&rows).unwrap();
-        let failed: Vec<usize> = sifted.failed.iter().map(|(row, _)| *row).collect();
+        let (made, failed) = sifted(&runner.begin(0, &[]).unwrap(), &rows).unwrap();
+        let failed: Vec<usize> = failed.iter().map(|(row, _)| *row).collect();
         assert_eq!(failed, [30], "{sql}");
-        assert_eq!(sifted.made.rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 49, "{sql}");
+        assert_eq!(made.rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 49, "{sql}");
     }
 }
 

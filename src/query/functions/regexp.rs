@@ -15,6 +15,7 @@ use super::java_regex::{Matches, Pattern, unreadable};
 use super::scalar::{Bind, Bound, Call, Types, entry, fixed, try_each};
 use crate::query::coerce::types::{Want, list_of, refused};
 use crate::query::error::ExpressionError;
+use crate::query::result_size::TextBytes;
 
 /// Functions of regular expressions.
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -227,6 +228,7 @@ fn bind_replace(bind: &Bind) -> Result<Bound> {
 }
 
 fn replace(call: &Call) -> Result<ArrayRef> {
+    let made = TextBytes::default();
     try_each::<StringArray, _>(call, |row| {
         let (text, replacement) = (call.texts(0).value(row), call.texts(2).value(row));
         let position = call.int(3, row).unwrap_or(1);
@@ -248,7 +250,9 @@ fn replace(call: &Call) -> Result<ArrayRef> {
         while matches.advance() {
             let found = matches.range();
             out.push_str(&text[last..found.start]);
+            let before = out.len();
             expand(replacement, &pattern, &matches, &mut out)?;
+            made.add(out.len() - before)?;
             last = found.end;
         }
         out.push_str(&text[last..]);

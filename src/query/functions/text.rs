@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int32Array, StringArray, StringBuilder};
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use super::Entry;
 use super::scalar::{Bind, Bound, Call, Types, count, each, entry, takes, try_each};
 use crate::query::coerce::types::{Want, castable, common, element_of, list_of, mismatch};
 use crate::query::error::ExpressionError;
+use crate::query::result_size::TextBytes;
 
 /// Functions of texts.
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -90,14 +91,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         ["stateless/string_padding", "expressions/string"]
     ),
     entry!("collate", Types::By(bind_collate), |call| Ok(Arc::clone(&call.args[0])), ["expressions/string"]),
-    entry!(
-        "space",
-        takes!([Int] => DataType::Utf8),
-        |call| each::<StringArray, _>(call, |row| Some(
-            " ".repeat(usize::try_from(call.ints(0).value(row)).unwrap_or(0))
-        )),
-        ["expressions/string"]
-    ),
+    entry!("space", takes!([Int] => DataType::Utf8), space, ["expressions/string"]),
     entry!(
         "substring" | "substr",
         Types::By(bind_substring),
@@ -225,22 +219,42 @@ fn initcap(text: &str) -> String {
 }
 
 fn pad(call: &Call, left: bool) -> Result<ArrayRef> {
-    each::<StringArray, _>(call, |row| {
+    let made = TextBytes::default();
+    try_each::<StringArray, _>(call, |row| {
         let (text, length) = (call.texts(0).value(row), call.ints(1).value(row));
         let filler = call.text(2, row).unwrap_or(" ");
         let length = usize::try_from(length).unwrap_or(0);
         let present = text.chars().count();
         if present >= length || filler.is_empty() {
-            return Some(text.chars().take(length).collect::<String>());
+            return Ok(Some(text.chars().take(length).collect::<String>()));
         }
-        let filling = filler.chars().cycle().take(length - present);
-        Some(if left { filling.chain(text.chars()).collect() } else { text.chars().chain(filling).collect() })
+        let missing = length - present;
+        let fillers = missing.div_ceil(filler.chars().count());
+        made.add(text.len().saturating_add(filler.len().saturating_mul(fillers)))?;
+        let filling = filler.chars().cycle().take(missing);
+        Ok(Some(if left {
+            filling.chain(text.chars()).collect()
+        } else {
+            text.chars().chain(filling).collect()
+        }))
     })
 }
 
 fn repeat(call: &Call) -> Result<ArrayRef> {
-    each::<StringArray, _>(call, |row| {
-        Some(call.texts(0).value(row).repeat(usize::try_from(call.ints(1).value(row)).unwrap_or(0)))
+    let made = TextBytes::default();
+    try_each::<StringArray, _>(call, |row| {
+        let (text, times) = (call.texts(0).value(row), usize::try_from(call.ints(1).value(row)).unwrap_or(0));
+        made.add(text.len().saturating_mul(times))?;
+        Ok(Some(text.repeat(times)))
+    })
+}
+
+fn space(call: &Call) -> Result<ArrayRef> {
+    let made = TextBytes::default();
+    try_each::<StringArray, _>(call, |row| {
+        let length = usize::try_from(call.ints(0).value(row)).unwrap_or(0);
+        made.add(length)?;
+        Ok(Some(" ".repeat(length)))
     })
 }
 
@@ -357,7 +371,7 @@ fn bind_concat_ws(bind: &Bind) -> Result<Bound> {
 
 /// Texts and the elements of arrays with a separator between; nulls are left out.
 fn concat_ws(call: &Call) -> Result<ArrayRef> {
-    let mut out = StringBuilder::new();
+    let (mut out, made) = (StringBuilder::new(), TextBytes::default());
     for row in 0..call.rows {
         let Some(separator) = call.text(0, row) else {
             out.append_null();
@@ -366,19 +380,21 @@ fn concat_ws(call: &Call) -> Result<ArrayRef> {
         let mut joined = String::new();
         let mut first = true;
         let mut add = |text: &str| {
+            made.add(separator.len() + text.len())?;
             if !first {
                 joined.push_str(separator);
             }
             first = false;
             joined.push_str(text);
+            Ok::<_, DataFusionError>(())
         };
         for array in &call.args[1..] {
             if array.is_null(row) {
                 continue;
             }
             match array.as_list_opt::<i32>() {
-                Some(list) => list.value(row).as_string::<i32>().iter().flatten().for_each(&mut add),
-                None => add(array.as_string::<i32>().value(row)),
+                Some(list) => list.value(row).as_string::<i32>().iter().flatten().try_for_each(&mut add)?,
+                None => add(array.as_string::<i32>().value(row))?,
             }
         }
         out.append_value(joined);
@@ -387,13 +403,19 @@ fn concat_ws(call: &Call) -> Result<ArrayRef> {
 }
 
 fn replace(call: &Call) -> Result<ArrayRef> {
-    each::<StringArray, _>(call, |row| {
+    let made = TextBytes::default();
+    try_each::<StringArray, _>(call, |row| {
         let (text, search) = (call.texts(0).value(row), call.texts(1).value(row));
-        Some(if search.is_empty() {
-            text.to_owned()
-        } else {
-            text.replace(search, call.text(2, row).unwrap_or(""))
-        })
+        let replacement = call.text(2, row).unwrap_or("");
+        if search.is_empty() {
+            return Ok(Some(text.to_owned()));
+        }
+        if replacement.len() > search.len() {
+            made.add(
+                text.len().saturating_add(text.matches(search).count().saturating_mul(replacement.len())),
+            )?;
+        }
+        Ok(Some(text.replace(search, replacement)))
     })
 }
 

@@ -20,6 +20,7 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, cast, lit};
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, TableFactor, Value};
 
+pub(super) use self::window::copies;
 use super::fields::GetField;
 
 /// The functions behind the generators, by name.

@@ -8,12 +8,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit, TimestampMicrosecondType};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, LogicalPlan, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
+    Volatility,
 };
 
 use super::session::last_moments;
+use crate::query::error::ExpressionError;
 use crate::query::rewrite::literal::interval_of;
 use crate::query::stateful::event_time::{TUMBLING, is_window, window_metadata};
 
@@ -44,7 +47,14 @@ impl Shape {
                 return plan_err!("window() takes its lengths as literal texts, such as '10 minutes'");
             };
             match interval_of(text) {
-                Some((0, days, micros)) => lengths.push(i64::from(days) * 86_400_000_000 + micros),
+                Some((0, days, micros)) => {
+                    let length =
+                        i64::from(days).checked_mul(86_400_000_000).and_then(|days| days.checked_add(micros));
+                    match length {
+                        Some(length) => lengths.push(length),
+                        None => return plan_err!("window() takes lengths of up to 290,000 years: {text}"),
+                    }
+                }
                 Some(_) => return plan_err!("window() takes no months: {text} has no fixed length"),
                 None => return plan_err!("CANNOT_PARSE_INTERVAL: {text} is not a valid interval"),
             }
@@ -72,14 +82,53 @@ impl Shape {
         Ok(Shape { duration, slide, start })
     }
 
-    /// The starts of the windows around a time, the newest first.
-    fn starts(&self, time: i64) -> impl Iterator<Item = i64> + '_ {
-        let newest = time - (time - self.start).rem_euclid(self.slide);
-        let count = (self.duration + self.slide - 1) / self.slide;
-        (0..count)
-            .map(move |back| newest - back * self.slide)
-            .filter(move |start| time < start + self.duration)
+    /// The most windows that a time lies in.
+    fn count(&self) -> i64 {
+        (self.duration - 1) / self.slide + 1
     }
+
+    /// The starts of the windows around a time, the newest first.
+    ///
+    /// # Errors
+    /// `ARITHMETIC_OVERFLOW` for a time so near to the first or the last TIMESTAMP that a window may begin or end beyond it.
+    fn starts(&self, time: i64) -> Result<impl Iterator<Item = i64> + '_> {
+        let first = time.checked_sub(self.duration).and_then(|first| first.checked_sub(self.slide));
+        let last = time.checked_add(self.duration).and_then(|_| time.checked_sub(self.start));
+        if first.is_none() || last.is_none() {
+            return Err(ExpressionError::raise(
+                "ARITHMETIC_OVERFLOW",
+                "the window of the time ends or begins beyond what a TIMESTAMP holds",
+            ));
+        }
+        let newest = time - (time - self.start).rem_euclid(self.slide);
+        Ok((0..self.count())
+            .map(move |back| newest - back * self.slide)
+            .filter(move |start| time < start + self.duration))
+    }
+}
+
+/// The most rows that the windows of a plan make of one row.
+pub(in crate::query) fn copies(plan: &LogicalPlan) -> usize {
+    let inputs = plan.inputs().into_iter().map(copies).max().unwrap_or(1);
+    plan.expressions().iter().fold(inputs, |copies, expr| copies.saturating_mul(made_by(expr)))
+}
+
+fn made_by(expr: &Expr) -> usize {
+    let mut most = 1;
+    let walked = expr.apply(|node| {
+        if let Expr::ScalarFunction(call) = node
+            && call.func.inner().downcast_ref::<WindowRows>().is_some()
+        {
+            let shape = Shape::of(call.args.iter().skip(1).map(|arg| match arg {
+                Expr::Literal(length, _) => Some(length),
+                _ => None,
+            }))?;
+            most = usize::try_from(shape.count()).unwrap_or(usize::MAX);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    // The call was refused when it was planned if its lengths are no literals.
+    walked.map_or(1, |_| most)
 }
 
 fn row_type(field: &Field) -> Result<DataType> {
@@ -133,7 +182,7 @@ impl ScalarUDFImpl for WindowRows {
         for row in 0..times.len() {
             let before = starts.len();
             if times.is_valid(row) {
-                starts.extend(shape.starts(times.value(row)));
+                starts.extend(shape.starts(times.value(row))?);
                 ends.extend(starts[before..].iter().map(|start| start + shape.duration));
             }
             lengths.push(starts.len() - before);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::rig::{Alluvia, Broker, Message, delta_log, delta_rows};
+use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_log, delta_rows};
 
 const BOUND: Duration = Duration::from_secs(120);
 
@@ -325,6 +325,35 @@ fn a_record_for_which_an_expression_fails_is_a_dead_letter_and_the_others_are_ro
         assert_eq!(message, "CAST_INVALID_INPUT: the text is no INT, in CAST(a AS INT)");
         assert!(!letter["value"].is_null(), "the whole record is kept: {letter}");
     }
+}
+
+#[test]
+fn a_record_that_becomes_too_much_is_a_dead_letter_and_the_others_are_rows() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("too-much", 1);
+    let message = |bytes: usize, elements: usize, at: &str| {
+        let value = json!({"a": "x".repeat(bytes), "r": vec![1; elements], "at": at});
+        Message::new(value.to_string())
+    };
+    let (now, last) = ("2026-01-01T00:00:00Z", "294247-01-10T04:00:54.775807Z");
+    let mut messages = vec![message(1, 2, now), message(800_000, 4_000, now), message(1, 1, last)];
+    messages.extend((0..4).map(|_| message(100_000, 100, now)));
+    broker.produce(&topic, messages);
+    let sql = "    sql: SELECT offset, a, x, window(at, '1 minute').end AS until FROM input LATERAL VIEW explode(r) AS x\n";
+    let yaml = yaml(broker, &topic, "a STRING, r ARRAY<INT>, at TIMESTAMP", &format!("{sql}{LETTERS}"));
+    run(&yaml.replace(", maxOffsetsPerTrigger: 2", ""), folder.path());
+    let rows = delta_digest(&folder.path().join("table"), &["offset", "x"]).rows;
+    assert_eq!(rows, 2 + 4 * 100);
+    let mut letters: Vec<(i64, String)> = delta_rows(&folder.path().join("dead"), &[])
+        .iter()
+        .map(|letter| {
+            let message = letter["errorMessage"].as_str().unwrap();
+            (letter["offset"].as_i64().unwrap(), message.split(':').next().unwrap().to_owned())
+        })
+        .collect();
+    letters.sort();
+    assert_eq!(letters, [(1, "RESULT_TOO_LARGE".to_owned()), (2, "ARITHMETIC_OVERFLOW".to_owned())]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::gather::{Gather, span};
 use crate::query::coerce::types::{Want, castable, common, element_of, list_of, mismatch, name_of};
 use crate::query::error::ExpressionError;
 use crate::query::functions::scalar::{Bind, Bound, Call, count};
+use crate::query::result_size::TextBytes;
 
 pub(super) fn bind_array(bind: &Bind) -> Result<Bound> {
     let mut to = DataType::Null;
@@ -125,7 +126,7 @@ pub(super) fn bind_join(bind: &Bind) -> Result<Bound> {
 pub(super) fn join(call: &Call) -> Result<ArrayRef> {
     let list = call.lists(0);
     let texts = list.values().as_string::<i32>();
-    let mut out = StringBuilder::new();
+    let (mut out, made) = (StringBuilder::new(), TextBytes::default());
     for row in 0..call.rows {
         if !call.all_valid(row) {
             out.append_null();
@@ -135,7 +136,9 @@ pub(super) fn join(call: &Call) -> Result<ArrayRef> {
         let replacement = call.text(2, row);
         let shown = span(list, row)
             .filter_map(|at| if texts.is_valid(at) { Some(texts.value(at)) } else { replacement });
-        out.append_value(shown.collect::<Vec<_>>().join(separator));
+        let shown: Vec<&str> = shown.collect();
+        made.add(shown.iter().map(|text| text.len() + separator.len()).sum())?;
+        out.append_value(shown.join(separator));
     }
     Ok(Arc::new(out.finish()))
 }

@@ -8,6 +8,7 @@ use super::rounding::half_even;
 use crate::query::coerce::types::{Want, castable, is_decimal, is_float, is_integral};
 use crate::query::error::ExpressionError;
 use crate::query::functions::scalar::{Bind, Bound, Call, count, try_each};
+use crate::query::result_size::TextBytes;
 
 pub(super) fn bind_number(bind: &Bind) -> Result<Bound> {
     count(bind, 2, 2)?;
@@ -33,6 +34,7 @@ fn places_of(pattern: &str) -> Option<(usize, usize, bool)> {
 }
 
 pub(super) fn format_number(call: &Call) -> Result<ArrayRef> {
+    let made = TextBytes::default();
     try_each::<StringArray, _>(call, |row| {
         let (least, most, grouped) = match call.args[1].as_string_opt::<i32>() {
             Some(patterns) => places_of(patterns.value(row)).ok_or_else(|| {
@@ -68,6 +70,7 @@ pub(super) fn format_number(call: &Call) -> Result<ArrayRef> {
             let value = call.args[0].as_primitive::<Int64Type>().value(row);
             (value < 0, value.unsigned_abs().to_string(), 0)
         };
+        made.add(digits.len().saturating_add(most))?;
         let (whole, fraction) = half_even(&digits, scale, most);
         let fraction = &fraction[..fraction.trim_end_matches('0').len().max(least.min(fraction.len()))];
         let mut out = String::new();

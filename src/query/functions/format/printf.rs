@@ -7,12 +7,13 @@ use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
 use datafusion::common::{DataFusionError, Result};
 
-use super::rounding::half_up;
+use super::rounding::{half_up, with_zeros};
 use crate::query::arithmetic::decimal::plain_text;
 use crate::query::cast::{self, Mode, Way};
 use crate::query::coerce::types::{Want, castable, is_decimal, is_float, is_integral, mismatch};
 use crate::query::error::ExpressionError;
 use crate::query::functions::scalar::{Bind, Bound, Call};
+use crate::query::result_size::TextBytes;
 
 pub(super) fn bind_format(bind: &Bind) -> Result<Bound> {
     if bind.types.is_empty() {
@@ -198,8 +199,11 @@ impl Conversion {
             self.number(value.is_sign_negative(), &half_up(&plain(&text), places), out);
             return Ok(());
         }
-        let shown = format!("{:.places$e}", value.abs());
+        // A double has at most 1074 places; those behind are zeros, and `format!` takes no more than 65,535.
+        let exact = places.min(1100);
+        let shown = format!("{:.exact$e}", value.abs());
         let (mantissa, exponent) = shown.split_once('e').unwrap_or((&shown, "0"));
+        let mantissa = with_zeros(mantissa, mantissa.len() + places - exact);
         let exponent: i32 = exponent.parse().unwrap_or(0);
         let mut digits = String::new();
         let sign = if exponent < 0 { '-' } else { '+' };
@@ -229,7 +233,7 @@ fn plain(text: &str) -> String {
 }
 
 pub(super) fn format_string(call: &Call) -> Result<ArrayRef> {
-    let mut texts = StringBuilder::new();
+    let (mut texts, made) = (StringBuilder::new(), TextBytes::default());
     for row in 0..call.rows {
         let Some(mut format) = call.text(0, row) else {
             texts.append_null();
@@ -240,6 +244,7 @@ pub(super) fn format_string(call: &Call) -> Result<ArrayRef> {
         while let Some((before, behind)) = format.split_once('%') {
             out.push_str(before);
             let (conversion, rest) = Conversion::read(behind)?;
+            made.add(conversion.width.max(conversion.precision.unwrap_or_default()))?;
             format = rest;
             match conversion.letter {
                 '%' => conversion.pad("%", &mut out),

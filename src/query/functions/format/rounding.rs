@@ -5,8 +5,7 @@ pub(super) fn half_even(digits: &str, scale: usize, places: usize) -> (String, S
     let padded = format!("{digits:0>width$}", width = scale + 1);
     let point = padded.len() - scale;
     if places >= scale {
-        let fraction = format!("{:0<places$}", &padded[point..]);
-        return (padded[..point].to_owned(), fraction);
+        return (padded[..point].to_owned(), with_zeros(&padded[point..], places));
     }
     let cut = point + places;
     let (kept, lost) = padded.split_at(cut);
@@ -39,12 +38,23 @@ pub(super) fn half_even(digits: &str, scale: usize, places: usize) -> (String, S
 pub(super) fn half_up(digits: &str, places: usize) -> String {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     if fraction.len() <= places {
-        return if places == 0 { whole.to_owned() } else { format!("{whole}.{fraction:0<places$}") };
+        return if places == 0 {
+            whole.to_owned()
+        } else {
+            format!("{whole}.{}", with_zeros(fraction, places))
+        };
     }
     // A digit that makes half_even round as half up does.
     let nudged = format!("{whole}{fraction}1");
     let (whole, fraction) = half_even(&nudged, fraction.len() + 1, places);
     if places == 0 { whole } else { format!("{whole}.{fraction}") }
+}
+
+/// Digits with zeros behind them, up to `length`. Widths of `format!` end at 65,535.
+pub(super) fn with_zeros(digits: &str, length: usize) -> String {
+    let mut digits = digits.to_owned();
+    digits.extend(std::iter::repeat_n('0', length.saturating_sub(digits.len())));
+    digits
 }
 
 #[cfg(test)]
@@ -59,5 +69,6 @@ mod tests {
         assert_eq!(half_up("2.5", 0), "3");
         assert_eq!(half_up("0.125", 2), "0.13");
         assert_eq!(half_up("1", 2), "1.00");
+        assert_eq!(half_up("1.5", 100_000).len(), 100_002);
     }
 }

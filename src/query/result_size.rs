@@ -1,0 +1,294 @@
+//! How much a query may make of a few rows at once.
+//!
+//! A generator repeats the other columns for each element, and a text may be as long as a number in the record says. So one
+//! message can ask for any amount of memory. What a run would make of several rows is bounded by [`SLICE_BYTES`]: above
+//! that it fails with [`RESULT_TOO_LARGE`], and runs again over half of them ([`SliceSize`] remembers how many fit). What it
+//! would make of one is bounded by [`RECORD_BYTES_MAX`]: then the record is rejected.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, OffsetSizeTrait, RecordBatch};
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::{ArrowNativeType, DataType};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::{ReplaceChildrenOptions, replace_children_if_necessary};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::unnest::UnnestExec;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::StreamExt;
+
+use super::error::{ExpressionError, RESULT_TOO_LARGE};
+
+/// The most bytes that several rows become at once.
+const SLICE_BYTES: usize = 32 << 20;
+/// The most bytes that one record becomes: as much as a message may have.
+const RECORD_BYTES_MAX: usize = 512 << 20;
+
+/// How many rows a lane gives to a query at once.
+#[derive(Debug, Clone)]
+pub struct SliceSize(usize);
+
+impl Default for SliceSize {
+    /// As many as there are.
+    fn default() -> SliceSize {
+        SliceSize(usize::MAX)
+    }
+}
+
+impl SliceSize {
+    /// How many, `most` at the most.
+    pub(super) fn rows(&self, most: usize) -> usize {
+        self.0.min(most)
+    }
+
+    /// A run over that many was too much.
+    pub(super) fn was_too_large(&mut self, rows: usize) {
+        self.0 = (rows / 2).max(1);
+    }
+
+    /// A run over `rows` rows gave `made`: after little, more are given.
+    pub(super) fn made(&mut self, rows: usize, made: &[RecordBatch]) {
+        if rows < self.0 || self.0 == usize::MAX {
+            return;
+        }
+        let bytes: usize = made.iter().flat_map(RecordBatch::columns).map(|column| bytes_of(column)).sum();
+        if bytes < SLICE_BYTES / 4 {
+            self.0 = self.0.saturating_mul(2);
+        }
+    }
+}
+
+fn bytes_of(column: &dyn Array) -> usize {
+    column.to_data().get_slice_memory_size().unwrap_or_default()
+}
+
+/// What a call of a function makes, where the length of a text is as long as a record says. A function does not know of how
+/// many records its rows are, so they may have together what one may have.
+#[derive(Debug, Default)]
+pub(super) struct TextBytes(Cell<usize>);
+
+impl TextBytes {
+    /// Counts more bytes, before they are made.
+    ///
+    /// # Errors
+    /// `RESULT_TOO_LARGE` if they are too many.
+    pub(super) fn add(&self, bytes: usize) -> Result<()> {
+        self.0.set(self.0.get().saturating_add(bytes));
+        check(self.0.get())
+    }
+}
+
+fn check(bytes: usize) -> Result<()> {
+    if bytes <= RECORD_BYTES_MAX {
+        return Ok(());
+    }
+    let most = RECORD_BYTES_MAX >> 20;
+    Err(ExpressionError::raise(RESULT_TOO_LARGE, format!("a record would become more than {most} MiB")))
+}
+
+/// Refuses to make so many bytes of `rows` records.
+fn check_of(rows: usize, bytes: usize) -> Result<()> {
+    if rows > 1 && bytes > SLICE_BYTES { check(usize::MAX) } else { check(bytes) }
+}
+
+/// Puts a check before every operator that makes rows of lists.
+///
+/// # Errors
+/// What DataFusion refuses.
+pub(super) fn check_lists(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let checked = plan.transform_up(|node| {
+        let Some(unnest) = node.downcast_ref::<UnnestExec>() else { return Ok(Transformed::no(node)) };
+        let lists = unnest.list_column_indices().iter().map(|list| list.index_in_input_schema).collect();
+        let input = Arc::clone(unnest.input());
+        let input = Arc::new(ListsCheck { input, lists });
+        Ok(Transformed::yes(replace_children_if_necessary(node, vec![input])?))
+    })?;
+    Ok(checked.data)
+}
+
+/// Passes rows on whose lists become rows behind it, unless that is too much.
+#[derive(Debug)]
+struct ListsCheck {
+    input: Arc<dyn ExecutionPlan>,
+    /// The columns of the lists.
+    lists: Arc<[usize]>,
+}
+
+impl ListsCheck {
+    fn over(&self, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<ListsCheck> {
+        let Some(input) = children.into_iter().next() else {
+            return internal_err!("a check without an input");
+        };
+        Ok(ListsCheck { input, lists: Arc::clone(&self.lists) })
+    }
+}
+
+impl DisplayAs for ListsCheck {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ListsCheck: {} MiB of one record", RECORD_BYTES_MAX >> 20)
+    }
+}
+
+impl ExecutionPlan for ListsCheck {
+    fn name(&self) -> &'static str {
+        "ListsCheck"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(self.over(children)?))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(self.over(children)?))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = self.input.execute(partition, context)?;
+        let lists = Arc::clone(&self.lists);
+        let checked = rows.map(move |rows| {
+            let rows = rows?;
+            check_of(rows.num_rows(), unnested_bytes(&rows, &lists))?;
+            Ok(rows)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), checked)))
+    }
+}
+
+/// How many bytes rows become when their lists are made rows: an element for each, and the other columns again and again.
+fn unnested_bytes(rows: &RecordBatch, lists: &[usize]) -> usize {
+    let count = rows.num_rows();
+    let (mut elements, mut copies, mut others) = (0, vec![0_usize; count], vec![0_usize; count]);
+    for (place, column) in rows.columns().iter().enumerate() {
+        let each = row_bytes(column);
+        if lists.contains(&place) {
+            elements += each.iter().sum::<usize>();
+            for (copies, length) in copies.iter_mut().zip(list_lengths(column)) {
+                *copies = length.max(*copies);
+            }
+        } else {
+            others.iter_mut().zip(each).for_each(|(others, bytes)| *others += bytes);
+        }
+    }
+    let repeated = copies.iter().zip(others).map(|(copies, bytes)| copies.saturating_mul(bytes));
+    repeated.fold(elements, usize::saturating_add)
+}
+
+fn list_lengths(column: &dyn Array) -> Vec<usize> {
+    match column.data_type() {
+        DataType::List(_) => lengths(column.as_list::<i32>().offsets()).collect(),
+        DataType::Map(..) => lengths(column.as_map().offsets()).collect(),
+        _ => vec![1; column.len()],
+    }
+}
+
+fn lengths<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> impl Iterator<Item = usize> + '_ {
+    offsets.windows(2).map(|ends| (ends[1] - ends[0]).as_usize())
+}
+
+/// The bytes of each row's value.
+fn row_bytes(column: &dyn Array) -> Vec<usize> {
+    match column.data_type() {
+        DataType::Utf8 => lengths(column.as_string::<i32>().offsets()).collect(),
+        DataType::Binary => lengths(column.as_binary::<i32>().offsets()).collect(),
+        DataType::List(_) => {
+            let list = column.as_list::<i32>();
+            sums(list.offsets(), list.values())
+        }
+        DataType::Map(..) => {
+            let map = column.as_map();
+            sums(map.offsets(), map.entries())
+        }
+        DataType::Struct(_) => {
+            let mut bytes = vec![0; column.len()];
+            for field in column.as_struct().columns() {
+                bytes.iter_mut().zip(row_bytes(field)).for_each(|(all, field)| *all += field);
+            }
+            bytes
+        }
+        fixed => vec![fixed.primitive_width().unwrap_or(1); column.len()],
+    }
+}
+
+fn sums(offsets: &OffsetBuffer<i32>, values: &dyn Array) -> Vec<usize> {
+    let first = offsets[0].as_usize();
+    let bytes = row_bytes(&values.slice(first, offsets[offsets.len() - 1].as_usize() - first));
+    let of = |at: i32| at.as_usize() - first;
+    offsets.windows(2).map(|ends| bytes[of(ends[0])..of(ends[1])].iter().sum()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int32Array, ListArray, StringArray};
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    fn failed(result: Result<()>) -> bool {
+        result.is_err_and(|error| super::super::error::failure(&error).is_some())
+    }
+
+    #[test]
+    fn one_record_may_become_more_than_a_slice_of_several() {
+        for (rows, most) in [(1, RECORD_BYTES_MAX), (2, SLICE_BYTES)] {
+            assert!(!failed(check_of(rows, most)), "{rows}");
+            assert!(failed(check_of(rows, most + 1)), "{rows}");
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_rows_made_of_lists_are_those_of_the_elements_and_of_every_copy() {
+        let lists = ListArray::from_iter_primitive::<Int32Type, _, _>([
+            Some(vec![Some(1), Some(2), Some(3)]),
+            None,
+            Some(vec![Some(4)]),
+        ]);
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("list", Arc::new(lists)),
+            ("text", Arc::new(StringArray::from(vec!["ten bytes.", "x", "four"]))),
+            ("number", Arc::new(Int32Array::from(vec![1, 2, 3]))),
+        ];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        assert_eq!(unnested_bytes(&rows, &[0]), 4 * 4 + 3 * 14 + 8);
+        assert_eq!(unnested_bytes(&rows.slice(1, 2), &[0]), 4 + 8);
+    }
+
+    #[test]
+    fn a_slice_that_was_too_large_is_halved_and_grows_again_after_small_results() {
+        let mut size = SliceSize::default();
+        assert_eq!(size.rows(100), 100);
+        size.was_too_large(100);
+        assert_eq!(size.rows(100), 50);
+        size.made(20, &[]);
+        assert_eq!(size.rows(100), 50, "it was not a whole slice");
+        size.made(50, &[]);
+        assert_eq!(size.rows(usize::MAX), 100);
+        (0..10).for_each(|_| size.was_too_large(1));
+        assert_eq!(size.rows(7), 1);
+    }
+}
