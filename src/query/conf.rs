@@ -36,7 +36,7 @@ pub struct Conf {
     pub watermark_policy: WatermarkPolicy,
     /// Whether a micro-batch without data is run when the watermark has moved.
     pub empty_batches: bool,
-    /// The time of the batch, for casts of a time without a date.
+    /// The time of the batch, for texts of a time without a date.
     pub(crate) clock: BatchClock,
 }
 

@@ -6,8 +6,12 @@
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::ast::{DataType, Expr, ObjectNamePart, Query, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, ObjectName, ObjectNamePart, Query, SetExpr, Statement,
+};
 use datafusion::sql::sqlparser::dialect::{Dialect, SparkSqlDialect};
+use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
@@ -68,7 +72,18 @@ impl Dialect for Spark {
         INNER.supports_select_wildcard_except()
     }
 
-    // A struct is written with `struct()` or `named_struct()`, which are plain functions.
+    // For `* EXCEPT (…)` as an argument: the parser reads what may follow a star there only for dialects with EXCLUDE,
+    // which the rewriter refuses.
+    fn supports_select_wildcard_exclude(&self) -> bool {
+        true
+    }
+
+    // `trim('x', s)`; which of the two is trimmed, the rewriter knows.
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+
+    // A struct is written with `struct()` or `named_struct()`, which are functions.
     fn supports_struct_literal(&self) -> bool {
         false
     }
@@ -111,6 +126,14 @@ impl Dialect for Spark {
         true
     }
 
+    fn parse_prefix(&self, parser: &mut Parser<'_>) -> Option<Result<Expr, ParserError>> {
+        match &parser.peek_token_ref().token {
+            Token::Word(word) if is_word(word, "STRUCT") => {}
+            _ => return None,
+        }
+        (parser.peek_nth_token(1).token == Token::LParen).then(|| structure(parser))
+    }
+
     fn parse_infix(
         &self,
         parser: &mut Parser<'_>,
@@ -118,15 +141,51 @@ impl Dialect for Spark {
         precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
         // Spark's dialect takes all that follows for the right side of DIV; it binds as `*` does.
-        if parser.parse_keyword(datafusion::sql::sqlparser::keywords::Keyword::DIV) {
+        if parser.parse_keyword(Keyword::DIV) {
             return Some(parser.parse_subexpr(precedence).map(|right| Expr::BinaryOp {
                 left: Box::new(left.clone()),
-                op: datafusion::sql::sqlparser::ast::BinaryOperator::MyIntegerDivide,
+                op: BinaryOperator::MyIntegerDivide,
                 right: Box::new(right),
             }));
         }
         None
     }
+}
+
+/// `struct(a AS x, b, *)`: the one function whose arguments may have names.
+fn structure(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
+    let name = parser.parse_identifier()?;
+    parser.expect_token(&Token::LParen)?;
+    let mut args = Vec::new();
+    if !parser.consume_token(&Token::RParen) {
+        args = parser.parse_comma_separated(structure_field)?;
+        parser.expect_token(&Token::RParen)?;
+    }
+    let args = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    Ok(Expr::Function(Function {
+        name: ObjectName::from(vec![name]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(args),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    }))
+}
+
+fn structure_field(parser: &mut Parser<'_>) -> Result<FunctionArg, ParserError> {
+    let field = parser.parse_wildcard_expr()?;
+    Ok(FunctionArg::Unnamed(match field {
+        Expr::Wildcard(star) => {
+            FunctionArgExpr::WildcardWithOptions(parser.parse_wildcard_additional_options(star.0)?)
+        }
+        Expr::QualifiedWildcard(relation, _) => FunctionArgExpr::QualifiedWildcard(relation),
+        field => FunctionArgExpr::Expr(match parser.parse_optional_alias(RESERVED_FOR_COLUMN_ALIAS)? {
+            Some(name) => Expr::Named { expr: Box::new(field), name },
+            None => field,
+        }),
+    }))
 }
 
 /// Parses one SELECT, with or without WITH.
@@ -223,6 +282,8 @@ fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                     }
                 }
             }
+            // `trim(BOTH FROM s)`: the parser takes no FROM without characters before it.
+            (Token::Word(word), _) if is_word(word, "FROM") && behind_trim_side(&out) => 1,
             (Token::Word(word), _) if is_word(word, "INTERVAL") => {
                 out.push(token.clone());
                 1 + units(&tokens[at + 1..], &mut out)
@@ -244,6 +305,17 @@ fn behind_cast(before: &[TokenWithSpan]) -> bool {
         Some(other) => *other == Token::DoubleColon,
         None => false,
     }
+}
+
+/// Whether `trim(BOTH` or its like comes before.
+fn behind_trim_side(before: &[TokenWithSpan]) -> bool {
+    let mut words = before.iter().rev().map(|t| &t.token).filter(|t| !matches!(t, Token::Whitespace(_)));
+    let mut word_of = |names: &[&str]| match words.next() {
+        Some(Token::Word(word)) => names.iter().any(|name| is_word(word, name)),
+        Some(Token::LParen) => names.is_empty(),
+        _ => false,
+    };
+    word_of(&["BOTH", "LEADING", "TRAILING"]) && word_of(&[]) && word_of(&["TRIM"])
 }
 
 /// A type with parts as text, and how many tokens it takes: the parser knows neither MAP<…> nor STRUCT<name: type>.

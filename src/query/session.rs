@@ -32,6 +32,7 @@ use super::coerce::planner::Operators;
 use super::conf::Conf;
 use super::error::failure;
 use super::fields::GetField;
+use super::functions::lambda::{self, SORT_BY};
 use super::functions::{self, Function};
 use super::generate::{self, Generators};
 use super::rewrite::literal::Literals;
@@ -64,6 +65,7 @@ impl Session {
         }
         // Of `grouping` the analyzer makes an expression over the sets of keys.
         functions.insert("grouping", ("grouping", Function::Aggregate(grouping_udaf())));
+        functions.insert(SORT_BY, (SORT_BY, lambda::sort_by()));
         for (name, function) in own_functions(conf) {
             functions.insert(name, (name, Function::Scalar(function)));
         }
@@ -96,6 +98,11 @@ impl Session {
     /// Whether a function is an aggregate.
     pub(crate) fn is_aggregate(&self, name: &str) -> bool {
         matches!(self.functions.get(name), Some((_, Function::Aggregate(_))))
+    }
+
+    /// Whether a function takes a lambda.
+    pub(crate) fn is_higher_order(&self, name: &str) -> bool {
+        matches!(self.functions.get(name), Some((_, Function::HigherOrder(_))))
     }
 
     /// The name that a function is planned by, for one of its names.
@@ -193,6 +200,10 @@ pub(crate) fn refused(error: &DataFusionError) -> Error {
     if message.contains("must be in GROUP BY or an aggregate function") {
         return Error::config(format!("MISSING_AGGREGATION: {message}"))
             .hint("add the column to GROUP BY, or write any_value(column)");
+    }
+    if message.contains("Correlated scalar subquery must be aggregated") {
+        return Error::config("a subquery that is a value and depends on the row must be an aggregate")
+            .hint("write (SELECT max(column) FROM …), or join the table");
     }
     if message.contains("HAVING clause references") {
         return Error::config(format!("MISSING_GROUP_BY: {message}"));

@@ -18,7 +18,9 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::Entry;
 use super::scalar::{Bind, Bound, Call, SparkFunction, Types, entry};
-use crate::query::coerce::types::{common, compared, entry_of, is_atomic, is_float, mismatch, name_of};
+use crate::query::coerce::types::{
+    common, compared, entry_of, is_atomic, is_float, is_interval, mismatch, name_of,
+};
 use crate::query::conf::Conf;
 
 /// Comparison operators and the functions of an order.
@@ -83,6 +85,10 @@ fn bind_comparison(bind: &Bind) -> Result<Bound> {
     let [a, b] = bind.types else {
         return Err(mismatch(bind, "a comparison has two sides"));
     };
+    // A literal interval gets the type of the other side later, with the casts.
+    if !bind.strict && is_interval(a) && is_interval(b) {
+        return Ok(Bound::new(bind.types.to_vec(), DataType::Boolean));
+    }
     let both = compared(bind.conf, a, b)
         .ok_or_else(|| mismatch(bind, format!("{} and {} cannot be compared", name_of(a), name_of(b))))?;
     Ok(Bound::new([both.clone(), both], DataType::Boolean))

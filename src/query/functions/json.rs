@@ -12,7 +12,7 @@ use arrow::datatypes::{
 };
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use serde_json::Value;
 
 use super::Entry;
@@ -27,7 +27,7 @@ use crate::query::arithmetic::decimal::plain_text;
 use crate::query::cast::time::MICROS_PER_DAY;
 use crate::query::cast::to_text::{write_date, write_value};
 use crate::query::cast::{Mode, Way};
-use crate::query::coerce::types::{Want, castable, list_of, mismatch, name_of, refused};
+use crate::query::coerce::types::{Want, castable, instant, list_of, mismatch, name_of, refused};
 use crate::query::conf::Conf;
 use crate::query::error::ExpressionError;
 
@@ -184,6 +184,14 @@ fn from_json(call: &Call) -> Result<ArrayRef> {
     let schema = SparkType::from_ddl(text).or_else(|_| StructType::from_ddl(text).map(SparkType::Struct));
     let schema = schema.map_err(|error| refused("INVALID_SCHEMA.PARSE_ERROR", error.message().to_owned()))?;
     let (mut decoder, options) = decoder(&schema.to_nullable(), call.conf, options_at_run(call))?;
+    match call.conf.clock.started() {
+        Some(now) => decoder.set_now(now),
+        // A constant is not folded then, so that each batch asks its own clock.
+        None if has_instant(call.returns) => {
+            return exec_err!("a time without a date has no day before there is a batch");
+        }
+        None => {}
+    }
     let texts = call.texts(0);
     for row in 0..call.rows {
         let value = texts.is_valid(row).then(|| texts.value(row).as_bytes());
@@ -197,6 +205,15 @@ fn from_json(call: &Call) -> Result<ArrayRef> {
         }
     }
     decoder.finish_array().map_err(|error| DataFusionError::External(Box::new(error)))
+}
+
+/// Whether a type has a TIMESTAMP in it.
+fn has_instant(kind: &DataType) -> bool {
+    match kind {
+        DataType::List(inner) | DataType::Map(inner, _) => has_instant(inner.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_instant(field.data_type())),
+        kind => *kind == instant(),
+    }
 }
 
 fn bind_to(bind: &Bind) -> Result<Bound> {
@@ -352,7 +369,9 @@ fn write_struct(record: &StructArray, row: usize, shape: &Shape, out: &mut Strin
     out.push('{');
     let mut first = true;
     for (field, column) in record.fields().iter().zip(record.columns()) {
-        if column.is_null(row) && shape.skip_nulls {
+        // A column of type VOID has no bits that say where it is null.
+        let is_null = column.is_null(row) || *column.data_type() == DataType::Null;
+        if is_null && shape.skip_nulls {
             continue;
         }
         if !std::mem::take(&mut first) {

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 use super::array::Gather;
 use super::compare::comparator;
 use super::map::with_entries;
+use super::sorted_by::sorted_by;
 use super::{Entry, Function};
 use crate::query::cast::relabel;
 use crate::query::coerce::types::{element_of, entry_of, list_of, map_of, name_of, refused};
@@ -55,6 +56,14 @@ pub(crate) const ENTRIES: &[Entry] = &[
     lambda!("map_zip_with", Kind::MapZipWith, ["expressions/collection"]),
 ];
 
+/// What the rewriter calls `array_sort` with a lambda by: a name has one function.
+pub(crate) const SORT_BY: &str = "array_sort_by";
+
+/// `array_sort` with a lambda.
+pub(crate) fn sort_by() -> Function {
+    Function::HigherOrder(Arc::new(HigherOrderUDF::new_from_impl(Over::new("array_sort", Kind::Sort))))
+}
+
 /// Which function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
@@ -68,6 +77,7 @@ enum Kind {
     TransformValues,
     TransformKeys,
     MapZipWith,
+    Sort,
 }
 
 impl Kind {
@@ -166,6 +176,7 @@ impl HigherOrderUDFImpl for Over {
             Kind::Exists | Kind::ForAll => vec![field(self.element(&types[0])?)],
             Kind::Aggregate => vec![field(&types[1]), field(self.element(&types[0])?)],
             Kind::ZipWith => vec![field(self.element(&types[0])?), field(self.element(&types[1])?)],
+            Kind::Sort => vec![field(self.element(&types[0])?); 2],
             Kind::MapFilter | Kind::TransformValues | Kind::TransformKeys => {
                 let (key, value) = self.entry(&types[0])?;
                 vec![field(key), field(value)]
@@ -195,6 +206,15 @@ impl HigherOrderUDFImpl for Over {
         let returns = match self.kind {
             Kind::Transform | Kind::ZipWith => list_of(result),
             Kind::Filter => list_of(self.element(&types[0])?.clone()),
+            Kind::Sort => {
+                if result != DataType::Int32 {
+                    return Err(refused(
+                        "DATATYPE_MISMATCH.UNEXPECTED_RETURN_TYPE",
+                        format!("{}: the lambda is {}, not INT", self.name, name_of(&result)),
+                    ));
+                }
+                list_of(self.element(&types[0])?.clone())
+            }
             Kind::Exists | Kind::ForAll => DataType::Boolean,
             Kind::Aggregate => {
                 if result != types[1] && result != DataType::Null {
@@ -236,6 +256,7 @@ impl HigherOrderUDFImpl for Over {
                 entries(self.kind, &values[0], lambdas[0], returns)?
             }
             Kind::MapZipWith => map_zip_with(&values, lambdas[0], returns)?,
+            Kind::Sort => sorted_by(values[0].as_list(), returns, |pair, rows| run(lambdas[0], pair, rows))?,
             _ => elements(self.kind, &values[0], lambdas[0], returns)?,
         };
         Ok(ColumnarValue::Array(result))

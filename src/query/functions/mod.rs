@@ -23,7 +23,7 @@ mod hash;
 pub(crate) mod interval;
 mod java_regex;
 mod json;
-mod lambda;
+pub(crate) mod lambda;
 mod map;
 mod math;
 mod number_format;
@@ -35,6 +35,7 @@ mod regexp;
 pub(crate) mod scalar;
 mod search;
 mod sequence;
+mod sorted_by;
 mod text;
 mod time;
 mod url;
@@ -65,6 +66,14 @@ const FAMILIES: &[&[Entry]] = &[
     hash::ENTRIES,
     url::ENTRIES,
 ];
+
+/// The names of Spark 4.0's built-in functions, one a line (`SHOW SYSTEM FUNCTIONS`).
+const SPARK: &str = include_str!("spark_functions.txt");
+
+/// Whether Spark has a function of this name, in lower case.
+pub(crate) fn is_of_spark(name: &str) -> bool {
+    SPARK.lines().any(|known| known == name)
+}
 
 /// Every function.
 pub fn all() -> impl Iterator<Item = &'static Entry> {

@@ -1,4 +1,5 @@
-//! The generated expressions with Spark's answers (`tests/oracle/expressions`, made by `tests/rig/expressions.py`).
+//! The generated expressions with Spark's answers (`tests/oracle/expressions`, made by `tests/rig/expressions.py`), and
+//! those of `forms.jsonl`, which were written by hand: the forms of SQL that the rewriter replaces.
 //!
 //! Runs all of them through the query layer and closes with `N passed, N failed`. Fails on a failure that
 //! `deviations.txt` beside them does not name, and on a name there that passes. `EXPRESSIONS=string,cast` selects

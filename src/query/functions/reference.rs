@@ -3,8 +3,7 @@
 //! Spark's list is that of `SHOW SYSTEM FUNCTIONS` of Spark 4.0 (`tests/rig/expressions.py --functions`). A test
 //! compares the page with the file; `ALLUVIA_BLESS=1 cargo test` writes it.
 
-/// The names of Spark 4.0's built-in functions, one a line.
-const SPARK: &str = include_str!("spark_functions.txt");
+use super::SPARK;
 
 const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n";
 

@@ -2,7 +2,7 @@
 //!
 //! A function says which types its arguments are cast to and what it returns ([`Types`]), and makes the result's
 //! array from the arguments' arrays (`run`). The analyzer's rule (`query::coerce`) puts Spark's casts in; DataFusion
-//! coerces nothing here. A function never reads a clock, a file or another row.
+//! coerces nothing here. A function reads no clock but the batch's, no file and no other row.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

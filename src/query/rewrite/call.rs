@@ -1,12 +1,33 @@
-//! Calls of aggregates: where they may stand, WITHIN GROUP as arguments, `grouping`.
+//! Calls: their arguments. Of aggregates: where they may stand, WITHIN GROUP as arguments, `grouping`.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, OrderByExpr, Value,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, GroupByExpr, OrderByExpr, Value,
 };
 
 use super::refusal::unsupported;
+use super::star::counts_rows;
 use super::{Rewriter, build};
 use crate::model::{Error, Result};
+
+/// Functions whose first argument of three is a unit, written without quotes.
+const UNIT_FIRST: [&str; 6] =
+    ["timestampdiff", "timestampadd", "datediff", "dateadd", "date_diff", "date_add"];
+
+/// The units. They are keywords: a column of such a name is none here.
+const UNITS: [&str; 11] = [
+    "YEAR",
+    "QUARTER",
+    "MONTH",
+    "WEEK",
+    "DAY",
+    "DAYOFYEAR",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "MILLISECOND",
+    "MICROSECOND",
+];
 
 /// A place where no aggregate may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +38,63 @@ pub(super) enum Place {
 }
 
 impl Rewriter<'_> {
+    /// Rewrites the arguments of a call.
+    ///
+    /// # Errors
+    /// Those of expressions; an aggregate may not stand here.
+    pub(super) fn arguments(&mut self, name: &str, list: &mut FunctionArgumentList) -> Result<()> {
+        if UNIT_FIRST.contains(&name)
+            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(first)), _, _] = list.args.as_mut_slice()
+            && let Expr::Identifier(unit) = first
+            && unit.quote_style.is_none()
+            && UNITS.iter().any(|name| unit.value.eq_ignore_ascii_case(name))
+        {
+            *first = build::text(unit.value.to_uppercase());
+        }
+        let is_aggregate = self.session.is_aggregate(name);
+        if is_aggregate {
+            self.may_stand_here(name)?;
+        }
+        let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+        if counts_rows(name, &list.args, distinct) {
+            return Ok(());
+        }
+        if let ("count", [FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(of))]) =
+            (name, list.args.as_slice())
+        {
+            return Err(Error::config(format!("count({of}.*) is not allowed")).hint(
+                "write count(*), or count(column, …) for rows in which each of the columns has a value",
+            ));
+        }
+        let args = std::mem::take(&mut list.args);
+        list.args = if is_aggregate {
+            self.without_aggregates(Place::Aggregate, |own| own.each_argument(args))?
+        } else {
+            self.each_argument(args)?
+        };
+        Ok(())
+    }
+
+    /// The arguments, and the columns that stars among them stand for.
+    fn each_argument(&mut self, args: Vec<FunctionArg>) -> Result<Vec<FunctionArg>> {
+        let argument = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+        let mut rewritten = Vec::with_capacity(args.len());
+        for arg in args {
+            if let Some(columns) = self.star_of(&arg)? {
+                rewritten.extend(columns.into_iter().map(|(expr, _)| argument(expr)));
+                continue;
+            }
+            rewritten.push(match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(lambda))) => {
+                    argument(self.lambda(lambda)?)
+                }
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => argument(self.expr(expr)?),
+                other => other,
+            });
+        }
+        Ok(rewritten)
+    }
+
     /// Rewrites something in which no aggregate may stand.
     ///
     /// # Errors

@@ -8,17 +8,14 @@ use datafusion::sql::sqlparser::ast::{
     Ident, OneOrManyWithParens, Subscript, TrimWhereField, UnaryOperator, Value,
 };
 
-use super::call::Place;
 use super::refusal::unsupported;
 use super::scope::Scope;
-use super::{Rewriter, build, literal, name};
+use super::{Rewriter, build, literal, name, quantified};
 use crate::model::{Error, Result};
 use crate::query::coerce::chain::balanced;
 use crate::query::dialect::{SHIFT_UNSIGNED, type_text};
-
-/// Functions whose first argument may be a unit, written without quotes.
-const UNIT_FIRST: [&str; 8] =
-    ["timestampdiff", "timestampadd", "datediff", "dateadd", "date_diff", "date_add", "date_trunc", "trunc"];
+use crate::query::functions::is_of_spark;
+use crate::query::functions::lambda::SORT_BY;
 
 /// Words that Spark takes for a call without parentheses.
 pub(super) const CALLED_BARE: [&str; 4] =
@@ -49,7 +46,7 @@ impl Rewriter<'_> {
                 Value::SingleQuotedString(_) | Value::Boolean(_) | Value::Null => Expr::Value(value),
                 other => return Err(unsupported(&format!("the literal {other}"))),
             },
-            Expr::TypedString(typed) => literal::typed_string(&typed)?,
+            Expr::TypedString(typed) => self.typed_text(&typed)?,
             Expr::Interval(interval) => literal::interval(&interval)?,
             Expr::BinaryOp { left, op, right } => self.binary(*left, op, *right)?,
             Expr::UnaryOp { op, expr } => self.unary(op, *expr)?,
@@ -61,8 +58,12 @@ impl Rewriter<'_> {
                 negate(negated, binary(low, BinaryOperator::And, high))
             }
             Expr::Cast { kind, expr, data_type, format: None, .. } => {
+                let data_type = type_text(&data_type);
+                if let Some(moment) = self.moment(&data_type, &expr)? {
+                    return Ok(moment);
+                }
                 let name = if kind == CastKind::TryCast { "try_cast" } else { "cast" };
-                let args = vec![self.expr(*expr)?, build::text(type_text(&data_type))];
+                let args = vec![self.expr(*expr)?, build::text(data_type)];
                 self.call(name, args)?
             }
             Expr::Case { operand, conditions, else_result, .. } => {
@@ -96,15 +97,11 @@ impl Rewriter<'_> {
     /// What is true or false of a value.
     fn predicate(&mut self, expr: Expr) -> Result<Expr> {
         Ok(match expr {
-            Expr::Like { negated, any: false, expr, pattern, escape_char } => {
-                let mut args = vec![self.expr(*expr)?, self.expr(*pattern)?];
-                args.extend(escape_char.map(Expr::Value));
-                negate(negated, self.call("like", args)?)
+            Expr::Like { negated, any, expr, pattern, escape_char } => {
+                self.like("like", negated, *expr, (any, *pattern), escape_char.map(Expr::Value))?
             }
-            Expr::ILike { negated, any: false, expr, pattern, escape_char } => {
-                let mut args = vec![self.expr(*expr)?, self.expr(*pattern)?];
-                args.extend(escape_char.map(Expr::Value));
-                negate(negated, self.call("ilike", args)?)
+            Expr::ILike { negated, any, expr, pattern, escape_char } => {
+                self.like("ilike", negated, *expr, (any, *pattern), escape_char.map(Expr::Value))?
             }
             Expr::RLike { negated, expr, pattern, .. } => {
                 let args = vec![self.expr(*expr)?, self.expr(*pattern)?];
@@ -127,6 +124,33 @@ impl Rewriter<'_> {
             }
             other => self.keyword_call(other)?,
         })
+    }
+
+    fn like(
+        &mut self,
+        name: &str,
+        negated: bool,
+        value: Expr,
+        (any, pattern): (bool, Expr),
+        escape: Option<Expr>,
+    ) -> Result<Expr> {
+        let value = self.expr(value)?;
+        let Some((quantifier, patterns)) = quantified::patterns(any, &pattern) else {
+            if any {
+                return Err(unsupported(&format!("{} ANY {pattern}", name.to_uppercase())));
+            }
+            let args = [value, self.expr(pattern)?].into_iter().chain(escape);
+            return Ok(negate(negated, self.call(name, args.collect())?));
+        };
+        if escape.is_some() {
+            return Err(unsupported(&format!("ESCAPE behind several patterns of {}", name.to_uppercase())));
+        }
+        let mut each = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            let args = vec![value.clone(), self.expr(pattern)?];
+            each.push(negate(negated, self.call(name, args)?));
+        }
+        Ok(balanced(each, &|left, right| binary(left, quantifier.operator(), right)))
     }
 
     /// Functions that the parser knows by their own grammar.
@@ -153,6 +177,12 @@ impl Rewriter<'_> {
                     Some(TrimWhereField::Trailing) => ("rtrim", args),
                     _ => ("trim", args),
                 }
+            }
+            // `trim('x', s)` names the characters first.
+            Expr::Trim { expr, trim_characters: Some(trimmed), .. } => {
+                let mut args = self.exprs(trimmed)?;
+                args.push(self.expr(*expr)?);
+                ("trim", args)
             }
             Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
                 let mut args = vec![self.expr(*expr)?, self.expr(*overlay_what)?, self.expr(*overlay_from)?];
@@ -284,7 +314,7 @@ impl Rewriter<'_> {
     }
 
     fn function(&mut self, mut function: Function) -> Result<Expr> {
-        let name = function.name.to_string().replace('`', "").to_lowercase();
+        let mut name = function.name.to_string().replace('`', "").to_lowercase();
         if function.over.is_some() {
             return Err(Error::config(format!(
                 "NON_TIME_WINDOW_NOT_SUPPORTED_IN_STREAMING: {name}() OVER is not possible on a stream"
@@ -309,25 +339,27 @@ impl Rewriter<'_> {
         let FunctionArguments::List(mut list) = function.args else {
             return self.call(&name, Vec::new());
         };
-        if UNIT_FIRST.contains(&name.as_str())
-            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = list.args.first_mut()
-            && let Expr::Identifier(unit) = first
-            && unit.quote_style.is_none()
-            && self.scopes.resolve(std::slice::from_ref(unit)).is_err()
-        {
-            *first = build::text(unit.value.to_uppercase());
+        if name == "unix_timestamp" && list.args.is_empty() {
+            return self.call(&name, vec![self.call("current_timestamp", Vec::new())?]);
         }
-        if self.session.is_aggregate(&name) {
-            self.may_stand_here(&name)?;
-            self.without_aggregates(Place::Aggregate, |own| own.arguments(&mut list.args))?;
-        } else {
-            self.arguments(&mut list.args)?;
-        }
+        self.arguments(&name, &mut list)?;
         if name::CONVERSIONS.contains(&name.as_str())
             && !self.session.has_function(&name)
             && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] = list.args.as_slice()
         {
             return self.call("cast", vec![value.clone(), build::text(name)]);
+        }
+        if list.args.iter().any(is_lambda) {
+            // A name has one function: sorting by a lambda is another one than sorting.
+            if name == "array_sort" {
+                SORT_BY.clone_into(&mut name);
+            }
+            if !self.session.is_higher_order(&name) {
+                self.require_function(&name)?;
+                return Err(Error::config(format!(
+                    "INVALID_LAMBDA_FUNCTION_CALL.NON_HIGHER_ORDER_FUNCTION: {name}() takes no lambda"
+                )));
+            }
         }
         if name == "decode" && list.args.len() > 2 {
             return self.decode(&list.args);
@@ -364,20 +396,10 @@ impl Rewriter<'_> {
         self.call("case_when", branches)
     }
 
-    fn arguments(&mut self, args: &mut [FunctionArg]) -> Result<()> {
-        for arg in args {
-            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg {
-                let taken = std::mem::replace(expr, Expr::Value(Value::Null.with_empty_span()));
-                *expr = match taken {
-                    Expr::Lambda(lambda) => self.lambda(lambda)?,
-                    other => self.expr(other)?,
-                };
-            }
-        }
-        Ok(())
-    }
-
-    fn lambda(&mut self, mut lambda: datafusion::sql::sqlparser::ast::LambdaFunction) -> Result<Expr> {
+    pub(super) fn lambda(
+        &mut self,
+        mut lambda: datafusion::sql::sqlparser::ast::LambdaFunction,
+    ) -> Result<Expr> {
         let parameters: Vec<String> =
             lambda.params.iter().map(|parameter| parameter.name.value.clone()).collect();
         for parameter in match &mut lambda.params {
@@ -393,11 +415,16 @@ impl Rewriter<'_> {
         Ok(Expr::Lambda(lambda))
     }
 
-    /// `struct(a, b.c, 1 + 1)` has the fields a, c and col3.
+    /// `struct(a, b.c, 1 + 1, d AS e)` has the fields a, c, col3 and e.
     fn structure(&mut self, args: FunctionArguments) -> Result<Expr> {
         let FunctionArguments::List(list) = args else { return Err(unsupported("struct without fields")) };
         let mut fields = Vec::with_capacity(list.args.len() * 2);
+        // A field is numbered by its place among the arguments as they were written: a star takes one.
         for (position, arg) in list.args.into_iter().enumerate() {
+            if let Some(columns) = self.star_of(&arg)? {
+                fields.extend(columns.into_iter().flat_map(|(expr, name)| [build::text(name), expr]));
+                continue;
+            }
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = arg else {
                 return Err(unsupported(&format!("struct({arg})")));
             };
@@ -426,19 +453,29 @@ impl Rewriter<'_> {
         Ok(build::call(self.session.canonical(name), args))
     }
 
-    fn require_function(&self, name: &str) -> Result<()> {
+    pub(super) fn require_function(&self, name: &str) -> Result<()> {
         if self.session.has_function(name) {
             return Ok(());
         }
+        let page = "docs/reference/functions.md lists the functions of sql";
+        if is_of_spark(name) {
+            let error =
+                Error::config(format!("UNRESOLVED_ROUTINE: Spark's function {name} is not supported"));
+            return Err(error.hint(page));
+        }
+        let distance = |known: &&str| strsim::levenshtein(known, name);
+        let nearest = self.session.function_names().min_by_key(distance);
+        let nearest = nearest.filter(|known| distance(known) <= name.len().div_ceil(3));
         let error = Error::config(format!("UNRESOLVED_ROUTINE: there is no function {name}"));
-        let nearest = self.session.function_names().min_by_key(|known| strsim::levenshtein(known, name));
-        Err(match nearest {
-            Some(nearest) => error.hint(format!(
-                "docs/reference/functions.md lists the functions of sql; the nearest name is {nearest}"
-            )),
-            None => error,
-        })
+        Err(error.hint(match nearest {
+            Some(nearest) => format!("{page}; the nearest name is {nearest}"),
+            None => page.to_owned(),
+        }))
     }
+}
+
+fn is_lambda(arg: &FunctionArg) -> bool {
+    matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_))))
 }
 
 /// `value.name`: a field of a struct, of each struct of an array, or the value of a map's key.

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::refusal::unsupported;
 use super::scope::Column;
+use super::star::Item;
 use super::{Rewriter, build};
 use crate::model::{Error, Result};
 
@@ -48,24 +49,19 @@ pub(super) struct PendingWindow {
 
 impl Rewriter<'_> {
     /// The columns of a generator that stands alone in SELECT, and the FROM with it.
-    pub(super) fn generated(
-        &mut self,
-        function: Function,
-        names: Vec<Ident>,
-        from: &mut Vec<TableWithJoins>,
-    ) -> Result<Vec<(Expr, String)>> {
+    pub(super) fn generated(&mut self, function: Function, names: Vec<Ident>) -> Result<Vec<Item>> {
         let relation = self.own_name();
-        let columns = self.generate(function, false, &relation, names, from)?;
+        let columns = self.generate(function, false, &relation, names)?;
         Ok(columns.into_iter().map(|column| (column.expr(), column.name)).collect())
     }
 
     /// LATERAL VIEW: the FROM with the generator, whose columns join the scope.
-    pub(super) fn lateral_view(&mut self, view: LateralView, from: &mut Vec<TableWithJoins>) -> Result<()> {
+    pub(super) fn lateral_view(&mut self, view: LateralView) -> Result<()> {
         let Expr::Function(function) = view.lateral_view else {
             return Err(unsupported(&format!("LATERAL VIEW {}", view.lateral_view)));
         };
         let relation = view.lateral_view_name.to_string().replace('`', "").to_lowercase();
-        let columns = self.generate(function, view.outer, &relation, view.lateral_col_alias, from)?;
+        let columns = self.generate(function, view.outer, &relation, view.lateral_col_alias)?;
         if let Some(scope) = self.scopes.inner() {
             scope.columns.extend(columns);
         }
@@ -78,7 +74,6 @@ impl Rewriter<'_> {
         outer: bool,
         relation: &str,
         names: Vec<Ident>,
-        from: &mut Vec<TableWithJoins>,
     ) -> Result<Vec<Column>> {
         let name = function.name.to_string().replace('`', "").to_lowercase();
         let Some((_, rows, keeps)) = GENERATORS.iter().find(|(generator, ..)| *generator == name) else {
@@ -88,7 +83,7 @@ impl Rewriter<'_> {
         let args = arguments(function.args)?;
         let args = self.exprs(args)?;
         let call = self.call(rows, args)?;
-        self.wrap(call, outer || *keeps, relation, names, from)
+        self.wrap(call, outer || *keeps, relation, names)
     }
 
     /// The reference to a window's column; its rows are made when the SELECT is read to its end.
@@ -112,8 +107,15 @@ impl Rewriter<'_> {
         Ok(build::column(Some(&relation), name))
     }
 
+    /// Whether an expression is a window whose rows are not made yet.
+    pub(super) fn is_pending_window(&self, expr: &Expr) -> bool {
+        let Expr::CompoundIdentifier(names) = expr else { return false };
+        let relation = names.first().map(|name| &name.value);
+        self.windows.iter().any(|pending| Some(&pending.relation) == relation)
+    }
+
     /// Puts the windows that were asked for around the FROM.
-    pub(super) fn place_windows(&mut self, from: &mut Vec<TableWithJoins>) -> Result<()> {
+    pub(super) fn place_windows(&mut self) -> Result<()> {
         let windows = std::mem::take(&mut self.windows);
         if windows.len() > 1 {
             return Err(Error::config(
@@ -122,33 +124,26 @@ impl Rewriter<'_> {
             .hint("put one of them into a subquery, or into a view"));
         }
         for pending in windows {
-            self.wrap(pending.call, false, &pending.relation, Vec::new(), from)?;
+            self.wrap(pending.call, false, &pending.relation, Vec::new())?;
         }
         Ok(())
     }
 
-    fn wrap(
-        &mut self,
-        call: Expr,
-        outer: bool,
-        relation: &str,
-        names: Vec<Ident>,
-        from: &mut Vec<TableWithJoins>,
-    ) -> Result<Vec<Column>> {
-        let before = self.schema_of(from)?.fields().len();
+    fn wrap(&mut self, call: Expr, outer: bool, relation: &str, names: Vec<Ident>) -> Result<Vec<Column>> {
+        let before = self.schema_of(&self.from)?.fields().len();
         let names: Vec<Ident> = names.into_iter().map(|name| build::ident(name.value)).collect();
         let columns = names.into_iter().map(|name| TableAliasColumnDef { name, data_type: None }).collect();
         let alias = TableAlias { explicit: true, name: build::ident(relation), columns, at: None };
         let factor = TableFactor::Pivot {
-            table: Box::new(one_factor(std::mem::take(from))),
+            table: Box::new(one_factor(std::mem::take(&mut self.from))),
             aggregate_functions: vec![ExprWithAlias { expr: call, alias: None }],
             value_column: Vec::new(),
             value_source: PivotValueSource::Any(Vec::new()),
             default_on_null: Some(Expr::Value(Value::Boolean(outer).with_empty_span())),
             alias: Some(alias),
         };
-        from.push(TableWithJoins { relation: factor, joins: Vec::new() });
-        let schema = self.schema_of(from)?;
+        self.from.push(TableWithJoins { relation: factor, joins: Vec::new() });
+        let schema = self.schema_of(&self.from)?;
         let made = schema.iter().skip(before).map(|(_, field)| Column {
             qualifier: Some(relation.to_owned()),
             name: field.name().clone(),

@@ -3,7 +3,8 @@
 //! ```text
 //! mod         queries, WITH, UNION
 //! relation    FROM: tables, joins, USING, subqueries
-//! select      SELECT: stars, aliases, generators, GROUP BY, ORDER BY
+//! select      SELECT: aliases, generators, GROUP BY, ORDER BY
+//! star        `*` in SELECT and in calls
 //! expression  names, operators, calls
 //! ```
 //!
@@ -15,12 +16,15 @@ mod call;
 mod expression;
 mod generator;
 pub(crate) mod literal;
+mod moment;
 mod name;
 mod printed_calls;
+mod quantified;
 mod refusal;
 mod relation;
 mod scope;
 mod select;
+mod star;
 
 pub(super) use self::select::twins;
 
@@ -42,6 +46,8 @@ pub(crate) struct Rewriter<'a> {
     scopes: Scopes,
     /// The WITH queries in effect, rewritten, the innermost last.
     with: Vec<Cte>,
+    /// The FROM of the SELECT at hand, rewritten.
+    from: Vec<TableWithJoins>,
     /// The windows that the SELECT at hand asks for.
     windows: Vec<PendingWindow>,
     /// How many relations were given a name of our own.
@@ -61,6 +67,7 @@ impl<'a> Rewriter<'a> {
             session,
             scopes: Scopes::new(session.conf().case_sensitive),
             with: Vec::new(),
+            from: Vec::new(),
             windows: Vec::new(),
             named: 0,
             no_aggregate: None,

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::call::order_of;
 use super::generator::window_function;
 use super::printed_calls::{ADDED, CAPITALS};
+use super::quantified::{Quantifier, patterns};
 use crate::decode::schema::DataType as SparkType;
 use crate::query::dialect::type_text;
 
@@ -89,17 +90,7 @@ fn print(expr: &Expr) -> String {
         Expr::Between { expr, negated, low, high } => {
             negate(*negated, format!("between({}, {}, {})", print(expr), print(low), print(high)))
         }
-        Expr::Like { negated, expr, pattern, escape_char, .. } => {
-            let escape = escape_char.as_ref().map(|escape| format!(" ESCAPE '{}'", literal(&escape.value)));
-            let like = format!("{} LIKE {}{}", print(expr), print(pattern), escape.unwrap_or_default());
-            negate(*negated, like)
-        }
-        Expr::ILike { negated, expr, pattern, .. } => {
-            negate(*negated, format!("ilike({}, {})", print(expr), print(pattern)))
-        }
-        Expr::RLike { negated, expr, pattern, .. } => {
-            negate(*negated, format!("RLIKE({}, {})", print(expr), print(pattern)))
-        }
+        Expr::Like { .. } | Expr::ILike { .. } | Expr::RLike { .. } => like(expr),
         Expr::Cast { kind, expr, data_type, .. } => {
             let word = if *kind == CastKind::TryCast { "TRY_CAST" } else { "CAST" };
             format!("{word}({} AS {})", print(expr), type_name(data_type))
@@ -119,9 +110,46 @@ fn print(expr: &Expr) -> String {
             text + " END"
         }
         Expr::Function(function) => name_of(function),
+        Expr::Named { expr, name } => format!("{} AS {}", print(expr), name.value),
         Expr::Lambda(lambda) => self::lambda(lambda),
         other => keyword_call(other),
     }
+}
+
+/// LIKE and its kin; of several literal patterns Spark prints none.
+fn like(expr: &Expr) -> String {
+    match expr {
+        Expr::Like { negated, any, expr, pattern, escape_char } => match patterns(*any, pattern) {
+            Some((quantifier, patterns)) if patterns.iter().all(|one| matches!(one, Expr::Value(_))) => {
+                like_each(*negated, quantifier, &print(expr))
+            }
+            Some((quantifier, patterns)) => {
+                let one = |pattern| negate(*negated, format!("{} LIKE {}", print(expr), print(pattern)));
+                let both = |left, right| format!("({left} {} {right})", quantifier.operator());
+                patterns.iter().map(one).reduce(both).unwrap_or_default()
+            }
+            None => {
+                let escape =
+                    escape_char.as_ref().map(|escape| format!(" ESCAPE '{}'", literal(&escape.value)));
+                let like = format!("{} LIKE {}{}", print(expr), print(pattern), escape.unwrap_or_default());
+                negate(*negated, like)
+            }
+        },
+        Expr::ILike { negated, any, expr, pattern, .. } => match patterns(*any, pattern) {
+            Some((quantifier, _)) => like_each(*negated, quantifier, &format!("lower({})", print(expr))),
+            None => negate(*negated, format!("ilike({}, {})", print(expr), print(pattern))),
+        },
+        Expr::RLike { negated, expr, pattern, .. } => {
+            negate(*negated, format!("RLIKE({}, {})", print(expr), print(pattern)))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn like_each(negated: bool, quantifier: Quantifier, value: &str) -> String {
+    let not = if negated { "not" } else { "" };
+    let quantifier = if quantifier == Quantifier::All { "all" } else { "any" };
+    format!("{not}like{quantifier}({value})")
 }
 
 /// What Spark prints for a lambda's parameter.
@@ -144,6 +172,10 @@ fn keyword_call(expr: &Expr) -> String {
         Expr::Position { expr, r#in } => format!("locate({}, {}, 1)", print(expr), print(r#in)),
         Expr::Ceil { expr, field } => rounded("ceil", expr, field),
         Expr::Floor { expr, field } => rounded("floor", expr, field),
+        Expr::Trim { expr, trim_characters: Some(trimmed), .. } => {
+            let trimmed: Vec<String> = trimmed.iter().map(print).collect();
+            format!("TRIM(BOTH {} FROM {})", print(expr), trimmed.join(", "))
+        }
         Expr::Trim { trim_where, trim_what, expr, .. } => {
             let (side, name) = match trim_where {
                 Some(TrimWhereField::Leading) => ("LEADING", "ltrim"),

@@ -55,6 +55,10 @@ impl Rewriter<'_> {
                 return Ok((factor, columns));
             }
             TableFactor::Pivot { .. } => return Err(unsupported("PIVOT")),
+            TableFactor::Function { lateral: true, .. } => {
+                return Err(unsupported(&factor.to_string())
+                    .hint("write LATERAL VIEW explode(…) view AS column behind the FROM"));
+            }
             other => return Err(unsupported(&other.to_string())),
         };
         let alone = TableWithJoins { relation: factor, joins: Vec::new() };

@@ -70,6 +70,12 @@ impl Scopes {
         self.levels.last_mut()
     }
 
+    /// The columns of the FROM at hand: a lambda has none of its own.
+    pub(super) fn columns(&self) -> &[Column] {
+        let of_select = self.levels.iter().rev().find(|level| level.parameters.is_empty());
+        of_select.map_or(&[], |level| &level.columns)
+    }
+
     /// Whether two names are the same.
     pub(super) fn same(&self, a: &str, b: &str) -> bool {
         is_same_name(self.case_sensitive, a, b)

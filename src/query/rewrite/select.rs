@@ -1,25 +1,21 @@
-//! SELECT: stars, names of columns, generators, GROUP BY and ORDER BY.
+//! SELECT: names of columns, generators, GROUP BY and ORDER BY.
 //!
 //! Every column that comes out has the name that Spark gives it, as an alias.
 
 use std::ops::ControlFlow;
 
-use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    Distinct, ExceptSelectItem, Expr, GroupByExpr, GroupByWithModifier, Ident, ObjectName, OrderBy,
-    OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, TableWithJoins, Value,
-    WildcardAdditionalOptions, visit_expressions_mut,
+    Distinct, DuplicateTreatment, Expr, FunctionArguments, GroupByExpr, GroupByWithModifier, OrderBy,
+    OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, Value, visit_expressions_mut,
 };
 
 use super::call::{Place, grouping_keys};
 use super::expression::CALLED_BARE;
 use super::refusal::unsupported;
 use super::scope::Scope;
+use super::star::{Item, counts_rows};
 use super::{Rewriter, build, generator, name};
 use crate::model::{Error, Result};
-
-/// A column that comes out: its expression and its name.
-type Item = (Expr, String);
 
 impl Rewriter<'_> {
     /// One SELECT, and the ORDER BY behind it, which sees its columns.
@@ -30,25 +26,21 @@ impl Rewriter<'_> {
         refuse_clauses(&select)?;
         let outer_windows = std::mem::take(&mut self.windows);
         let outer_keys = std::mem::replace(&mut self.grouping_keys, grouping_keys(&select.group_by));
-        let (mut from, columns) = self.from(std::mem::take(&mut select.from))?;
+        let (from, columns) = self.from(std::mem::take(&mut select.from))?;
+        let outer_from = std::mem::replace(&mut self.from, from);
         self.scopes.push(Scope { columns, ..Scope::default() });
-        let outcome = self.body(&mut select, &mut from, order_by);
+        let outcome = self.body(&mut select, order_by);
         self.scopes.pop();
+        select.from = std::mem::replace(&mut self.from, outer_from);
         self.windows = outer_windows;
         self.grouping_keys = outer_keys;
         outcome?;
-        select.from = from;
         Ok(select)
     }
 
-    fn body(
-        &mut self,
-        select: &mut Select,
-        from: &mut Vec<TableWithJoins>,
-        order_by: Option<&mut OrderBy>,
-    ) -> Result<()> {
+    fn body(&mut self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
         for view in std::mem::take(&mut select.lateral_views) {
-            self.lateral_view(view, from)?;
+            self.lateral_view(view)?;
         }
         if let Some(condition) = select.selection.take() {
             select.selection = Some(self.without_aggregates(Place::Where, |own| own.expr(condition))?);
@@ -56,7 +48,7 @@ impl Rewriter<'_> {
         self.name_windows(&select.group_by)?;
         let mut items = Vec::new();
         for item in std::mem::take(&mut select.projection) {
-            self.item(item, from, &mut items)?;
+            self.item(item, &mut items)?;
         }
         let group_by =
             std::mem::replace(&mut select.group_by, GroupByExpr::Expressions(Vec::new(), Vec::new()));
@@ -71,7 +63,7 @@ impl Rewriter<'_> {
         if let Some(order_by) = order_by {
             self.order_by(order_by, &items)?;
         }
-        self.place_windows(from)?;
+        self.place_windows()?;
         refuse_twins(&items)?;
         let aliased = |(expr, name): Item| SelectItem::ExprWithAlias { expr, alias: build::ident(name) };
         select.projection = items.into_iter().map(aliased).collect();
@@ -93,25 +85,15 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    fn item(
-        &mut self,
-        item: SelectItem,
-        from: &mut Vec<TableWithJoins>,
-        items: &mut Vec<Item>,
-    ) -> Result<()> {
+    fn item(&mut self, item: SelectItem, items: &mut Vec<Item>) -> Result<()> {
         let (expr, names) = match item {
             SelectItem::Wildcard(options) => {
-                let except = excepted(options)?;
-                let columns = self.scopes.inner().map(|scope| scope.columns.clone()).unwrap_or_default();
-                let shown = columns.iter().filter(|column| !column.hidden);
-                let kept =
-                    shown.filter(|column| !except.iter().any(|name| self.scopes.same(name, &column.name)));
-                items.extend(kept.map(|column| (column.expr(), column.name.clone())));
+                items.extend(self.star(options)?);
                 return Ok(());
             }
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
-                let except = excepted(options)?;
-                return self.qualified_star(&name, &except, from, items);
+                items.extend(self.qualified_star(&name, options)?);
+                return Ok(());
             }
             SelectItem::QualifiedWildcard(other, _) => return Err(unsupported(&format!("{other}.*"))),
             SelectItem::UnnamedExpr(expr) => (expr, Vec::new()),
@@ -122,10 +104,13 @@ impl Rewriter<'_> {
             && generator::is_generator(&function.name.to_string().replace('`', "").to_lowercase())
         {
             let function = function.clone();
-            items.extend(self.generated(function, names, from)?);
+            items.extend(self.generated(function, names)?);
             return Ok(());
         }
         if names.len() > 1 {
+            if let Expr::Function(function) = &expr {
+                self.require_function(&function.name.to_string().to_lowercase())?;
+            }
             return Err(Error::config(format!(
                 "only a function that makes rows takes several names, not {expr}"
             )));
@@ -143,10 +128,18 @@ impl Rewriter<'_> {
     }
 
     /// The name of a column without an alias. A column that is cast keeps its own, a field does not.
-    fn name_of(&self, expr: &Expr) -> String {
+    fn name_of(&mut self, expr: &Expr) -> String {
         let mut expr = expr.clone();
         let _ = visit_expressions_mut(&mut expr, |expr| {
             self.unqualify(expr);
+            if let Expr::Function(function) = expr
+                && let FunctionArguments::List(list) = &mut function.args
+            {
+                let distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+                if !counts_rows(&function.name.to_string().to_lowercase(), &list.args, distinct) {
+                    self.name_stars(&mut list.args);
+                }
+            }
             ControlFlow::<()>::Continue(())
         });
         match name::cast_column(&expr) {
@@ -175,39 +168,6 @@ impl Rewriter<'_> {
             }
             _ => {}
         }
-    }
-
-    /// `relation.*`, or `column.*` for the fields of a struct.
-    fn qualified_star(
-        &mut self,
-        name: &ObjectName,
-        except: &[String],
-        from: &[TableWithJoins],
-        items: &mut Vec<Item>,
-    ) -> Result<()> {
-        let parts: Vec<Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
-        let excepted = |name: &str| except.iter().any(|other| other.eq_ignore_ascii_case(name));
-        if let [relation] = parts.as_slice() {
-            let relation = relation.value.to_lowercase();
-            let columns = self.scopes.inner().map(|scope| scope.columns.clone()).unwrap_or_default();
-            let mut of: Vec<_> =
-                columns.into_iter().filter(|column| column.qualifier.as_deref() == Some(&relation)).collect();
-            if !of.is_empty() {
-                of.retain(|column| !excepted(&column.name));
-                items.extend(of.into_iter().map(|column| (column.expr(), column.name)));
-                return Ok(());
-            }
-        }
-        let value = self.expr(Expr::CompoundIdentifier(parts))?;
-        let schema = self.schema_of_expr(&value, from)?;
-        let DataType::Struct(fields) = schema.field(0).data_type() else {
-            return Err(Error::config(format!("{name}.* needs a struct, {name} is none")));
-        };
-        for field in fields.iter().filter(|field| !excepted(field.name())) {
-            let inner = build::call("get_field", vec![value.clone(), build::text(field.name())]);
-            items.push((inner, field.name().clone()));
-        }
-        Ok(())
     }
 
     fn group_by(&mut self, group_by: GroupByExpr, items: &[Item]) -> Result<GroupByExpr> {
@@ -301,20 +261,6 @@ fn position(value: &Value, items: &[Item]) -> Result<Option<Expr>> {
             items.len()
         ))),
     }
-}
-
-fn excepted(options: WildcardAdditionalOptions) -> Result<Vec<String>> {
-    if options.opt_ilike.is_some()
-        || options.opt_exclude.is_some()
-        || options.opt_replace.is_some()
-        || options.opt_rename.is_some()
-        || options.opt_alias.is_some()
-    {
-        return Err(unsupported("* with ILIKE, EXCLUDE, REPLACE or RENAME").hint("write * EXCEPT (…)"));
-    }
-    Ok(options.opt_except.map_or_else(Vec::new, |ExceptSelectItem { first_element, additional_elements }| {
-        std::iter::once(first_element).chain(additional_elements).map(|name| name.value).collect()
-    }))
 }
 
 fn refuse_clauses(select: &Select) -> Result<()> {
