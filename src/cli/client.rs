@@ -36,7 +36,9 @@ impl Client {
             .ok()
             .filter(|base| base.has_host() && !base.cannot_be_a_base())
             .ok_or_else(|| {
-            Error::config(format!("{flag} {url:?} is not an address"))
+            // A URL with a login that can't be read is not cut: where the login ends is not known.
+            let given = if url.contains('@') { String::new() } else { format!(" {url:?}") };
+            Error::config(format!("{flag}{given} is not an address"))
                 .hint("write it like http://127.0.0.1:9464")
         })?;
         // The process is on this machine, or where the address says: no proxy is between.
@@ -81,7 +83,7 @@ impl Client {
         });
         let (status, body) = answer.map_err(|e| self.no_answer().source(e.without_url()))?;
         let body: Value = serde_json::from_slice(&body).map_err(|e| {
-            Error::config(format!("the server at {} is not an Alluvia process", self.base))
+            Error::config(format!("the server at {} is not an Alluvia process", self.shown()))
                 .source(e)
                 .hint(format!("check {}", self.flag))
         })?;
@@ -89,8 +91,19 @@ impl Client {
     }
 
     fn no_answer(&self) -> Error {
-        Error::unavailable(format!("no process answers at {}", self.base))
+        Error::unavailable(format!("no process answers at {}", self.shown()))
             .hint(format!("is `alluvia run` running? {} must be the address that it listens on", self.flag))
+    }
+
+    /// The address for messages: without user, password and query.
+    fn shown(&self) -> Url {
+        let mut shown = self.base.clone();
+        // These fail only for URLs that have no host.
+        let _ = shown.set_username("");
+        let _ = shown.set_password(None);
+        shown.set_query(None);
+        shown.set_fragment(None);
+        shown
     }
 }
 
@@ -109,5 +122,25 @@ pub(super) fn control_token(file: Option<&Path>) -> Result<Option<Token>> {
     match file {
         Some(file) => Token::read(file).map(Some),
         None => Ok(std::env::var("ALLUVIA_CONTROL_TOKEN").ok().as_deref().and_then(Token::of)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_shows_the_login_of_an_address() {
+        let client = Client::new("--url", "http://bob:hunter2@127.0.0.1:9464/x?sig=hunter2", None).unwrap();
+        assert!(
+            client.no_answer().to_string().starts_with("no process answers at http://127.0.0.1:9464/x (")
+        );
+        for url in ["http://bob:hunter2@", "http://bob:hunter2@a b", "http://bob:hunter2/x@host:port"] {
+            let error = Client::new("--url", url, None).err().map(|error| error.to_string());
+            let error = error.unwrap_or_else(|| panic!("{url} is an address"));
+            assert!(error.starts_with("--url is not an address"), "{error}");
+        }
+        let error = Client::new("--url", "http://", None).err().unwrap().to_string();
+        assert!(error.starts_with("--url \"http://\" is not an address"), "{error}");
     }
 }

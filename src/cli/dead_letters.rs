@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::args::{DeadLettersReplayArgs, DeadLettersShowArgs, GlobalArgs, OutputFormat};
 use super::run::{end_background, stop_on_signals, style};
 use super::{io_runtime, one_stream, process_context};
+use crate::model::escape::escaped_char;
 use crate::model::time::utc;
 use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
@@ -79,7 +80,7 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
         OutputFormat::Text => {
             println!("{}: {} dead letters in {}", config.name, grouped(total), store.url());
             for (code, count) in &codes {
-                println!("  {:>9}  {code}", grouped(*count));
+                println!("  {:>9}  {}", grouped(*count), plain(code.as_bytes()));
             }
             newest.iter().for_each(|letter| print!("\n{}", letter.text));
         }
@@ -114,10 +115,10 @@ fn text_of(letter: &Letter<'_>) -> String {
     let field = letter.field.map(|field| format!(" in {}", plain(field.as_bytes()))).unwrap_or_default();
     let mut text = format!(
         "{}-{} offset {}: {}{field} (batch {}, {})\n  {}\n",
-        record.topic,
+        plain(record.topic.as_bytes()),
         record.partition,
         record.offset,
-        letter.code,
+        plain(letter.code.as_bytes()),
         letter.batch_id,
         time(letter.rejected_at_micros),
         plain(letter.message.as_bytes()),
@@ -182,16 +183,11 @@ fn bytes_into(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>)
 /// Bytes as one line of printable text, cut where it gets long.
 fn plain(bytes: &[u8]) -> String {
     let start = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN * 4)]);
-    let mut out: String = start.chars().take(SHOWN).flat_map(escaped).collect();
+    let mut out: String = start.chars().take(SHOWN).flat_map(escaped_char).collect();
     if start.chars().nth(SHOWN).is_some() || bytes.len() > SHOWN * 4 {
         out.push('…');
     }
     out
-}
-
-fn escaped(c: char) -> impl Iterator<Item = char> {
-    let (plain, escape) = if c.is_control() { (None, Some(c.escape_default())) } else { (Some(c), None) };
-    plain.into_iter().chain(escape.into_iter().flatten())
 }
 
 fn time(micros: i64) -> String {

@@ -18,6 +18,7 @@ mod stop;
 mod streams;
 mod sql;
 mod table;
+mod temporary;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use args::{Cli, Command, DeadLettersCommand, GlobalArgs, LogFormat, SchemaCommand, StreamArgs};
 
 use crate::config::{Config, ProcessLookup, StreamConfig};
+use crate::model::escape::escaped_lines;
 use crate::model::{Error, Result};
 use crate::observe;
 use crate::runtime::{ProcessContext, Stop};
@@ -35,7 +37,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("alluvia: {error}");
+            eprintln!("alluvia: {}", escaped_lines(&error.to_string()));
             ExitCode::from(error.kind().exit_code())
         }
     }

@@ -7,7 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{GlobalArgs, IngestArgs, LogFormat, ObserveArgs, RunArgs};
 use super::io_runtime;
+use super::temporary::Temporary;
 use crate::config::{Config, ProcessLookup};
+use crate::model::escape::escaped_lines;
 use crate::model::{Error, Result};
 use crate::observe::{Reporter, Style, Traces};
 use crate::runtime::{ProcessContext, Stop, Streams, WhenOwned};
@@ -44,7 +46,10 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
 /// # Errors
 /// As for [`run`].
 pub(super) fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
-    let config = Config::from_flags(&args.settings(), &ProcessLookup)?;
+    // Without a table nothing of the run is kept, so the checkpoint is not either.
+    let temporary = args.lacks_checkpoint().then(|| Temporary::new("alluvia-")).transpose()?;
+    let checkpoint = temporary.as_ref().map(|folder| folder.path().join("checkpoint"));
+    let config = Config::from_flags(&args.settings(checkpoint.as_deref()), &ProcessLookup)?;
     if args.print_config {
         print!("{}", config.to_yaml());
         return Ok(());
@@ -82,7 +87,7 @@ fn stream(
         .filter_map(|stream| Some(stream.result.err()?.context(format!("stream {}", stream.name))));
     let Some(first) = failed.next() else { return Ok(()) };
     // The caller prints the first, and gives its code to the process.
-    failed.for_each(|error| eprintln!("alluvia: {error}"));
+    failed.for_each(|error| eprintln!("alluvia: {}", escaped_lines(&error.to_string())));
     Err(first)
 }
 

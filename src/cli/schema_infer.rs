@@ -3,7 +3,7 @@
 //! Standard output has the DDL alone, to be redirected into a file; what to know about it goes to standard
 //! error.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IsTerminal};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -13,6 +13,7 @@ use super::args::{OutputFormat, SchemaInferArgs};
 use crate::config::{KafkaOptions, ProcessLookup};
 use crate::decode::infer::Inference;
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Outcome, Policy};
+use crate::model::escape::{escaped, escaped_lines};
 use crate::model::{Error, OffsetRange, Offsets, Result};
 use crate::source::kafka::{KafkaSource, LANE_MEMORY_BYTES, LaneReader};
 
@@ -69,6 +70,8 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
             "{}",
             json!({"ddl": ddl, "records": objects.len(), "notJson": left_out, "blank": sample.blank, "timestamps": timestamps, "text": made_text})
         ),
+        // A file gets the names as they are.
+        OutputFormat::Text if std::io::stdout().is_terminal() => println!("{}", escaped_lines(&ddl)),
         OutputFormat::Text => println!("{ddl}"),
     }
     eprintln!("alluvia: inferred from {} messages", objects.len());
@@ -78,18 +81,20 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
     if !timestamps.is_empty() {
         eprintln!(
             "alluvia: every sampled value is an ISO 8601 instant, so these are TIMESTAMP (write STRING to keep the text): {}",
-            timestamps.join(", ")
+            escaped(&timestamps.join(", "))
         );
     }
     if !made_text.is_empty() {
         eprintln!(
             "alluvia: these are STRING because some sampled values cannot be read as the inferred type: {}",
-            made_text.join(", ")
+            escaped(&made_text.join(", "))
         );
     }
     for (one, other) in inference.same_but_case() {
         eprintln!(
-            "alluvia: {one} and {other} differ only in case: a Delta table can have only one of them; remove the other"
+            "alluvia: {} and {} differ only in case: a Delta table can have only one of them; remove the other",
+            escaped(&one),
+            escaped(&other)
         );
     }
     Ok(())

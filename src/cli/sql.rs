@@ -4,6 +4,7 @@ use arrow::json::LineDelimitedWriter;
 
 use super::args::{OutputFormat, SqlArgs};
 use super::{io_runtime, one_stream};
+use crate::model::escape::escaped;
 use crate::model::{Error, Result};
 use crate::runtime::open::Access;
 use crate::runtime::sample::{self, Sample};
@@ -30,7 +31,7 @@ pub(super) fn sql(args: &SqlArgs) -> Result<()> {
             writer.finish().map_err(failed)?;
         }
     }
-    rejected.iter().for_each(|why| eprintln!("rejected: {why}"));
+    rejected.iter().for_each(|why| eprintln!("rejected: {}", escaped(why)));
     let made: usize = rows.iter().map(|rows| rows.num_rows()).sum();
     eprintln!("{records} records, {made} rows, {} rejected", rejected.len());
     Ok(())

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::args::{OutputFormat, StatusArgs, StreamsArgs};
 use super::client::Client;
 use crate::model::Result;
+use crate::model::escape::escaped_lines;
 use crate::observe::numbers::grouped;
 
 /// Lists the streams.
@@ -17,7 +18,9 @@ pub(super) fn streams(args: &StreamsArgs) -> Result<()> {
     let streams = Client::new("--url", &args.client.url, None)?.get(&[])?;
     match args.output.output {
         OutputFormat::Json => println!("{streams}"),
-        OutputFormat::Text => print!("{}", table(streams.as_array().map_or(&[], Vec::as_slice))),
+        OutputFormat::Text => {
+            print!("{}", escaped_lines(&table(streams.as_array().map_or(&[], Vec::as_slice))));
+        }
     }
     Ok(())
 }
@@ -35,8 +38,10 @@ pub(super) fn status(args: &StatusArgs) -> Result<()> {
     match args.output.output {
         OutputFormat::Json => println!("{answer}"),
         OutputFormat::Text => match answer.as_array() {
-            Some(streams) => streams.iter().for_each(|stream| print!("{}", paragraph(stream))),
-            None => print!("{}", paragraph(&answer)),
+            Some(streams) => {
+                streams.iter().for_each(|stream| print!("{}", escaped_lines(&paragraph(stream))));
+            }
+            None => print!("{}", escaped_lines(&paragraph(&answer))),
         },
     }
     Ok(())

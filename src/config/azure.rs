@@ -188,6 +188,12 @@ impl Stores<'_> {
             let why = format!("{} is refused", entry.key);
             return reader.problems.add_with_hint(&text.origin, &text.path, why, *hint);
         }
+        // object_store would refuse it with its text, and what was pasted there by mistake may be a secret.
+        if name == "user_agent" && !text.value.bytes().all(|b| b == b'\t' || (b' '..=b'~').contains(&b)) {
+            let why =
+                "the value cannot be sent as an HTTP header: only printable ASCII characters are allowed";
+            return reader.problems.add(&text.origin, &text.path, why);
+        }
         if let Some((_, key)) = IDENTITY.iter().find(|(known, _)| *known == stem(&name)) {
             put(&mut self.given, key, text);
         }

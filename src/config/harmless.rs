@@ -96,7 +96,7 @@ const NO_SECRETS: [&str; 2] = ["credential", "federatedtokenfile"];
 
 /// Whether a value under this name holds no secret: a key, an option or a property that is in the tables of this
 /// folder and not named as a secret, or a setting of the object store that is in the list above.
-pub(super) fn is_harmless(name: &str) -> bool {
+fn is_harmless(name: &str) -> bool {
     let name = name.to_lowercase();
     if STORAGE.contains(&name.as_str()) || NO_SECRETS.contains(&name.as_str()) {
         return true;
@@ -123,14 +123,31 @@ fn is_known(name: &str) -> bool {
         || SECTIONS.iter().any(|section| section.keys.iter().any(|key| key.name.eq_ignore_ascii_case(name)))
 }
 
+/// Whether a value may be shown: its name is known to hold no secret, and it does not look as if it held one all the same.
+pub(super) fn may_show(name: &str, raw: &str) -> bool {
+    // A key that was pasted where its file is named.
+    let holds_key = raw.contains("-----BEGIN");
+    let holds_login = names_server(name) && raw.contains(['@', '?']);
+    is_harmless(name) && !holds_key && !holds_login && !url_may_hold_secret(raw)
+}
+
+/// Whether a value under this name is the address of a server or a list of such, with or without a scheme. What stands before
+/// an `@` there is a login, and behind a `?` may be a signature.
+fn names_server(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["url", "host", "servers"].iter().any(|ending| name.ends_with(ending)) || name.contains("endpoint")
+}
+
 /// Whether a text looks like a URL with a password or a query, which may be a signature.
-pub(super) fn url_may_hold_secret(text: &str) -> bool {
-    let Some((_, rest)) = text.trim().split_once("://") else { return false };
-    if rest.contains(char::is_whitespace) {
+fn url_may_hold_secret(text: &str) -> bool {
+    let Some((scheme, rest)) = text.trim().split_once("://") else { return false };
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    // A statement that has a URL in it is none.
+    if rest.contains(char::is_whitespace) && !scheme.chars().all(is_scheme) {
         return false;
     }
-    let authority = rest.split('/').next().unwrap_or_default();
-    rest.contains('?') || authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    // A password may hold slashes, although it should not.
+    rest.contains('?') || rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
 }
 
 #[cfg(test)]
@@ -201,11 +218,49 @@ mod tests {
 
     #[test]
     fn a_url_with_a_password_or_a_query_may_hold_a_secret() {
-        for text in ["http://bob:pw@proxy:80", "https://a/c?sig=x"] {
+        for text in [
+            "http://bob:pw@proxy:80",
+            "https://a/c?sig=x",
+            "http://bob:hunter2/x@proxy",
+            "http://bob:hunter2 x@proxy",
+            "abfss://bob:hunter2/x@acc.dfs.core.windows.net/t",
+        ] {
             assert!(url_may_hold_secret(text), "{text}");
         }
         for text in ["abfss://lake@acc.dfs.core.windows.net/t", "SELECT 'a://b' ? 'c'", "x"] {
             assert!(!url_may_hold_secret(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_login_in_the_address_of_a_server_is_masked_however_it_is_written() {
+        for (name, value) in [
+            ("proxy_url", "bob:hunter2@proxy:8080"),
+            ("proxy_url", "hunter2@proxy"),
+            ("PROXY_URL", "http://bob:hunter2/x@proxy"),
+            ("proxy_url", "http://bob:hunter2 x@proxy"),
+            ("azure_storage_endpoint", "acc.blob.core.windows.net?sig=hunter2"),
+            ("azure_authority_host", "u:hunter2@login.example"),
+            ("kafka.bootstrap.servers", "u:hunter2@b:9092"),
+            ("kafka.sasl.oauthbearer.token.endpoint.url", "u:hunter2@login.example/token"),
+        ] {
+            assert!(is_harmless(name) && !may_show(name, value), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("proxy_url", "http://proxy:8080"),
+            ("kafka.bootstrap.servers", "a:9092,b:9092"),
+            ("azure_storage_endpoint", "http://127.0.0.1:10000/devstoreaccount1"),
+            ("path", "abfss://lake@acc.dfs.core.windows.net/t"),
+        ] {
+            assert!(may_show(name, value), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_pasted_where_its_file_is_named_is_masked() {
+        let pasted = "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n";
+        for name in ["kafka.ssl.key.location", "kafka.ssl.keystore.location", "azure_federated_token_file"] {
+            assert!(may_show(name, "/run/secrets/key.pem") && !may_show(name, pasted), "{name}");
         }
     }
 }

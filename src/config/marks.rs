@@ -8,7 +8,7 @@ use super::document::{Node, Value};
 use super::keys;
 use super::local_folder::{self, LocalPlace};
 use super::reader::{Fields, Reader, Text};
-use crate::model::{Marks, OutputMode, Watermark};
+use crate::model::{Marks, OutputMode, Watermark, user};
 
 /// Reads the three keys.
 pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Marks {
@@ -72,6 +72,10 @@ pub(super) fn state_folder(
 ) -> Option<PathBuf> {
     match local_folder::read(reader, fields, "stateFolder", place, "state", place.checkpoint)? {
         Some(folder) => Some(folder),
-        None => Some(local_folder::in_cache(&std::env::temp_dir(), "state", place, place.checkpoint?)),
+        None => {
+            // The state refuses such a folder if it is another user's, so each user has one.
+            let cache = std::env::temp_dir().join(format!("alluvia-{}", user::id()));
+            Some(local_folder::in_cache(&cache, "state", place, place.checkpoint?))
+        }
     }
 }

@@ -111,9 +111,8 @@ impl Printer {
 /// Whether a value shows no secret: its name is known to hold none, it is made of references alone, or it is a JAAS line
 /// whose secret is.
 fn may_show(key: &str, raw: &str) -> bool {
-    let harmless = harmless::is_harmless(key) && !harmless::url_may_hold_secret(raw);
     let line = || jaas::parse(raw).is_ok_and(|login| secrets::is_only_references(login.secret()));
-    harmless
+    harmless::may_show(key, raw)
         || secrets::is_only_references(raw)
         || (key.to_lowercase().ends_with("sasl.jaas.config") && line())
 }

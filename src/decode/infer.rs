@@ -4,16 +4,21 @@
 //! Whole numbers are BIGINT (those beyond it DECIMAL, beyond 38 digits DOUBLE), numbers with a point or an
 //! exponent DOUBLE, texts STRING, objects STRUCT, arrays ARRAY; null alone is STRING. Types that differ
 //! widen: numbers to the wider one, all else to STRING, which holds any JSON as text. Fields stand in the
-//! order of their names. Empty objects have no columns and are left out.
+//! order of their names. Where a name comes twice in an object, both values count. Empty objects have no columns and are
+//! left out.
 //!
 //! Unlike Spark, whose `inferTimestamp` is off, a text field becomes TIMESTAMP if every value of it in the
 //! sample is an ISO 8601 instant: date, `T`, time to the second with six digits of a fraction at most,
 //! and a zone. Nothing of such a value is lost. Texts without a zone stay STRING.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::datetime::{Zone, cast};
 use super::schema::{DataType, StructField, StructType};
 
 /// Levels of nesting that are looked into.
@@ -95,11 +100,13 @@ impl Inference {
 
     /// Columns whose names differ only in case: no Delta table holds both.
     pub fn same_but_case(&self) -> Vec<(String, String)> {
-        let names: Vec<&String> = self.root.keys().collect();
+        let mut first: HashMap<String, &String> = HashMap::with_capacity(self.root.len());
         let mut pairs = Vec::new();
-        for (index, name) in names.iter().enumerate() {
-            let same = names[..index].iter().find(|other| other.to_lowercase() == name.to_lowercase());
-            pairs.extend(same.map(|other| ((*other).clone(), (*name).clone())));
+        for name in self.root.keys() {
+            match first.entry(name.to_lowercase()) {
+                Entry::Vacant(entry) => drop(entry.insert(name)),
+                Entry::Occupied(entry) => pairs.push(((*entry.get()).clone(), name.clone())),
+            }
         }
         pairs
     }
@@ -144,9 +151,8 @@ fn kind_of(raw: &RawValue, depth: usize) -> Option<Kind> {
         _ if depth > DEPTH_MAX => return None,
         b'{' => {
             let mut fields = BTreeMap::new();
-            let entries: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
-            for (name, value) in entries {
-                fields.insert(name, kind_of(value, depth + 1)?);
+            for (name, value) in serde_json::from_str::<Entries<'_>>(text).ok()?.0 {
+                merge_field(&mut fields, name, kind_of(value, depth + 1)?);
             }
             Kind::Object(fields)
         }
@@ -168,6 +174,33 @@ fn kind_of(raw: &RawValue, depth: usize) -> Option<Kind> {
         b'n' => Kind::Null,
         _ => number(text),
     })
+}
+
+/// The entries of an object as they stand there.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries<'de>, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Entries<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = object.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+
+        deserializer.deserialize_map(All)
+    }
 }
 
 fn number(text: &str) -> Kind {
@@ -216,17 +249,22 @@ fn is_instant(text: &str) -> bool {
             && [1, 2, 4, 5].iter().all(|at| b[*at].is_ascii_digit())
     };
     let zoned = zone == "Z" || (zone.starts_with(['+', '-']) && offset(zone));
-    zoned && chrono::DateTime::parse_from_rfc3339(text).is_ok()
+    // What the decoder would refuse, such as a leap second, is none.
+    zoned && cast::timestamp_micros(text.as_bytes(), &Zone::UTC, 0).is_some()
 }
 
 fn merge_fields(into: &mut BTreeMap<String, Kind>, fields: BTreeMap<String, Kind>) {
     for (name, kind) in fields {
-        let merged = match into.remove(&name) {
-            None => kind,
-            Some(there) => merge(there, kind),
-        };
-        into.insert(name, merged);
+        merge_field(into, name, kind);
     }
+}
+
+fn merge_field(into: &mut BTreeMap<String, Kind>, name: String, kind: Kind) {
+    let merged = match into.remove(&name) {
+        None => kind,
+        Some(there) => merge(there, kind),
+    };
+    into.insert(name, merged);
 }
 
 /// The narrowest type that holds both (`JsonInferSchema.compatibleType`).
@@ -312,6 +350,7 @@ mod tests {
             (&[r#"{"a":100000000000000000000000000000000000000}"#], "a DOUBLE"),
             (&[r#"[{"a":1},{"b":2}]"#], "a BIGINT, b BIGINT"),
             (&[r#"{"a b":1,"":2}"#], "`a b` BIGINT"),
+            (&[r#"{"a":"x","a":1,"b":1,"b":2.5}"#], "a STRING, b DOUBLE"),
         ] {
             assert_eq!(ddl(messages), expected, "{messages:?}");
         }
@@ -334,6 +373,8 @@ mod tests {
             "2026-11-21T03:04:05.1234567Z",
             "2026-11-21T03:04:05.Z",
             "2026-11-21T03:04:05Z ",
+            "2026-12-31T23:59:60Z",
+            "2026-11-21T03:04:05+19:00",
             "",
         ] {
             assert_eq!(one(text), "t STRING", "{text}");
@@ -355,6 +396,15 @@ mod tests {
             (inference.objects(), inference.others(), inference.schema().to_ddl()),
             (1, 7, "a BIGINT".into())
         );
+    }
+
+    #[test]
+    fn names_that_differ_only_in_case_are_found_among_very_many() {
+        let mut inference = Inference::default();
+        let many: Vec<String> = (0..1_000_000).map(|key| format!("\"key{key}\":1")).collect();
+        inference.look(format!("{{\"KEY7\":1,\"kEY7\":1,{}}}", many.join(",")).as_bytes());
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(inference.same_but_case(), [pair("KEY7", "kEY7"), pair("KEY7", "key7")]);
     }
 
     #[test]

@@ -52,11 +52,14 @@ impl Token {
         format!("Bearer {}", self.0)
     }
 
-    /// Whether a header's value is the token's; how long that takes does not depend on where they differ.
+    /// Whether a header's value is the token's; how long that takes does not depend on where they differ. The case of the
+    /// scheme does not matter (RFC 9110).
     fn is_borne_by(&self, value: &[u8]) -> bool {
-        let wanted = self.bearer();
-        let differs = wanted.bytes().zip(value).fold(0, |differs, (a, b)| differs | (a ^ b));
-        wanted.len() == value.len() && differs == 0
+        const SCHEME: &[u8] = b"Bearer ";
+        let Some((scheme, borne)) = value.split_at_checked(SCHEME.len()) else { return false };
+        let borne = borne.trim_ascii_start();
+        let differs = self.0.bytes().zip(borne).fold(0, |differs, (a, b)| differs | (a ^ b));
+        scheme.eq_ignore_ascii_case(SCHEME) && self.0.len() == borne.len() && differs == 0
     }
 }
 
@@ -127,8 +130,19 @@ mod tests {
     #[test]
     fn a_token_is_compared_whole_and_never_shown() {
         let token = Token::of(" s3cret\n").unwrap();
-        assert!(token.is_borne_by(b"Bearer s3cret"));
-        for other in ["Bearer s3cre", "Bearer s3cret1", "s3cret", ""] {
+        for borne in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
+            assert!(token.is_borne_by(borne.as_bytes()), "{borne}");
+        }
+        for other in [
+            "Bearer s3cre",
+            "Bearer s3cret1",
+            "Bearer S3CRET",
+            "Basic  s3cret",
+            "Bearer ",
+            "bearers3cret",
+            "s3cret",
+            "",
+        ] {
             assert!(!token.is_borne_by(other.as_bytes()), "{other}");
         }
         assert!(!format!("{token:?}").contains("s3cret"));

@@ -6,6 +6,7 @@
 
 mod connections;
 mod control;
+mod host;
 mod observe;
 mod page;
 mod tls;
@@ -17,6 +18,7 @@ use axum::Json;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -80,6 +82,11 @@ impl Listen {
             Listen::At(address) | Listen::IfFree(address) => Some(*address),
         }
     }
+
+    /// Whether it is where only this machine reaches it.
+    fn is_loopback(&self) -> bool {
+        self.address().is_some_and(|address| is_loopback(address.ip()))
+    }
 }
 
 /// What is served, and where.
@@ -102,7 +109,7 @@ pub struct ServerSettings {
 /// asked for can't be had.
 pub async fn start(settings: &ServerSettings, reporter: &Reporter, streams: &Streams) -> Result<()> {
     if let Some(address) = settings.control.address()
-        && !is_loopback(address.ip())
+        && !settings.control.is_loopback()
         && settings.token.is_none()
     {
         return Err(Error::config(format!(
@@ -110,9 +117,19 @@ pub async fn start(settings: &ServerSettings, reporter: &Reporter, streams: &Str
         ))
         .hint("set ALLUVIA_CONTROL_TOKEN, or give --control-listen a loopback address"));
     }
+    let observe = observe::routes(reporter.clone());
+    let observe = if settings.observe.is_loopback() { for_this_machine(observe) } else { observe };
     let control = control::routes(reporter.clone(), streams.clone(), settings.token.clone());
-    serve("observe", "--listen", &settings.observe, observe::routes(reporter.clone()), None).await?;
+    // No web page has the token.
+    let open = settings.control.is_loopback() && settings.token.is_none();
+    let control = if open { for_this_machine(control) } else { control };
+    serve("observe", "--listen", &settings.observe, observe, None).await?;
     serve("control", "--control-listen", &settings.control, control, settings.control_tls.clone()).await
+}
+
+/// The routes, for requests that name this machine.
+fn for_this_machine(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(host::admit))
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -1,6 +1,7 @@
 //! Spark's `console` sink: the first rows of each micro-batch as a table on standard output.
 //!
-//! The output is that of Spark's `Dataset.show(numRows, truncate)`. A batch that is run again after a crash is
+//! The output is that of Spark's `Dataset.show(numRows, truncate)`; control characters that Spark prints as they are are
+//! escaped too. A batch that is run again after a crash is
 //! printed again: at least once.
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::config::ConsoleSink as Options;
 use crate::decode::admission::Admission;
+use crate::model::escape::escaped;
 use crate::model::{Error, MemoryAccount, Result};
 
 /// Characters of a cell that `truncate: true` shows.
@@ -104,18 +106,21 @@ pub fn show_rows(columns: &SchemaRef, batches: &[RecordBatch]) -> Result<String>
 
 /// Rows as Spark's `Dataset.show` prints them.
 fn show(columns: &SchemaRef, batches: &[RecordBatch], options: &Options) -> Result<String> {
-    let truncate = |text: String| match options.truncate {
-        true if text.chars().count() > CELL_CHARACTERS => {
-            text.chars().take(CELL_CHARACTERS - 3).chain("...".chars()).collect()
+    let shown = |text: &str| {
+        let text = escaped(text);
+        match options.truncate {
+            true if text.chars().count() > CELL_CHARACTERS => {
+                text.chars().take(CELL_CHARACTERS - 3).chain("...".chars()).collect()
+            }
+            _ => text.into_owned(),
         }
-        _ => text,
     };
     let mut lines: Vec<Vec<String>> =
-        vec![columns.fields().iter().map(|field| truncate(field.name().clone())).collect()];
+        vec![columns.fields().iter().map(|field| shown(field.name())).collect()];
     let total: usize = batches.iter().map(RecordBatch::num_rows).sum();
     for rows in batches {
         for row in 0..rows.num_rows().min(options.rows.saturating_sub(lines.len() - 1)) {
-            let cells = rows.columns().iter().map(|column| Ok(truncate(cell(column.as_ref(), row)?)));
+            let cells = rows.columns().iter().map(|column| Ok(shown(&cell(column.as_ref(), row)?)));
             lines.push(cells.collect::<Result<_>>()?);
         }
     }
@@ -200,7 +205,7 @@ fn plain(column: &dyn Array, row: usize) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{BinaryArray, Int32Array, StringArray, TimestampMicrosecondArray};
+    use arrow::array::{ArrayRef, BinaryArray, Int32Array, StringArray, TimestampMicrosecondArray};
     use arrow::datatypes::{Field, Schema, TimeUnit};
 
     use super::*;
@@ -248,6 +253,23 @@ mod tests {
             "only showing top 1 row",
         ];
         assert_eq!(shown(1, false).lines().collect::<Vec<_>>(), whole);
+    }
+
+    #[test]
+    fn no_control_character_of_a_row_reaches_the_terminal() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["a\nb\tc", "\u{1b}[2J", "\u{1b}]0;t\u{7}"]));
+        let rows = RecordBatch::try_from_iter([("n\u{1b}[1m", texts)]).unwrap();
+        let options = Options { rows: 20, truncate: false };
+        let lines = [
+            "+------------+",
+            r"|n\u{1b}[1m  |",
+            "+------------+",
+            r"|a\nb\tc     |",
+            r"|\u{1b}[2J   |",
+            r"|\u{1b}]0;t\a|",
+            "+------------+",
+        ];
+        assert_eq!(show(&rows.schema(), &[rows], &options).unwrap().lines().collect::<Vec<_>>(), lines);
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! Columns `value STRING` and, with `includeTimestamp`, `timestamp TIMESTAMP`. At most once, as in Spark: a line that
 //! was read and not committed when the process ended is lost, which the next start records as a loss. An
 //! offset is the number of lines. Lines wait in memory until their batch is committed; when too many wait, no more
-//! are taken from the server.
+//! are taken from the server. Unlike Spark, which has no bound, a line has a longest length.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,8 +20,12 @@ use super::{
 use crate::config::SocketOptions;
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
 
-/// Bytes of lines that wait at most.
+/// Bytes of lines that wait at most, and one line beyond.
 const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of a line at most.
+const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// What a line that waits takes beside its text: its place in the queue, and the allocator's share.
+const LINE_OVERHEAD_BYTES: usize = size_of::<(String, i64)>() + 16;
 
 /// The columns of a socket source.
 pub fn columns(include_timestamp: bool) -> SchemaRef {
@@ -56,6 +60,8 @@ struct Waiting {
     numbered: bool,
     /// The source is gone: the thread ends.
     closed: bool,
+    /// The server sent a line that is too long, behind those that wait; no more are read.
+    too_long: bool,
 }
 
 impl Lines {
@@ -68,10 +74,15 @@ impl Lines {
         let waiting = self.lock();
         let full = |waiting: &mut Waiting| waiting.bytes >= WAITING_BYTES_MAX && !waiting.closed;
         let mut waiting = self.taken.wait_while(waiting, full).unwrap_or_else(PoisonError::into_inner);
-        waiting.bytes += line.len();
+        waiting.bytes += cost(&line);
         waiting.lines.push_back((line, chrono::Utc::now().timestamp_micros()));
         !waiting.closed
     }
+}
+
+/// What a line counts while it waits.
+fn cost(line: &str) -> usize {
+    line.len() + LINE_OVERHEAD_BYTES
 }
 
 impl Waiting {
@@ -92,7 +103,7 @@ impl Waiting {
         while self.first < until
             && let Some((line, _)) = self.lines.pop_front()
         {
-            self.bytes -= line.len();
+            self.bytes -= cost(&line);
             self.first += 1;
         }
     }
@@ -120,10 +131,22 @@ impl SocketSource {
     }
 }
 
-/// Reads lines until the server closes the connection or no one wants them.
+/// Reads lines until the server closes the connection, a line is too long, or no one wants them.
 fn read_lines(socket: TcpStream, lines: &Lines) {
-    for line in BufReader::new(socket).split(b'\n') {
-        let Ok(mut line) = line else { break };
+    let mut socket = BufReader::new(socket);
+    loop {
+        let mut line = Vec::new();
+        // One byte more, the end of a line that is as long as it may be.
+        let read = socket.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
+        if read.is_err() || line.is_empty() {
+            break;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        } else if line.len() > LINE_BYTES_MAX {
+            lines.lock().too_long = true;
+            return;
+        }
         if line.last() == Some(&b'\r') {
             line.pop();
         }
@@ -170,6 +193,14 @@ impl Source for SocketSource {
         waiting.number_from(start);
         let latest = waiting.end();
         let end = latest.min(bound).min(start.saturating_add(max)).max(start);
+        if waiting.too_long && latest == start {
+            let SocketOptions { host, port, .. } = &self.options;
+            return Err(Error::data(format!(
+                "the server at {host}:{port} sent more than {} MiB without the end of a line",
+                LINE_BYTES_MAX >> 20
+            ))
+            .hint("the socket source reads lines of text that end with a newline"));
+        }
         let range = SourceRange { start: at(start), end: at(end), notes: Notes::new() };
         Ok(Available {
             latest: at(latest),
@@ -336,6 +367,63 @@ mod tests {
         assert!(again == range && lost.is_empty(), "they still wait");
         source.committed(&at(8)).unwrap();
         assert_eq!(source.lines.lock().bytes, 0);
+    }
+
+    /// A source, and the server's end of its connection.
+    fn connected() -> (SocketSource, TcpStream) {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let options = SocketOptions { host: "127.0.0.1".into(), port, include_timestamp: false };
+        (SocketSource::open(&options).unwrap(), server.accept().unwrap().0)
+    }
+
+    /// Waits until `reached` says so.
+    fn wait_for(source: &SocketSource, reached: impl Fn(&Waiting) -> bool) {
+        let began = Instant::now();
+        while !reached(&source.lines.lock()) {
+            assert!(began.elapsed() < Duration::from_secs(60), "nothing happens");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    #[test]
+    fn a_line_that_does_not_end_stops_the_stream_behind_the_lines_before_it() {
+        let (mut source, mut server) = connected();
+        let longest = "x".repeat(LINE_BYTES_MAX);
+        let sender = std::thread::spawn(move || {
+            server.write_all(format!("{longest}\n").as_bytes()).unwrap();
+            // The source closes the connection before it has read all of this.
+            let endless = vec![b'y'; 64 * 1024];
+            while server.write_all(&endless).is_ok() {}
+        });
+        wait_for(&source, |waiting| waiting.too_long);
+        assert_eq!(source.lines.lock().lines[0].0.len(), LINE_BYTES_MAX);
+        let position = |line: i64| Position { offset: at(line), notes: Notes::new() };
+        let first = source.latest_offset(&position(0), &Admission::default()).unwrap();
+        assert_eq!(first.range.unwrap().end, at(1));
+        source.committed(&at(1)).unwrap();
+        let error = source.latest_offset(&position(1), &Admission::default()).err().unwrap();
+        assert_eq!(error.kind(), crate::model::Kind::Data);
+        assert!(error.to_string().contains("sent more than 8 MiB without the end of a line"), "{error}");
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn empty_lines_that_nobody_takes_stay_within_the_bound() {
+        let (mut source, mut server) = connected();
+        let lines_max = WAITING_BYTES_MAX.div_ceil(LINE_OVERHEAD_BYTES);
+        let sender = std::thread::spawn(move || {
+            let lines = vec![b'\n'; 64 * 1024];
+            while server.write_all(&lines).is_ok() {}
+        });
+        wait_for(&source, |waiting| waiting.bytes >= WAITING_BYTES_MAX);
+        assert_eq!(source.lines.lock().lines.len(), lines_max);
+        // Those that are committed make room.
+        source.committed(&at(1000)).unwrap();
+        wait_for(&source, |waiting| waiting.bytes >= WAITING_BYTES_MAX);
+        assert_eq!(source.lines.lock().end(), lines_max as i64 + 1000);
+        drop(source);
+        sender.join().unwrap();
     }
 
     #[test]

@@ -106,6 +106,7 @@ data-{{ include "alluvia.fullname" . }}-0
 {{- if not .Values.config.streams -}}
 {{- fail "config.streams is empty: give at least one stream, as in a stream file (docs/reference/stream-file.md)" -}}
 {{- end -}}
+{{- include "alluvia.checkSecrets" (dict "value" .Values.config "path" "config") -}}
 {{- include "alluvia.checkTriggers" . -}}
 {{- include "alluvia.checkPlaces" . -}}
 {{- if .Values.keda.enabled -}}
@@ -117,6 +118,38 @@ data-{{ include "alluvia.fullname" . }}-0
 {{- end -}}
 {{- if and (not .Values.serviceAccount.create) (or .Values.workloadIdentity.clientId .Values.workloadIdentity.tenantId) -}}
 {{- fail "workloadIdentity.clientId and tenantId become annotations of the chart's service account, and serviceAccount.create is false: annotate your own with azure.workload.identity/client-id, and leave both empty" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the value of this key is a secret: not empty if so. A key that names a file or another place of a secret is none. */}}
+{{- define "alluvia.isSecret" -}}
+{{- $name := regexReplaceAll "[^a-z0-9]" (lower .) "" -}}
+{{- $secret := "password|passphrase|secret|connectionstring|accountkey|accesskey|masterkey|saskey|sasfixedtoken|token$|keystorekey$|keypem$" -}}
+{{- if and (regexMatch $secret $name) (not (regexMatch "(file|location|path|url|endpoint|id)$" $name)) -}}yes{{- end -}}
+{{- end -}}
+
+{{/* The configuration becomes a ConfigMap, which is no place for a secret. Takes a `value` of it and its `path`. */}}
+{{- define "alluvia.checkSecrets" -}}
+{{- $path := .path -}}
+{{- if kindIs "map" .value -}}
+{{- range $key, $value := .value -}}
+{{- $place := printf "%s.%s" $path $key -}}
+{{- if or (kindIs "map" $value) (kindIs "slice" $value) -}}
+{{- include "alluvia.checkSecrets" (dict "value" $value "path" $place) -}}
+{{- else -}}
+{{- $text := $value | default "" | toString -}}
+{{- $literal := and $text (include "alluvia.isSecret" $key) (not (contains "${" ($text | replace "$${" ""))) -}}
+{{- /* A JAAS line without a login, such as that of OAUTHBEARER, holds no secret. */ -}}
+{{- $login := and (contains "jaas" (lower $key)) (regexMatch "(?i)(password|secret)\\s*=\\s*[\"']?[^\"'$;\\s]" $text) -}}
+{{- if or $literal $login -}}
+{{- fail (printf "%s is a secret, and its value would be in a ConfigMap: put it into a Secret, and refer to it as ${env:NAME} (envFromSecrets, or env with secretKeyRef) or as ${file:PATH} (secretMounts)" $place) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- else if kindIs "slice" .value -}}
+{{- range $index, $value := .value -}}
+{{- include "alluvia.checkSecrets" (dict "value" $value "path" (printf "%s[%d]" $path $index)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

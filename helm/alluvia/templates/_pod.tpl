@@ -127,7 +127,14 @@ volumes:
   {{- end }}
   {{- range $values.secretMounts }}
   - name: secret-{{ .name }}
-    secret: { secretName: {{ .name }} }
+    secret:
+      secretName: {{ .name }}
+      {{- if hasKey . "defaultMode" }}
+      defaultMode: {{ int .defaultMode }}
+      {{- else if $values.runAsUser }}
+      {{- /* 0440: for fsGroup, which the chart sets with the user. Without it the files may have to be readable by all. */}}
+      defaultMode: 288
+      {{- end }}
   {{- end }}
   {{- with $values.extraVolumes }}
   {{- toYaml . | nindent 2 }}

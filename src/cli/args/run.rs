@@ -145,7 +145,7 @@ pub struct IngestArgs {
     /// Name of the stream [default: the last part of the table's path, or console for a console]
     #[arg(long)]
     pub name: Option<String>,
-    /// URL or path of the checkpoint [default: TABLE/_checkpoints/NAME, or a new temporary folder for a console]
+    /// URL or path of the checkpoint [default: TABLE/_checkpoints/NAME, or a temporary folder, deleted at the end, for a console]
     #[arg(long, value_name = "URL")]
     pub checkpoint: Option<String>,
     /// Any other option of the source; may be repeated

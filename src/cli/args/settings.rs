@@ -1,6 +1,6 @@
 //! Flags of `run`, `ingest` and `schema infer` as settings of a stream, with the defaults of a one-off run.
 
-use uuid::Uuid;
+use std::path::Path;
 
 use super::{IngestArgs, KeyValue, LimitArgs, ObserveArgs, RunArgs, SchemaInferArgs};
 use crate::cli::client::control_token;
@@ -58,14 +58,18 @@ impl LimitArgs {
 }
 
 impl IngestArgs {
-    /// The stream that the flags describe.
-    pub fn settings(&self) -> Vec<Setting> {
+    /// Whether nothing says where the checkpoint is: no flag, and no table that it could lie beside.
+    pub fn lacks_checkpoint(&self) -> bool {
+        self.checkpoint.is_none() && self.table.is_none()
+    }
+
+    /// The stream that the flags describe; `temporary` is where the checkpoint is if nothing says so.
+    pub fn settings(&self, temporary: Option<&Path>) -> Vec<Setting> {
         let table = self.table.as_deref().map(|table| table.trim_end_matches('/'));
         let name = self.name.clone().unwrap_or_else(|| table.map_or(self.to.as_str(), last_part).to_owned());
-        let checkpoint = self.checkpoint.clone().unwrap_or_else(|| match table {
-            Some(table) => format!("{table}/_checkpoints/{name}"),
-            None => std::env::temp_dir().join(format!("alluvia-{}", Uuid::new_v4())).display().to_string(),
-        });
+        let beside_table = table.map(|table| format!("{table}/_checkpoints/{name}"));
+        let temporary = temporary.map(|folder| folder.display().to_string());
+        let checkpoint = self.checkpoint.clone().or(beside_table).or(temporary);
         let kafka = ["kafka", "eventhubs"].iter().any(|format| self.from.trim().eq_ignore_ascii_case(format));
         let mut settings = vec![
             Setting::text("--name", &["name"], name),
@@ -116,7 +120,8 @@ impl IngestArgs {
             settings.push(Setting::text("--dead-letter", &["deadLetter", "path"], dead_letter));
         }
         settings.push(Setting::text("--trigger", &["trigger"], &self.trigger));
-        settings.push(Setting::text("--checkpoint", &["checkpointLocation"], checkpoint));
+        settings
+            .extend(checkpoint.map(|place| Setting::text("--checkpoint", &["checkpointLocation"], place)));
         // Someone is waiting for the command: it reports a wrong address within a minute.
         settings.push(Setting::text("command line", &["restart", "maxAttempts"], ATTEMPTS));
         settings.extend(self.limits.settings());
@@ -188,7 +193,9 @@ mod tests {
     fn ingest(flags: &str) -> Result<Config> {
         let words = ["alluvia", "ingest"].into_iter().chain(flags.split_whitespace());
         match Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{e}")).command {
-            Command::Ingest(args) => Config::from_flags(&args.settings(), &Nowhere),
+            Command::Ingest(args) => {
+                Config::from_flags(&args.settings(Some(Path::new("/tmp/alluvia-x/checkpoint"))), &Nowhere)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -229,7 +236,7 @@ mod tests {
         let SourceFormat::Rate(rate) = &console.source.format else { panic!("not a rate") };
         assert_eq!((rate.rows_per_second, rate.ramp_up_seconds, rate.partitions), (5, 0, None));
         assert_eq!(console.sink, SinkConfig::Console(ConsoleSink { rows: 3, truncate: true }));
-        assert!(console.checkpoint.path().contains("alluvia-"), "{}", console.checkpoint);
+        assert_eq!(console.checkpoint.as_str(), "file:///tmp/alluvia-x/checkpoint");
         for lacking in ["--from rate", "--topic t --to console", "--bootstrap-servers b:1 --topic t"] {
             let words = format!("alluvia ingest {lacking}");
             assert!(Cli::try_parse_from(words.split_whitespace()).is_err(), "{lacking}");
@@ -266,7 +273,7 @@ mod tests {
         let cli = Cli::try_parse_from(words.split(' ')).unwrap();
         assert!(!format!("{cli:?}").contains("hunter2"));
         let Command::Ingest(args) = cli.command else { panic!("not ingest") };
-        assert!(!format!("{:?}", args.settings()).contains("hunter2"));
+        assert!(!format!("{:?}", args.settings(None)).contains("hunter2"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rdkafka::mocking::MockCluster;
 use url::Url;
 
 use super::args::{DemoArgs, GlobalArgs};
-use super::io_runtime;
+use super::{io_runtime, temporary};
 use crate::config::{Config, ProcessLookup};
 use crate::model::{Error, Result};
 use crate::observe::numbers::grouped;
@@ -109,10 +109,8 @@ fn ingest(args: &DemoArgs, config: &Config, brokers: &str, reporter: &Reporter) 
 }
 
 fn folder(args: &DemoArgs) -> Result<PathBuf> {
-    let folder = match &args.dir {
-        Some(dir) => std::path::absolute(dir).map_err(|e| cannot_write(dir, e))?,
-        None => std::env::temp_dir().join(format!("alluvia-demo-{}", std::process::id())),
-    };
+    let Some(dir) = &args.dir else { return temporary::create("alluvia-demo-") };
+    let folder = std::path::absolute(dir).map_err(|e| cannot_write(dir, e))?;
     if folder.join("table").exists() {
         return Err(Error::config(format!("{} holds the table of an earlier demo", folder.display()))
             .hint("delete the folder, or choose another one with --dir"));

@@ -148,6 +148,10 @@ fn what_cannot_be_an_identity_is_refused_with_the_remedy_and_without_secrets() {
             "storageOptions: {fs.azure.account.oauth2.client.secret: '{{secrets/hunter2/key}}'}",
             "secret scopes are Databricks'",
         ),
+        (
+            "storageOptions: {user_agent: \"hunter2\\n\"}",
+            "user_agent: the value cannot be sent as an HTTP header",
+        ),
         ("conf: {fs.azure.account.auth.type: Custom}", "expected SharedKey, OAuth, SAS"),
         (
             "conf: {fs.azure.account.oauth.provider.type: com.example.hunter2}",

@@ -34,7 +34,7 @@ fn the_printed_configuration_loads_to_the_same_one() {
 fn literal_secrets_are_masked_in_print() {
     let yaml = file_with(
         "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: PLAIN\nkafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"hunter2\";'\nkafka.ssl.key.password: x${env:USER}hunter2",
-        "storageOptions: {azure_storage_sas_key: hunter2, azure_storage_master_key: hunter2, not_known_yet: hunter2, proxy_url: 'http://u:hunter2@p'}",
+        "storageOptions: {azure_storage_sas_key: hunter2, azure_storage_master_key: hunter2, not_known_yet: hunter2, proxy_url: 'u:hunter2@p'}",
         "tableProperties: {team: hunter2}",
     );
     let printed = load(&yaml).unwrap().to_yaml();

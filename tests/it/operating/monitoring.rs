@@ -448,6 +448,14 @@ fn only_the_token_controls_and_no_web_page_does() {
     assert_eq!(stop(&[("Authorization", "Bearer hunter3")]), 401);
     assert_eq!(stop(&[("Authorization", "Bearer hunter2"), ("Origin", "http://evil.example")]), 403);
     assert_eq!(request(&watched.observe, "POST", "/api/v1/streams/orders/stop", &[]).status, 404);
+    let listed = |at: &str, headers: &[(&str, &str)]| request(at, "GET", "/api/v1/streams", headers).status;
+    // A page of a browser on this machine whose name was made to mean 127.0.0.1.
+    let rebound = ("Host", "evil.example:9464");
+    assert_eq!(listed(&watched.observe, &[]), 200);
+    assert_eq!(listed(&watched.observe, &[rebound]), 403);
+    assert_eq!(listed(&watched.control, &[rebound]), 401);
+    // The token says who asks, whatever the name; the scheme's case does not matter.
+    assert_eq!(listed(&watched.control, &[rebound, ("Authorization", "bearer hunter2")]), 200);
     assert_eq!(watched.command(&["stop", "orders"], folder.path()).code(), 2);
     assert_eq!(watched.stream("orders")["isActive"], true);
     std::fs::write(folder.path().join("token"), "hunter2\n").unwrap();

@@ -289,6 +289,37 @@ fn no_login_at_the_broker_shows_its_secret() {
 }
 
 #[test]
+fn no_query_shows_the_salt_that_stands_in_it() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("sweep-salt", 1);
+    broker.produce(&topic, numbered("v", 0..3));
+    let plant = |name, sql: &str, more: &str| {
+        let yaml = kafka(broker.bootstrap(), &topic, &[]);
+        let yaml = yaml.replace("    sink:", &format!("    sql: |\n      {sql}\n{more}    sink:"));
+        let secrets = vec!["hunter2-s4lt".to_owned()];
+        Plant { name, yaml, environment: vec![("PLANTED", "hunter2-s4lt".into())], secrets, right: false }
+    };
+    let fails = "SELECT CAST(concat('${env:PLANTED}', CAST(value AS STRING)) AS INT) AS n FROM input";
+    let plants = [
+        plant("a query that fails", fails, ""),
+        plant("a query with dead letters", fails, "    deadLetter: { format: delta, path: ./dead }\n"),
+        plant(
+            "a query that cannot be planned",
+            "SELECT '${env:PLANTED}' + map('${env:PLANTED}', 1) FROM input",
+            "",
+        ),
+        plant("a query that cannot be parsed", "SELECT ('${env:PLANTED}' FROM input", ""),
+        plant("a view", "SELECT * FROM v", &format!("    views: [{{ name: v, sql: \"{fails}\" }}]\n")),
+        plant(
+            "a key of groups",
+            "SELECT topic = '${env:PLANTED}' AS k, count(*) AS n FROM input GROUP BY 1",
+            "    outputMode: complete\n",
+        ),
+    ];
+    plants.iter().for_each(sweep);
+}
+
+#[test]
 fn no_identity_shows_its_secrets_or_its_tokens() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("sweep-entra", 1);

@@ -129,10 +129,17 @@ Batch: 0
 |NULL|longer than twent...|
 +----+--------------------+
 ";
-    let ended = Alluvia::start(flags, folder.path(), &[]).wait(BOUND).success();
+    // Without a table the checkpoint is of no use to a later run, and nobody would delete it.
+    let temporary = tempfile::tempdir().unwrap();
+    let environment = [("TMPDIR", temporary.path().to_str().unwrap())];
+    let ended = Alluvia::start(flags, folder.path(), &environment).wait(BOUND).success();
     assert_eq!(ended.stdout.trim_end(), shown.trim_end());
-    let printed =
-        Alluvia::start(flags.into_iter().chain(["--print-config"]), folder.path(), &[]).wait(BOUND).success();
+    let left: Vec<_> =
+        std::fs::read_dir(temporary.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let printed = Alluvia::start(flags.into_iter().chain(["--print-config"]), folder.path(), &environment)
+        .wait(BOUND)
+        .success();
     let ended = Alluvia::run(&printed.stdout, folder.path()).wait(BOUND).success();
     assert_eq!(ended.stdout.trim_end(), shown.trim_end(), "{}", printed.stdout);
     broker.produce(&topic, [Message::new(r#"{"n":3,"s":"three"}"#)]);

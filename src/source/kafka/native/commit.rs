@@ -9,7 +9,7 @@ use rdkafka::bindings as raw;
 use rdkafka::consumer::Consumer;
 
 use super::request::{RequestError, answer};
-use super::{Client, Queue, c_name};
+use super::{Client, Queue, c_name, code};
 use crate::model::Offsets;
 
 /// Commits the next offset of each partition to the client's group, and waits for the coordinator's answer; `give_up` is
@@ -50,21 +50,14 @@ pub(in super::super) fn commit_offsets(
     }
     let event = answer(&queue, timeout, give_up)?;
     // SAFETY: the event answers a commit (null else, handled); list and entries live as long as it.
-    let entries = unsafe {
+    let refused = unsafe {
         let list = raw::rd_kafka_event_topic_partition_list(event.as_ptr());
-        match list.is_null() || (*list).elems.is_null() {
-            true => &[][..],
-            false => std::slice::from_raw_parts((*list).elems, usize::try_from((*list).cnt).unwrap_or(0)),
-        }
+        code::first_in(list).map(|(entry, code)| (super::text((*entry).topic), (*entry).partition, code))
     };
-    let refused =
-        entries.iter().find(|entry| entry.err != raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR);
     match refused {
         None => Ok(()),
-        Some(entry) => {
-            let code = entry.err.into();
-            let text = format!("partition {}-{}: {code}", super::text(entry.topic), entry.partition);
-            Err(RequestError { code, text })
+        Some((topic, partition, code)) => {
+            Err(RequestError { code, text: format!("partition {topic}-{partition}: {code}") })
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::bindings as raw;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::text;
+use super::{code, text};
 use crate::model::{Header, TimestampType};
 
 /// A reused array of messages; what is not taken out is destroyed with it.
@@ -75,32 +75,33 @@ pub(in super::super) struct Message(NonNull<raw::rd_kafka_message_t>);
 unsafe impl Send for Message {}
 
 impl Message {
+    /// The message, valid until rd_kafka_message_destroy, which only `drop` calls. Its fields are read one by one: a reference
+    /// would promise that its code is one of the bindings' enum.
     #[inline]
-    fn get(&self) -> &raw::rd_kafka_message_t {
-        // SAFETY: valid until rd_kafka_message_destroy, which only `drop` calls.
-        unsafe { self.0.as_ref() }
+    fn get(&self) -> *const raw::rd_kafka_message_t {
+        self.0.as_ptr()
     }
 
     /// The topic's identity inside its client, and the partition.
     #[inline]
     pub(in super::super) fn place(&self) -> (usize, i32) {
         let message = self.get();
-        (message.rkt as usize, message.partition)
+        // SAFETY: the message is alive.
+        unsafe { ((*message).rkt as usize, (*message).partition) }
     }
 
     /// The message's offset; for an error the offset that was to be fetched.
     #[inline]
     pub(in super::super) fn offset(&self) -> i64 {
-        self.get().offset
+        // SAFETY: the message is alive.
+        unsafe { (*self.get()).offset }
     }
 
     /// The error, if this is one.
     #[inline]
     pub(in super::super) fn error(&self) -> Option<RDKafkaErrorCode> {
-        match self.get().err {
-            raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
-            error => Some(error.into()),
-        }
+        // SAFETY: the message is alive.
+        unsafe { code::at(&raw const (*self.get()).err) }
     }
 
     /// What librdkafka says about the error.
@@ -114,7 +115,7 @@ impl Message {
     pub(in super::super) fn value(&self) -> Option<&[u8]> {
         let message = self.get();
         // SAFETY: payload and len describe memory that lives as long as the message.
-        unsafe { bytes(message.payload.cast(), message.len) }
+        unsafe { bytes((*message).payload.cast(), (*message).len) }
     }
 
     /// The key.
@@ -122,7 +123,7 @@ impl Message {
     pub(in super::super) fn key(&self) -> Option<&[u8]> {
         let message = self.get();
         // SAFETY: as for the payload.
-        unsafe { bytes(message.key.cast(), message.key_len) }
+        unsafe { bytes((*message).key.cast(), (*message).key_len) }
     }
 
     /// Milliseconds since the Unix epoch and what they mean.

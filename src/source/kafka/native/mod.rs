@@ -5,6 +5,7 @@
 //! Every `unsafe` of the Kafka source is in this folder. It knows pointers and their lifetimes, and decides
 //! nothing: no retries, no errors of ours, no offsets kept.
 
+mod code;
 mod commit;
 mod heap;
 mod message;

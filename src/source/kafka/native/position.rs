@@ -9,7 +9,7 @@ use rdkafka::bindings as raw;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{Client, c_name, millis, text};
+use super::{Client, c_name, code, millis, text};
 use crate::model::TopicPartition;
 
 /// A position and the leader epoch that it was known under (KIP-320).
@@ -47,17 +47,8 @@ impl List {
 impl List {
     /// What librdkafka noted at an entry, if it noted anything.
     fn first_error(&self) -> Option<RDKafkaErrorCode> {
-        // SAFETY: the list is alive, and its entries are as many as it says.
-        let entries = unsafe {
-            let list = self.0.as_ref();
-            let count = usize::try_from(list.cnt).unwrap_or(0);
-            if count == 0 { &[][..] } else { std::slice::from_raw_parts(list.elems, count) }
-        };
-        let error = entries.iter().map(|entry| entry.err);
-        error
-            .filter(|error| *error != raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR)
-            .map(RDKafkaErrorCode::from)
-            .next()
+        // SAFETY: the list is alive.
+        unsafe { code::first_in(self.0.as_ptr()) }.map(|(_, code)| code)
     }
 }
 
@@ -93,7 +84,7 @@ pub(in super::super) fn assign_at(
         if error.is_null() {
             return list.first_error().map_or(Ok(()), |code| Err((code, code.to_string())));
         }
-        let code = RDKafkaErrorCode::from(raw::rd_kafka_error_code(error));
+        let code = code::of(code::rd_kafka_error_code(error)).unwrap_or(RDKafkaErrorCode::Unknown);
         let reason = text(raw::rd_kafka_error_string(error));
         raw::rd_kafka_error_destroy(error);
         Err((code, reason))

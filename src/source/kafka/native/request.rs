@@ -10,7 +10,7 @@ use rdkafka::bindings as raw;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
-use super::{Client, Queue, c_name, millis, serve, text};
+use super::{Client, Queue, c_name, code, millis, serve, text};
 use crate::model::TopicPartition;
 
 /// Partitions that one request for offsets asks about. librdkafka compares each with all others of its request, twice.
@@ -118,13 +118,11 @@ pub(super) fn answer(
         if let Some(event) = NonNull::new(event) {
             let event = Event(event);
             // SAFETY: the event is alive for these two reads.
-            let error = unsafe { raw::rd_kafka_event_error(event.0.as_ptr()) };
-            if error == raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return Ok(event);
-            }
+            let error = unsafe { code::rd_kafka_event_error(event.0.as_ptr()) };
+            let Some(code) = code::of(error) else { return Ok(event) };
             // SAFETY: as above.
             let text = text(unsafe { raw::rd_kafka_event_error_string(event.0.as_ptr()) });
-            return Err(RequestError { code: error.into(), text });
+            return Err(RequestError { code, text });
         }
         serve(&queue.client);
         if give_up() {
@@ -224,18 +222,18 @@ fn read_offsets(event: &Event, asked: &[(TopicPartition, OffsetSpec)]) -> Vec<Of
         .iter()
         .map(|&info| {
             // SAFETY: as above; the entry belongs to the event.
-            let entry = unsafe { &*raw::rd_kafka_ListOffsetsResultInfo_topic_partition(info) };
-            let name = text(entry.topic);
-            let topic = names.get(name.as_str()).map_or_else(|| name.as_str().into(), |n| Arc::clone(n));
-            let answer = match entry.err {
-                raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
-                    // SAFETY: as above.
-                    let epoch = unsafe { raw::rd_kafka_topic_partition_get_leader_epoch(entry) };
-                    Ok(ListedOffset { offset: entry.offset, leader_epoch: (epoch >= 0).then_some(epoch) })
-                }
-                error => Err(error.into()),
+            let (name, partition, offset, error, epoch) = unsafe {
+                let entry = raw::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+                let epoch = raw::rd_kafka_topic_partition_get_leader_epoch(entry);
+                let error = code::at(&raw const (*entry).err);
+                (text((*entry).topic), (*entry).partition, (*entry).offset, error, epoch)
             };
-            (TopicPartition { topic, partition: entry.partition }, answer)
+            let topic = names.get(name.as_str()).map_or_else(|| name.as_str().into(), |n| Arc::clone(n));
+            let answer = match error {
+                None => Ok(ListedOffset { offset, leader_epoch: (epoch >= 0).then_some(epoch) }),
+                Some(code) => Err(code),
+            };
+            (TopicPartition { topic, partition }, answer)
         })
         .collect()
 }
@@ -289,16 +287,16 @@ unsafe fn read_topic(topic: *const raw::rd_kafka_TopicDescription_t) -> TopicDes
         let zero = id.is_null()
             || (raw::rd_kafka_Uuid_most_significant_bits(id) == 0
                 && raw::rd_kafka_Uuid_least_significant_bits(id) == 0);
-        let code = raw::rd_kafka_error_code(raw::rd_kafka_TopicDescription_error(topic));
+        let error = code::of(code::rd_kafka_error_code(raw::rd_kafka_TopicDescription_error(topic)));
         TopicDescription {
             name: text(raw::rd_kafka_TopicDescription_name(topic)),
             id: (!zero).then(|| text(raw::rd_kafka_Uuid_base64str(id))),
             internal: raw::rd_kafka_TopicDescription_is_internal(topic) != 0,
-            partitions: match code {
-                raw::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => {
+            partitions: match error {
+                None => {
                     Ok(infos.iter().map(|&info| raw::rd_kafka_TopicPartitionInfo_partition(info)).collect())
                 }
-                error => Err(error.into()),
+                Some(code) => Err(code),
             },
         }
     }
