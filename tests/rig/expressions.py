@@ -249,6 +249,12 @@ def name_of(spark, expression):
         return None
 
 
+def by_hand(file):
+    """The expressions of a file that people wrote: an array in each line, which begins with one."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return [line[0] for line in lines if isinstance(line, list)]
+
+
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--seed", type=int, default=15)
@@ -272,17 +278,22 @@ def main():
         if names:
             spark.createDataFrame([], ddl()).createOrReplaceTempView("input")
             found = [(expression, name_of(spark, expression)) for expression in forms(asked.seed)]
-            names.write_text("".join(json.dumps(pair, ensure_ascii=False) + "\n" for pair in found if pair[1] is not None))
-            print(f"{len(found)} forms")
+            written = names.parent / "forms.jsonl"
+            for file, pairs in [(names, found), (written, [(form, name_of(spark, form)) for form in by_hand(written)])]:
+                lines = [json.dumps(pair, ensure_ascii=False) + "\n" for pair in pairs if pair[1] is not None]
+                file.write_text("".join(lines))
+                print(f"{file.name}: {len(pairs)} forms")
             return
         (folder / "input.json").write_text(json.dumps({"ddl": ddl(), "row": row()}, ensure_ascii=False, indent=1) + "\n")
         literal = row().replace("\\", "\\\\").replace("'", "\\'")
         total = 0
-        for name, settings, expressions in groups(asked.seed):
+        written = ("forms", {}, by_hand(folder / "forms.jsonl"))
+        for name, settings, expressions in [*groups(asked.seed), written]:
             spark.sql(f"SELECT r.* FROM (SELECT from_json('{literal}', '{ddl()}') AS r)").createOrReplaceTempView("input")
             for key, value in settings.items():
                 spark.conf.set(key, value)
-            lines = [{"seed": asked.seed, "conf": settings}] + [answer(spark, expression) for expression in expressions]
+            seed = None if name == "forms" else asked.seed
+            lines = [{"seed": seed, "conf": settings}] + [answer(spark, expression) for expression in expressions]
             for key in settings:
                 spark.conf.set(key, "UTC" if key.endswith("timeZone") else "true")
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
