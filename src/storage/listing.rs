@@ -1,8 +1,9 @@
 //! What lies in a folder of the local disk.
 //!
 //! `LocalFileSystem` ends a listing at the first name that no object can have, and at a link that leads back to a folder above
-//! it. Here such an entry is left out, and that is said once. Nothing of ours has such a name: Spark and Alluvia encode what
-//! stands in the folders of partitions, and a UUID is in the name of a file.
+//! it. Here such an entry is left out, and whoever lists is told. Nothing of ours has such a name: Spark and Alluvia encode what
+//! stands in the folders of partitions, and a UUID is in the name of a file. A link that leads nowhere is left out too; one that
+//! can't be followed for any other reason ends the listing, for a file that is needed may be behind it.
 //!
 //! A link to a folder is followed by whoever reads, so that a partition may lie on another disk. Whoever deletes lists a
 //! store's own files ([`Store::own_files`]), without what links lead to.
@@ -19,7 +20,7 @@ use object_store::path::{Path, PathPart};
 use object_store::{Error, ListResult, ObjectMeta, Result};
 
 use super::Store;
-use super::left_out::say_once;
+use super::left_out::{LeftOut, say_once};
 
 /// Entries that are looked at before the first of them is handed over.
 const AT_A_TIME: usize = 1024;
@@ -81,8 +82,9 @@ pub(super) fn all_files(
 pub(super) fn level(place: &FsPath, location: &Path) -> Result<ListResult> {
     let mut found = ListResult { common_prefixes: Vec::new(), objects: Vec::new() };
     let Some(entries) = opened(place)? else { return Ok(found) };
+    let left_out = LeftOut::default();
     for entry in entries {
-        match look(&entry.map_err(failed)?, location, None)? {
+        match look(&entry.map_err(failed)?, location, None, &left_out)? {
             None => {}
             Some(Found::File(file)) => found.objects.push(file),
             Some(Found::Folder { location, .. }) => found.common_prefixes.push(location),
@@ -115,6 +117,7 @@ struct Entries {
     top: Option<(PathBuf, Path)>,
     links: Links,
     after: Option<Path>,
+    left_out: LeftOut,
     /// The folder that is looked at, behind those that it lies in.
     open: Vec<Open>,
 }
@@ -126,7 +129,9 @@ enum Found {
 
 impl Entries {
     fn below(place: PathBuf, location: Path, links: Links) -> Entries {
-        Entries { top: Some((place, location)), links, after: None, open: Vec::new() }
+        // The entries are looked at on another thread, which has nothing of the task.
+        let left_out = LeftOut::of_task();
+        Entries { top: Some((place, location)), links, after: None, left_out, open: Vec::new() }
     }
 
     fn next_entry(&mut self) -> Result<Option<Entry>> {
@@ -143,7 +148,8 @@ impl Entries {
                 self.open.pop();
                 continue;
             };
-            match look(&entry.map_err(failed)?, &folder.location, self.after.as_ref())? {
+            let entry = entry.map_err(failed)?;
+            match look(&entry, &folder.location, self.after.as_ref(), &self.left_out)? {
                 None => {}
                 Some(Found::File(file)) => return Ok(Some(Entry::File(file))),
                 Some(Found::Folder { place, location, is_link: false }) => self.enter(place, location)?,
@@ -210,10 +216,10 @@ fn opened(place: &FsPath) -> Result<Option<ReadDir>> {
 }
 
 /// What an entry of the folder `parent` is; `None` of what is left out.
-fn look(entry: &DirEntry, parent: &Path, after: Option<&Path>) -> Result<Option<Found>> {
+fn look(entry: &DirEntry, parent: &Path, after: Option<&Path>, left_out: &LeftOut) -> Result<Option<Found>> {
     let (place, name) = (entry.path(), entry.file_name());
     let Some(part) = name.to_str().and_then(|name| PathPart::parse(name).ok()) else {
-        say_once(&place, "a name that is not UTF-8 or has a control character is left out of every listing");
+        left_out.tell(&place, "a name that is not UTF-8 or has a control character is left out of listings");
         return Ok(None);
     };
     let is_staged = is_staged(part.as_ref());
@@ -227,8 +233,11 @@ fn look(entry: &DirEntry, parent: &Path, after: Option<&Path>) -> Result<Option<
         return Ok(None);
     }
     let metadata = match fs::metadata(&place) {
-        // It leads nowhere.
-        Err(_) if kind.is_symlink() => return Ok(None),
+        Err(e) if kind.is_symlink() && leads_nowhere(&e) => return Ok(None),
+        Err(e) if kind.is_symlink() => {
+            let why = format!("cannot follow the link {}: {e}", place.display());
+            return Err(failed(io::Error::new(e.kind(), why)));
+        }
         metadata => there(metadata)?,
     };
     Ok(match metadata {
@@ -236,6 +245,12 @@ fn look(entry: &DirEntry, parent: &Path, after: Option<&Path>) -> Result<Option<
         Some(file) if file.is_file() && !is_left_out => Some(Found::File(object(&file, location)?)),
         _ => None,
     })
+}
+
+/// Whether the disk says of a link that nothing is behind it. What else it may say (no right to look, a server that does not
+/// answer) says nothing of the file.
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ELOOP))
 }
 
 /// Whether a file of this name is on its way to its place: `LocalFileSystem` neither reads nor deletes it.
@@ -337,6 +352,7 @@ mod tests {
         symlink(other.path().join("gone"), table.join("broken")).unwrap();
         symlink(&table, table.join("p=1/round")).unwrap();
         symlink("self", table.join("self")).unwrap();
+        symlink("own/inner", table.join("behind-a-file")).unwrap();
         // The store's folder may be a link itself.
         symlink(&table, folder.path().join("t")).unwrap();
         let store = store_at(&folder.path().join("t"));
@@ -351,6 +367,40 @@ mod tests {
         }
         store.delete("file").unwrap();
         assert!(other.path().join("far").exists() && !table.join("file").is_symlink());
+    }
+
+    #[test]
+    fn a_link_that_cannot_be_followed_ends_a_listing_and_takes_no_file_out_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &["a", "p=1/b"]);
+        // As root too the disk refuses this one.
+        symlink("n".repeat(300), folder.path().join("p=1/link")).unwrap();
+        let store = store_at(folder.path());
+        let own = store.own_files(&store.path("")).try_collect::<Vec<Entry>>();
+        let own = store.block_on(own).unwrap_err().to_string();
+        let all = store.all_paths().map(|_| ()).unwrap_err();
+        let level = store.names("p=1").map(|_| ()).unwrap_err();
+        assert_eq!(all.kind(), crate::model::Kind::Unavailable, "{all}");
+        for said in [own, all.to_string(), level.to_string()] {
+            assert!(said.contains("cannot follow the link") && said.contains("p=1/link"), "{said}");
+        }
+        let leads_nowhere = |code: i32| leads_nowhere(&io::Error::from_raw_os_error(code));
+        assert!([libc::ENOENT, libc::ENOTDIR, libc::ELOOP].into_iter().all(leads_nowhere));
+        let others = [libc::EACCES, libc::EPERM, libc::EIO, libc::ESTALE, libc::ENAMETOOLONG];
+        assert!(!others.into_iter().any(leads_nowhere));
+    }
+
+    #[test]
+    fn a_listing_of_which_every_file_is_needed_fails_with_a_name_that_no_object_can_have() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &["a", "next\u{85}line/b"]);
+        let store = store_at(folder.path());
+        assert_eq!(store.listing().unwrap().len(), 2);
+        write(folder.path(), &["p=1/line\nfeed"]);
+        let error = store.listing().unwrap_err();
+        assert_eq!(error.kind(), crate::model::Kind::Config, "{error}");
+        assert!(error.to_string().contains(r#"p=1/line\nfeed""#), "{error}");
+        assert_eq!(store.all_paths().unwrap(), ["a", "next\u{85}line/b"]);
     }
 
     #[test]

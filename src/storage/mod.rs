@@ -350,7 +350,7 @@ impl Store {
     /// # Errors
     /// `Unavailable`, naming the folder.
     pub fn all_paths(&self) -> Result<Vec<String>> {
-        let objects = self.listed()?;
+        let objects = self.block_on(self.listed())?;
         let mut paths: Vec<String> =
             objects.iter().filter_map(|object| self.relative(&object.location)).collect();
         paths.sort();
@@ -358,8 +358,8 @@ impl Store {
     }
 
     /// What the store lists under the folder; nothing if there is no such folder.
-    fn listed(&self) -> Result<Vec<ObjectMeta>> {
-        match self.block_on(async { self.root.list(Some(&self.prefix)).try_collect().await }) {
+    async fn listed(&self) -> Result<Vec<ObjectMeta>> {
+        match self.root.list(Some(&self.prefix)).try_collect().await {
             Ok(objects) => Ok(objects),
             Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
             Err(e) => Err(error(e, "list", &self.url, "")),
@@ -373,12 +373,21 @@ impl Store {
         Some(parts.join("/"))
     }
 
-    /// The objects under the folder, in no particular order; the object itself if the folder's URL is that of one.
+    /// The objects under the folder, in no particular order; the object itself if the folder's URL is that of one. None is
+    /// left out: this is for whoever makes rows of them all.
     ///
     /// # Errors
-    /// `Unavailable`, naming the folder.
+    /// `Unavailable`, naming the folder; `Config` if an object has a name by which it can't be asked for.
     pub fn listing(&self) -> Result<Vec<Stored>> {
-        let mut objects = self.listed()?;
+        let (objects, left_out) = self.block_on(left_out::noting(self.listed()));
+        let mut objects = objects?;
+        if let Some(name) = left_out {
+            return Err(Error::config(format!(
+                "cannot list {}: {name} has a control character, an empty part or bytes that are not UTF-8 in its name",
+                self.url
+            ))
+            .hint("rename it or move it away"));
+        }
         if objects.is_empty() {
             match self.block_on(self.root.head(&self.prefix)) {
                 Ok(object) => objects.push(object),

@@ -32,7 +32,8 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use url::Url;
 
 use super::int96;
-use super::parquet_engine::ParquetEngine;
+use super::storage_handler::StoreHandler;
+use super::table_engine::TableEngine;
 use crate::storage::Store;
 
 /// Files that are opened ahead of the one that is read, as many as the kernel's reader opens.
@@ -41,13 +42,15 @@ const FILES_AHEAD: usize = 1_000;
 const BATCH_ROWS: usize = 1_000;
 
 /// The engine that everything of a table is read through.
-pub(super) fn data_engine(store: &Store) -> ParquetEngine {
+pub(super) fn data_engine(store: &Store) -> TableEngine {
     let executor = Arc::new(TokioMultiThreadExecutor::new(store.runtime().clone()));
     let engine =
         DefaultEngineBuilder::new(Arc::clone(store.root())).with_task_executor(Arc::clone(&executor)).build();
     let (inner, root) = (engine.parquet_handler(), store.url().clone());
     let parquet = DataFiles { inner, store: Arc::clone(store.root()), root, executor };
-    ParquetEngine { engine: Arc::new(engine), parquet: Arc::new(parquet) }
+    let storage =
+        StoreHandler { inner: engine.storage_handler(), store: store.clone(), hides_last_checkpoint: false };
+    TableEngine { engine: Arc::new(engine), storage: Arc::new(storage), parquet: Arc::new(parquet) }
 }
 
 struct DataFiles {
@@ -151,12 +154,21 @@ fn unread(error: object_store::Error) -> ParquetError {
 }
 
 /// Whether a file, which the log of a shallow clone names by a whole URL, is in another container or bucket than the table.
-/// Of its URL only the path is asked for: another file could be there. Accounts and schemes are spelled in several ways.
+/// Of its URL only the path is asked for: another file could be there. Schemes are spelled in several ways, and an account has
+/// several hosts.
 fn is_elsewhere(root: &Url, file: &Url) -> bool {
-    let container = |url: &Url| {
-        if url.username().is_empty() { url.host_str() } else { Some(url.username()) }.map(str::to_owned)
-    };
-    container(root) != container(file)
+    let ((container, account), (other_container, other_account)) = (container_of(root), container_of(file));
+    let in_another_account =
+        account.zip(other_account).is_some_and(|(one, other)| !one.eq_ignore_ascii_case(other));
+    container != other_container || in_another_account
+}
+
+/// The container or bucket that a URL names, and the account if it does.
+fn container_of(url: &Url) -> (Option<&str>, Option<&str>) {
+    match (url.username(), url.host_str()) {
+        ("", bucket) => (bucket, None),
+        (container, host) => (Some(container), host.and_then(|host| host.split('.').next())),
+    }
 }
 
 /// The rows of a file, in the columns of `schema`.
@@ -275,6 +287,16 @@ mod tests {
                 "abfss://lake@a.dfs.core.windows.net/t/",
                 "abfss://prod@a.dfs.core.windows.net/t/x.parquet",
                 true,
+            ),
+            (
+                "abfss://lake@prod.dfs.core.windows.net/t/",
+                "abfss://lake@dev.dfs.core.windows.net/t/x.parquet",
+                true,
+            ),
+            (
+                "abfss://lake@prod.dfs.core.windows.net/t/",
+                "wasbs://lake@Prod.blob.core.windows.net/t/x.parquet",
+                false,
             ),
         ] {
             assert_eq!(is_elsewhere(&url(root), &url(file)), elsewhere, "{root} {file}");

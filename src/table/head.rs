@@ -7,7 +7,7 @@
 
 use siphasher::sip::SipHasher13;
 
-use super::read_log::read_log;
+use super::read_log::{For, read_log};
 use super::{DeltaTable, features, history};
 use crate::model::{Error, Result};
 
@@ -41,7 +41,7 @@ impl DeltaTable {
             return Ok(());
         }
         let changed = |fact: String| Err(changed(self, &fact));
-        let Some(fresh) = read_log(&self.store, &self.engine)? else {
+        let Some(fresh) = read_log(&self.store, &self.engine, For::Writing)? else {
             return changed("was removed".into());
         };
         let version = fresh.version();

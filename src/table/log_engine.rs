@@ -18,16 +18,16 @@ use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use url::Url;
 
-use super::parquet_engine::ParquetEngine;
+use super::table_engine::TableEngine;
 use crate::storage::Store;
 
 /// Rows of one row group of a checkpoint at most: what is encoded of it in memory.
 const ROW_GROUP_ROWS: usize = 32 * 1024;
 
 /// The engine that checkpoints are written through.
-pub(super) fn log_engine(engine: Arc<dyn Engine>, store: &Store) -> ParquetEngine {
+pub(super) fn log_engine(engine: Arc<dyn Engine>, store: &Store) -> TableEngine {
     let parquet = Arc::new(Compressing { inner: engine.parquet_handler(), store: store.clone() });
-    ParquetEngine { engine, parquet }
+    TableEngine { storage: engine.storage_handler(), engine, parquet }
 }
 
 struct Compressing {

@@ -24,7 +24,7 @@ use super::damage::whole_checkpoints;
 use super::features::Shown;
 use super::history::{commit_file, own_transactions};
 use super::log_engine::log_engine;
-use super::read_log::{is_log_file, read_snapshot};
+use super::read_log::{For, is_log_file, read_snapshot};
 use super::{DeltaTable, engine, features, kernel_error, sidecars};
 use crate::model::error::Context;
 use crate::model::{Error, Kind, Result};
@@ -90,7 +90,7 @@ impl DeltaTable {
     /// # Errors
     /// As for [`DeltaTable::open`]; nothing is changed then.
     pub fn refresh_log_segment(&mut self) -> Result<()> {
-        let fresh = read_snapshot(&self.store, &self.engine)?;
+        let fresh = read_snapshot(&self.store, &self.engine, For::Writing)?;
         self.go_on_from(features::for_writing(fresh, &self.store)?)
     }
 

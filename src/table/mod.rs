@@ -32,7 +32,8 @@ pub mod key_index;
 mod live_files;
 mod log_engine;
 pub mod maintenance;
-mod parquet_engine;
+mod storage_handler;
+mod table_engine;
 mod partition;
 pub mod read;
 mod read_log;
@@ -63,7 +64,7 @@ use crate::model::{Error, Result};
 use crate::storage::Store;
 
 use self::features::Shown;
-use self::read_log::read_log;
+use self::read_log::{For, read_log};
 
 pub use added_file::AddedFile;
 pub use commit::{Append, Appended};
@@ -110,7 +111,7 @@ impl DeltaTable {
     /// its log can't be read; `Unavailable` if storage does not answer.
     pub fn open(store: &Store) -> Result<Option<DeltaTable>> {
         let engine = engine(store);
-        let Some(snapshot) = read_log(store, &engine)? else { return Ok(None) };
+        let Some(snapshot) = read_log(store, &engine, For::Writing)? else { return Ok(None) };
         let Shown { snapshot, own } = features::for_writing(snapshot, store)?;
         let mut table = DeltaTable {
             store: store.clone(),

@@ -6,41 +6,41 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use delta_kernel::{
-    CancellationTokenRef, DeltaResult, Engine, EvaluationHandler, FileMeta, FileSlice, JsonHandler,
-    ParquetHandler, Snapshot, SnapshotRef, StorageHandler,
-};
-use url::Url;
+use delta_kernel::{DeltaResult, Engine, Snapshot, SnapshotRef};
+use serde_json::Value;
 
 use super::damage::{self, log_error};
+use super::storage_handler::{LAST_CHECKPOINT, StoreHandler};
+use super::table_engine::TableEngine;
 use crate::model::{Error, Result};
 use crate::storage::Store;
 
-const LAST_CHECKPOINT: &str = "_last_checkpoint";
+/// What a log is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    Reading,
+    /// To write to the table, to join its files or to delete some.
+    Writing,
+}
 
 /// The newest snapshot of the table in `store`, as its log has it; `None` if there is no log.
 ///
 /// # Errors
-/// As for [`read_snapshot`]; `Config` if the table's path has a `%`.
-pub(super) fn read_log(store: &Store, engine: &Arc<dyn Engine>) -> Result<Option<SnapshotRef>> {
-    // The kernel takes such a path for one that is encoded, and finds nothing there.
-    if store.url().path().contains("%25") {
-        return Err(Error::config(format!("the path of table {} has a %, which can't be read", store.url()))
-            .hint("give the table's folder a name without %; names of partitions may have it"));
-    }
+/// As for [`read_snapshot`].
+pub(super) fn read_log(store: &Store, engine: &Arc<dyn Engine>, purpose: For) -> Result<Option<SnapshotRef>> {
     let names = store.names("_delta_log")?;
     if !names.iter().any(|name| is_log_file(name)) {
         return Ok(None);
     }
-    read_snapshot(store, engine).map(Some)
+    read_snapshot(store, engine, purpose).map(Some)
 }
 
 /// The newest snapshot of the table in `store`, as its log has it, which is there.
 ///
 /// # Errors
-/// `Corrupt`, naming the file, if the log can't be read or lacks its beginning; `Unavailable` if storage does not answer.
-pub(super) fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>) -> Result<SnapshotRef> {
+/// `Corrupt`, naming the file, if the log can't be read or lacks its beginning, and to a writer if it lacks its end, too;
+/// `Unavailable` if storage does not answer.
+pub(super) fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>, purpose: For) -> Result<SnapshotRef> {
     let (snapshot, is_hint_wrong) = build(store, engine, None);
     let explained = |error: Error| match is_hint_wrong {
         true => error.context(format!("{NO_SUCH_CHECKPOINT}, and the log can't be read without it")),
@@ -55,7 +55,27 @@ pub(super) fn read_snapshot(store: &Store, engine: &Arc<dyn Engine>) -> Result<S
         let what = format!("cannot read the Delta log of table {}", store.url());
         return Err(explained(damage::missing_below(0, snapshot.version())).context(what));
     }
+    if is_hint_wrong && purpose == For::Writing {
+        refuse_cut_log(store, snapshot.version())?;
+    }
     Ok(snapshot)
+}
+
+/// Refuses a log that ends before the checkpoint that `_last_checkpoint` names: its end may be lost, and files that it named
+/// would be taken for unneeded ones.
+fn refuse_cut_log(store: &Store, newest: u64) -> Result<()> {
+    let hint = store.get(&format!("_delta_log/{LAST_CHECKPOINT}"))?.unwrap_or_default();
+    let named = serde_json::from_slice(&hint).ok().and_then(|hint: Value| hint["version"].as_u64());
+    match named {
+        Some(named) if named > newest => Err(Error::corrupt(format!(
+            "the log of table {} ends at version {newest}, but its _delta_log/{LAST_CHECKPOINT} names a checkpoint of version {named}",
+            store.url()
+        ))
+        .hint(format!(
+            "restore the lost end of the log from a backup; if nothing is lost, delete _delta_log/{LAST_CHECKPOINT}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// The snapshot of a version of the table in `store`.
@@ -80,8 +100,13 @@ fn build(store: &Store, engine: &Arc<dyn Engine>, version: Option<u64>) -> (Delt
     };
     match build(engine.as_ref()) {
         Err(error) if is_of_the_hint(&error) => {
-            let unhinted = Unhinted { storage: engine.storage_handler(), engine: Arc::clone(engine) };
-            let snapshot = build(&unhinted);
+            let storage = StoreHandler {
+                inner: engine.storage_handler(),
+                store: store.clone(),
+                hides_last_checkpoint: true,
+            };
+            let (engine, parquet) = (Arc::clone(engine), engine.parquet_handler());
+            let snapshot = build(&TableEngine { engine, storage: Arc::new(storage), parquet });
             if snapshot.is_ok() {
                 tracing::warn!(table = %store.url(), "{NO_SUCH_CHECKPOINT}: the log was read without it");
             }
@@ -105,73 +130,6 @@ pub(super) fn is_log_file(name: &str) -> bool {
     name.len() > 20
         && name.as_bytes()[..20].iter().all(u8::is_ascii_digit)
         && (name.ends_with(".json") || name.contains(".checkpoint"))
-}
-
-/// An engine, and a handler of a storage, that know no `_last_checkpoint`.
-struct Unhinted {
-    storage: Arc<dyn StorageHandler>,
-    engine: Arc<dyn Engine>,
-}
-
-impl Engine for Unhinted {
-    fn evaluation_handler(&self) -> Arc<dyn EvaluationHandler> {
-        self.engine.evaluation_handler()
-    }
-
-    fn storage_handler(&self) -> Arc<dyn StorageHandler> {
-        Arc::new(Unhinted { storage: Arc::clone(&self.storage), engine: Arc::clone(&self.engine) })
-    }
-
-    fn json_handler(&self) -> Arc<dyn JsonHandler> {
-        self.engine.json_handler()
-    }
-
-    fn parquet_handler(&self) -> Arc<dyn ParquetHandler> {
-        self.engine.parquet_handler()
-    }
-}
-
-type Listed = Box<dyn Iterator<Item = DeltaResult<FileMeta>>>;
-type ReadBytes = Box<dyn Iterator<Item = DeltaResult<Bytes>>>;
-
-impl StorageHandler for Unhinted {
-    fn list_from(&self, path: &Url) -> DeltaResult<Listed> {
-        self.storage.list_from(path)
-    }
-
-    fn list_from_with_cancellation(
-        &self,
-        path: &Url,
-        token: Option<CancellationTokenRef>,
-    ) -> DeltaResult<Listed> {
-        self.storage.list_from_with_cancellation(path, token)
-    }
-
-    fn read_files(&self, files: Vec<FileSlice>) -> DeltaResult<ReadBytes> {
-        let is_hint = |(url, _): &FileSlice| {
-            url.path_segments().and_then(|mut parts| parts.next_back()) == Some(LAST_CHECKPOINT)
-        };
-        if files.iter().any(is_hint) {
-            return Ok(Box::new(std::iter::once(Err(delta_kernel::Error::file_not_found(LAST_CHECKPOINT)))));
-        }
-        self.storage.read_files(files)
-    }
-
-    fn copy_atomic(&self, src: &Url, dest: &Url) -> DeltaResult<()> {
-        self.storage.copy_atomic(src, dest)
-    }
-
-    fn put(&self, path: &Url, data: Bytes, overwrite: bool) -> DeltaResult<()> {
-        self.storage.put(path, data, overwrite)
-    }
-
-    fn head(&self, path: &Url) -> DeltaResult<FileMeta> {
-        self.storage.head(path)
-    }
-
-    fn delete(&self, path: &Url) -> DeltaResult<()> {
-        self.storage.delete(path)
-    }
 }
 
 #[cfg(test)]
@@ -200,20 +158,8 @@ mod tests {
     }
 
     #[test]
-    fn a_table_whose_own_path_has_a_percent_sign_is_refused_and_not_called_damaged() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = url::Url::from_directory_path(folder.path().join("100%")).unwrap();
-        let store =
-            crate::storage::Store::open(&url, &Default::default(), crate::storage::test_runtime()).unwrap();
-        let refused = TableReader::open(&store).err().unwrap();
-        assert_eq!(refused.kind(), Kind::Config, "{refused}");
-        assert!(refused.to_string().contains("100%25/ has a %"), "{refused}");
-    }
-
-    #[test]
     fn a_log_is_read_and_written_whatever_last_checkpoint_names() {
         for (gone, hint) in [
-            (vec![], json!({"version": 999_999_999_999_u64, "size": 1})),
             (vec![], json!({"version": 14, "size": 1})),
             (vec![], json!({"version": 12, "size": 1, "parts": 1_000_000_000})),
             (vec![], json!({"version": 14, "size": 1, "parts": 1_000_000_000})),
@@ -240,6 +186,23 @@ mod tests {
             table.refresh().unwrap();
             assert_eq!(table.version(), 16, "{hint}");
         }
+    }
+
+    #[test]
+    fn a_log_that_ends_before_its_last_checkpoint_is_read_and_not_written() {
+        let log = table();
+        log.store().put(HINT, json!({"version": 999, "size": 1}).to_string().into()).unwrap();
+        let mut reader = TableReader::open(&log.store()).unwrap().unwrap();
+        assert_eq!(reader.newest_version().unwrap(), "15@an-id");
+        let refused = log.open().err().unwrap();
+        assert_eq!(refused.kind(), Kind::Corrupt, "{refused}");
+        let text = refused.to_string();
+        assert!(
+            text.contains("ends at version 15") && text.contains("a checkpoint of version 999"),
+            "{text}"
+        );
+        log.store().delete(HINT).unwrap();
+        assert_eq!(log.open().unwrap().version(), 15);
     }
 
     #[test]

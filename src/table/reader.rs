@@ -15,7 +15,7 @@ use delta_kernel::snapshot::{Snapshot, SnapshotRef};
 use delta_kernel::table_configuration::TableConfiguration;
 
 use super::features::{self, Shown};
-use super::read_log::{read_log, snapshot_at};
+use super::read_log::{For, read_log, snapshot_at};
 use super::{engine, kernel_error, log_error};
 use crate::model::{Error, Result};
 use crate::storage::Store;
@@ -37,7 +37,7 @@ impl TableReader {
     /// `Corrupt` if its log cannot be read; `Config` if its column mapping can't; `Unavailable` if storage does not answer.
     pub fn open(store: &Store) -> Result<Option<TableReader>> {
         let engine = engine(store);
-        let Some(snapshot) = read_log(store, &engine)? else { return Ok(None) };
+        let Some(snapshot) = read_log(store, &engine, For::Reading)? else { return Ok(None) };
         let Shown { snapshot, own } = features::for_reading(snapshot, store)?;
         Ok(Some(TableReader { store: store.clone(), engine, snapshot, own }))
     }

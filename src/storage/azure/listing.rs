@@ -1,10 +1,12 @@
 //! Azure's listings without the names that object_store has no path for.
 //!
-//! A name in Azure may have empty parts (`a//b`), control characters, and line separators (U+0085, U+2028), which a reader of
-//! XML takes for line feeds. object_store 0.13 fails with a whole listing for one of them. Nothing of ours has such a name, so
-//! such entries are taken out of the answer, which is said once.
+//! A name in Azure may have empty parts (`a//b`) and control characters. object_store 0.13 fails with a whole listing for one of
+//! them. Nothing of ours has such a name, so such entries are taken out of the answer, and whoever lists is told. Line
+//! separators (U+0085, U+2028) are in the names of others' partitions; a reader of XML takes them for line feeds unless they
+//! are written as references.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use bytes::Bytes;
 use object_store::ClientOptions;
@@ -13,7 +15,7 @@ use object_store::client::{
 };
 use object_store::path::Path;
 
-use crate::storage::left_out::say_once;
+use crate::storage::left_out::LeftOut;
 
 /// Connects to Azure as object_store does, and looks through its listings.
 #[derive(Debug)]
@@ -38,41 +40,66 @@ impl HttpService for Listings {
             return Ok(response);
         }
         let (head, body) = response.into_parts();
-        Ok(HttpResponse::from_parts(head, nameable(body.bytes().await?).into()))
+        Ok(HttpResponse::from_parts(head, nameable(body.bytes().await?, &LeftOut::of_task()).into()))
     }
 }
 
 /// The elements of a listing that have a name, by which they are left out as a whole.
 const ENTRIES: [(&str, &str); 2] = [("<Blob>", "</Blob>"), ("<BlobPrefix>", "</BlobPrefix>")];
 
+/// What a reader of XML takes for line feeds, and how it is told that they are none.
+const SEPARATORS: [(char, &str); 2] = [('\u{85}', "&#x85;"), ('\u{2028}', "&#x2028;")];
+
 /// A listing without the entries whose names are no paths.
-fn nameable(listing: Bytes) -> Bytes {
+fn nameable(listing: Bytes, left_out: &LeftOut) -> Bytes {
     // What is not UTF-8 is for object_store to refuse.
-    let Ok(text) = std::str::from_utf8(&listing) else { return listing };
-    let mut left = String::new();
-    let (mut rest, mut kept) = (text, 0);
-    while let Some((start, end)) = next_entry(rest) {
-        let at = text.len() - rest.len();
-        if let Some(name) = unnameable(&rest[start..end]) {
-            say_once(&name, "a name that is no path is left out of every listing of the container");
-            left.push_str(&text[kept..at + start]);
-            kept = at + end;
-        }
-        rest = &rest[end..];
+    match std::str::from_utf8(&listing).ok().and_then(|text| mended(text, left_out)) {
+        Some(mended) => mended.into(),
+        None => listing,
     }
-    if kept == 0 {
-        return listing;
-    }
-    left.push_str(&text[kept..]);
-    left.into()
 }
 
-/// Where the next entry begins and ends.
-fn next_entry(text: &str) -> Option<(usize, usize)> {
-    let starts = ENTRIES.iter().filter_map(|(opening, closing)| Some((text.find(opening)?, *closing)));
-    let (start, closing) = starts.min()?;
-    let end = start + text[start..].find(closing)? + closing.len();
-    Some((start, end))
+/// The listing as object_store can read it; `None` if it is so already. Pages are long, so each is gone through once.
+fn mended(text: &str, left_out: &LeftOut) -> Option<String> {
+    let text = SEPARATORS.iter().fold(Cow::Borrowed(text), |text, (separator, reference)| {
+        // The marker of the next page may have them as well.
+        if text.contains(*separator) { text.replace(*separator, reference).into() } else { text }
+    });
+    let (mut left, mut kept) = (String::new(), 0);
+    for entry in entries(&text) {
+        if let Some(name) = unnameable(&text[entry.clone()]) {
+            left_out.tell(&name, "a name that is no path is left out of listings of the container");
+            left.push_str(&text[kept..entry.start]);
+            kept = entry.end;
+        }
+    }
+    match text {
+        Cow::Borrowed(_) if kept == 0 => None,
+        text => {
+            left.push_str(&text[kept..]);
+            Some(left)
+        }
+    }
+}
+
+/// Where the entries of a listing are.
+fn entries(text: &str) -> impl Iterator<Item = Range<usize>> {
+    // Both openings begin so.
+    const OPENING: &str = "<Blob";
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let start = at + text[at..].find(OPENING)?;
+            let rest = &text[start..];
+            match ENTRIES.iter().find(|(opening, _)| rest.starts_with(opening)) {
+                Some((_, closing)) => {
+                    at = start + rest.find(closing)? + closing.len();
+                    return Some(start..at);
+                }
+                None => at = start + OPENING.len(),
+            }
+        }
+    })
 }
 
 /// The name of an entry, if it is no path.
@@ -82,7 +109,7 @@ fn unnameable(entry: &str) -> Option<&str> {
     let (name, _) = rest.split_once("</Name>")?;
     // Azure encodes a name that XML has no letters for.
     let is_path = attributes.is_empty() && Path::parse(unescaped(name).as_ref()).is_ok();
-    (!is_path || name.contains(['\u{85}', '\u{2028}'])).then_some(name)
+    (!is_path).then_some(name)
 }
 
 /// The text that stands for itself in XML, as far as it decides on a name.
@@ -106,7 +133,16 @@ fn unescaped(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
+    use futures::TryStreamExt;
+    use object_store::azure::MicrosoftAzureBuilder;
+    use object_store::{ObjectMeta, ObjectStore};
+
     use super::*;
+    use crate::storage::left_out::noting;
+
+    fn nameable(listing: Bytes) -> Bytes {
+        super::nameable(listing, &LeftOut::default())
+    }
 
     fn blob(name: &str) -> String {
         format!("<Blob>{name}<Properties><Etag>x</Etag></Properties></Blob>")
@@ -130,14 +166,13 @@ mod tests {
             blob(&name("f&#x20;&#65;")),
             blob(&name("/leading/and/trailing/")),
             blob(&name("ü 日本 %20")),
+            blob(&name("next&#x85;line&#x2028;separator")),
             prefix("z/"),
         ];
         let go = [
             blob(&name("a//b")),
             prefix("a//"),
             blob(&name("a/../b")),
-            blob(&name("next\u{85}line")),
-            blob(&name("line\u{2028}separator")),
             blob(&name("feed&#xA;")),
             blob(&name("bell&#7;&#65")),
             blob(&name("tab\t")),
@@ -157,5 +192,75 @@ mod tests {
         }
         let latin = Bytes::from_static(b"<Blob><Name>\xFC//</Name></Blob>");
         assert_eq!(nameable(latin.clone()), latin);
+    }
+
+    #[test]
+    fn a_long_page_is_gone_through_once_and_left_as_it_is_if_nothing_in_it_is_odd() {
+        const LENGTH: usize = 5_000;
+        // No prefixes, and something that begins as an entry does in every one.
+        let entry = |at: usize| {
+            format!(
+                "<Blob>{}<Properties><BlobType>BlockBlob</BlobType></Properties></Blob>",
+                name(&format!("t/{at}"))
+            )
+        };
+        let mut page: Vec<String> = (0..LENGTH).map(entry).collect();
+        let text = listing(&page);
+        let found: Vec<Range<usize>> = entries(&text).collect();
+        assert_eq!(found.len(), LENGTH);
+        assert!(
+            found.windows(2).all(|pair| pair[0].end == pair[1].start),
+            "each begins where the last has ended"
+        );
+        assert!(page.iter().zip(&found).all(|(entry, at)| text[at.clone()] == *entry));
+        let bytes = Bytes::from(text);
+        assert_eq!(nameable(bytes.clone()).as_ptr(), bytes.as_ptr(), "it was copied");
+        let without = page.iter().skip(1).step_by(2).cloned().collect::<Vec<String>>();
+        page.iter_mut().step_by(2).for_each(|entry| *entry = entry.replace("t/", "t//"));
+        assert_eq!(nameable(listing(&page).into()), listing(&without));
+    }
+
+    /// Answers every request with one page.
+    #[derive(Debug, Clone)]
+    struct Page(String);
+
+    #[async_trait::async_trait]
+    impl HttpService for Page {
+        async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+            Ok(HttpResponse::new(self.0.clone().into()))
+        }
+    }
+
+    impl HttpConnector for Page {
+        fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+            Ok(HttpClient::new(Listings(HttpClient::new(self.clone()))))
+        }
+    }
+
+    #[tokio::test]
+    async fn names_with_line_separators_are_listed_and_whoever_needs_all_names_is_told_of_those_that_are_not()
+    {
+        const PROPERTIES: &str = "<Properties><Last-Modified>Thu, 01 Jan 2026 00:00:00 GMT</Last-Modified><Content-Length>1</Content-Length><Content-Type>x</Content-Type><Etag>x</Etag></Properties>";
+        let stay = ["p=next\u{85}line/a", "p=\u{2028}/b", "paragraph\u{2028}"];
+        let page = |names: &[&str]| {
+            let blobs: String =
+                names.iter().map(|at| format!("<Blob>{}{PROPERTIES}</Blob>", name(at))).collect();
+            Page(format!("<EnumerationResults><Blobs>{blobs}</Blobs><NextMarker /></EnumerationResults>"))
+        };
+        let listed = async |page: Page| {
+            let store = MicrosoftAzureBuilder::new()
+                .with_account("account")
+                .with_container_name("container")
+                .with_config(object_store::azure::AzureConfigKey::SkipSignature, "true")
+                .with_http_connector(page)
+                .build()
+                .unwrap();
+            let (found, left_out) = noting(store.list(None).try_collect::<Vec<ObjectMeta>>()).await;
+            let names: Vec<String> = found.unwrap().into_iter().map(|at| at.location.into()).collect();
+            (names, left_out)
+        };
+        assert_eq!(listed(page(&stay)).await, (stay.map(str::to_owned).to_vec(), None));
+        let (names, left_out) = listed(page(&[&stay[..], &["a//b", "c\td"]].concat())).await;
+        assert_eq!((&names[..], left_out.as_deref()), (&stay.map(str::to_owned)[..], Some(r#""a//b""#)));
     }
 }

@@ -335,7 +335,7 @@ fn page() -> String {
          Tables that others read often may say `tableProperties: {delta.checkpointInterval: \"10\"}`. Checkpoints are compressed\n\
          with Snappy, as Spark's; `delta.checkpoint.writeStatsAsJson` and `delta.checkpoint.writeStatsAsStruct` are respected.\n\
          If `_last_checkpoint` names a checkpoint that is not there, the log is listed and read without it, as Delta-Spark does, and a\n\
-         warning says so.\n\n\
+         warning says so. Where the log ends before that checkpoint, its end may be lost: such a table is read, and not written.\n\n\
          ## Cleanup of the log\n\n\
          Commits, checkpoints, their sidecar files and checksums (`.crc`) that are older than `delta.logRetentionDuration` (30\n\
          days) are deleted once two newer checkpoints are there, unless `delta.enableExpiredLogCleanup` is `false` or the table\n\

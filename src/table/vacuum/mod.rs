@@ -8,6 +8,7 @@
 //! file that another writer commits meanwhile is either named or young.
 
 mod folders;
+mod links;
 mod needed;
 mod orphans;
 
@@ -339,7 +340,8 @@ mod tests {
         symlink("data", real.join("p=1")).unwrap();
         log.write("data/part.parquet", 60 * DAY);
         log.write("target.parquet", 60 * DAY);
-        symlink("target.parquet", real.join("link.parquet")).unwrap();
+        symlink("target.parquet", real.join("mid.parquet")).unwrap();
+        symlink("mid.parquet", real.join("link.parquet")).unwrap();
         for path in ["p=1/part.parquet", "link.parquet"] {
             log.commit(&[json!({"add": {
                 "path": path, "partitionValues": {}, "size": 1, "modificationTime": 1, "dataChange": true,

@@ -2,13 +2,12 @@
 //! vectors.
 //!
 //! By their places in the store, decoded, as a listing has them: the log spells a path URL-encoded, and more than one
-//! spelling is the same file. On a local disk a folder has more than one name where links lead to it, and the kernel calls the
-//! table's folder by another one than the listing does. In memory are 16 bytes for each file, and there the names of folders.
+//! spelling is the same file. On a local disk a folder has more than one name where links lead to it ([`super::links`]), and the
+//! kernel calls the table's folder by another one than the listing does. In memory are 16 bytes for each file, and there the
+//! names of folders.
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::collections::HashSet;
 use std::hash::Hasher;
-use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -19,6 +18,7 @@ use serde::Deserialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use url::Url;
 
+use super::links::Links;
 use crate::model::{Error, Result};
 use crate::storage::Store;
 use crate::table::compact::place_of;
@@ -30,10 +30,8 @@ use crate::table::{DeltaTable, kernel_error};
 pub(super) struct Needed {
     /// The table's folder as it is listed.
     root: Url,
-    /// On a local disk, the same as a path, and without links.
-    local_root: Option<(PathBuf, PathBuf)>,
-    /// What a listing calls the folders that files are named to be in; `None` of those outside of the table's.
-    folders: HashMap<String, Option<PathBuf>>,
+    /// On a local disk.
+    links: Option<Links>,
     places: HashSet<u128>,
 }
 
@@ -57,18 +55,13 @@ impl Needed {
     /// # Errors
     /// `Unavailable` if a local disk does not tell where the folder is.
     fn of(store: &Store) -> Result<Needed> {
-        let resolved = |folder: PathBuf| match fs::canonicalize(&folder) {
-            Ok(resolved) => Ok((folder, resolved)),
-            Err(e) => Err(Error::unavailable(format!("cannot look for {}", store.url())).source(e)),
-        };
-        let local_root = store.local_folder().map(resolved).transpose()?;
-        Ok(Needed { root: store.url().clone(), local_root, folders: HashMap::new(), places: HashSet::new() })
+        Ok(Needed { root: store.url().clone(), links: Links::of(store)?, places: HashSet::new() })
     }
 
     /// What `table` needs as of its current version, and what it removed at or after `since`.
     ///
     /// # Errors
-    /// As for [`DeltaTable::open`].
+    /// As for [`DeltaTable::open`]; `Unavailable` too if a local disk does not tell where a file is.
     pub(super) fn read(table: &DeltaTable, since: DateTime<Utc>) -> Result<Needed> {
         let mut needed = Needed::of(&table.store)?;
         table.live_files(|file| needed.add(&file.path, file.vector()))?;
@@ -120,41 +113,13 @@ impl Needed {
             }
             for place in &places {
                 self.places.insert(hash(place));
-                let listed = self.listed(place);
-                self.places.extend(listed.iter().map(hash));
+                if let Some(links) = &mut self.links {
+                    self.places.extend(links.listed(place)?.iter().map(hash));
+                }
             }
         }
         Ok(())
     }
-
-    /// Where a listing shows a file of a local disk that the log names with other links in its path than the table was opened
-    /// by, or that is a link to a file of the table.
-    fn listed(&mut self, place: &Path) -> Vec<Path> {
-        let Some((folder, name)) = place.as_ref().rsplit_once('/') else { return Vec::new() };
-        if self.local_root.is_none() {
-            return Vec::new();
-        }
-        if !self.folders.contains_key(folder) {
-            let listed = fs::canonicalize(on_disk(folder)).ok().and_then(|folder| self.below_root(&folder));
-            self.folders.insert(folder.to_owned(), listed);
-        }
-        let file = on_disk(place.as_ref());
-        let target = if file.is_symlink() { fs::canonicalize(&file).ok() } else { None };
-        let target = target.and_then(|file| self.below_root(&file));
-        let by_folder = self.folders.get(folder).and_then(Option::as_ref).map(|folder| folder.join(name));
-        by_folder.into_iter().chain(target).filter_map(|file| Path::from_absolute_path(file).ok()).collect()
-    }
-
-    /// What a listing calls a place that no link leads to; `None` if it is outside of the table's folder.
-    fn below_root(&self, resolved: &FsPath) -> Option<PathBuf> {
-        let (listed_root, resolved_root) = self.local_root.as_ref()?;
-        Some(listed_root.join(resolved.strip_prefix(resolved_root).ok()?))
-    }
-}
-
-/// A place of a local disk.
-fn on_disk(place: &str) -> PathBuf {
-    FsPath::new("/").join(place)
 }
 
 /// Every place that a path of the log may mean: as the protocol has it, and as a writer may have put it that encodes less,

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use parquet::basic::Compression;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::rig::{Broker, skipped};
-use crate::scene::Scene;
+use crate::rig::{Alluvia, Broker, skipped};
+use crate::scene::{BOUND, Scene};
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 use crate::tables::compact::{rows_of, sql, upkeep};
 
@@ -45,7 +45,6 @@ fn a_table_is_read_and_written_as_by_spark_whatever_last_checkpoint_names() {
     }
     let folder = tempfile::tempdir().unwrap();
     for (number, (keeps_checkpoint, hint)) in [
-        (true, r#"{"version": 999999999999, "size": 1}"#),
         (true, r#"{"version": 2, "size": 1, "parts": 1000000000}"#),
         (true, r#"{"version": 3, "size": 1}"#),
         (false, r#"{"version": 2, "size": 1}"#),
@@ -71,5 +70,14 @@ fn a_table_is_read_and_written_as_by_spark_whatever_last_checkpoint_names() {
         let done = upkeep(&table, "compact", &[]);
         assert_eq!(done["versions"], serde_json::json!([4]), "{hint}: {done}");
         assert_eq!(rows_of(&table)["n"], 30, "{hint}");
+    }
+    // Beyond the end of the log: what was there may be lost, and what it named must not be deleted.
+    let table = folder.path().join("0");
+    fs::write(table.join("_delta_log/_last_checkpoint"), r#"{"version": 999999999999, "size": 1}"#).unwrap();
+    assert_eq!(upkeep(&table, "stats", &[])["version"], 4);
+    for command in ["compact", "vacuum"] {
+        let ended = Alluvia::start(["table", command, "."], &table, &[]).wait(BOUND);
+        assert_eq!(ended.code(), 7, "{command}: {}", ended.stderr);
+        assert!(ended.stderr.contains("ends at version 4"), "{command}: {}", ended.stderr);
     }
 }

@@ -104,17 +104,30 @@ fn files_in_folders_that_spark_named_are_read_from_a_disk_and_from_azure() {
     let formats =
         [("parquet", TableFormat::Parquet), ("csv", TableFormat::Csv), ("delta", TableFormat::Delta)];
     for (name, format) in formats {
-        let place = folder.path().join(format!("t ü {name}"));
+        let place = folder.path().join(format!("t ü%20 {name}"));
+        let properties = if format == TableFormat::Delta {
+            "TBLPROPERTIES (delta.enableDeletionVectors = true)"
+        } else {
+            ""
+        };
         let create = format!(
-            "CREATE TABLE names_{name} USING {name} PARTITIONED BY (p) LOCATION '{}' AS SELECT * FROM {}",
+            "CREATE TABLE names_{name} USING {name} PARTITIONED BY (p) LOCATION '{}' {properties} AS SELECT * FROM {}",
             place.display(),
             values()
         );
         spark_sql(&create);
+        let mut expected = expected();
+        if format == TableFormat::Delta {
+            spark_sql(&format!(
+                "INSERT INTO names_{name} SELECT /*+ COALESCE(1) */ id, 'ü' FROM range(1000, 1002)"
+            ));
+            spark_sql(&format!("DELETE FROM names_{name} WHERE k = 1000"));
+            expected.insert(1001, Some("ü".to_owned()));
+        }
         spark_sql(&format!("DROP TABLE names_{name}"));
         let on_disk = Url::from_directory_path(&place).unwrap();
         let on_disk = Store::open(&on_disk, &BTreeMap::new(), runtime.handle()).unwrap();
-        let in_azure = Url::parse(&format!("az://{container}/t%20%C3%BC/{name}/")).unwrap();
+        let in_azure = Url::parse(&format!("az://{container}/t%20%C3%BC%2520/{name}/")).unwrap();
         let in_azure = Store::open(&in_azure, &options, runtime.handle()).unwrap();
         let paths = on_disk.all_paths().unwrap();
         for path in &paths {
@@ -132,25 +145,29 @@ fn files_in_folders_that_spark_named_are_read_from_a_disk_and_from_azure() {
                 separator: b',',
                 conf: Conf::default(),
             };
-            assert_eq!(rows_of(source.clone()), expected(), "{source:?}");
+            assert_eq!(rows_of(source.clone()), expected, "{source:?}");
         }
     }
 }
 
 #[test]
-fn names_that_are_no_paths_end_no_listing_in_azure() {
+fn names_with_line_separators_are_listed_in_azure_as_they_are() {
     let Some(azurite) = Azurite::shared(Scheme::Http) else { return };
     let runtime = Runtime::new().unwrap();
     let url = Url::parse(&format!("az://{}/t/", azurite.container("no-paths"))).unwrap();
     let store = Store::open(&url, &options(azurite), runtime.handle()).unwrap();
-    let (stay, go) =
-        (["a/b", "a/z", "ü"], ["a/next\u{85}line", "line\u{2028}separator", "a/paragraph\u{2028}"]);
-    for name in stay.iter().chain(&go) {
-        store.put(name, (*name).into()).unwrap();
+    let names =
+        ["a/b", "a/next\u{85}line", "a/paragraph\u{2028}", "a/z", "line\u{2028}separator/c", "p\u{85}", "ü"];
+    for name in names {
+        store.put(name, name.into()).unwrap();
     }
-    assert_eq!(store.all_paths().unwrap(), stay);
-    assert_eq!(store.names("").unwrap(), ["ü"]);
-    assert_eq!(store.names("a").unwrap().len(), 2);
+    assert_eq!(store.all_paths().unwrap(), names);
+    assert_eq!(store.listing().unwrap().len(), names.len());
+    assert_eq!(store.names("").unwrap(), ["p\u{85}", "ü"]);
+    assert_eq!(store.names("a").unwrap().len(), 4);
+    for name in names {
+        assert_eq!(store.get(name).unwrap().as_deref(), Some(name.as_bytes()), "{name:?}");
+    }
 }
 
 #[test]
@@ -159,7 +176,7 @@ fn spark_finds_the_files_of_partitions_that_alluvia_named_compacted_and_vacuumed
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let table = folder.path().join("t ü");
+    let table = folder.path().join("t ü%20");
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..VALUES.len() as i64));
     let values: ArrayRef = Arc::new(StringArray::from(VALUES.to_vec()));
     let rows = RecordBatch::try_from_iter_with_nullable([("k", keys, true), ("p", values, true)]).unwrap();
