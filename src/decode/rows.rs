@@ -73,7 +73,7 @@ impl RowDecoder {
             return Outcome::Rejected(Rejection {
                 code: RejectionCode::CastOverflow,
                 field: Some(KafkaColumn::Timestamp.name().to_owned()),
-                message: "the record's time, in ms, is more than a TIMESTAMP holds; perhaps its producer sent nanoseconds"
+                message: "the record's time, in ms, lies beyond what a TIMESTAMP holds; perhaps its producer sent nanoseconds"
                     .to_owned(),
             });
         }

@@ -1,27 +1,29 @@
 //! How much a query may make of a few rows at once.
 //!
 //! A generator repeats the other columns for each element, and a text may be as long as a number in the record says. So one
-//! message can ask for any amount of memory. What a run would make of several rows is bounded by [`SLICE_BYTES`]: above
+//! message can ask for any amount of memory. What a run would make of several records is bounded by [`SLICE_BYTES`]: above
 //! that it fails with [`RESULT_TOO_LARGE`], and runs again over half of them ([`SliceSize`] remembers how many fit). What it
-//! would make of one is bounded by [`RECORD_BYTES_MAX`]: then the record is rejected.
+//! would make of one is bounded by [`RECORD_BYTES_MAX`]: then the record is rejected. Rows of static tables, and those of
+//! groups, are of no record, and not bounded.
 
 use std::cell::Cell;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, OffsetSizeTrait, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch};
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{ArrowNativeType, DataType};
+use arrow::datatypes::{ArrowNativeType, DataType, UInt32Type};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Result, internal_err};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::{ReplaceChildrenOptions, replace_children_if_necessary};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 
 use super::error::{ExpressionError, RESULT_TOO_LARGE};
+use super::slot::RECORD;
 
 /// The most bytes that several rows become at once.
 const SLICE_BYTES: usize = 32 << 20;
@@ -86,13 +88,28 @@ fn check(bytes: usize) -> Result<()> {
     if bytes <= RECORD_BYTES_MAX {
         return Ok(());
     }
-    let most = RECORD_BYTES_MAX >> 20;
-    Err(ExpressionError::raise(RESULT_TOO_LARGE, format!("a record would become more than {most} MiB")))
+    Err(too_large())
 }
 
-/// Refuses to make so many bytes of `rows` records.
-fn check_of(rows: usize, bytes: usize) -> Result<()> {
-    if rows > 1 && bytes > SLICE_BYTES { check(usize::MAX) } else { check(bytes) }
+fn too_large() -> DataFusionError {
+    let most = RECORD_BYTES_MAX >> 20;
+    ExpressionError::raise(
+        RESULT_TOO_LARGE,
+        format!("what is made of a record would take more than {most} MiB"),
+    )
+}
+
+/// Refuses elements of lists that are repeated with the values of their rows: `times` for each row of `columns`.
+///
+/// # Errors
+/// `RESULT_TOO_LARGE` if the copies are too many.
+pub(super) fn check_copies(columns: &[ArrayRef], times: &[usize]) -> Result<()> {
+    let copies = |column: &ArrayRef| {
+        let bytes =
+            row_bytes(column).into_iter().zip(times).map(|(bytes, times)| bytes.saturating_mul(*times));
+        bytes.fold(0, usize::saturating_add)
+    };
+    check(columns.iter().map(copies).fold(0, usize::saturating_add))
 }
 
 /// Puts a check before every operator that makes rows of lists.
@@ -104,18 +121,40 @@ pub(super) fn check_lists(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
         let Some(unnest) = node.downcast_ref::<UnnestExec>() else { return Ok(Transformed::no(node)) };
         let lists = unnest.list_column_indices().iter().map(|list| list.index_in_input_schema).collect();
         let input = Arc::clone(unnest.input());
-        let input = Arc::new(ListsCheck { input, lists });
+        let record = input.schema().column_with_name(RECORD).map(|(place, _)| place);
+        let input = Arc::new(ListsCheck { input, lists, record });
         Ok(Transformed::yes(replace_children_if_necessary(node, vec![input])?))
     })?;
     Ok(checked.data)
 }
 
-/// Passes rows on whose lists become rows behind it, unless that is too much.
+/// Passes rows on whose lists become rows behind it, a few at once, unless that is too much for a record.
 #[derive(Debug)]
 struct ListsCheck {
     input: Arc<dyn ExecutionPlan>,
     /// The columns of the lists.
     lists: Arc<[usize]>,
+    /// The column with the number of the record; `None` if the rows are of none.
+    record: Option<usize>,
+}
+
+/// What one run makes of the lists of records.
+#[derive(Debug, Default)]
+struct OfRecords {
+    bytes: usize,
+    record: Option<u32>,
+    is_of_several: bool,
+}
+
+impl OfRecords {
+    /// Counts rows: the number of the record of each, and the bytes that it becomes.
+    fn add(&mut self, records: &[u32], bytes: &[usize]) -> Result<()> {
+        for (record, bytes) in records.iter().zip(bytes) {
+            self.is_of_several |= *self.record.get_or_insert(*record) != *record;
+            self.bytes = self.bytes.saturating_add(*bytes);
+        }
+        if self.is_of_several && self.bytes > SLICE_BYTES { Err(too_large()) } else { check(self.bytes) }
+    }
 }
 
 impl ListsCheck {
@@ -123,7 +162,7 @@ impl ListsCheck {
         let Some(input) = children.into_iter().next() else {
             return internal_err!("a check without an input");
         };
-        Ok(ListsCheck { input, lists: Arc::clone(&self.lists) })
+        Ok(ListsCheck { input, lists: Arc::clone(&self.lists), record: self.record })
     }
 }
 
@@ -170,33 +209,55 @@ impl ExecutionPlan for ListsCheck {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.input.execute(partition, context)?;
-        let lists = Arc::clone(&self.lists);
+        let (lists, record) = (Arc::clone(&self.lists), self.record);
+        let mut made = OfRecords::default();
         let checked = rows.map(move |rows| {
             let rows = rows?;
-            check_of(rows.num_rows(), unnested_bytes(&rows, &lists))?;
-            Ok(rows)
+            let bytes = unnested_bytes(&rows, &lists);
+            if let Some(record) = record {
+                made.add(rows.column(record).as_primitive::<UInt32Type>().values(), &bytes)?;
+            }
+            Ok(cut(&rows, &bytes))
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), checked)))
+        let cut = checked.flat_map(|slices: Result<Vec<RecordBatch>>| match slices {
+            Ok(slices) => stream::iter(slices.into_iter().map(Ok).collect::<Vec<_>>()),
+            Err(error) => stream::iter(vec![Err(error)]),
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), cut)))
     }
 }
 
-/// How many bytes rows become when their lists are made rows: an element for each, and the other columns again and again.
-fn unnested_bytes(rows: &RecordBatch, lists: &[usize]) -> usize {
-    let count = rows.num_rows();
-    let (mut elements, mut copies, mut others) = (0, vec![0_usize; count], vec![0_usize; count]);
-    for (place, column) in rows.columns().iter().enumerate() {
-        let each = row_bytes(column);
-        if lists.contains(&place) {
-            elements += each.iter().sum::<usize>();
-            for (copies, length) in copies.iter_mut().zip(list_lengths(column)) {
-                *copies = length.max(*copies);
-            }
-        } else {
-            others.iter_mut().zip(each).for_each(|(others, bytes)| *others += bytes);
+/// The rows in slices that become [`SLICE_BYTES`] at the most, or are one row. `bytes`: what each of them becomes.
+fn cut(rows: &RecordBatch, bytes: &[usize]) -> Vec<RecordBatch> {
+    let (mut slices, mut first, mut sum) = (Vec::new(), 0, 0_usize);
+    for (row, bytes) in bytes.iter().enumerate() {
+        sum = sum.saturating_add(*bytes);
+        if sum > SLICE_BYTES && row > first {
+            slices.push(rows.slice(first, row - first));
+            (first, sum) = (row, *bytes);
         }
     }
-    let repeated = copies.iter().zip(others).map(|(copies, bytes)| copies.saturating_mul(bytes));
-    repeated.fold(elements, usize::saturating_add)
+    slices.push(rows.slice(first, rows.num_rows() - first));
+    slices
+}
+
+/// How many bytes each row becomes when its lists are made rows: the elements, and the other columns for each of them.
+fn unnested_bytes(rows: &RecordBatch, lists: &[usize]) -> Vec<usize> {
+    let count = rows.num_rows();
+    let (mut elements, mut copies, mut others) =
+        (vec![0_usize; count], vec![0_usize; count], vec![0_usize; count]);
+    for (place, column) in rows.columns().iter().enumerate() {
+        let sums = if lists.contains(&place) { &mut elements } else { &mut others };
+        sums.iter_mut().zip(row_bytes(column)).for_each(|(sum, bytes)| *sum += bytes);
+        if lists.contains(&place) {
+            copies
+                .iter_mut()
+                .zip(list_lengths(column))
+                .for_each(|(copies, length)| *copies = length.max(*copies));
+        }
+    }
+    let made = |row: usize| copies[row].saturating_mul(others[row]).saturating_add(elements[row]);
+    (0..count).map(made).collect()
 }
 
 fn list_lengths(column: &dyn Array) -> Vec<usize> {
@@ -244,7 +305,7 @@ fn sums(offsets: &OffsetBuffer<i32>, values: &dyn Array) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int32Array, ListArray, StringArray};
+    use arrow::array::{Int32Array, ListArray, StringArray};
     use arrow::datatypes::Int32Type;
 
     use super::*;
@@ -255,9 +316,12 @@ mod tests {
 
     #[test]
     fn one_record_may_become_more_than_a_slice_of_several() {
-        for (rows, most) in [(1, RECORD_BYTES_MAX), (2, SLICE_BYTES)] {
-            assert!(!failed(check_of(rows, most)), "{rows}");
-            assert!(failed(check_of(rows, most + 1)), "{rows}");
+        for (records, most) in [([7, 7], RECORD_BYTES_MAX), ([7, 8], SLICE_BYTES)] {
+            assert!(!failed(OfRecords::default().add(&records, &[most - 1, 1])), "{records:?}");
+            assert!(failed(OfRecords::default().add(&records, &[most, 1])), "{records:?}");
+            let mut in_batches = OfRecords::default();
+            assert!(!failed(in_batches.add(&records[..1], &[most])));
+            assert!(failed(in_batches.add(&records[1..], &[1])), "{records:?}");
         }
     }
 
@@ -274,8 +338,13 @@ mod tests {
             ("number", Arc::new(Int32Array::from(vec![1, 2, 3]))),
         ];
         let rows = RecordBatch::try_from_iter(columns).unwrap();
-        assert_eq!(unnested_bytes(&rows, &[0]), 4 * 4 + 3 * 14 + 8);
-        assert_eq!(unnested_bytes(&rows.slice(1, 2), &[0]), 4 + 8);
+        assert_eq!(unnested_bytes(&rows, &[0]), [3 * 4 + 3 * 14, 0, 4 + 8]);
+        assert_eq!(unnested_bytes(&rows.slice(1, 2), &[0]), [0, 4 + 8]);
+        let lengths =
+            |bytes: &[usize]| cut(&rows, bytes).iter().map(RecordBatch::num_rows).collect::<Vec<_>>();
+        assert_eq!(lengths(&[1, 1, 1]), [3]);
+        assert_eq!(lengths(&[SLICE_BYTES, 1, 1]), [1, 2]);
+        assert_eq!(lengths(&[SLICE_BYTES + 1, SLICE_BYTES + 1, SLICE_BYTES]), [1, 1, 1]);
     }
 
     #[test]

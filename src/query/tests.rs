@@ -394,7 +394,44 @@ fn what_arrays_make_of_several_records_is_made_in_slices_and_one_record_that_bec
     assert_eq!(records.unwrap(), expected);
     assert!(rows.iter().all(|rows| rows.num_rows() <= 32));
     let [(2, why)] = &failed[..] else { panic!("{failed:?}") };
-    assert_eq!(why.to_string(), "RESULT_TOO_LARGE: a record would become more than 512 MiB");
+    assert_eq!(why.to_string(), "RESULT_TOO_LARGE: what is made of a record would take more than 512 MiB");
+}
+
+/// One record is many rows behind a first generator or a join, and rows of a static table are of no record.
+#[test]
+fn what_is_made_of_one_record_or_of_a_static_table_may_be_more_than_a_slice() {
+    for (sql, count) in [
+        (
+            "SELECT v, a, b, k FROM input LATERAL VIEW explode(sequence(1, v)) t1 AS a LATERAL VIEW explode(sequence(1, v)) t2 AS b",
+            2 * 49,
+        ),
+        (
+            "SELECT v, i.k, x, e FROM input i JOIN d ON v < x LATERAL VIEW explode(sequence(1, 20)) AS e",
+            2 * 60,
+        ),
+        (
+            "SELECT v, e, pad FROM input JOIN (SELECT x, explode(sequence(1, 20)) AS e, pad FROM (SELECT x, repeat(k, 700000) AS pad FROM d)) t ON t.x > v",
+            2 * 60,
+        ),
+    ] {
+        let mut runner = runner(sql);
+        let tables = tables(&runner, 0);
+        let batch = megabytes(&[7, 7]).project(&runner.query().input_columns()).unwrap();
+        let run = runner.begin(0, &tables).unwrap();
+        let (made, failed) = sifted(&run, &batch).unwrap();
+        assert!(failed.is_empty(), "{sql}: {failed:?}");
+        assert_eq!(made.rows.iter().map(RecordBatch::num_rows).sum::<usize>(), count, "{sql}");
+    }
+}
+
+#[test]
+fn a_lambda_copies_the_values_of_a_row_for_each_element_only_if_that_fits() {
+    let mut runner = runner("SELECT v, size(transform(sequence(1, v), x -> concat(k, x))) AS n FROM input");
+    let batch = megabytes(&[3, 600, 2]).project(&runner.query().input_columns()).unwrap();
+    let run = runner.begin(0, &[]).unwrap();
+    let (made, failed) = sifted(&run, &batch).unwrap();
+    assert_eq!(made.records.unwrap(), [0, 2]);
+    assert!(matches!(&failed[..], [(1, why)] if why.class == "RESULT_TOO_LARGE"), "{failed:?}");
 }
 
 #[test]
@@ -408,6 +445,7 @@ fn a_text_that_is_as_long_as_a_record_says_is_made_only_if_it_fits() {
         "regexp_replace(repeat('a', 30000), 'a', repeat('b', v))",
         "array_join(array_repeat('', 30000), repeat('b', v))",
         "concat_ws(repeat('b', v), array_repeat('', 30000))",
+        "regexp_replace(repeat('a', 30000), 'a+', repeat('$0', CAST(v / 100000 AS INT) + 1))",
         "format_number(1.5D, v)",
         "format_string(concat('%', v, 'd'), 1)",
         "format_string(concat('%.', v, 'e'), 1.5D)",

@@ -25,6 +25,7 @@ use super::sorted_by::sorted_by;
 use super::{Entry, Function};
 use crate::query::cast::relabel;
 use crate::query::coerce::types::{element_of, entry_of, list_of, map_of, name_of, refused};
+use crate::query::result_size::check_copies;
 
 /// An entry of the allow-list.
 macro_rules! lambda {
@@ -278,7 +279,15 @@ fn run(lambda: &LambdaArgument, parameters: &[ArrayRef], rows: &UInt32Array) -> 
         })
         .collect();
     let makers: Vec<&dyn Fn() -> Result<ArrayRef>> = makers.iter().map(AsRef::as_ref).collect();
-    let result = lambda.evaluate(&makers, |captures| Ok(take_arrays(captures, rows, None)?))?;
+    let result = lambda.evaluate(&makers, |captures| {
+        if let Some(captured) = captures.first() {
+            // One copy of a row's values for each of its elements.
+            let mut times = vec![0_usize; captured.len()];
+            rows.values().iter().for_each(|row| times[*row as usize] += 1);
+            check_copies(captures, &times)?;
+        }
+        Ok(take_arrays(captures, rows, None)?)
+    })?;
     result.to_array(rows.len())
 }
 

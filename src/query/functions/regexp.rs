@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, ListArray, ListBuilder, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use super::Entry;
 use super::java_regex::{Matches, Pattern, unreadable};
@@ -175,8 +175,21 @@ fn count(call: &Call) -> Result<ArrayRef> {
     })
 }
 
-/// Java's replacement: `$1` and `${name}` are groups, a backslash takes the next character as it is.
-fn expand(replacement: &str, pattern: &Pattern, found: &Matches, out: &mut String) -> Result<()> {
+/// Java's replacement: `$1` and `${name}` are groups, a backslash takes the next character as it is. `made` counts what is
+/// added to `out`.
+fn expand(
+    replacement: &str,
+    pattern: &Pattern,
+    found: &Matches,
+    made: &TextBytes,
+    out: &mut String,
+) -> Result<()> {
+    let group = |index: usize, out: &mut String| {
+        let text = found.group(index).unwrap_or_default();
+        made.add(text.len())?;
+        out.push_str(text);
+        Ok::<_, DataFusionError>(())
+    };
     let wrong = || {
         ExpressionError::raise(
             "INVALID_PARAMETER_VALUE.REPLACEMENT",
@@ -196,7 +209,7 @@ fn expand(replacement: &str, pattern: &Pattern, found: &Matches, out: &mut Strin
                 if let Some(named) = rest.strip_prefix('{') {
                     let (name, behind) = named.split_once('}').ok_or_else(wrong)?;
                     let index = pattern.group_named(name).ok_or_else(wrong)?;
-                    out.push_str(found.group(index).unwrap_or_default());
+                    group(index, out)?;
                     rest = behind;
                     continue;
                 }
@@ -211,7 +224,7 @@ fn expand(replacement: &str, pattern: &Pattern, found: &Matches, out: &mut Strin
                 if index >= pattern.groups() {
                     return Err(wrong());
                 }
-                out.push_str(found.group(index).unwrap_or_default());
+                group(index, out)?;
                 rest = &rest[length..];
             }
             c => out.push(c),
@@ -250,9 +263,8 @@ fn replace(call: &Call) -> Result<ArrayRef> {
         while matches.advance() {
             let found = matches.range();
             out.push_str(&text[last..found.start]);
-            let before = out.len();
-            expand(replacement, &pattern, &matches, &mut out)?;
-            made.add(out.len() - before)?;
+            made.add(replacement.len())?;
+            expand(replacement, &pattern, &matches, &made, &mut out)?;
             last = found.end;
         }
         out.push_str(&text[last..]);
