@@ -5,22 +5,29 @@
 //! of this machine's.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::refusal;
 
-/// Refuses requests that name another host than this machine. An address names no web page, whichever it is.
-pub(super) async fn admit(request: Request, next: Next) -> Response {
-    let foreign = |value: &HeaderValue| !value.to_str().is_ok_and(|host| is_address(host) || is_local(host));
+/// Refuses requests that name another host than this machine. An address names no web page, whichever it is. `given` is the
+/// host that the listener was given by name: whoever started the process says that it is this machine.
+pub(super) async fn admit(State(given): State<Option<Arc<str>>>, request: Request, next: Next) -> Response {
+    let is_ours = |host: &str| {
+        is_address(host)
+            || is_local(host)
+            || given.as_deref().is_some_and(|given| bare_name(host) == bare_name(given))
+    };
+    let foreign = |value: &HeaderValue| !value.to_str().is_ok_and(is_ours);
     if request.headers().get_all(header::HOST).iter().any(foreign) {
         return refusal(
             StatusCode::FORBIDDEN,
             "this listener is on the loopback address, and the request names another host",
-            "ask for localhost or an IP address; a proxy on this machine must send one of them as Host",
+            "ask for localhost, host.docker.internal, an IP address or the host name in --listen (--control-listen); a proxy on this machine must send one of them as Host",
         );
     }
     next.run(request).await
@@ -40,10 +47,20 @@ fn is_address(host: &str) -> bool {
     bare.parse::<IpAddr>().is_ok()
 }
 
+/// A host's name as names are compared: without the port, in lower case, without the dot of the root at its end.
+fn bare_name(host: &str) -> String {
+    let mut name = without_port(host).to_ascii_lowercase();
+    if name.ends_with('.') {
+        name.pop();
+    }
+    name
+}
+
+/// Whether the name means this machine wherever it is looked up. `host.docker.internal` is what Docker Desktop calls the
+/// machine in its containers, whose requests arrive on the loopback address; nobody can register a name below `.internal`.
 fn is_local(host: &str) -> bool {
-    let name = without_port(host).to_ascii_lowercase();
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    name == "localhost" || name.ends_with(".localhost")
+    let name = bare_name(host);
+    name == "localhost" || name.ends_with(".localhost") || name == "host.docker.internal"
 }
 
 #[cfg(test)]
@@ -59,11 +76,20 @@ mod tests {
     async fn a_page_whose_name_was_made_to_mean_this_machine_reads_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let routes = Router::new().route("/", get(|| async { "status" })).layer(middleware::from_fn(admit));
+        let given = Some(Arc::from("myhost"));
+        let routes = Router::new()
+            .route("/", get(|| async { "status" }))
+            .layer(middleware::from_fn_with_state(given, admit));
         tokio::spawn(super::super::connections::serve(listener, routes));
-        for (host, status) in
-            [("Host: localhost:1\r\n", "200"), ("", "200"), ("Host: evil.example\r\n", "403")]
-        {
+        for (host, status) in [
+            ("Host: localhost:1\r\n", "200"),
+            ("Host: MyHost.:9464\r\n", "200"),
+            ("", "200"),
+            ("Host: evil.example\r\n", "403"),
+            ("Host: myhost.evil.example\r\n", "403"),
+            ("Host: myhost\r\nHost: evil.example\r\n", "403"),
+            ("Host:\r\n", "403"),
+        ] {
             let mut connection = TcpStream::connect(at).await.unwrap();
             let request = format!("GET / HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
             connection.write_all(request.as_bytes()).await.unwrap();
@@ -86,6 +112,7 @@ mod tests {
             "[::1]",
             "[::1]:9464",
             "10.0.0.7:9464",
+            "host.docker.internal:9464",
         ] {
             assert!(is_address(host) || is_local(host), "{host}");
         }
@@ -96,6 +123,8 @@ mod tests {
             "127.0.0.1.evil.example",
             "localhost.evil.example",
             "notlocalhost",
+            "evil.host.docker.internal",
+            "host.docker.internal.evil.example",
             "127.0.0.1@evil.example",
             "[::1",
         ] {

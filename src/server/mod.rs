@@ -13,6 +13,7 @@ mod tls;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
@@ -45,7 +46,12 @@ pub enum Listen {
     /// Nowhere.
     Off,
     /// There, and nowhere else: the process does not start without it.
-    At(SocketAddr),
+    At {
+        /// Where to bind.
+        address: SocketAddr,
+        /// The name that was looked up for it; `None` if an address was written.
+        host: Option<Arc<str>>,
+    },
     /// There if it is free; another process of the machine may have it.
     IfFree(SocketAddr),
 }
@@ -69,8 +75,14 @@ impl Listen {
             Error::config(format!("{flag} {given:?} {problem}"))
                 .hint("write an address and a port such as 127.0.0.1:9464, only a port such as :9464, or off")
         };
-        match written.replace("localhost:", "127.0.0.1:").to_socket_addrs() {
-            Ok(mut addresses) => addresses.next().map(Listen::At).ok_or_else(|| refused("has no address")),
+        let (name, port) = written.rsplit_once(':').unwrap_or((&written, ""));
+        let host = written.parse::<SocketAddr>().is_err().then(|| Arc::from(name));
+        let localhost = name.eq_ignore_ascii_case("localhost").then(|| format!("127.0.0.1:{port}"));
+        match localhost.as_ref().unwrap_or(&written).to_socket_addrs() {
+            Ok(mut addresses) => match addresses.next() {
+                Some(address) => Ok(Listen::At { address, host }),
+                None => Err(refused("has no address")),
+            },
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => Err(refused("is not an address").source(e)),
             Err(e) => Err(refused("has no address").source(e)),
         }
@@ -79,7 +91,15 @@ impl Listen {
     fn address(&self) -> Option<SocketAddr> {
         match self {
             Listen::Off => None,
-            Listen::At(address) | Listen::IfFree(address) => Some(*address),
+            Listen::At { address, .. } | Listen::IfFree(address) => Some(*address),
+        }
+    }
+
+    /// The name that it was given by.
+    fn host(&self) -> Option<Arc<str>> {
+        match self {
+            Listen::At { host, .. } => host.clone(),
+            Listen::Off | Listen::IfFree(_) => None,
         }
     }
 
@@ -118,18 +138,22 @@ pub async fn start(settings: &ServerSettings, reporter: &Reporter, streams: &Str
         .hint("set ALLUVIA_CONTROL_TOKEN, or give --control-listen a loopback address"));
     }
     let observe = observe::routes(reporter.clone());
-    let observe = if settings.observe.is_loopback() { for_this_machine(observe) } else { observe };
+    let observe = if settings.observe.is_loopback() {
+        for_this_machine(observe, settings.observe.host())
+    } else {
+        observe
+    };
     let control = control::routes(reporter.clone(), streams.clone(), settings.token.clone());
     // No web page has the token.
     let open = settings.control.is_loopback() && settings.token.is_none();
-    let control = if open { for_this_machine(control) } else { control };
+    let control = if open { for_this_machine(control, settings.control.host()) } else { control };
     serve("observe", "--listen", &settings.observe, observe, None).await?;
     serve("control", "--control-listen", &settings.control, control, settings.control_tls.clone()).await
 }
 
-/// The routes, for requests that name this machine.
-fn for_this_machine(routes: Router) -> Router {
-    routes.layer(middleware::from_fn(host::admit))
+/// The routes, for requests that name this machine; `host` is a name of it.
+fn for_this_machine(routes: Router, host: Option<Arc<str>>) -> Router {
+    routes.layer(middleware::from_fn_with_state(host, host::admit))
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -212,9 +236,13 @@ mod tests {
     fn an_address_is_read_in_the_forms_that_people_write() {
         let at = |given: &str| Listen::parse("--listen", Some(given), OBSERVE_ADDRESS).unwrap();
         assert_eq!(at("off"), Listen::Off);
-        assert_eq!(at(":9000"), Listen::At("[::]:9000".parse().unwrap()));
-        assert_eq!(at("localhost:0"), Listen::At(([127, 0, 0, 1], 0).into()));
-        assert_eq!(at("[::1]:5"), Listen::At("[::1]:5".parse().unwrap()));
+        let bare = |address: &str| Listen::At { address: address.parse().unwrap(), host: None };
+        assert_eq!(at(":9000"), bare("[::]:9000"));
+        assert_eq!(at("127.0.0.1:5"), bare("127.0.0.1:5"));
+        assert_eq!(at("[::1]:5"), bare("[::1]:5"));
+        let named = at("LocalHost:0");
+        assert_eq!(named.address(), Some(([127, 0, 0, 1], 0).into()));
+        assert_eq!(named.host().as_deref(), Some("LocalHost"));
         let default = Listen::parse("--listen", None, OBSERVE_ADDRESS).unwrap();
         assert_eq!(default, Listen::IfFree(OBSERVE_ADDRESS.parse().unwrap()));
         let error = Listen::parse("--listen", Some("9464"), OBSERVE_ADDRESS).unwrap_err().to_string();

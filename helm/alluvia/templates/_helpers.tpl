@@ -122,34 +122,51 @@ data-{{ include "alluvia.fullname" . }}-0
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the value of this key is a secret: not empty if so. A key that names a file or another place of a secret is none. */}}
+{{/* Whether the value of this key is a secret: not empty if so. A key that names a file or another place of a secret is none. The name of an account at the end of a key of Hadoop's says nothing. */}}
 {{- define "alluvia.isSecret" -}}
-{{- $name := regexReplaceAll "[^a-z0-9]" (lower .) "" -}}
-{{- $secret := "password|passphrase|secret|connectionstring|accountkey|accesskey|masterkey|saskey|sasfixedtoken|token$|keystorekey$|keypem$" -}}
+{{- $setting := regexReplaceAll "\\.[a-z0-9]+\\.(dfs|blob)\\.core\\..*$" (lower .) "" -}}
+{{- $name := regexReplaceAll "[^a-z0-9]" $setting "" -}}
+{{- $secret := "password|passphrase|secret|connectionstring|accountkey|accesskey|masterkey|saskey|sasfixedtoken|token$|assertion$|keystorekey$|keypem$" -}}
 {{- if and (regexMatch $secret $name) (not (regexMatch "(file|location|path|url|endpoint|id)$" $name)) -}}yes{{- end -}}
 {{- end -}}
 
-{{/* The configuration becomes a ConfigMap, which is no place for a secret. Takes a `value` of it and its `path`. */}}
+{{/* Whether a text has a secret written out in it, whatever its key: not empty if so. In the text every reference is written as ${}. */}}
+{{- define "alluvia.holdsSecret" -}}
+{{- $literal := "([^$&;\\s\"']|\\$([^{]|$))" -}}
+{{- /* The key of a connection string, and the signature of a URL. */ -}}
+{{- if regexMatch (printf "(?i)(^|[=;\"'])\\s*(sharedaccesskey|accountkey)\\s*=\\s*%s" $literal) . -}}yes{{- end -}}
+{{- if regexMatch (printf "(?i)(^|[=?&;\"'])sig=%s" $literal) . -}}yes{{- end -}}
+{{- range regexFindAll "[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#@:\\s\"]*:[^/?#@\\s\"]+@" . -1 -}}
+{{- if not (contains "${}" (regexReplaceAll "^[^:]*://[^:]*:" . "")) -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether a JAAS line has a password or a secret written out in it: not empty if so. That of OAUTHBEARER may have no login. Takes the text as alluvia.holdsSecret does. */}}
+{{- define "alluvia.holdsLogin" -}}
+{{- range regexFindAll "(?i)(password|secret)\\s*=\\s*(\"[^\"]*\"|'[^']*'|[^;\\s]*)" . -1 -}}
+{{- $value := regexReplaceAll "^[^=]*=\\s*" . "" | trimAll "\"'" -}}
+{{- if and $value (not (contains "${}" $value)) -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The configuration becomes a ConfigMap, which is no place for a secret. Takes a `value` of it, its `path`, and its `key` unless it is the whole or an item of a list. */}}
 {{- define "alluvia.checkSecrets" -}}
 {{- $path := .path -}}
 {{- if kindIs "map" .value -}}
 {{- range $key, $value := .value -}}
-{{- $place := printf "%s.%s" $path $key -}}
-{{- if or (kindIs "map" $value) (kindIs "slice" $value) -}}
-{{- include "alluvia.checkSecrets" (dict "value" $value "path" $place) -}}
-{{- else -}}
-{{- $text := $value | default "" | toString -}}
-{{- $literal := and $text (include "alluvia.isSecret" $key) (not (contains "${" ($text | replace "$${" ""))) -}}
-{{- /* A JAAS line without a login, such as that of OAUTHBEARER, holds no secret. */ -}}
-{{- $login := and (contains "jaas" (lower $key)) (regexMatch "(?i)(password|secret)\\s*=\\s*[\"']?[^\"'$;\\s]" $text) -}}
-{{- if or $literal $login -}}
-{{- fail (printf "%s is a secret, and its value would be in a ConfigMap: put it into a Secret, and refer to it as ${env:NAME} (envFromSecrets, or env with secretKeyRef) or as ${file:PATH} (secretMounts)" $place) -}}
-{{- end -}}
-{{- end -}}
+{{- include "alluvia.checkSecrets" (dict "value" $value "path" (printf "%s.%s" $path $key) "key" $key) -}}
 {{- end -}}
 {{- else if kindIs "slice" .value -}}
 {{- range $index, $value := .value -}}
 {{- include "alluvia.checkSecrets" (dict "value" $value "path" (printf "%s[%d]" $path $index)) -}}
+{{- end -}}
+{{- else -}}
+{{- $key := .key | default "" -}}
+{{- $text := regexReplaceAllLiteral "\\$\\{[^}]*\\}" (.value | default "" | toString | replace "$${" "") "${}" -}}
+{{- $literal := and .value (include "alluvia.isSecret" $key) (not (contains "${}" $text)) -}}
+{{- $login := and (contains "jaas" (lower $key)) (include "alluvia.holdsLogin" $text) -}}
+{{- if or $literal $login (include "alluvia.holdsSecret" $text) -}}
+{{- fail (printf "%s is a secret, and its value would be in a ConfigMap: put it into a Secret, and refer to it as ${env:NAME} (envFromSecrets, or env with secretKeyRef) or as ${file:PATH} (secretMounts)" $path) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::metadata::Metadata;
 use tracing::debug;
 
 use super::answer::{is_forbidden, is_refusal};
 use super::client::{self, REQUEST_TIMEOUT, Role, failed};
 use super::login::Login;
-use super::native::{self, Client, ListedOffset, OffsetAnswer, OffsetSpec, RequestError, list_offsets};
+use super::native::{
+    self, Client, ListedOffset, Metadata, OffsetAnswer, OffsetSpec, RequestError, list_offsets,
+};
 use crate::config::kafka::{Isolation, KafkaOptions};
 use crate::model::{Error, Result, TopicPartition};
 
@@ -110,7 +111,7 @@ impl Cluster {
         let hopeless = hopeless(&client);
         let step = REQUEST_TIMEOUT / 5;
         for _ in 0..5 {
-            match client.fetch_metadata(topic, step) {
+            match Metadata::fetch(&client, topic, step) {
                 Ok(metadata) => {
                     client.context().forget();
                     return Ok(metadata);

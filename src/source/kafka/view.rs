@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka::metadata::{Metadata, MetadataTopic};
 use regex::Regex;
 use tracing::{debug, warn};
 
@@ -292,17 +291,16 @@ impl Shared {
         let (mut topics, mut brokers) = (Vec::with_capacity(names.len()), Vec::new());
         if names.len() > TOPICS_SINGLY_MAX {
             let all = self.cluster.metadata(None, WHAT)?;
-            brokers = broker_ids(&all);
-            let wanted = all.topics().iter().filter(|topic| names.contains(topic.name()));
-            topics.extend(wanted.map(described).filter(|topic| topic.partitions.is_ok()));
+            brokers = all.broker_ids();
+            let wanted = all.topics(|name| names.contains(name));
+            topics.extend(wanted.into_iter().filter(|topic| topic.partitions.is_ok()));
         }
         let found: BTreeSet<String> = topics.iter().map(|topic| topic.name.clone()).collect();
         // A list of all topics leaves out what may not be seen: only the topic's own answer says why.
         for name in names.into_iter().filter(|name| !found.contains(*name)) {
             let metadata = self.cluster.metadata(Some(name), WHAT)?;
-            brokers = broker_ids(&metadata);
-            let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-            topics.push(topic.map_or_else(|| missing(name), described));
+            brokers = metadata.broker_ids();
+            topics.push(metadata.topics(|topic| topic == name).pop().unwrap_or_else(|| missing(name)));
         }
         Ok((topics, brokers))
     }
@@ -311,27 +309,12 @@ impl Shared {
     fn describe_matching(&self) -> Result<(Vec<TopicDescription>, Vec<i32>)> {
         let metadata = self.cluster.metadata(None, "list the topics")?;
         let matches = |name: &str| self.pattern.as_ref().is_some_and(|pattern| pattern.is_match(name));
-        let topics = metadata.topics().iter().filter(|topic| matches(topic.name())).map(described).collect();
-        Ok((topics, broker_ids(&metadata)))
+        Ok((metadata.topics(matches), metadata.broker_ids()))
     }
-}
-
-/// A topic as plain metadata describes it.
-fn described(topic: &MetadataTopic) -> TopicDescription {
-    let name = topic.name().to_owned();
-    let partitions = match topic.error() {
-        Some(error) => Err(error.into()),
-        None => Ok(topic.partitions().iter().map(|partition| partition.id()).collect()),
-    };
-    TopicDescription { id: None, internal: name.starts_with("__"), partitions, name }
 }
 
 /// A topic that the brokers do not name.
 fn missing(name: &str) -> TopicDescription {
     let partitions = Err(RDKafkaErrorCode::UnknownTopicOrPartition);
     TopicDescription { name: name.to_owned(), id: None, internal: false, partitions }
-}
-
-fn broker_ids(metadata: &Metadata) -> Vec<i32> {
-    metadata.brokers().iter().map(|broker| broker.id()).collect()
 }

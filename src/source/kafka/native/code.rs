@@ -1,8 +1,10 @@
 //! Error codes of librdkafka, read as numbers.
 //!
 //! librdkafka passes a broker's code on as it came, and the enum of its bindings has the codes of one version only. A value of
-//! that enum that is none of its codes is undefined behaviour, so neither a field that may hold a broker's code nor
-//! the answer of a function that returns one is ever read as the enum.
+//! that enum that is none of its codes is undefined behaviour, so this folder reads neither a field that may hold a broker's
+//! code nor the answer of a function that returns one as the enum. rdkafka's `poll` and `fetch_watermarks` do. Only what a
+//! client reports of itself, the record that `check` tries to read, and the question about a partition that stands still
+//! go through them.
 
 use std::ffi::c_int;
 
@@ -14,6 +16,14 @@ unsafe extern "C" {
     pub(super) fn rd_kafka_event_error(event: *mut raw::rd_kafka_event_t) -> c_int;
     /// As in the bindings, but the answer is a number.
     pub(super) fn rd_kafka_error_code(error: *const raw::rd_kafka_error_t) -> c_int;
+    /// As in the bindings, but the answer is a number.
+    pub(super) fn rd_kafka_metadata(
+        client: *mut raw::rd_kafka_t,
+        all_topics: c_int,
+        only_topic: *mut raw::rd_kafka_topic_t,
+        metadata: *mut *const raw::rd_kafka_metadata_t,
+        timeout_ms: c_int,
+    ) -> c_int;
 }
 
 /// The error that a number stands for; `None` if it says that there is none.

@@ -1,6 +1,6 @@
 //! The raw part of librdkafka that rdkafka has no safe words for: private queues, batch consumption, positions with
-//! leader epochs, tokens, offsets of a group, and two requests to the brokers (ListOffsets, DescribeTopics) that answer
-//! for many partitions at once.
+//! leader epochs, tokens, offsets of a group, metadata with whatever codes the brokers gave, and two requests to the brokers
+//! (ListOffsets, DescribeTopics) that answer for many partitions at once.
 //!
 //! Every `unsafe` of the Kafka source is in this folder. It knows pointers and their lifetimes, and decides
 //! nothing: no retries, no errors of ours, no offsets kept.
@@ -9,6 +9,7 @@ mod code;
 mod commit;
 mod heap;
 mod message;
+mod metadata;
 mod position;
 mod request;
 
@@ -23,6 +24,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 pub(super) use commit::commit_offsets;
 pub use heap::give_back;
 pub(super) use message::{Batch, Message};
+pub(super) use metadata::Metadata;
 pub(super) use position::{EpochPosition, assign_at};
 pub(super) use request::{
     ListedOffset, OffsetAnswer, OffsetSpec, RequestError, TopicDescription, describe_topics, list_offsets,
