@@ -115,6 +115,10 @@ fn is_known(name: &str) -> bool {
         option_lists::SOURCE,
         option_lists::EVENT_HUBS,
         option_lists::JSON,
+        option_lists::RATE,
+        option_lists::SOCKET,
+        option_lists::CONSOLE,
+        option_lists::TABLE,
         option_lists::DELTA,
         option_lists::CONF,
     ];
@@ -211,6 +215,10 @@ mod tests {
             "autoCompact",
             "partitionBy",
             "kafka.ssl.keystore.location",
+            "rowsPerSecond",
+            "host",
+            "truncate",
+            "header",
         ] {
             assert!(is_harmless(name), "{name}");
         }
