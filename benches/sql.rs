@@ -44,7 +44,7 @@ fn main() {
         ("left join, 100,000 rows", "SELECT i.k, v, x FROM input i LEFT JOIN d ON i.k = d.k"),
     ] {
         let mut runner = runner(sql);
-        let tables = [TableRows { version: "0".into(), batches: Arc::clone(&table) }];
+        let tables = [TableRows { version: "0".into(), batches: Arc::clone(&table), held: None }];
         let (small, large) = (rows(&schema("v"), 8), rows(&schema("v"), 16_384));
         let started = Instant::now();
         let mut once = |batch: &RecordBatch| {

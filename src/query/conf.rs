@@ -1,4 +1,4 @@
-//! The Spark settings that decide what a query answers.
+//! The settings that decide what a query answers: Spark's, and how much may be made of a record.
 //!
 //! Read from a stream's `conf` once, before its query is planned; functions and operators are made with it.
 //! The clock, which each planned query has for itself, is all that a batch moves.
@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::clock::BatchClock;
+use super::record_bytes::RecordBytes;
 use super::stateful::tracker::WatermarkPolicy;
 use crate::decode::datetime::Zone;
 use crate::model::{Error, Result};
@@ -36,6 +37,8 @@ pub struct Conf {
     pub watermark_policy: WatermarkPolicy,
     /// Whether a micro-batch without data is run when the watermark has moved.
     pub empty_batches: bool,
+    /// How much may be made of one record.
+    pub record_bytes: RecordBytes,
     /// The time of the batch, for texts of a time without a date.
     pub(crate) clock: BatchClock,
 }
@@ -49,6 +52,7 @@ impl Default for Conf {
             case_sensitive: false,
             watermark_policy: WatermarkPolicy::Min,
             empty_batches: true,
+            record_bytes: RecordBytes::default(),
             clock: BatchClock::default(),
         }
     }

@@ -20,7 +20,7 @@ use futures::executor::block_on;
 use super::session::Session;
 use super::slot::{Inputs, Of, Relation, SlotExec};
 use super::stateful::observed::Observed;
-use super::{concat, result_size};
+use super::{concat, recordless, result_size};
 
 /// Executions after which a plan with hashed tables is renewed: each leaves a few kB of metrics in it.
 const EXECUTIONS_MAX: usize = 1000;
@@ -58,8 +58,11 @@ impl Fragment {
     pub(super) fn plan(session: &Session, analyzed: LogicalPlan, places: usize) -> Result<Fragment> {
         let state = session.state();
         let optimized = state.optimizer().optimize(analyzed, state, |_, _| {})?;
+        let record_bytes = session.conf().record_bytes;
+        let optimized = recordless::unbounded(optimized, record_bytes)?;
         let plan = block_on(state.query_planner().create_physical_plan(&optimized, state))?;
-        let plan = result_size::check_lists(turn_joins(concat::one_partition(plan)?)?)?;
+        let plan = turn_joins(concat::one_partition(plan)?)?;
+        let plan = result_size::check_lists(plan, record_bytes)?;
         let (used, reads) = used_columns(&plan, places);
         let keeps_tables = keeps_tables(&plan);
         Ok(Fragment { plan, used, reads, keeps_tables, kept: None, versions: Vec::new() })

@@ -18,6 +18,7 @@ use super::clock::BatchClock;
 use super::conf::{Conf, is_same_name};
 use super::definition::Definition;
 use super::fragment::Fragment;
+use super::record_bytes::RecordBytes;
 use super::rewrite::literal::interval_of;
 use super::rewrite::{Rewriter, twins};
 use super::session::{Session, refused};
@@ -157,6 +158,11 @@ impl Query {
     /// The columns that lanes give: those of the query, or those that its first stateful operator takes.
     pub fn lane_schema(&self) -> &SchemaRef {
         &self.lane_schema
+    }
+
+    /// How much may be made of one record.
+    pub(super) fn record_bytes(&self) -> RecordBytes {
+        self.session.conf().record_bytes
     }
 
     /// What moves its watermark, which stands at `watermark_ms`.

@@ -1,10 +1,10 @@
 //! How much a query may make of a few rows at once.
 //!
 //! A generator repeats the other columns for each element, and a text may be as long as a number in the record says. So one
-//! message can ask for any amount of memory. What a run would make of several records is bounded by [`SLICE_BYTES`]: above
-//! that it fails with [`RESULT_TOO_LARGE`], and runs again over half of them ([`SliceSize`] remembers how many fit). What it
-//! would make of one is bounded by [`RECORD_BYTES_MAX`]: then the record is rejected. Rows of static tables, and those of
-//! groups, are of no record, and not bounded.
+//! message can ask for any amount of memory. What a run would make of one record is bounded ([`RecordBytes`]): above that it
+//! fails with [`RESULT_TOO_LARGE`], and the record is rejected. What it would make of several is bounded too, by less: then it
+//! runs again over half of them ([`SliceSize`] remembers how many fit). Rows of static tables, and those of groups, are of no
+//! record, and not bounded (but for texts, [`super::recordless`]).
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -23,45 +23,46 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::{StreamExt, stream};
 
 use super::error::{ExpressionError, RESULT_TOO_LARGE};
+use super::record_bytes::RecordBytes;
 use super::slot::RECORD;
-
-/// The most bytes that several rows become at once.
-const SLICE_BYTES: usize = 32 << 20;
-/// The most bytes that one record becomes: as much as a message may have.
-const RECORD_BYTES_MAX: usize = 512 << 20;
 
 /// How many rows a lane gives to a query at once.
 #[derive(Debug, Clone)]
-pub struct SliceSize(usize);
-
-impl Default for SliceSize {
-    /// As many as there are.
-    fn default() -> SliceSize {
-        SliceSize(usize::MAX)
-    }
+pub struct SliceSize {
+    rows: usize,
+    record_bytes: RecordBytes,
 }
 
 impl SliceSize {
+    /// As many as there are, before any were too many.
+    pub(super) fn new(record_bytes: RecordBytes) -> SliceSize {
+        SliceSize { rows: usize::MAX, record_bytes }
+    }
+
     /// How many, `most` at the most.
     pub(super) fn rows(&self, most: usize) -> usize {
-        self.0.min(most)
+        self.rows.min(most)
     }
 
     /// A run over that many was too much.
     pub(super) fn was_too_large(&mut self, rows: usize) {
-        self.0 = (rows / 2).max(1);
+        self.rows = (rows / 2).max(1);
     }
 
     /// A run over `rows` rows gave `made`: after little, more are given.
     pub(super) fn made(&mut self, rows: usize, made: &[RecordBatch]) {
-        if rows < self.0 || self.0 == usize::MAX {
+        if rows < self.rows || self.rows == usize::MAX {
             return;
         }
-        let bytes: usize = made.iter().flat_map(RecordBatch::columns).map(|column| bytes_of(column)).sum();
-        if bytes < SLICE_BYTES / 4 {
-            self.0 = self.0.saturating_mul(2);
+        if bytes_of_all(made) < self.record_bytes.of_several() / 4 {
+            self.rows = self.rows.saturating_mul(2);
         }
     }
+}
+
+/// What rows take in memory.
+pub(super) fn bytes_of_all(rows: &[RecordBatch]) -> usize {
+    rows.iter().flat_map(RecordBatch::columns).map(|column| bytes_of(column)).sum()
 }
 
 fn bytes_of(column: &dyn Array) -> usize {
@@ -70,29 +71,37 @@ fn bytes_of(column: &dyn Array) -> usize {
 
 /// What a call of a function makes, where the length of a text is as long as a record says. A function does not know of how
 /// many records its rows are, so they may have together what one may have.
-#[derive(Debug, Default)]
-pub(super) struct TextBytes(Cell<usize>);
+#[derive(Debug)]
+pub(super) struct TextBytes {
+    made: Cell<usize>,
+    most: RecordBytes,
+}
 
 impl TextBytes {
+    /// Nothing yet.
+    pub(super) fn new(most: RecordBytes) -> TextBytes {
+        TextBytes { made: Cell::new(0), most }
+    }
+
     /// Counts more bytes, before they are made.
     ///
     /// # Errors
     /// `RESULT_TOO_LARGE` if they are too many.
     pub(super) fn add(&self, bytes: usize) -> Result<()> {
-        self.0.set(self.0.get().saturating_add(bytes));
-        check(self.0.get())
+        self.made.set(self.made.get().saturating_add(bytes));
+        check(self.made.get(), self.most)
     }
 }
 
-fn check(bytes: usize) -> Result<()> {
-    if bytes <= RECORD_BYTES_MAX {
+fn check(bytes: usize, most: RecordBytes) -> Result<()> {
+    if bytes <= most.most() {
         return Ok(());
     }
-    Err(too_large())
+    Err(too_large(most))
 }
 
-fn too_large() -> DataFusionError {
-    let most = RECORD_BYTES_MAX >> 20;
+fn too_large(most: RecordBytes) -> DataFusionError {
+    let most = most.most() >> 20;
     ExpressionError::raise(
         RESULT_TOO_LARGE,
         format!("what is made of a record would take more than {most} MiB"),
@@ -103,26 +112,29 @@ fn too_large() -> DataFusionError {
 ///
 /// # Errors
 /// `RESULT_TOO_LARGE` if the copies are too many.
-pub(super) fn check_copies(columns: &[ArrayRef], times: &[usize]) -> Result<()> {
+pub(super) fn check_copies(columns: &[ArrayRef], times: &[usize], most: RecordBytes) -> Result<()> {
     let copies = |column: &ArrayRef| {
         let bytes =
             row_bytes(column).into_iter().zip(times).map(|(bytes, times)| bytes.saturating_mul(*times));
         bytes.fold(0, usize::saturating_add)
     };
-    check(columns.iter().map(copies).fold(0, usize::saturating_add))
+    check(columns.iter().map(copies).fold(0, usize::saturating_add), most)
 }
 
 /// Puts a check before every operator that makes rows of lists.
 ///
 /// # Errors
 /// What DataFusion refuses.
-pub(super) fn check_lists(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub(super) fn check_lists(
+    plan: Arc<dyn ExecutionPlan>,
+    record_bytes: RecordBytes,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let checked = plan.transform_up(|node| {
         let Some(unnest) = node.downcast_ref::<UnnestExec>() else { return Ok(Transformed::no(node)) };
         let lists = unnest.list_column_indices().iter().map(|list| list.index_in_input_schema).collect();
         let input = Arc::clone(unnest.input());
         let record = input.schema().column_with_name(RECORD).map(|(place, _)| place);
-        let input = Arc::new(ListsCheck { input, lists, record });
+        let input = Arc::new(ListsCheck { input, lists, record, record_bytes });
         Ok(Transformed::yes(replace_children_if_necessary(node, vec![input])?))
     })?;
     Ok(checked.data)
@@ -136,24 +148,33 @@ struct ListsCheck {
     lists: Arc<[usize]>,
     /// The column with the number of the record; `None` if the rows are of none.
     record: Option<usize>,
+    record_bytes: RecordBytes,
 }
 
 /// What one run makes of the lists of records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct OfRecords {
+    most: RecordBytes,
     bytes: usize,
     record: Option<u32>,
     is_of_several: bool,
 }
 
 impl OfRecords {
+    fn new(most: RecordBytes) -> OfRecords {
+        OfRecords { most, bytes: 0, record: None, is_of_several: false }
+    }
+
     /// Counts rows: the number of the record of each, and the bytes that it becomes.
     fn add(&mut self, records: &[u32], bytes: &[usize]) -> Result<()> {
         for (record, bytes) in records.iter().zip(bytes) {
             self.is_of_several |= *self.record.get_or_insert(*record) != *record;
             self.bytes = self.bytes.saturating_add(*bytes);
         }
-        if self.is_of_several && self.bytes > SLICE_BYTES { Err(too_large()) } else { check(self.bytes) }
+        if self.is_of_several && self.bytes > self.most.of_several() {
+            return Err(too_large(self.most));
+        }
+        check(self.bytes, self.most)
     }
 }
 
@@ -162,13 +183,14 @@ impl ListsCheck {
         let Some(input) = children.into_iter().next() else {
             return internal_err!("a check without an input");
         };
-        Ok(ListsCheck { input, lists: Arc::clone(&self.lists), record: self.record })
+        let (lists, record, record_bytes) = (Arc::clone(&self.lists), self.record, self.record_bytes);
+        Ok(ListsCheck { input, lists, record, record_bytes })
     }
 }
 
 impl DisplayAs for ListsCheck {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ListsCheck: {} MiB of one record", RECORD_BYTES_MAX >> 20)
+        write!(f, "ListsCheck: {} MiB of one record", self.record_bytes.most() >> 20)
     }
 }
 
@@ -210,14 +232,15 @@ impl ExecutionPlan for ListsCheck {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let rows = self.input.execute(partition, context)?;
         let (lists, record) = (Arc::clone(&self.lists), self.record);
-        let mut made = OfRecords::default();
+        let slice = self.record_bytes.of_several();
+        let mut made = OfRecords::new(self.record_bytes);
         let checked = rows.map(move |rows| {
             let rows = rows?;
             let bytes = unnested_bytes(&rows, &lists);
             if let Some(record) = record {
                 made.add(rows.column(record).as_primitive::<UInt32Type>().values(), &bytes)?;
             }
-            Ok(cut(&rows, &bytes))
+            Ok(cut(&rows, &bytes, slice))
         });
         let cut = checked.flat_map(|slices: Result<Vec<RecordBatch>>| match slices {
             Ok(slices) => stream::iter(slices.into_iter().map(Ok).collect::<Vec<_>>()),
@@ -227,12 +250,12 @@ impl ExecutionPlan for ListsCheck {
     }
 }
 
-/// The rows in slices that become [`SLICE_BYTES`] at the most, or are one row. `bytes`: what each of them becomes.
-fn cut(rows: &RecordBatch, bytes: &[usize]) -> Vec<RecordBatch> {
+/// The rows in slices that become `slice` bytes at the most, or are one row. `bytes`: what each of them becomes.
+fn cut(rows: &RecordBatch, bytes: &[usize], slice: usize) -> Vec<RecordBatch> {
     let (mut slices, mut first, mut sum) = (Vec::new(), 0, 0_usize);
     for (row, bytes) in bytes.iter().enumerate() {
         sum = sum.saturating_add(*bytes);
-        if sum > SLICE_BYTES && row > first {
+        if sum > slice && row > first {
             slices.push(rows.slice(first, row - first));
             (first, sum) = (row, *bytes);
         }
@@ -316,10 +339,15 @@ mod tests {
 
     #[test]
     fn one_record_may_become_more_than_a_slice_of_several() {
-        for (records, most) in [([7, 7], RECORD_BYTES_MAX), ([7, 8], SLICE_BYTES)] {
-            assert!(!failed(OfRecords::default().add(&records, &[most - 1, 1])), "{records:?}");
-            assert!(failed(OfRecords::default().add(&records, &[most, 1])), "{records:?}");
-            let mut in_batches = OfRecords::default();
+        for (bytes, records, most) in [
+            (RecordBytes::default(), [7, 7], 512 << 20),
+            (RecordBytes::default(), [7, 8], 32 << 20),
+            (RecordBytes::within(64 << 20), [7, 7], 16 << 20),
+            (RecordBytes::within(64 << 20), [7, 8], 4 << 20),
+        ] {
+            assert!(!failed(OfRecords::new(bytes).add(&records, &[most - 1, 1])), "{records:?}");
+            assert!(failed(OfRecords::new(bytes).add(&records, &[most, 1])), "{records:?}");
+            let mut in_batches = OfRecords::new(bytes);
             assert!(!failed(in_batches.add(&records[..1], &[most])));
             assert!(failed(in_batches.add(&records[1..], &[1])), "{records:?}");
         }
@@ -341,15 +369,15 @@ mod tests {
         assert_eq!(unnested_bytes(&rows, &[0]), [3 * 4 + 3 * 14, 0, 4 + 8]);
         assert_eq!(unnested_bytes(&rows.slice(1, 2), &[0]), [0, 4 + 8]);
         let lengths =
-            |bytes: &[usize]| cut(&rows, bytes).iter().map(RecordBatch::num_rows).collect::<Vec<_>>();
+            |bytes: &[usize]| cut(&rows, bytes, 32).iter().map(RecordBatch::num_rows).collect::<Vec<_>>();
         assert_eq!(lengths(&[1, 1, 1]), [3]);
-        assert_eq!(lengths(&[SLICE_BYTES, 1, 1]), [1, 2]);
-        assert_eq!(lengths(&[SLICE_BYTES + 1, SLICE_BYTES + 1, SLICE_BYTES]), [1, 1, 1]);
+        assert_eq!(lengths(&[32, 1, 1]), [1, 2]);
+        assert_eq!(lengths(&[33, 33, 32]), [1, 1, 1]);
     }
 
     #[test]
     fn a_slice_that_was_too_large_is_halved_and_grows_again_after_small_results() {
-        let mut size = SliceSize::default();
+        let mut size = SliceSize::new(RecordBytes::default());
         assert_eq!(size.rows(100), 100);
         size.was_too_large(100);
         assert_eq!(size.rows(100), 50);

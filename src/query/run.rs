@@ -18,7 +18,7 @@ use super::slot::Relation;
 use super::stateful::observed::{EventTimes, Observed};
 use super::stateful::run::StatefulRun;
 use super::types::conform;
-use crate::model::{Error, Result};
+use crate::model::{Error, MemoryClaim, Result};
 
 /// The contents of a static table in one version.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct TableRows {
     pub version: String,
     /// The rows, with the columns of [`Query::table_columns`].
     pub batches: Arc<Vec<RecordBatch>>,
+    /// What they hold in memory, for as long as a run has them; `None` if nobody counts it.
+    pub held: Option<Arc<MemoryClaim>>,
 }
 
 /// Runs a query, batch after batch.
@@ -40,6 +42,8 @@ pub struct Runner {
 pub struct BatchRun {
     lanes: FragmentRun,
     relations: Vec<Relation>,
+    /// Those of the relations that are static tables.
+    tables: Arc<[TableRows]>,
     /// The columns that are read of each stream.
     columns: Vec<Arc<[usize]>>,
     observed: Arc<Observed>,
@@ -117,7 +121,8 @@ impl Runner {
         let columns = (0..query.places.streams).map(|stream| query.lanes.used(stream)).collect();
         let schema = Arc::clone(query.lane_schema());
         let (numbered, rows_at_once) = (query.record.is_some(), query.rows_at_once);
-        Ok(BatchRun { lanes, relations, columns, observed, schema, numbered, rows_at_once, stateful })
+        let tables = tables.into();
+        Ok(BatchRun { lanes, relations, tables, columns, observed, schema, numbered, rows_at_once, stateful })
     }
 }
 
@@ -224,7 +229,7 @@ impl BatchRun {
                 Err(Failure::Other(error)) => return Err(error),
                 Err(Failure::Expression(error)) => {
                     // An expression over static tables alone fails without rows, too: that is no row's fault.
-                    if self.relations.len() > self.columns.len()
+                    if !self.tables.is_empty()
                         && let Err(Failure::Expression(error)) = self.rows(batch.slice(0, 0))
                     {
                         return Err(Error::data(error.to_string()));

@@ -65,7 +65,7 @@ impl Session {
         }
         // Of `grouping` the analyzer makes an expression over the sets of keys.
         functions.insert("grouping", ("grouping", Function::Aggregate(grouping_udaf())));
-        functions.insert(SORT_BY, (SORT_BY, lambda::sort_by()));
+        functions.insert(SORT_BY, (SORT_BY, lambda::sort_by(conf)));
         for (name, function) in own_functions(conf) {
             functions.insert(name, (name, Function::Scalar(function)));
         }

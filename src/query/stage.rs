@@ -2,23 +2,25 @@
 //!
 //! All lanes of a stream share one planned query. [`SqlStage::begin`] fixes a micro-batch's time and tables before
 //! its lanes run; a lane then runs every batch of rows that its decoder fills. A row for which an expression fails is
-//! found by halving the rows, and its record rejected.
+//! found by halving the rows, and its record rejected. What the query has made of some rows counts against the stream's
+//! memory while what follows takes it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 use super::plan::Query;
-use super::result_size::SliceSize;
+use super::result_size::{SliceSize, bytes_of_all};
 use super::run::{BatchRun, Made, Runner, Sifted, TableRows};
 use super::stateful::observed::EventTimes;
 use super::stateful::run::{Answer, Feed, LaneGrouping, Watermarks};
 use super::stateful::tracker::WatermarkTracker;
 use crate::decode::json::{Rejection, RejectionCode};
 use crate::decode::stage::{NextStage, RejectedRecord, Stage, StageFactory, StageRows};
-use crate::model::{Error, Hidden, Result};
+use crate::model::{Error, Hidden, MemoryAccount, Result};
 use crate::state::{StateBatch, TableDefinition};
 
 /// A planned query between decoder and sink.
@@ -35,7 +37,15 @@ pub struct SqlStage {
 
 struct Shared {
     runner: Mutex<Runner>,
-    batch: RwLock<Option<BatchRun>>,
+    batch: RwLock<Option<Begun>>,
+}
+
+/// A micro-batch that lanes run.
+#[derive(Clone)]
+struct Begun {
+    run: BatchRun,
+    /// What the rows that it makes count against.
+    account: Arc<MemoryAccount>,
 }
 
 impl fmt::Debug for Shared {
@@ -49,19 +59,21 @@ impl SqlStage {
     /// query reads; `definition` says all that its results depend on; no message shows what is `hidden`.
     pub fn new(runner: Runner, columns: Vec<usize>, definition: String, hidden: Hidden) -> SqlStage {
         let schema = Arc::clone(runner.query().lane_schema());
+        let size = SliceSize::new(runner.query().record_bytes());
         let shared = Shared { runner: Mutex::new(runner), batch: RwLock::new(None) };
-        let size = SliceSize::default();
         SqlStage { shared: Arc::new(shared), schema, definition, columns: columns.into(), size, hidden }
     }
 
-    /// Begins a micro-batch that was planned at `micros`; `tables` in the order of the query's definition.
+    /// Begins a micro-batch that was planned at `micros`; `tables` in the order of the query's definition. What its lanes make
+    /// counts against `account`.
     ///
     /// # Errors
     /// `Internal` if the plan cannot be renewed.
-    pub fn begin(&self, micros: i64, tables: &[TableRows]) -> Result<()> {
+    pub fn begin(&self, micros: i64, tables: &[TableRows], account: &Arc<MemoryAccount>) -> Result<()> {
         let mut runner = self.shared.runner.lock().unwrap_or_else(PoisonError::into_inner);
-        let batch = runner.begin(micros, tables)?;
-        *self.shared.batch.write().unwrap_or_else(PoisonError::into_inner) = Some(batch);
+        let run = runner.begin(micros, tables)?;
+        let begun = Begun { run, account: Arc::clone(account) };
+        *self.shared.batch.write().unwrap_or_else(PoisonError::into_inner) = Some(begun);
         Ok(())
     }
 }
@@ -119,7 +131,7 @@ impl SqlStage {
     /// What the watermarks saw in the batch, in all lanes.
     pub fn event_times(&self) -> Vec<EventTimes> {
         let batch = self.shared.batch.read().unwrap_or_else(PoisonError::into_inner);
-        self.with_query(|query| batch.as_ref().map(|batch| batch.event_times(query)).unwrap_or_default())
+        self.with_query(|query| batch.as_ref().map(|batch| batch.run.event_times(query)).unwrap_or_default())
     }
 
     /// Runs what follows the lanes.
@@ -133,7 +145,7 @@ impl SqlStage {
         watermarks: Watermarks,
     ) -> Result<Answer> {
         let batch = self.shared.batch.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(run) = batch.as_ref().and_then(BatchRun::stateful) else {
+        let Some(run) = batch.as_ref().and_then(|batch| batch.run.stateful()) else {
             return Err(Error::internal("a query without state was run as one that has some"));
         };
         let answer = self.with_query(|query| run.run(query, state, feed, watermarks));
@@ -163,12 +175,13 @@ impl Stage for SqlStage {
         next: &mut NextStage<'_>,
     ) -> Result<()> {
         let batch = self.shared.batch.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let batch =
+        let Begun { run, account } =
             batch.ok_or_else(|| Error::internal("sql was given rows before its micro-batch began"))?;
+        let mut claim = account.claim();
         let input = rows.batch().project(&self.columns);
         let input = input.map_err(|error| Error::internal("choose the columns of sql").source(error))?;
         let hidden = &self.hidden;
-        let given = batch.sift(&input, &mut self.size, &mut |sifted| {
+        let given = run.sift(&input, &mut self.size, &mut |sifted| {
             let Made { rows: made, records } = match sifted {
                 Sifted::Made(made) => made,
                 Sifted::Failed(row, error) => {
@@ -178,17 +191,28 @@ impl Stage for SqlStage {
                     return Ok(());
                 }
             };
-            let made = match made.as_slice() {
-                [one] => one.clone(),
-                several => concat_batches(&self.schema, several)
-                    .map_err(|error| Error::internal("put the rows of sql together").source(error))?,
-            };
+            claim.set(bytes_of_all(&made));
+            let made = together(&self.schema, made)?;
             let made = match records {
                 Some(records) => rows.with_rows(made, &records)?,
                 None => StageRows::derived(made),
             };
-            next(made, rejected)
+            next(made, rejected)?;
+            claim.set(0);
+            Ok(())
         });
         given.map_err(|error| hidden.error(error))
+    }
+}
+
+/// The rows as one batch; those that it was put together from are given up.
+fn together(schema: &SchemaRef, mut rows: Vec<RecordBatch>) -> Result<RecordBatch> {
+    match rows.pop() {
+        Some(only) if rows.is_empty() => Ok(only),
+        last => {
+            rows.extend(last);
+            concat_batches(schema, &rows)
+                .map_err(|error| Error::internal("put the rows of sql together").source(error))
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! A planned query, run again and again: each batch gets its own rows, and nothing grows.
 
+mod bounds;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int32Array, RecordBatch, StringArray};
@@ -31,13 +33,17 @@ fn rows(schema: &SchemaRef, keys: &[&str], first: i32) -> RecordBatch {
 }
 
 fn runner(sql: &str) -> Runner {
+    runner_of(sql, Conf::default())
+}
+
+fn runner_of(sql: &str, conf: Conf) -> Runner {
     let relation = |name: &str, schema| Relation { name: name.into(), schema };
     let definition = Definition {
         inputs: vec![Input { relation: relation("input", stream()), marks: Marks::default() }],
         tables: vec![relation("d", table()), relation("e", table())],
         views: Vec::new(),
         sql: sql.into(),
-        conf: Conf::default(),
+        conf,
         output_mode: OutputMode::Append,
     };
     Runner::new(Query::plan(&definition).unwrap_or_else(|error| panic!("{sql}: {error}")))
@@ -50,7 +56,7 @@ fn tables(runner: &Runner, version: i32) -> Vec<TableRows> {
         let all = rows(&table(), &keys, 10 * (version + 1));
         let columns = runner.query().table_columns(place).unwrap_or_default();
         let batches = Arc::new(vec![all.project(&columns).unwrap()]);
-        TableRows { version: version.to_string(), batches }
+        TableRows { version: version.to_string(), batches, held: None }
     };
     vec![contents(0), contents(1)]
 }
@@ -356,7 +362,7 @@ fn a_unit_of_time_is_one_although_a_column_has_its_name() {
 /// What became of all rows of a batch: what they gave, and which failed.
 pub(super) fn sifted(run: &BatchRun, batch: &RecordBatch) -> Result<(Made, Vec<(usize, ExpressionError)>)> {
     let (mut all, mut failed) = (Made { rows: Vec::new(), records: Some(Vec::new()) }, Vec::new());
-    run.sift(batch, &mut SliceSize::default(), &mut |sifted| {
+    run.sift(batch, &mut SliceSize::new(RecordBytes::default()), &mut |sifted| {
         match sifted {
             Sifted::Failed(row, error) => failed.push((row, error)),
             Sifted::Made(made) => {

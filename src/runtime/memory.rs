@@ -3,11 +3,15 @@
 //! One account for the process, of which each stream has a part, and of that its lanes and its writers. A stream keeps to
 //! its own limit; all streams together keep to the process's, so that many streams without a `memoryLimit` do not take
 //! more than the container has: what is buffered is then written out earlier, in smaller row groups.
+//!
+//! What may be made of a record follows from the limits alone, and not from what is held: a micro-batch that is run again
+//! rejects the same records.
 
 use std::sync::Arc;
 
 use crate::config::StreamConfig;
 use crate::model::MemoryAccount;
+use crate::query::RecordBytes;
 
 /// Bytes that a lane's reader may hold fetched, where no memory limit says otherwise.
 const LANE_FETCH_BYTES: usize = 16 * 1024 * 1024;
@@ -45,7 +49,7 @@ impl StreamMemory {
     /// How many rows of one micro-batch a merge can hold, with a quarter of what the stream may hold: the keys and places of
     /// all rows are in memory until the commit, whatever is spooled to the disk.
     pub fn rows_until_commit(&self) -> u64 {
-        let bytes = self.limit.map_or(self.process_limit, |limit| limit.min(self.process_limit));
+        let bytes = least(self.limit, self.process_limit);
         (bytes / 4 / ROW_UNTIL_COMMIT_BYTES).max(ROWS_UNTIL_COMMIT_MIN) as u64
     }
 
@@ -70,9 +74,20 @@ impl StreamMemory {
 
 /// The account of this process: half of what its container may use, or of what the machine has.
 pub fn process_account() -> Arc<MemoryAccount> {
-    MemoryAccount::new(
-        usable_bytes().map_or(usize::MAX, |bytes| usize::try_from(bytes / 2).unwrap_or(usize::MAX)),
-    )
+    MemoryAccount::new(process_limit())
+}
+
+/// What a stream's query may make of one record: of what the stream may hold, or the process, whichever is less.
+pub fn record_bytes(config: &StreamConfig) -> RecordBytes {
+    RecordBytes::within(least(config.memory_limit.map(|limit| limit as usize), process_limit()))
+}
+
+fn process_limit() -> usize {
+    usable_bytes().map_or(usize::MAX, |bytes| usize::try_from(bytes / 2).unwrap_or(usize::MAX))
+}
+
+fn least(limit: Option<usize>, process_limit: usize) -> usize {
+    limit.map_or(process_limit, |limit| limit.min(process_limit))
 }
 
 /// The least of the limits of the container (cgroup version 2 or 1) and the machine's memory.
@@ -135,5 +150,14 @@ streams:
         drop(state);
         assert!(!one.writers.is_exceeded());
         assert_eq!((one.account.used_bytes(), other.account.used_bytes()), (7 << 20, 30 << 20));
+    }
+
+    #[test]
+    fn what_is_made_of_a_record_is_a_share_of_the_least_limit() {
+        let config = Config::from_texts(&[("s.yaml".into(), STREAMS.into())], &[], &ProcessLookup).unwrap();
+        let [limited, other] = [0, 1].map(|at| record_bytes(&config.streams[at]));
+        assert_eq!(limited, RecordBytes::within(process_limit().min(64 << 20)));
+        assert_eq!(other, RecordBytes::within(process_limit()));
+        assert_eq!((least(Some(64), 128), least(Some(256), 128), least(None, 128)), (64, 128, 128));
     }
 }

@@ -20,7 +20,7 @@ use super::stream::{RestartState, Stream};
 use crate::checkpoint::{CheckpointLog, Identity};
 use crate::config::{StreamConfig, Trigger};
 use crate::decode::json::Rejection;
-use crate::model::{Error, Record, Result};
+use crate::model::{Error, MemoryAccount, Record, Result};
 use crate::observe::{Busy, Event, Reporter, StreamReporter};
 use crate::sink::dead_letter::{self, OFFSETS_LOST};
 use crate::sink::{DeltaAppend, RowPlaces};
@@ -132,8 +132,8 @@ pub fn replay(
     let ledger = Ledger::new(store.clone());
     let letters = Arc::new(letters);
     if dry_run {
-        return select(&letters, &row_pipeline, &ledger.read_before(ledger.count()?)?)
-            .map(|(_, outcome)| outcome);
+        let taken = ledger.read_before(ledger.count()?)?;
+        return select(&letters, &row_pipeline, &ctx.memory, &taken).map(|(_, outcome)| outcome);
     }
     let reporter = reporter.stream(&own.name);
     let mut restart = RestartState::default();
@@ -148,7 +148,8 @@ pub fn replay(
             ledger.remove(planned)?;
         }
         let reading = Busy::with("reading the dead letters");
-        let (selection, outcome) = select(&letters, &row_pipeline, &ledger.read_before(planned)?)?;
+        let taken = ledger.read_before(planned)?;
+        let (selection, outcome) = select(&letters, &row_pipeline, &ctx.memory, &taken)?;
         drop(reading);
         if !selection.is_empty() {
             ledger.put(planned, &selection, &Uuid::new_v4().to_string())?;
@@ -193,7 +194,7 @@ fn run(
         )))
     };
     let mut held = restart.lease.clone();
-    let opened = start::open(own, row_pipeline.clone(), &connect, ctx, &mut held)?;
+    let opened = start::open(own, row_pipeline.clone(), &connect, ctx, &ctx.memory(own), &mut held)?;
     Stream::new(own, ctx, reporter, restart, opened).run().map_err(|error| match error.kind() {
         crate::model::Kind::Data => error.context(
             "an interrupted replay is finished first, with the schema it began with; to go on with another one restore the former until it is through",
@@ -238,10 +239,11 @@ impl Emit for Trial {
 fn select(
     letters: &TableLetters,
     row_pipeline: &RowPipeline,
+    account: &Arc<MemoryAccount>,
     taken: &Selection,
 ) -> Result<(Selection, Replayed)> {
     // The clock of the trial; a replay's own batch has its own.
-    row_pipeline.begin(chrono::Utc::now().timestamp_micros(), &BTreeMap::new())?;
+    row_pipeline.begin(chrono::Utc::now().timestamp_micros(), &BTreeMap::new(), account)?;
     let mut pipeline = row_pipeline.lane(None)?;
     let mut outcome = Replayed::default();
     let mut selection = Selection::default();

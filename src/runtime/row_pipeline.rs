@@ -20,8 +20,8 @@ use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy, Rejecti
 use crate::decode::rows::{self, RowDecoder};
 use crate::decode::schema::StructType;
 use crate::decode::stage::{NextStage, RejectedRecord, Stage, StageFactory, StageRows};
-use crate::model::Result;
 use crate::model::error::Context;
+use crate::model::{MemoryAccount, Result};
 use crate::sink::AttemptWriter;
 
 /// How values become rows: parsed once, made into one pipeline per lane.
@@ -150,12 +150,17 @@ impl RowPipeline {
     }
 
     /// Fixes, before its lanes run, what a micro-batch that was planned at `micros` shares: the query's clock and the
-    /// versions of its tables.
+    /// versions of its tables. What the query holds counts against `account`, the stream's.
     ///
     /// # Errors
     /// `Data` if a version cannot be read any more; as for [`RowPipeline::table_versions`].
-    pub fn begin(&self, micros: i64, versions: &BTreeMap<String, String>) -> Result<()> {
-        self.sql.as_ref().map_or(Ok(()), |sql| sql.begin(micros, versions))
+    pub fn begin(
+        &self,
+        micros: i64,
+        versions: &BTreeMap<String, String>,
+        account: &Arc<MemoryAccount>,
+    ) -> Result<()> {
+        self.sql.as_ref().map_or(Ok(()), |sql| sql.begin(micros, versions, account))
     }
 
     fn raw(config: &StreamConfig) -> RowPipeline {

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::lane_pipeline::{Emit, LanePipeline};
+use super::memory::process_account;
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
 use super::sql::StreamSql;
@@ -43,7 +44,7 @@ pub fn sample(config: &StreamConfig, records: u64, access: &Access) -> Result<Sa
     let config = open::for_sample(config, records);
     let pipeline = RowPipeline::of(&config, access)?;
     let now = chrono::Utc::now().timestamp_micros();
-    pipeline.begin(now, &pipeline.table_versions()?)?;
+    pipeline.begin(now, &pipeline.table_versions()?, &process_account())?;
     let mut lane = pipeline.lane(None)?;
     lane.set_now(now);
     let mut taken = Taken::default();

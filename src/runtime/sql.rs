@@ -10,14 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 
+use super::memory;
 use super::open::{self, Access};
 use crate::config::{StreamConfig, TableConfig, ViewConfig};
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
-use crate::model::{Error, Hidden, Marks, OutputMode, Result};
+use crate::model::{Error, Hidden, Marks, MemoryAccount, OutputMode, Result};
 use crate::query::tables::{StaticTable, TableSource};
 use crate::query::{
-    Conf, Definition, Input, Query, Relation, Runner, SqlStage, TableRows, View, WatermarkPolicy,
+    Conf, Definition, Input, Query, RecordBytes, Relation, Runner, SqlStage, TableRows, View, WatermarkPolicy,
 };
 
 /// What the rows of all static tables of a stream may take in memory, where no memory limit says otherwise.
@@ -66,6 +67,7 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
     };
     let limit = config.memory_limit.map_or(TABLES_BYTES, |limit| limit as usize / 2);
     let conf = Conf::from_map(&config.conf).context(|| "read conf".to_owned())?;
+    let conf = Conf { record_bytes: memory::record_bytes(config), ..conf };
     let mut tables = Vec::with_capacity(config.tables.len());
     for table in &config.tables {
         tables.push(StaticTable::open(source(config, table, &conf, access)?, limit)?);
@@ -144,6 +146,10 @@ fn text(config: &StreamConfig, conf: &Conf) -> String {
     if conf.watermark_policy != WatermarkPolicy::Min {
         let _ = write!(text, "\nwatermark policy {:?}", conf.watermark_policy);
     }
+    // Under another limit other records are dead letters.
+    if conf.record_bytes != RecordBytes::default() {
+        let _ = write!(text, "\nrecord {}", conf.record_bytes.most());
+    }
     text
 }
 
@@ -209,25 +215,30 @@ impl StreamSql {
     }
 
     /// Begins a micro-batch that was planned at `micros` with these versions of the tables; of a table that the plan
-    /// does not know the newest is read.
+    /// does not know the newest is read. Its rows, and what lanes make of theirs, count against `account`.
     ///
     /// # Errors
     /// As for [`StaticTable::rows`].
-    pub fn begin(&self, micros: i64, versions: &BTreeMap<String, String>) -> Result<()> {
+    pub fn begin(
+        &self,
+        micros: i64,
+        versions: &BTreeMap<String, String>,
+        account: &Arc<MemoryAccount>,
+    ) -> Result<()> {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         let mut contents = Vec::with_capacity(tables.len());
         for (table, columns) in tables.iter_mut().zip(self.columns.iter()) {
             contents.push(match columns {
-                None => TableRows { version: String::new(), batches: Arc::default() },
+                None => TableRows { version: String::new(), batches: Arc::default(), held: None },
                 Some(columns) => {
                     let version = match versions.get(table.name()) {
                         Some(version) => version.clone(),
                         None => table.newest_version()?,
                     };
-                    table.rows(&version, columns)?
+                    table.rows(&version, columns, account)?
                 }
             });
         }
-        self.stage.begin(micros, &contents)
+        self.stage.begin(micros, &contents, account)
     }
 }

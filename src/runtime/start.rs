@@ -97,6 +97,11 @@ impl ProcessContext {
         }
     }
 
+    /// What the buffers of a stream may hold, of what all streams do.
+    pub fn memory(&self, config: &StreamConfig) -> StreamMemory {
+        StreamMemory::of(&self.memory, config, open::lane_count(config))
+    }
+
     /// How a stream uses storage: until the deadline of a stop.
     pub fn access(&self, config: &StreamConfig) -> Access {
         let deadline = Some(self.stop.deadline(config.shutdown_timeout));
@@ -106,7 +111,7 @@ impl ProcessContext {
 
 /// Opens a stream: checks all of it, takes the lease, inspects what there is, and only when that agrees makes
 /// what is missing. `lease` is the one that this process holds from an earlier start of the stream;
-/// a process that was replaced never takes it again.
+/// a process that was replaced never takes it again. `memory` is the same at each start of the stream by this process.
 ///
 /// # Errors
 /// By kind: see the table in `docs/reference/exit-codes.md`.
@@ -115,6 +120,7 @@ pub fn open(
     mut row_pipeline: RowPipeline,
     connect: &dyn Fn() -> Result<Box<dyn Source>>,
     ctx: &ProcessContext,
+    memory: &StreamMemory,
     lease: &mut Option<Arc<Lease>>,
 ) -> Result<OpenStream> {
     if let Some(lease) = &lease {
@@ -146,7 +152,7 @@ pub fn open(
         tracing::warn!(stream = config.name, "{warning}");
     }
     // From here on things are made.
-    let memory = StreamMemory::of(&ctx.memory, config, open::lane_count(config));
+    let memory = memory.clone();
     make(config, Checked { log, access, row_pipeline, source, lease, memory }, recovery)
 }
 

@@ -502,8 +502,9 @@ impl<'a> Stream<'a> {
     fn attempt(&self, plan: &Plan) -> Result<Attempt> {
         let id = Uuid::new_v4().to_string();
         let now_micros = plan.timestamp_ms.saturating_mul(1000);
-        self.open.row_pipeline.begin(now_micros, &plan.table_versions)?;
-        let budget = &self.open.memory.writers;
+        let memory = &self.open.memory;
+        self.open.row_pipeline.begin(now_micros, &plan.table_versions, &memory.account)?;
+        let budget = &memory.writers;
         let run = BatchRun { query_id: &self.open.query_id, batch_id: plan.batch_id, attempt: &id };
         let dead_letters = match &self.open.dead_letters {
             None => None,
@@ -551,7 +552,7 @@ impl<'a> Stream<'a> {
                 tracing::warn!(%error, "old checkpoint files could not be deleted");
             }
         });
-        self.open.sink.maintain();
+        self.open.sink.maintain(&self.open.memory.account);
         self.report_upkeep();
         if let Some(stateful) = &mut self.open.stateful
             && let Err(error) = stateful.maintain()
@@ -559,7 +560,7 @@ impl<'a> Stream<'a> {
             tracing::warn!(%error, "the state's files could not be put in order; it is tried again");
         }
         if let Some(dead_letters) = &mut self.open.dead_letters {
-            dead_letters.maintain();
+            dead_letters.maintain(&self.open.memory.account);
         }
     }
 }

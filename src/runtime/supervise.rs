@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::memory::StreamMemory;
 use super::open;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, ProcessContext};
@@ -22,12 +23,14 @@ pub(super) fn supervise(
     reporter: &StreamReporter,
 ) -> Result<()> {
     let mut restart = RestartState::default();
+    // The same after each error: rows of static tables are kept.
+    let memory = ctx.memory(config);
     let mut failures = 0;
     let mut failing_since = Instant::now();
     loop {
         let committed = restart.committed;
         reporter.emit(Event::Starting);
-        let ended = run_once(config, ctx, reporter, &mut restart);
+        let ended = run_once(config, ctx, reporter, &memory, &mut restart);
         give_back_memory();
         let Err(error) = ended else {
             return Ok(());
@@ -78,6 +81,7 @@ fn run_once(
     config: &StreamConfig,
     ctx: &ProcessContext,
     reporter: &StreamReporter,
+    memory: &StreamMemory,
     restart: &mut RestartState,
 ) -> Result<()> {
     if restart.tokens.is_none() {
@@ -88,7 +92,8 @@ fn run_once(
         None => restart.row_pipeline.insert(RowPipeline::of(config, &ctx.access(config))?),
     };
     let row_pipeline = row_pipeline.clone();
-    let opened = start::open(config, row_pipeline, &|| open::source(config), ctx, &mut restart.lease)?;
+    let connect = || open::source(config);
+    let opened = start::open(config, row_pipeline, &connect, ctx, memory, &mut restart.lease)?;
     crate::failpoint!("stream.opened");
     Stream::new(config, ctx, reporter, restart, opened).run()
 }

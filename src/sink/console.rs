@@ -93,7 +93,7 @@ impl Sink for ConsoleSink {
         Ok(CommitOutcome::Committed { version: None })
     }
 
-    fn maintain(&mut self) {}
+    fn maintain(&mut self, _: &Arc<MemoryAccount>) {}
 }
 
 /// All rows as Spark's `Dataset.show` prints them, cells cut to 20 characters.

@@ -89,7 +89,7 @@ impl Sink for MemorySink {
         Ok(CommitOutcome::Committed { version: None })
     }
 
-    fn maintain(&mut self) {}
+    fn maintain(&mut self, _: &Arc<MemoryAccount>) {}
 }
 
 /// The rows of a part of a sink that stores nothing before its commit.

@@ -162,8 +162,9 @@ pub trait Sink: Send {
         SinkMetrics::default()
     }
 
-    /// Does what is due between two batches, off the commit path; never a reason to stop.
-    fn maintain(&mut self);
+    /// Does what is due between two batches, off the commit path; never a reason to stop. What it holds in memory counts
+    /// against `account`, the stream's.
+    fn maintain(&mut self, account: &Arc<MemoryAccount>);
 }
 
 /// What a commit did.

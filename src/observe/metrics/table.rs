@@ -122,7 +122,7 @@ metrics! {
     MEMORY_LIMIT Gauge "alluvia_memory_limit_bytes" ["stream"]
         "The stream's memoryLimit; absent if none is set";
     MEMORY_USED Gauge "alluvia_memory_used_bytes" ["stream"]
-        "What the stream's buffers hold: fetched records, rows, row groups, parts on their way to storage, state";
+        "What the stream's buffers hold: fetched records, rows, row groups, parts on their way to storage, state, static tables, what sql makes of a few records, a compaction";
     TOKEN_EXPIRY Gauge "alluvia_token_expiry_timestamp_seconds" ["service"]
         "When the token of Entra ID that is shown to the service expires, Unix time; of several identities the first to expire";
     TOKEN_RENEWED Gauge "alluvia_token_renewed_timestamp_seconds" ["service"]

@@ -77,7 +77,7 @@ fn answer(view: Option<&str>, sql: &str, rows: &[Row]) -> Option<ArrayRef> {
     ];
     let columns = runner.query().table_columns(0).unwrap_or_default();
     let one = RecordBatch::try_new(table(), one).unwrap().project(&columns).unwrap();
-    let tables = [TableRows { version: "0".into(), batches: Arc::new(vec![one]) }];
+    let tables = [TableRows { version: "0".into(), batches: Arc::new(vec![one]), held: None }];
     let run = runner.begin(0, &tables).unwrap();
     let made = run.rows(batch.unwrap().project(&runner.query().input_columns()).unwrap()).ok()?;
     let made: Vec<ArrayRef> = made.iter().map(|rows| Arc::clone(rows.column(0))).collect();

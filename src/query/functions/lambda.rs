@@ -3,6 +3,7 @@
 //! `higherOrderFunctions` of Spark 4.0. A lambda runs once for all elements of a batch, with the columns it uses
 //! repeated for each; `aggregate` runs it once for each position. Elements of null arrays are never evaluated.
 
+use std::any::Any;
 use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use super::sorted_by::sorted_by;
 use super::{Entry, Function};
 use crate::query::cast::relabel;
 use crate::query::coerce::types::{element_of, entry_of, list_of, map_of, name_of, refused};
+use crate::query::conf::Conf;
+use crate::query::record_bytes::RecordBytes;
 use crate::query::result_size::check_copies;
 
 /// An entry of the allow-list.
@@ -33,7 +36,9 @@ macro_rules! lambda {
         Entry {
             name: $name,
             aliases: &[$($alias),*],
-            make: |_conf| Function::HigherOrder(Arc::new(HigherOrderUDF::new_from_impl(Over::new($name, $kind)))),
+            make: |conf| {
+                Function::HigherOrder(Arc::new(HigherOrderUDF::new_from_impl(Over::new($name, $kind, conf))))
+            },
             proved_by: &[$($case),*],
         }
     };
@@ -61,8 +66,15 @@ pub(crate) const ENTRIES: &[Entry] = &[
 pub(crate) const SORT_BY: &str = "array_sort_by";
 
 /// `array_sort` with a lambda.
-pub(crate) fn sort_by() -> Function {
-    Function::HigherOrder(Arc::new(HigherOrderUDF::new_from_impl(Over::new("array_sort", Kind::Sort))))
+pub(crate) fn sort_by(conf: &Conf) -> Function {
+    Function::HigherOrder(Arc::new(HigherOrderUDF::new_from_impl(Over::new("array_sort", Kind::Sort, conf))))
+}
+
+/// The same function where that much may be made of a record; `None` for one that is not ours.
+pub(crate) fn bounded(function: &HigherOrderUDF, record_bytes: RecordBytes) -> Option<HigherOrderUDF> {
+    let function: &dyn Any = &**function.inner();
+    let over = function.downcast_ref::<Over>()?;
+    Some(HigherOrderUDF::new_from_impl(Over { record_bytes, signature: over.signature.clone(), ..*over }))
 }
 
 /// Which function.
@@ -96,12 +108,13 @@ impl Kind {
 struct Over {
     name: &'static str,
     kind: Kind,
+    record_bytes: RecordBytes,
     signature: HigherOrderSignature,
 }
 
 impl PartialEq for Over {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
+        self.name == other.name && self.record_bytes == other.record_bytes
     }
 }
 
@@ -109,7 +122,7 @@ impl Eq for Over {}
 
 impl Hash for Over {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.name.hash(state);
+        (self.name, self.record_bytes).hash(state);
     }
 }
 
@@ -118,8 +131,9 @@ fn field(kind: &DataType) -> FieldRef {
 }
 
 impl Over {
-    fn new(name: &'static str, kind: Kind) -> Over {
-        Over { name, kind, signature: HigherOrderSignature::variadic_any(Volatility::Immutable) }
+    fn new(name: &'static str, kind: Kind, conf: &Conf) -> Over {
+        let signature = HigherOrderSignature::variadic_any(Volatility::Immutable);
+        Over { name, kind, record_bytes: conf.record_bytes, signature }
     }
 
     fn wrong(&self, what: &str) -> datafusion::common::DataFusionError {
@@ -243,7 +257,9 @@ impl HigherOrderUDFImpl for Over {
         for arg in &args.args {
             match arg {
                 ValueOrLambda::Value(value) => values.push(value.to_array(rows)?),
-                ValueOrLambda::Lambda(lambda) => lambdas.push(lambda),
+                ValueOrLambda::Lambda(lambda) => {
+                    lambdas.push(Body { lambda, record_bytes: self.record_bytes })
+                }
             }
         }
         let returns = args.return_field.data_type();
@@ -269,8 +285,15 @@ fn span(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
+/// A lambda in a call.
+#[derive(Clone, Copy)]
+struct Body<'a> {
+    lambda: &'a LambdaArgument,
+    record_bytes: RecordBytes,
+}
+
 /// Runs a lambda over rows made of `parameters`, each for the row of the batch that `rows` says.
-fn run(lambda: &LambdaArgument, parameters: &[ArrayRef], rows: &UInt32Array) -> Result<ArrayRef> {
+fn run(body: Body, parameters: &[ArrayRef], rows: &UInt32Array) -> Result<ArrayRef> {
     let makers: Vec<Box<dyn Fn() -> Result<ArrayRef>>> = parameters
         .iter()
         .map(|array| {
@@ -279,12 +302,12 @@ fn run(lambda: &LambdaArgument, parameters: &[ArrayRef], rows: &UInt32Array) -> 
         })
         .collect();
     let makers: Vec<&dyn Fn() -> Result<ArrayRef>> = makers.iter().map(AsRef::as_ref).collect();
-    let result = lambda.evaluate(&makers, |captures| {
+    let result = body.lambda.evaluate(&makers, |captures| {
         if let Some(captured) = captures.first() {
             // One copy of a row's values for each of its elements.
             let mut times = vec![0_usize; captured.len()];
             rows.values().iter().for_each(|row| times[*row as usize] += 1);
-            check_copies(captures, &times)?;
+            check_copies(captures, &times, body.record_bytes)?;
         }
         Ok(take_arrays(captures, rows, None)?)
     })?;
@@ -292,7 +315,7 @@ fn run(lambda: &LambdaArgument, parameters: &[ArrayRef], rows: &UInt32Array) -> 
 }
 
 /// `transform`, `filter`, `exists`, `forall`.
-fn elements(kind: Kind, values: &ArrayRef, lambda: &LambdaArgument, returns: &DataType) -> Result<ArrayRef> {
+fn elements(kind: Kind, values: &ArrayRef, lambda: Body, returns: &DataType) -> Result<ArrayRef> {
     let list = values.as_list::<i32>();
     let offsets = list.value_offsets();
     let (mut places, mut rows, mut positions) = (Vec::new(), Vec::new(), Vec::new());
@@ -358,7 +381,7 @@ fn holds(result: &ArrayRef, at: usize) -> Option<bool> {
 }
 
 /// `aggregate`: one step for each position, over all rows that have it.
-fn aggregate(values: &[ArrayRef], lambdas: &[&LambdaArgument], returns: &DataType) -> Result<ArrayRef> {
+fn aggregate(values: &[ArrayRef], lambdas: &[Body], returns: &DataType) -> Result<ArrayRef> {
     let list = values[0].as_list::<i32>();
     let offsets = list.value_offsets();
     let mut state = Arc::clone(&values[1]);
@@ -379,7 +402,7 @@ fn aggregate(values: &[ArrayRef], lambdas: &[&LambdaArgument], returns: &DataTyp
     let numbers = UInt32Array::from(rows);
     let last = take(&state, &numbers, None)?;
     let last = match lambdas.get(1) {
-        Some(finish) => run(finish, &[last], &numbers)?,
+        Some(finish) => run(*finish, &[last], &numbers)?,
         None => last,
     };
     let mut at = 0;
@@ -395,7 +418,7 @@ fn aggregate(values: &[ArrayRef], lambdas: &[&LambdaArgument], returns: &DataTyp
 }
 
 /// `zip_with`: the shorter array is filled up with nulls.
-fn zip_with(values: &[ArrayRef], lambda: &LambdaArgument, returns: &DataType) -> Result<ArrayRef> {
+fn zip_with(values: &[ArrayRef], lambda: Body, returns: &DataType) -> Result<ArrayRef> {
     let (first, second) = (values[0].as_list::<i32>(), values[1].as_list_opt::<i32>());
     let Some(second) = second else { return Ok(new_null_array(returns, first.len())) };
     let valid = |row: usize| first.is_valid(row) && second.is_valid(row);
@@ -424,7 +447,7 @@ fn zip_with(values: &[ArrayRef], lambda: &LambdaArgument, returns: &DataType) ->
 }
 
 /// `map_filter`, `transform_values`, `transform_keys`.
-fn entries(kind: Kind, values: &ArrayRef, lambda: &LambdaArgument, returns: &DataType) -> Result<ArrayRef> {
+fn entries(kind: Kind, values: &ArrayRef, lambda: Body, returns: &DataType) -> Result<ArrayRef> {
     let map = values.as_map();
     let offsets = map.value_offsets();
     let (mut places, mut rows) = (Vec::new(), Vec::new());
@@ -459,7 +482,7 @@ fn entries(kind: Kind, values: &ArrayRef, lambda: &LambdaArgument, returns: &Dat
 }
 
 /// `map_zip_with`: over the keys of both maps, those of the first before.
-fn map_zip_with(values: &[ArrayRef], lambda: &LambdaArgument, returns: &DataType) -> Result<ArrayRef> {
+fn map_zip_with(values: &[ArrayRef], lambda: Body, returns: &DataType) -> Result<ArrayRef> {
     let (first, second) = (values[0].as_map(), values[1].as_map_opt());
     let Some(second) = second else { return Ok(new_null_array(returns, first.len())) };
     if first.keys().data_type() != second.keys().data_type() {

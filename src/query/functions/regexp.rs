@@ -241,7 +241,7 @@ fn bind_replace(bind: &Bind) -> Result<Bound> {
 }
 
 fn replace(call: &Call) -> Result<ArrayRef> {
-    let made = TextBytes::default();
+    let made = TextBytes::new(call.conf.record_bytes);
     try_each::<StringArray, _>(call, |row| {
         let (text, replacement) = (call.texts(0).value(row), call.texts(2).value(row));
         let position = call.int(3, row).unwrap_or(1);

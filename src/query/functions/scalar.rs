@@ -27,6 +27,7 @@ use crate::query::cast::relabel;
 use crate::query::coerce::types::{Want, castable, refused};
 use crate::query::conf::Conf;
 use crate::query::error::{ExpressionError, shown, shown_call};
+use crate::query::record_bytes::RecordBytes;
 
 /// How a function's types follow from its arguments'.
 #[derive(Clone, Copy)]
@@ -138,6 +139,12 @@ impl SparkFunction {
     /// The function's name.
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The same function where that much may be made of a record.
+    pub(crate) fn bounded(&self, record_bytes: RecordBytes) -> ScalarUDF {
+        let conf = Conf { record_bytes, ..self.conf.clone() };
+        ScalarUDF::new_from_impl(SparkFunction::new(self.name, self.types, self.run, &conf))
     }
 
     /// Whether the function has a value for every row, so that it may be evaluated for rows Spark leaves out.

@@ -219,7 +219,7 @@ fn initcap(text: &str) -> String {
 }
 
 fn pad(call: &Call, left: bool) -> Result<ArrayRef> {
-    let made = TextBytes::default();
+    let made = TextBytes::new(call.conf.record_bytes);
     try_each::<StringArray, _>(call, |row| {
         let (text, length) = (call.texts(0).value(row), call.ints(1).value(row));
         let filler = call.text(2, row).unwrap_or(" ");
@@ -241,7 +241,7 @@ fn pad(call: &Call, left: bool) -> Result<ArrayRef> {
 }
 
 fn repeat(call: &Call) -> Result<ArrayRef> {
-    let made = TextBytes::default();
+    let made = TextBytes::new(call.conf.record_bytes);
     try_each::<StringArray, _>(call, |row| {
         let (text, times) = (call.texts(0).value(row), usize::try_from(call.ints(1).value(row)).unwrap_or(0));
         made.add(text.len().saturating_mul(times))?;
@@ -250,7 +250,7 @@ fn repeat(call: &Call) -> Result<ArrayRef> {
 }
 
 fn space(call: &Call) -> Result<ArrayRef> {
-    let made = TextBytes::default();
+    let made = TextBytes::new(call.conf.record_bytes);
     try_each::<StringArray, _>(call, |row| {
         let length = usize::try_from(call.ints(0).value(row)).unwrap_or(0);
         made.add(length)?;
@@ -371,7 +371,7 @@ fn bind_concat_ws(bind: &Bind) -> Result<Bound> {
 
 /// Texts and the elements of arrays with a separator between; nulls are left out.
 fn concat_ws(call: &Call) -> Result<ArrayRef> {
-    let (mut out, made) = (StringBuilder::new(), TextBytes::default());
+    let (mut out, made) = (StringBuilder::new(), TextBytes::new(call.conf.record_bytes));
     for row in 0..call.rows {
         let Some(separator) = call.text(0, row) else {
             out.append_null();
@@ -403,7 +403,7 @@ fn concat_ws(call: &Call) -> Result<ArrayRef> {
 }
 
 fn replace(call: &Call) -> Result<ArrayRef> {
-    let made = TextBytes::default();
+    let made = TextBytes::new(call.conf.record_bytes);
     try_each::<StringArray, _>(call, |row| {
         let (text, search) = (call.texts(0).value(row), call.texts(1).value(row));
         let replacement = call.text(2, row).unwrap_or("");

@@ -5,6 +5,7 @@
 //! that the next batch is committed on, so that it never takes a version from a batch. A group of which a batch has changed
 //! a file meanwhile is dropped. Never a reason to stop.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::DeltaAppend;
@@ -12,7 +13,7 @@ use super::beside::Beside;
 use crate::model::{Kind, MemoryAccount, Result};
 use crate::table::compact::{AUTO_FILES_MIN, Compacted, CompactionRules, Compactor, Rewritten};
 
-/// What the files being written hold in memory, about.
+/// What the files being written hold in memory, about, and no more than an eighth of what the stream may hold.
 const MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Added files after which the table is looked through again at the latest.
@@ -85,8 +86,8 @@ impl AutoCompaction {
 }
 
 impl DeltaAppend {
-    /// Commits a compaction whose files are written, and begins one where it is due.
-    pub(super) fn compact(&mut self) {
+    /// Commits a compaction whose files are written, and begins one where it is due. What it holds is a part of `account`.
+    pub(super) fn compact(&mut self, account: &Arc<MemoryAccount>) {
         self.compaction.last = None;
         self.commit_compacted();
         let Some(table) = &self.table else { return };
@@ -95,7 +96,8 @@ impl DeltaAppend {
             return;
         }
         self.compaction.files_since = Some(0);
-        match table.compactor(CompactionRules::by_stream(), &MemoryAccount::new(MEMORY_BYTES), 1) {
+        let memory = account.part(MEMORY_BYTES.min(account.limit_bytes() / 8));
+        match table.compactor(CompactionRules::by_stream(), &memory, 1) {
             Ok(compactor) => {
                 self.compaction.running =
                     Some(Beside::start(self.store.runtime(), move |stop| run(compactor, stop)));
@@ -136,5 +138,99 @@ impl DeltaAppend {
                 tracing::warn!(%error, "small files could not be joined; a later compaction makes up for it");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use url::Url;
+
+    use super::*;
+    use crate::config::DeltaSink;
+    use crate::decode::datetime::Zone;
+    use crate::model::OffsetSeq;
+    use crate::sink::{BatchCommit, BatchRun, Sink};
+    use crate::storage::{Store, test_runtime};
+
+    const FILE_ROWS: usize = 2000;
+
+    fn batch(batch_id: i64) -> BatchCommit {
+        BatchCommit {
+            query_id: "q".into(),
+            stream: "s".into(),
+            checkpoint_location: String::new(),
+            batch_id,
+            attempt: "a".into(),
+            start: OffsetSeq::default(),
+            end: OffsetSeq::default(),
+            plan: "{}".into(),
+            next_watermark_ms: 0,
+            definition_hash: String::new(),
+            lost: Vec::new(),
+            dead_letters_pending: false,
+            newest_dead_letter_batch: None,
+            replaces_table: false,
+            is_of_lost_ranges: false,
+        }
+    }
+
+    /// Numbers that can't be compressed.
+    fn numbers(file: usize) -> RecordBatch {
+        let first = (file * FILE_ROWS) as u64;
+        let number = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n.rotate_left(29)) as i64;
+        let column: ArrayRef = Arc::new(Int64Array::from_iter_values(
+            (first..first + FILE_ROWS as u64).map(|n| number(n.wrapping_mul(0xd6e8_feb8_6659_fd93))),
+        ));
+        RecordBatch::try_from_iter([("a", column)]).unwrap()
+    }
+
+    /// How many row groups the file has that a stream with `account` joins fifty small ones into.
+    fn row_groups(account: &Arc<MemoryAccount>) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let url = Url::from_directory_path(folder.path()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+        let config = DeltaSink {
+            url,
+            partition_by: Vec::new(),
+            merge_schema: false,
+            merge: None,
+            auto_compact: Some(true),
+            auto_vacuum: None,
+            table_properties: BTreeMap::new(),
+        };
+        let mut sink = DeltaAppend::open(&config, store, Zone::UTC).unwrap();
+        sink.prepare(&numbers(0).schema()).unwrap();
+        let writers = MemoryAccount::new(64 << 20);
+        for file in 0..AUTO_FILES_MIN as usize {
+            let attempt = format!("run-{file}");
+            let run = BatchRun { query_id: "q", batch_id: file as i64, attempt: &attempt };
+            let rows = sink.begin(&run, &writers).unwrap();
+            let mut writer = rows.writer(0).unwrap();
+            writer.write(&rows.align(numbers(file)).unwrap()).unwrap();
+            sink.commit(&batch(file as i64), writer.finish().unwrap()).unwrap();
+        }
+        sink.maintain(account);
+        sink.finish(&mut || true);
+        assert_eq!(account.used_bytes(), 0, "everything was given back");
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+        let parquet = files.filter(|file| file.extension().is_some_and(|kind| kind == "parquet"));
+        let read =
+            |file| ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+        let joined = parquet
+            .map(read)
+            .map(|file| file.metadata().clone())
+            .find(|file| file.file_metadata().num_rows() == (FILE_ROWS * AUTO_FILES_MIN as usize) as i64);
+        joined.expect("small files are joined").num_row_groups()
+    }
+
+    #[test]
+    fn a_compaction_holds_no_more_than_its_share_of_what_the_stream_may_hold() {
+        let process = MemoryAccount::new(1 << 30);
+        assert_eq!(row_groups(&process.part(1 << 30)), 1);
+        assert!(row_groups(&process.part(1 << 20)) > 1, "an eighth of a MiB");
     }
 }

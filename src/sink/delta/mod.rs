@@ -281,9 +281,9 @@ impl Sink for DeltaAppend {
         SinkMetrics { output_rows: None, counts: self.compaction.counts() }
     }
 
-    fn maintain(&mut self) {
+    fn maintain(&mut self, account: &Arc<MemoryAccount>) {
         self.maintain_log();
-        self.compact();
+        self.compact(account);
         self.vacuum();
     }
 

@@ -356,6 +356,33 @@ fn a_record_that_becomes_too_much_is_a_dead_letter_and_the_others_are_rows() {
     assert_eq!(letters, [(1, "RESULT_TOO_LARGE".to_owned()), (2, "ARITHMETIC_OVERFLOW".to_owned())]);
 }
 
+/// What may be made of a record follows from `memoryLimit`, which is part of the definition.
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+#[test]
+fn a_memory_limit_changed_between_a_crash_and_the_restart_leaves_every_record_in_one_place() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("less-memory", 1);
+    let message = |bytes: usize, elements: usize| {
+        Message::new(json!({"a": "x".repeat(bytes), "r": vec![1; elements]}).to_string())
+    };
+    broker.produce(&topic, [message(1, 2), message(800_000, 25), message(800_000, 2)]);
+    let sql = "    sql: SELECT offset, a, x FROM input LATERAL VIEW explode(r) AS x\n";
+    let stream = yaml(broker, &topic, "a STRING, r ARRAY<INT>", &format!("{sql}{LETTERS}"));
+    let ample = stream.replace(", maxOffsetsPerTrigger: 2", "");
+    let small = ample.replace("trigger:", "memoryLimit: 64 MiB\n    trigger:");
+    for (first, second, rows, letters) in [
+        (&small, &small, 2 + 2, &[(0, 1)][..]),
+        (&small, &ample, 2 + 25 + 2, &[]),
+        (&ample, &small, 2 + 2, &[(0, 1)]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        crate::scene::killed_at(first, folder.path(), "sink.before");
+        run(second, folder.path());
+        assert_eq!(delta_digest(&folder.path().join("table"), &["offset", "x"]).rows, rows);
+        assert_eq!(places(folder.path(), "dead"), letters);
+    }
+}
+
 #[test]
 fn without_dead_letters_the_stream_stops_and_names_record_and_expression_but_no_value() {
     let Some(broker) = Broker::shared() else { return };

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvia::decode::schema::StructType;
+use alluvia::model::MemoryAccount;
 use alluvia::query::Conf;
 use alluvia::query::tables::{StaticTable, TableFormat, TableSource};
 use alluvia::storage::Store;
@@ -66,7 +67,7 @@ fn rows_of(source: TableSource) -> Rows {
     let mut table = StaticTable::open(source, 1 << 26).unwrap();
     let version = table.newest_version().unwrap();
     let at = ["k", "p"].map(|name| table.schema().index_of(name).unwrap());
-    let read = table.rows(&version, &at).unwrap();
+    let read = table.rows(&version, &at, &MemoryAccount::new(usize::MAX)).unwrap();
     let mut rows = Rows::new();
     for batch in read.batches.iter() {
         let column = |name: &str| Arc::clone(batch.column_by_name(name).unwrap());

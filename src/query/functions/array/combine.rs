@@ -126,7 +126,7 @@ pub(super) fn bind_join(bind: &Bind) -> Result<Bound> {
 pub(super) fn join(call: &Call) -> Result<ArrayRef> {
     let list = call.lists(0);
     let texts = list.values().as_string::<i32>();
-    let (mut out, made) = (StringBuilder::new(), TextBytes::default());
+    let (mut out, made) = (StringBuilder::new(), TextBytes::new(call.conf.record_bytes));
     for row in 0..call.rows {
         if !call.all_valid(row) {
             out.append_null();

@@ -34,7 +34,7 @@ fn places_of(pattern: &str) -> Option<(usize, usize, bool)> {
 }
 
 pub(super) fn format_number(call: &Call) -> Result<ArrayRef> {
-    let made = TextBytes::default();
+    let made = TextBytes::new(call.conf.record_bytes);
     try_each::<StringArray, _>(call, |row| {
         let (least, most, grouped) = match call.args[1].as_string_opt::<i32>() {
             Some(patterns) => places_of(patterns.value(row)).ok_or_else(|| {

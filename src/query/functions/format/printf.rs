@@ -233,7 +233,7 @@ fn plain(text: &str) -> String {
 }
 
 pub(super) fn format_string(call: &Call) -> Result<ArrayRef> {
-    let (mut texts, made) = (StringBuilder::new(), TextBytes::default());
+    let (mut texts, made) = (StringBuilder::new(), TextBytes::new(call.conf.record_bytes));
     for row in 0..call.rows {
         let Some(mut format) = call.text(0, row) else {
             texts.append_null();

@@ -312,8 +312,8 @@ impl Sink for DeltaMerge {
         SinkMetrics { output_rows: Some(self.counts.inserted), counts: shown }
     }
 
-    fn maintain(&mut self) {
-        self.target.maintain();
+    fn maintain(&mut self, account: &Arc<MemoryAccount>) {
+        self.target.maintain(account);
         self.upload_snapshot();
     }
 

@@ -111,7 +111,7 @@ impl Stream<'_> {
             let (version, content) = &self.tables[name];
             let columns = self.runner.query().table_columns(place).unwrap_or_default();
             let batch = rows(&schema, content).project(&columns).unwrap();
-            TableRows { version: version.to_string(), batches: Arc::new(vec![batch]) }
+            TableRows { version: version.to_string(), batches: Arc::new(vec![batch]), held: None }
         };
         self.case.tables.iter().enumerate().map(one).collect()
     }
