@@ -8,7 +8,7 @@
 //! |---|---|---|---|
 //! | none | T none, C none | | start fresh |
 //! | none | T some | | refuse: the table is ahead, the checkpoint was lost |
-//! | none, no query id | a commit from this stream and checkpoint | none | refuse: the checkpoint was lost |
+//! | none, no query id | a commit, or a transaction only, from this stream and checkpoint | none | refuse: the checkpoint was lost |
 //! | B | T = B, same end offsets | C = B | plan B+1 |
 //! | B | T = B, same end offsets | C < B | write `commits/B`, then plan B+1 |
 //! | B | T = B, dead letters to follow, D other | C < B | run B again for its dead letters; refuse if the stream was changed |
@@ -48,11 +48,16 @@ pub struct Facts {
 
 /// A query whose checkpoint was lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LostQuery {
-    /// Its id.
-    pub query_id: String,
-    /// Its newest micro-batch in the table.
-    pub batch_id: i64,
+pub enum LostQuery {
+    /// One of whose commits is still in the table's log.
+    Known {
+        /// Its id.
+        query_id: String,
+        /// Its newest micro-batch in the table.
+        batch_id: i64,
+    },
+    /// One of which the table holds the transaction only: its commits were cleaned out of the log.
+    Forgotten,
 }
 
 /// What the table says of the stream.
@@ -239,7 +244,11 @@ impl Refusal {
                 named(of)
             ))
             .hint(RESTORE),
-            Refusal::CheckpointLost(LostQuery { query_id, batch_id }) => Error::corrupt(format!(
+            Refusal::CheckpointLost(LostQuery::Forgotten) => Error::corrupt(format!(
+                "checkpoint {checkpoint} is empty, but this stream has written table {table}, or its dead letters, from this very checkpoint, and the table's log no longer holds the commits that say up to where"
+            ))
+            .hint("the checkpoint was lost: restore it from a backup; to read all of it into the table once more on purpose, or from startingOffsets that you know, start the stream on a new checkpointLocation; nothing was changed"),
+            Refusal::CheckpointLost(LostQuery::Known { query_id, batch_id }) => Error::corrupt(format!(
                 "checkpoint {checkpoint} is empty, but table {table} holds micro-batch {batch_id} of query {query_id}, which this stream ran from this very checkpoint"
             ))
             .hint("the checkpoint was lost: run `alluvia checkpoint rebuild`; to read all of it into the table once more on purpose, start the stream on a new checkpointLocation; nothing was changed"),
@@ -299,7 +308,7 @@ mod tests {
     }
 
     fn lost_query() -> Facts {
-        let lost_query = Some(LostQuery { query_id: "q".into(), batch_id: 3 });
+        let lost_query = Some(LostQuery::Known { query_id: "q".into(), batch_id: 3 });
         Facts { lost_query, ..facts(None, None, None) }
     }
 
@@ -310,7 +319,11 @@ mod tests {
         let cases = [
             (facts(None, None, None), Ok(StartFresh)),
             (facts(None, Some(4), None), Err(TableAhead { of: Of::Rows, table: 4, plan: None })),
-            (lost_query(), Err(CheckpointLost(LostQuery { query_id: "q".into(), batch_id: 3 }))),
+            (lost_query(), Err(CheckpointLost(LostQuery::Known { query_id: "q".into(), batch_id: 3 }))),
+            (
+                Facts { lost_query: Some(LostQuery::Forgotten), ..facts(None, None, None) },
+                Err(CheckpointLost(LostQuery::Forgotten)),
+            ),
             (facts(None, None, Some(2)), Err(PlansLost { commit: 2, plan: None })),
             (facts(Some(0), None, None), Ok(Rerun(0))),
             (facts(Some(0), Some(0), None), Ok(MendCommitLog(0))),

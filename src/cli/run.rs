@@ -1,6 +1,7 @@
 //! `alluvia run` and `alluvia ingest`: streams until they end or are stopped.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,11 +15,14 @@ use crate::model::{Error, Result};
 use crate::observe::{Reporter, Style, Traces};
 use crate::runtime::{ProcessContext, Stop, Streams, WhenOwned};
 use crate::server::{self, ServerSettings};
+use crate::sink::work_beside_batches;
 
 /// How long background work (a table's checkpoint) may go on after the streams have ended.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The least of it, after a stop that had no deadline left.
 const BACKGROUND_LEAST: Duration = Duration::from_secs(1);
+/// How often it is looked at whether background work has ended.
+const BACKGROUND_POLL: Duration = Duration::from_millis(5);
 /// How long after the deadline of a stop a thread may still be in a call that can't be interrupted.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -119,8 +123,17 @@ pub(super) fn style(global: &GlobalArgs) -> Style {
 
 /// Lets background work finish, for as long as a stop's `deadline` has left; it is safe to leave.
 pub(super) fn end_background(runtime: Runtime, stop: &Stop, deadline: Duration) {
-    let left = stop.left(deadline).unwrap_or(BACKGROUND_TIMEOUT);
-    runtime.shutdown_timeout(left.clamp(BACKGROUND_LEAST, BACKGROUND_TIMEOUT));
+    let left = stop.left(deadline).unwrap_or(BACKGROUND_TIMEOUT).clamp(BACKGROUND_LEAST, BACKGROUND_TIMEOUT);
+    let until = Instant::now() + left;
+    while work_beside_batches() > 0 && Instant::now() < until {
+        thread::sleep(BACKGROUND_POLL);
+    }
+    if work_beside_batches() > 0 {
+        // Its requests need the runtime's threads; the end of the process ends both at once.
+        std::mem::forget(runtime);
+        return;
+    }
+    runtime.shutdown_timeout(until.saturating_duration_since(Instant::now()).max(BACKGROUND_LEAST));
 }
 
 /// The first SIGTERM or Ctrl-C asks for a stop, the second ends the process at once, which is safe. So does

@@ -63,21 +63,23 @@ impl Targets {
 
     /// The query that `stream` ran from the checkpoint at `location`, if a target holds commits of one.
     fn query_of(&mut self, stream: &str, location: &str) -> Result<Option<LostQuery>> {
-        let mut newest: Option<LostQuery> = None;
+        let (mut newest, mut has_served): (Option<(String, i64)>, bool) = (None, false);
         let letters = self.dead_letters.as_mut().map(|letters| letters as &mut dyn Sink);
         for target in std::iter::once(self.sink.as_mut() as &mut dyn Sink).chain(letters) {
             // Only where there are some are the commits read, one by one.
             if !target.has_served(stream, location)? {
                 continue;
             }
+            has_served = true;
             for (query_id, commit) in target.newest_commits()? {
                 let of_it = commit.is_of(Some(stream), Some(location));
-                if of_it && newest.as_ref().is_none_or(|known| known.batch_id < commit.batch_id) {
-                    newest = Some(LostQuery { query_id, batch_id: commit.batch_id });
+                if of_it && newest.as_ref().is_none_or(|(_, known)| *known < commit.batch_id) {
+                    newest = Some((query_id, commit.batch_id));
                 }
             }
         }
-        Ok(newest)
+        let known = newest.map(|(query_id, batch_id)| LostQuery::Known { query_id, batch_id });
+        Ok(known.or(has_served.then_some(LostQuery::Forgotten)))
     }
 }
 

@@ -294,6 +294,14 @@ impl Stateful {
         done
     }
 
+    /// Does what is due for the state's files when the stream has ended by itself, as long as it `goes_on`.
+    ///
+    /// # Errors
+    /// As for [`Stateful::maintain`].
+    pub fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) -> Result<()> {
+        self.state.as_mut().map_or(Ok(()), |state| state.store.finish(goes_on))
+    }
+
     /// The event times of the batch that was committed last; `None` without a watermark.
     pub fn seen(&self) -> Option<&EventTimes> {
         self.seen.as_ref()

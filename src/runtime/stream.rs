@@ -151,6 +151,12 @@ impl<'a> Stream<'a> {
                 !stop.requested()
             };
             self.open.sink.finish(&mut goes_on);
+            if let Some(dead_letters) = &mut self.open.dead_letters {
+                dead_letters.finish(&mut goes_on);
+            }
+            if let Some(stateful) = &mut self.open.stateful {
+                warn_of_state(stateful.finish(&mut goes_on));
+            }
             self.report_upkeep();
         }
         if let Some(stateful) = self.open.stateful.take() {
@@ -554,14 +560,18 @@ impl<'a> Stream<'a> {
         });
         self.open.sink.maintain(&self.open.memory.account);
         self.report_upkeep();
-        if let Some(stateful) = &mut self.open.stateful
-            && let Err(error) = stateful.maintain()
-        {
-            tracing::warn!(%error, "the state's files could not be put in order; it is tried again");
+        if let Some(stateful) = &mut self.open.stateful {
+            warn_of_state(stateful.maintain());
         }
         if let Some(dead_letters) = &mut self.open.dead_letters {
             dead_letters.maintain(&self.open.memory.account);
         }
+    }
+}
+
+fn warn_of_state(done: Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "the state's files could not be put in order; it is tried again");
     }
 }
 

@@ -26,19 +26,18 @@ pub fn polling_delay(took: Duration) -> Duration {
 }
 
 /// The wait between a micro-batch that started at `started_ms` and the next one, seen at `now_ms`
-/// (both milliseconds since the Unix epoch).
+/// (both milliseconds since the Unix epoch). Never longer than the interval: a clock that was set back meanwhile holds nothing up.
 pub fn pause(trigger: Trigger, min_commit_interval: Duration, started_ms: i64, now_ms: i64) -> Duration {
-    let next_ms = match trigger {
+    let millis = |interval: Duration| i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+    let (next_ms, interval) = match trigger {
         Trigger::ProcessingTime(interval) if !interval.is_zero() => {
-            let interval = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
-            (started_ms.div_euclid(interval) + 1).saturating_mul(interval)
+            let aligned = millis(interval).max(1);
+            ((started_ms.div_euclid(aligned) + 1).saturating_mul(aligned), interval)
         }
-        Trigger::AsSoonAsPossible => {
-            started_ms.saturating_add(i64::try_from(min_commit_interval.as_millis()).unwrap_or(i64::MAX))
-        }
-        Trigger::ProcessingTime(_) | Trigger::Once | Trigger::AvailableNow => started_ms,
+        Trigger::AsSoonAsPossible => (started_ms.saturating_add(millis(min_commit_interval)), min_commit_interval),
+        Trigger::ProcessingTime(_) | Trigger::Once | Trigger::AvailableNow => (started_ms, Duration::ZERO),
     };
-    Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0))
+    Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0)).min(interval)
 }
 
 /// How many offsets the next micro-batch may span where the source's options do not say. `in_memory` is how many rows of one
@@ -72,6 +71,8 @@ mod tests {
         let trigger = Trigger::ProcessingTime(Duration::from_secs(1));
         assert_eq!(wait_ms(trigger, 12_435, 12_500), 500);
         assert_eq!(wait_ms(trigger, 12_435, 15_027), 0);
+        assert_eq!(wait_ms(trigger, 12_435, 12_435 - 3_600_000), 1000, "the clock was set back by an hour");
+        assert_eq!(wait_ms(Trigger::AsSoonAsPossible, 12_435, 12_435 - 3_600_000), 1000);
         assert_eq!(wait_ms(trigger, 18_010, 18_310), 690);
         assert_eq!(wait_ms(Trigger::ProcessingTime(Duration::ZERO), 1, 2), 0);
     }

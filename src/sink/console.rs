@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -89,11 +89,21 @@ impl Sink for ConsoleSink {
         let mut out = std::io::stdout().lock();
         write!(out, "{line}\nBatch: {}\n{line}\n{table}\n", batch.batch_id)
             .and_then(|()| out.flush())
-            .map_err(|e| Error::unavailable("cannot write to standard output").source(e))?;
+            .map_err(cannot_write)?;
         Ok(CommitOutcome::Committed { version: None })
     }
 
     fn maintain(&mut self, _: &Arc<MemoryAccount>) {}
+}
+
+/// Nobody reads a pipe again that was closed (`alluvia ingest … | head`), so the stream ends.
+fn cannot_write(e: io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::BrokenPipe => Error::config("standard output is closed: nobody reads what the sink `console` prints")
+            .hint("leave the program that reads it running, or let the stream write to a table"),
+        _ => Error::unavailable("cannot write to standard output"),
+    }
+    .source(e)
 }
 
 /// All rows as Spark's `Dataset.show` prints them, cells cut to 20 characters.

@@ -36,6 +36,7 @@ pub use console::ConsoleSink;
 pub use console::show_rows;
 pub use dead_letter::{DeadLetterRows, DeadLetters};
 pub use delta::DeltaAppend;
+pub use delta::under_way as work_beside_batches;
 pub use delta::merge::{DeltaMerge, WaitingRows};
 pub use memory::MemorySink;
 

@@ -293,6 +293,21 @@ impl StateStore {
         failed.map_or(Ok(()), Err)
     }
 
+    /// [`StateStore::maintain`], and waits for the snapshot that is due, as long as it `goes_on`: the runs of a stream that ends
+    /// by itself may have one batch each, and without a snapshot the files of changes would never be deleted.
+    ///
+    /// # Errors
+    /// As for [`StateStore::maintain`].
+    pub fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) -> Result<()> {
+        loop {
+            self.maintain()?;
+            let is_under_way = self.snapshot.is_some() || self.snapshot_wanted;
+            if !is_under_way || self.failed.is_some() || !goes_on() {
+                return Ok(());
+            }
+        }
+    }
+
     /// Writes to the local copy what it lacks, so that the next start finds it current; a snapshot that is not finished is given up.
     ///
     /// # Errors

@@ -122,9 +122,9 @@ impl StreamStatus {
         self.inner().totals.clone()
     }
 
-    /// Whether the ends of the partitions are older than `age_ms`.
+    /// Whether the ends of the partitions are older than `age_ms`, or of a time that the clock, set back since, has yet to reach.
     pub(crate) fn lag_is_older_than(&self, age_ms: i64, now_ms: i64) -> bool {
-        self.inner().lag.measured_ms.is_none_or(|measured| now_ms - measured >= age_ms)
+        self.inner().lag.measured_ms.is_none_or(|measured| !(0..age_ms).contains(&(now_ms - measured)))
     }
 
     pub(crate) fn has_position(&self) -> bool {

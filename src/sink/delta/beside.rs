@@ -1,13 +1,37 @@
 //! Work beside the micro-batches: a thread that ends by itself, or is told to when nobody wants its result any more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::model::{Error, Result};
+
+/// How much of such work this process has under way.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// Returns how much work beside micro-batches is under way in this process, whether anybody still waits for it or not.
+pub fn under_way() -> usize {
+    UNDER_WAY.load(Ordering::Acquire)
+}
+
+/// One piece of work that is counted, from its start to its end, however it ends.
+struct Counted;
+
+impl Counted {
+    fn start() -> Counted {
+        UNDER_WAY.fetch_add(1, Ordering::AcqRel);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// Work that is under way; told to stop when this is dropped.
 pub(super) struct Beside<T> {
@@ -28,8 +52,12 @@ impl<T: Send + 'static> Beside<T> {
         work: impl FnOnce(&AtomicBool) -> Result<T> + Send + 'static,
     ) -> Beside<T> {
         let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        Beside { job: runtime.spawn_blocking(move || work(&seen)), stop }
+        let (seen, counted) = (Arc::clone(&stop), Counted::start());
+        let work = move || {
+            let _counted = counted;
+            work(&seen)
+        };
+        Beside { job: runtime.spawn_blocking(work), stop }
     }
 
     /// Waits until the work in `running`, if there is any, has ended, as long as it `goes_on`; returns whether it has.

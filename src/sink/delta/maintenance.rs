@@ -1,8 +1,7 @@
 //! Keeping the table's log short between two micro-batches, off the commit path.
 
-use tokio::task::JoinHandle;
-
 use super::DeltaAppend;
+use super::beside::Beside;
 use crate::model::Result;
 
 impl DeltaAppend {
@@ -10,8 +9,8 @@ impl DeltaAppend {
     /// Never a reason to stop.
     pub(super) fn maintain_log(&mut self) {
         let Some(table) = &mut self.table else { return };
-        if self.maintenance.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.maintenance = None;
+        if let Some(ended) = Beside::take_ended(&mut self.maintenance) {
+            warn_on_failure(ended);
             warn_on_error(table.refresh_log_segment());
         }
         let due = table.maintenance_due(self.maintenance_checked_to);
@@ -25,12 +24,22 @@ impl DeltaAppend {
             return;
         }
         if let Some(maintenance) = table.maintenance() {
-            self.maintenance = Some(self.store.runtime().spawn_blocking(move || {
-                if let Err(error) = maintenance.run() {
-                    tracing::warn!(%error, "the maintenance of a table's log failed; a later one makes up for it");
-                }
-            }));
+            self.maintenance = Some(Beside::start(self.store.runtime(), move |_| maintenance.run()));
         }
+    }
+
+    /// Waits for the maintenance of the table's log: a run that ends by itself may be the only one that is due for it.
+    pub(super) fn finish_log_maintenance(&mut self, goes_on: &mut dyn FnMut() -> bool) {
+        Beside::wait(&self.maintenance, goes_on);
+        if let Some(ended) = Beside::take_ended(&mut self.maintenance) {
+            warn_on_failure(ended);
+        }
+    }
+}
+
+fn warn_on_failure(ended: Result<()>) {
+    if let Err(error) = ended {
+        tracing::warn!(%error, "the maintenance of a table's log failed; a later one makes up for it");
     }
 }
 

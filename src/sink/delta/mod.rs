@@ -16,9 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use self::beside::Beside;
+pub use self::beside::under_way;
 use self::compaction::AutoCompaction;
 use self::vacuum::AutoVacuum;
 use super::{
@@ -50,7 +51,7 @@ pub struct DeltaAppend {
     /// A query and the version of its newest commit, as far as they are known.
     newest: Option<(String, u64)>,
     /// The checkpoint of the table's log that is being written, if one is.
-    maintenance: Option<JoinHandle<()>>,
+    maintenance: Option<Beside<()>>,
     /// The table version at which we last checked whether maintenance is due.
     maintenance_checked_to: u64,
     /// Joins small files, if it is asked to.
@@ -296,6 +297,7 @@ impl Sink for DeltaAppend {
     }
 
     fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) {
+        self.finish_log_maintenance(goes_on);
         self.finish_compaction(goes_on);
         self.finish_vacuum(goes_on);
     }

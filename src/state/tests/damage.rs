@@ -1,5 +1,8 @@
 //! What is missing, damaged, old, superfluous or refused.
 
+use std::thread;
+use std::time::Duration;
+
 use super::*;
 
 #[test]
@@ -82,6 +85,30 @@ fn every_retained_batch_can_be_restored_and_what_lies_before_is_deleted() {
     let gone = &rig.committed[&3].0;
     let error = rig.try_open(Some(gone)).err().unwrap();
     assert!(error.to_string().contains("state/changes/3.run-4 is missing"), "{error}");
+}
+
+#[test]
+fn runs_of_one_batch_each_make_the_snapshots_that_are_due() {
+    let mut pause = || {
+        thread::sleep(Duration::from_millis(1));
+        true
+    };
+    let mut rig = Rig::new();
+    for batch in 0..60_u32 {
+        rig.put(batch as u16 % TABLES, batch..batch + 12, &[batch as u8; 30]);
+        let mut store = rig.store.take().unwrap();
+        store.finish(&mut pause).unwrap();
+        store.close().unwrap();
+        rig.open();
+    }
+    let names = rig.checkpoint().names("state/changes").unwrap();
+    let oldest = names.iter().map(|name| files::batch_of(name).unwrap()).min().unwrap();
+    assert!(oldest > 30, "changes of batch {oldest} are kept");
+    rig.compare();
+
+    // A stop is not held up by a snapshot.
+    rig.put(0, 0..400, &[7; 30]);
+    rig.store.as_mut().unwrap().finish(&mut || false).unwrap();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use crate::merge::duplicates::Duplicates;
-use crate::rig::{Alluvia, Answer, Azurite, BlobProxy, Broker, Digest, Message, Scheme};
+use crate::rig::{Alluvia, Answer, Azurite, BlobProxy, Broker, Digest, Message, Scheme, http};
 use crate::scene::{BOUND, Scene};
 
 /// A container, and the `storageOptions` by which a stream reaches it.
@@ -168,6 +168,41 @@ fn a_merge_with_everything_in_azure_gives_one_row_for_each_key_though_it_is_kill
         assert_eq!(ended.status.code().is_none(), !arm.is_empty(), "{arm}: {}", ended.stderr);
     }
     events.check_by("a merge in Azure", |columns| lake.digest("main", "table", columns));
+}
+
+#[test]
+fn runs_that_end_by_themselves_keep_the_tables_log_in_azure_short() {
+    let (Some(broker), Some(azurite)) = (Broker::shared(), Azurite::shared(Scheme::Http)) else { return };
+    let (lake, topic) = (Lake::new(azurite, "log"), broker.topic("log", 1));
+    let yaml = format!(
+        "streams:
+  - name: log
+    source:
+      format: kafka
+      options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
+      value: {{ format: json, schema: 'n INT' }}
+    sink: {{ format: delta, path: {}, tableProperties: {{ delta.checkpointInterval: '2' }} }}
+    trigger: availableNow
+    checkpointLocation: {}
+",
+        broker.bootstrap(),
+        lake.url("main", "table"),
+        lake.url("checkpoints", "table"),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..5 {
+        broker.produce(&topic, [Message::new(format!("{{\"n\":{n}}}"))]);
+        let ended = lake.run(&lake.moved(&yaml, "main"), folder.path(), &[]).wait(BOUND).success();
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+    let pointer = format!(
+        "/{}/{}/main/table/_delta_log/_last_checkpoint?{}",
+        azurite.account(),
+        lake.container,
+        azurite.sas(&lake.container, "r", 3600)
+    );
+    let answer = http::get(azurite.address(), &pointer);
+    assert_eq!(answer.status, 200, "{}", answer.body);
 }
 
 #[test]

@@ -220,3 +220,27 @@ fn keys_of_other_formats_are_refused_by_name() {
     );
     refused(rate.replace("format: rate", "format: rates"), &["expected kafka, eventhubs, rate, socket"]);
 }
+
+#[test]
+fn a_console_that_nobody_reads_any_more_ends_its_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("stream.yaml"), rate_to_console()).unwrap();
+    let line = r#"set -o pipefail; timeout 50 "$0" run stream.yaml 2> said | head -n 1"#;
+    let mut shell = std::process::Command::new("bash");
+    shell.env("ALLUVIA_LISTEN", "off").env("ALLUVIA_CONTROL_LISTEN", "off");
+    shell.args(["-c", line, env!("CARGO_BIN_EXE_alluvia")]).current_dir(folder.path());
+    let ended = shell.output().unwrap();
+    let said = std::fs::read_to_string(folder.path().join("said")).unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("standard output is closed"), "{said}");
+}
+
+fn rate_to_console() -> &'static str {
+    "streams:
+  - name: shown
+    source: { format: rate, options: { rowsPerSecond: 100 } }
+    sink: { format: console }
+    trigger: { processingTime: 100 ms }
+    checkpointLocation: ./checkpoint
+"
+}

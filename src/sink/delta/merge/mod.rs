@@ -24,9 +24,9 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::datatypes::SchemaRef;
-use tokio::task::JoinHandle;
 
 use attempt::MergeAttempt;
 use choose::{Chosen, MergeCounts};
@@ -36,6 +36,7 @@ use waiting::WaitingBatch;
 use writer::MergeLanes;
 
 use super::DeltaAppend;
+use super::beside::Beside;
 use crate::config::{MergeConfig, WhenMatched};
 use crate::decode::admission::Admission;
 use crate::failpoint;
@@ -68,7 +69,7 @@ pub struct DeltaMerge {
     /// Where snapshots of the index are kept, if they are.
     snapshots: Option<Snapshots>,
     /// The snapshot that is being uploaded, if one is.
-    uploading: Option<JoinHandle<()>>,
+    uploading: Option<Beside<()>>,
     /// What `merge` says of rows beside their keys; nothing until the sink is prepared.
     rules: RowRules,
     /// What the last batch did that left rows of the table as they were.
@@ -102,18 +103,24 @@ impl DeltaMerge {
 
     /// Starts the upload of a snapshot of the index where one is due, one at a time and off the commit path.
     fn upload_snapshot(&mut self) {
-        if self.uploading.as_ref().is_some_and(|upload| !upload.is_finished()) {
+        self.take_uploaded();
+        if self.uploading.is_some() {
             return;
         }
         let Some(keys) = &mut self.keys else { return };
-        let failed = |error: Error| tracing::warn!(%error, "the key index has no new snapshot; a later one makes up for it");
         match keys.snapshot() {
             Ok(None) => {}
             Ok(Some(snapshot)) => {
-                let upload = move || snapshot.upload().unwrap_or_else(failed);
-                self.uploading = Some(self.target.store.runtime().spawn_blocking(upload));
+                let upload = move |_: &AtomicBool| snapshot.upload();
+                self.uploading = Some(Beside::start(self.target.store.runtime(), upload));
             }
-            Err(error) => failed(error),
+            Err(error) => warn_of_snapshot(&error),
+        }
+    }
+
+    fn take_uploaded(&mut self) {
+        if let Some(Err(error)) = Beside::take_ended(&mut self.uploading) {
+            warn_of_snapshot(&error);
         }
     }
 
@@ -193,6 +200,10 @@ fn follow_own(keys: &mut TableKeys, table: &mut DeltaTable, read_version: u64, o
     if let Err(error) = keys.committed(table, read_version, own) {
         tracing::warn!(%error, "the key index could not take in the micro-batch that was committed");
     }
+}
+
+fn warn_of_snapshot(error: &Error) {
+    tracing::warn!(%error, "the key index has no new snapshot; a later one makes up for it");
 }
 
 impl Sink for DeltaMerge {
@@ -327,5 +338,7 @@ impl Sink for DeltaMerge {
 
     fn finish(&mut self, goes_on: &mut dyn FnMut() -> bool) {
         self.target.finish(goes_on);
+        Beside::wait(&self.uploading, goes_on);
+        self.take_uploaded();
     }
 }
