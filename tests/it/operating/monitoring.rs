@@ -317,8 +317,10 @@ fn the_openapi_document_is_what_the_listeners_answer() {
                     _ => &[&watched.observe],
                 };
                 // What is stopped here is started again by the restart of the next path.
-                for address in addresses {
-                    let answer = request(address, &method.to_uppercase(), &at, &[]);
+                let named: [&[(&str, &str)]; 2] = [&[], &[("Host", "rebound.example")]];
+                for (address, headers) in addresses.iter().flat_map(|address| named.map(|headers| (address, headers))) {
+                    let answer = request(address, &method.to_uppercase(), &at, headers);
+                    assert_eq!(answer.status == 403, !headers.is_empty(), "{method} {at}: {}", answer.body);
                     let Some(response) = responses.get(&answer.status.to_string()) else {
                         panic!("{method} {at} answers {}, which the document does not say", answer.status)
                     };
@@ -332,6 +334,10 @@ fn the_openapi_document_is_what_the_listeners_answer() {
 }
 
 fn check_answer(document: &Value, response: &Value, answer: &http::Answer, what: &str) {
+    if let Some(name) = response["$ref"].as_str() {
+        let response = document.pointer(name.strip_prefix('#').unwrap()).unwrap();
+        return check_answer(document, response, answer, what);
+    }
     let content = response["content"].as_object().unwrap();
     let (kind, content) = content.iter().next().unwrap();
     assert!(answer.headers.contains(&format!("content-type: {kind}")), "{what}: {}", answer.headers);
