@@ -226,6 +226,10 @@ const TYPED_NUMBERS: [(&str, &str); 5] =
 /// The types that have types inside.
 const NESTED_TYPES: [&str; 3] = ["ARRAY", "MAP", "STRUCT"];
 
+/// What begins the name of a column that `relation.* EXCEPT (…)` leaves out: the names travel as parts of the star's own
+/// name, for in a call the parser takes nothing behind a star that has a relation.
+pub(super) const EXCEPTED: &str = "\u{0}except ";
+
 /// The operator `>>>`.
 pub(super) const SHIFT_UNSIGNED: &str = ">>>";
 
@@ -282,6 +286,15 @@ fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                     }
                 }
             }
+            (Token::Mul, _) if out.last().is_some_and(|before| before.token == Token::Period) => {
+                let (names, taken) = excepted(&tokens[at + 1..]);
+                for name in names {
+                    out.push(spanned(Token::make_word(&format!("{EXCEPTED}{name}"), Some('`')), token));
+                    out.push(spanned(Token::Period, token));
+                }
+                out.push(token.clone());
+                1 + taken
+            }
             // `trim(BOTH FROM s)`: the parser takes no FROM without characters before it.
             (Token::Word(word), _) if is_word(word, "FROM") && behind_trim_side(&out) => 1,
             (Token::Word(word), _) if is_word(word, "INTERVAL") => {
@@ -304,6 +317,29 @@ fn behind_cast(before: &[TokenWithSpan]) -> bool {
         Some(Token::Word(word)) => is_word(word, "AS"),
         Some(other) => *other == Token::DoubleColon,
         None => false,
+    }
+}
+
+/// The names of `EXCEPT (a, b)`, and how many tokens it takes: none if something else follows.
+fn excepted(rest: &[TokenWithSpan]) -> (Vec<&str>, usize) {
+    let mut significant =
+        rest.iter().enumerate().filter(|(_, token)| !matches!(token.token, Token::Whitespace(_)));
+    let mut next = || significant.next().map(|(at, token)| (at, &token.token));
+    let mut names = Vec::new();
+    match (next(), next()) {
+        (Some((_, Token::Word(word))), Some((_, Token::LParen))) if is_word(word, "EXCEPT") => {}
+        _ => return (names, 0),
+    }
+    loop {
+        match (next(), next()) {
+            (Some((_, Token::Word(word))), Some((end, behind @ (Token::Comma | Token::RParen)))) => {
+                names.push(word.value.as_str());
+                if *behind == Token::RParen {
+                    return (names, end + 1);
+                }
+            }
+            _ => return (Vec::new(), 0),
+        }
     }
 }
 

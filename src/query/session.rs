@@ -174,6 +174,7 @@ fn own_functions(conf: &Conf) -> Vec<(&'static str, Arc<ScalarUDF>)> {
         now("now", Part::Timestamp),
         now("localtimestamp", Part::Local),
         now("current_date", Part::Date),
+        now("curdate", Part::Date),
     ];
     for (name, function) in generate::functions() {
         functions.push((name, function));

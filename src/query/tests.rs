@@ -319,6 +319,112 @@ fn a_star_among_the_arguments_of_a_function_stands_for_the_columns() {
     }
 }
 
+/// Queries whose rows are made by `stack`, and Spark's rows over `input` ("a", 1, 1), ("b", 2, 2).
+const STACKED: [(&str, &[&str]); 7] = [
+    (
+        "SELECT concat_ws(',', k, n, x) AS c FROM input LATERAL VIEW stack(2, 'v', v, 'w', unread + 1) AS n, x",
+        &["a,v,1", "a,w,2", "b,v,2", "b,w,3"],
+    ),
+    (
+        "SELECT concat_ws(',', k, col0, col1) AS c FROM (SELECT k, stack(1, v, k) FROM input)",
+        &["a,1,a", "b,2,b"],
+    ),
+    (
+        "SELECT concat_ws(',', x, y) AS c FROM (SELECT stack(2, v, k, 7) AS (x, y) FROM input)",
+        &["1,a", "2,b", "7", "7"],
+    ),
+    (
+        "SELECT nvl(x, 'NULL') AS c FROM (SELECT stack(3, k, 'z') AS x FROM input)",
+        &["NULL", "NULL", "a", "b", "z", "z"],
+    ),
+    (
+        "SELECT nvl(x, 'NULL') AS c FROM (SELECT stack(2, NULL, k) AS x FROM input)",
+        &["NULL", "NULL", "a", "b"],
+    ),
+    (
+        "SELECT concat(k, x.n) AS c FROM input LATERAL VIEW OUTER stack(2, struct(v AS n), struct(unread + 7 AS n)) s AS x",
+        &["a1", "a8", "b2", "b9"],
+    ),
+    ("SELECT concat(k, x) AS c FROM input LATERAL VIEW stack(2, 'x', 'y') AS x", &["ax", "ay", "bx", "by"]),
+];
+
+#[test]
+fn stack_makes_rows_of_its_arguments() {
+    let batch = rows(&stream(), &["a", "b"], 1);
+    for (sql, expected) in STACKED {
+        let text = answer(&mut runner(sql), 0, &batch);
+        let rows = text.lines().filter(|line| !line.starts_with("| c "));
+        let found: Vec<&str> = rows.map(|line| line.trim_matches(['|', ' '])).collect();
+        assert_eq!(found, expected, "{sql}");
+    }
+}
+
+/// A function behind LATERAL is a relation of the FROM in Spark 4.0, and the same as a LATERAL VIEW.
+#[test]
+fn a_lateral_function_at_the_end_of_from_is_a_lateral_view() {
+    let batch = rows(&stream(), &["a", "b"], 1);
+    for (function, view) in [
+        (
+            "SELECT k, e FROM input, LATERAL explode(array(v, 7)) AS x(e)",
+            "SELECT k, e FROM input LATERAL VIEW explode(array(v, 7)) x AS e",
+        ),
+        (
+            "SELECT k, x.col FROM input i JOIN d USING (k) CROSS JOIN LATERAL explode(array(i.v, d.x)) AS x",
+            "SELECT k, t.col FROM input i JOIN d USING (k) LATERAL VIEW explode(array(i.v, d.x)) t",
+        ),
+        (
+            "SELECT k, e, p, q FROM input JOIN LATERAL explode(array(v)) AS x(e) ON true, LATERAL posexplode(array(e, v)) AS y(p, q)",
+            "SELECT k, e, p, q FROM input LATERAL VIEW explode(array(v)) x AS e LATERAL VIEW posexplode(array(e, v)) y AS p, q",
+        ),
+        (
+            "SELECT k, e FROM input LEFT JOIN LATERAL explode(filter(array(v), n -> n > 1)) AS x(e) ON true",
+            "SELECT k, e FROM input LATERAL VIEW OUTER explode(filter(array(v), n -> n > 1)) x AS e",
+        ),
+    ] {
+        let found = answer(&mut runner(function), 0, &batch);
+        assert_eq!(found, answer(&mut runner(view), 0, &batch), "{function}");
+        assert!(found.lines().count() > 1, "{found}");
+    }
+}
+
+/// The record fails, the others are rows, and no message has a value of the record in it.
+#[test]
+fn a_query_may_make_a_record_fail() {
+    for (sql, message) in [
+        (
+            "SELECT v, CASE WHEN v < 2 THEN k ELSE raise_error(concat('too much: ', k)) END AS k FROM input",
+            "USER_RAISED_EXCEPTION: the query raises an error, in raise_error(concat(too much: , k))",
+        ),
+        (
+            "SELECT v, if(v < 2, v, raise_error('too much')) AS w FROM input",
+            "USER_RAISED_EXCEPTION: the query raises an error, in raise_error(too much)",
+        ),
+        (
+            "SELECT v, if(v > 1, raise_error('too much'), v) AS w FROM input",
+            "USER_RAISED_EXCEPTION: the query raises an error, in raise_error(too much)",
+        ),
+        (
+            "SELECT v FROM input WHERE assert_true(v < 2, 'too much') IS NULL",
+            "USER_RAISED_EXCEPTION: a condition is not true, in assert_true(",
+        ),
+        (
+            "SELECT v, from_csv(concat(v - 1, ',', if(v < 2, '', k)), 'a INT, b INT', map('mode', 'FAILFAST')) AS c FROM input",
+            "MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION: the text is malformed",
+        ),
+    ] {
+        let mut runner = runner(sql);
+        let batch = rows(&stream(), &["a", "secret"], 1).project(&runner.query().input_columns()).unwrap();
+        let run = runner.begin(0, &[]).unwrap();
+        let (made, failed) = sifted(&run, &batch).unwrap();
+        assert_eq!(made.records.unwrap(), [0], "{sql}");
+        // A batch without records has none that fails.
+        run.rows(batch.slice(0, 0)).unwrap_or_else(|failure| panic!("{sql}: {failure:?}"));
+        let [(1, why)] = &failed[..] else { panic!("{sql}: {failed:?}") };
+        let why = why.to_string();
+        assert!(why.starts_with(message) && !why.contains("secret"), "{sql}: {why}");
+    }
+}
+
 #[test]
 fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
     for (sql, reason) in [
@@ -334,8 +440,14 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
         ("SELECT array_sort(array(v), (x, y) -> 'a') AS u FROM input", "the lambda is STRING, not INT"),
         ("SELECT input_file_name() AS f FROM input", "Spark's function input_file_name is not supported"),
         ("SELECT uper(k) AS u FROM input", "the nearest name is upper"),
-        ("SELECT stack(1, k, v) AS (a, b) FROM input", "Spark's function stack is not supported"),
-        ("SELECT e FROM input, LATERAL explode(array(v)) AS x(e)", "write LATERAL VIEW"),
+        ("SELECT aes_encrypt(k, k) AS a FROM input", "Spark's function aes_encrypt is not supported"),
+        ("SELECT stack(2, v, k) AS a FROM input", "STACK_COLUMN_DIFF_TYPES"),
+        ("SELECT stack(v, v, v) AS a FROM input", "NON_FOLDABLE_INPUT"),
+        ("SELECT stack(0, v) AS a FROM input", "VALUE_OUT_OF_RANGE"),
+        ("SELECT stack(2L, v) AS a FROM input", "UNEXPECTED_INPUT_TYPE"),
+        ("SELECT stack(2) AS a FROM input", "WRONG_NUM_ARGS"),
+        ("SELECT e FROM input, LATERAL explode(array(v)) AS x(e), d", "write it last in FROM"),
+        ("SELECT k FROM input WHERE (k, v) IN (SELECT k, x FROM d)", "write EXISTS"),
         (
             "SELECT (SELECT x FROM d WHERE d.k = i.k) AS x FROM input i",
             "must be an aggregate (write (SELECT max(",

@@ -25,7 +25,7 @@ use crate::query::{
 const TABLES_BYTES: usize = 1 << 30;
 
 /// The version of what SQL makes of rows. Raise it by hand in every change by which the same query gives other rows.
-const SEMANTICS: u32 = 4;
+const SEMANTICS: u32 = 5;
 
 /// The relation that the stream's rows are in a query.
 const INPUT: &str = "input";

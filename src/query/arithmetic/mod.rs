@@ -108,7 +108,18 @@ pub(crate) const ENTRIES: &[Entry] = &[
         |call| run(call, Operation::Divide, OnFault::Null),
         ["stateless/try_arithmetic", "expressions/arithmetic"]
     ),
+    entry!(
+        "try_mod",
+        Types::By(|bind| bind_numbers(bind, Some(Operation::Remainder))),
+        |call| run(call, Operation::Remainder, OnFault::Null),
+        ["expressions/forms"]
+    ),
 ];
+
+/// Whether a function is one of the `try_` forms, which give NULL also for a text that is no number.
+pub(crate) fn tries(function: &str) -> bool {
+    matches!(function, "try_add" | "try_subtract" | "try_multiply" | "try_divide" | "try_mod")
+}
 
 fn on_fault(call: &Call) -> OnFault {
     if call.conf.ansi { OnFault::Raise } else { OnFault::Wrap }

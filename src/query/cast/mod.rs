@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, ListArray, MapArray, StringArray, StructArray,
-    UInt32Array, new_null_array,
+    UInt32Array, new_empty_array, new_null_array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::{nullif, take};
@@ -293,6 +293,8 @@ impl ScalarUDFImpl for Cast {
                 .map_err(|error| ExpressionError::inside(error, args.return_field.name()))
         };
         match &args.args[..] {
+            // A branch of a CASE without rows may come here, and fails for none.
+            [_] if args.number_rows == 0 => Ok(ColumnarValue::Array(new_empty_array(&self.to))),
             [ColumnarValue::Scalar(value)] => {
                 let result = cast(&value.to_array()?)?;
                 Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))

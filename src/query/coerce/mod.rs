@@ -9,6 +9,7 @@ mod conditions;
 mod failing;
 pub(crate) mod filters;
 pub(crate) mod planner;
+mod replaced;
 #[cfg(test)]
 mod tests;
 pub(crate) mod types;
@@ -28,9 +29,11 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::arithmetic::tries;
 use super::cast::time::MICROS_PER_DAY;
 use super::cast::{self, Cast, Mode, Way};
 use super::conf::Conf;
+use super::fields::GetField;
 use super::functions::aggregate::SparkAggregate;
 use super::functions::compare::{group_key, needs_key};
 use super::functions::scalar::SparkFunction;
@@ -38,7 +41,8 @@ use super::functions::{self, Function};
 use chain::operands;
 use conditions::separates;
 use failing::may_fail;
-use types::{common, compared, is_atomic, is_float, name_of, refused};
+use replaced::{bytes_of, has_variable, written_otherwise};
+use types::{common, common_unnamed, compared, is_atomic, is_float, name_of, refused};
 
 /// Spark's coercion as a rule of DataFusion's analyzer.
 pub(crate) struct Coercion {
@@ -296,10 +300,28 @@ impl Coercion {
                 return self.cast(value, &functions::conditional::type_of(&kind)?, mode, schema);
             }
             ("case_when", _) => return self.case_when(call.args, schema),
-            ("=" | "<>" | "<" | "<=" | ">" | ">=" | "<=>", 2) => {
-                let name = function.name();
+            (name @ ("=" | "<>" | "<" | "<=" | ">" | ">=" | "<=>" | "equal_null"), 2) => {
                 let [left, right] = two(call.args);
-                return self.compare(name, left, right, schema);
+                return self.compare(if name == "equal_null" { "<=>" } else { name }, left, right, schema);
+            }
+            ("get_item", 2) if matches!(call.args[0].get_type(schema)?, DataType::Struct(_)) => {
+                let field = Arc::new(ScalarUDF::from(GetField::new(self.conf.case_sensitive)));
+                return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(field, call.args)));
+            }
+            // The argument is not evaluated.
+            ("typeof", 1) if !has_variable(&call.args[0])? => {
+                let name = functions::assertion::type_name(&call.args[0].get_type(schema)?)?;
+                return Ok(Expr::Literal(ScalarValue::from(name), None));
+            }
+            ("to_char", 2) => {
+                if let Some((name, args)) = written_otherwise(&call.args, schema)? {
+                    return self.call(name, args, schema);
+                }
+            }
+            ("is_valid_utf8" | "validate_utf8" | "try_validate_utf8", 1) => {
+                let args =
+                    call.args.into_iter().map(|arg| bytes_of(arg, schema)).collect::<Result<Vec<_>>>()?;
+                return self.bound(&call.func, args, schema);
             }
             (
                 "coalesce" | "nvl" | "ifnull" | "if" | "nvl2" | "nullif" | "nanvl" | "nullifzero"
@@ -310,18 +332,29 @@ impl Coercion {
             }
             _ => {}
         }
-        let fields =
-            call.args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<Result<Vec<FieldRef>>>()?;
-        let literals = literals(&call.args);
+        self.bound(&call.func, call.args, schema)
+    }
+
+    /// A call over arguments of the types that the function takes.
+    fn bound(&self, udf: &Arc<ScalarUDF>, args: Vec<Expr>, schema: &DFSchema) -> Result<Expr> {
+        let Some(function) = udf.inner().downcast_ref::<SparkFunction>() else {
+            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(udf), args)));
+        };
+        let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1)).collect::<Result<Vec<FieldRef>>>()?;
+        let literals = literals(&args);
         let bound = function.bind(&fields, &literals, true)?;
-        let args = call.args.into_iter().zip(&bound.args);
-        let args = args.map(|(arg, to)| self.implicit(arg, to, schema)).collect::<Result<Vec<_>>>()?;
+        let args = args.into_iter().zip(&bound.args).map(|(arg, to)| {
+            // For `try_add` and its kin, a text that is no number is NULL.
+            let reads = self.conf.ansi && tries(function.name()) && arg.get_type(schema)? == DataType::Utf8;
+            self.cast(arg, to, if reads { Mode::Try } else { Mode::of(&self.conf) }, schema)
+        });
+        let args = args.collect::<Result<Vec<_>>>()?;
         // Literals only: the value is one, too. What fails is left to fail for its rows.
         let known: Option<Vec<ScalarValue>> = self::literals(&args).into_iter().collect();
         if let Some(Ok(value)) = known.map(|known| function.value(&known, &bound.returns)) {
             return Ok(Expr::Literal(value, None));
         }
-        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(call.func, args)))
+        Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(udf), args)))
     }
 
     /// An aggregate over arguments of the types that it takes.
@@ -418,7 +451,7 @@ impl Coercion {
         }
         let mut to = DataType::Null;
         for kind in &kinds {
-            to = common(&self.conf, &to, kind).ok_or_else(|| {
+            to = common_unnamed(&self.conf, &to, kind).ok_or_else(|| {
                 let message = format!("IN compares {} and {}", name_of(&to), name_of(kind));
                 refused("DATATYPE_MISMATCH.DATA_DIFF_TYPES", message)
             })?;

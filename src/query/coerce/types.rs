@@ -159,6 +159,23 @@ pub(crate) fn name_of(kind: &DataType) -> String {
     }
 }
 
+/// Spark's short name of a type (`simpleString`), as `typeof` gives it.
+pub(crate) fn simple_name(kind: &DataType) -> String {
+    match kind {
+        DataType::List(element) => format!("array<{}>", simple_name(element.data_type())),
+        DataType::Map(..) => match entry_of(kind) {
+            Some((key, value)) => format!("map<{},{}>", simple_name(key), simple_name(value)),
+            None => "map".into(),
+        },
+        DataType::Struct(fields) => {
+            let shown =
+                fields.iter().map(|field| format!("{}:{}", field.name(), simple_name(field.data_type())));
+            format!("struct<{}>", shown.collect::<Vec<_>>().join(","))
+        }
+        other => name_of(other).to_lowercase(),
+    }
+}
+
 /// An error of the query's analysis: Spark's class and what is wrong.
 pub(crate) fn refused(class: &'static str, message: impl Into<String>) -> DataFusionError {
     ExpressionError::raise(class, message)
@@ -359,7 +376,28 @@ pub(crate) fn compared(conf: &Conf, a: &DataType, b: &DataType) -> Option<DataTy
     match text_and {
         Some(other) if !conf.ansi && is_decimal(other) => Some(DataType::Float64),
         Some(other) if !conf.ansi && is_atomic(other) && !is_interval(other) => Some(other.clone()),
-        _ => common(conf, a, b),
+        _ => common_unnamed(conf, a, b),
+    }
+}
+
+/// As [`common`], where the names of fields decide nothing: in comparisons and IN, structs of other names are of one type
+/// if their fields are of the same types (`equalsStructurally`).
+pub(crate) fn common_unnamed(conf: &Conf, a: &DataType, b: &DataType) -> Option<DataType> {
+    common(conf, a, b).or_else(|| same_unnamed(a, b).then(|| a.clone()))
+}
+
+/// Whether two types are one but for the names of fields and where null may stand.
+fn same_unnamed(a: &DataType, b: &DataType) -> bool {
+    match (a, b) {
+        (DataType::List(a), DataType::List(b)) => same_unnamed(a.data_type(), b.data_type()),
+        (DataType::Map(..), DataType::Map(..)) => match (entry_of(a), entry_of(b)) {
+            (Some((k1, v1)), Some((k2, v2))) => same_unnamed(k1, k2) && same_unnamed(v1, v2),
+            _ => false,
+        },
+        (DataType::Struct(a), DataType::Struct(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_unnamed(a.data_type(), b.data_type()))
+        }
+        (a, b) => a == b,
     }
 }
 

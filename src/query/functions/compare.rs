@@ -67,6 +67,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         null_safe,
         ["stateless/null_safe_equality", "expressions/comparison"]
     ),
+    entry!("equal_null", Types::By(bind_comparison), null_safe, ["expressions/forms"]),
     entry!(
         "greatest",
         Types::By(bind_extreme),

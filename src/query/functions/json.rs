@@ -80,7 +80,7 @@ fn get_json_object(call: &Call) -> Result<ArrayRef> {
 }
 
 /// The entries of a literal MAP of texts.
-fn options_of(bind: &Bind, at: usize) -> Result<BTreeMap<String, String>> {
+pub(super) fn options_of(bind: &Bind, at: usize) -> Result<BTreeMap<String, String>> {
     let mut options = BTreeMap::new();
     let Some(value) = bind.literals.get(at) else { return Ok(options) };
     let Some(ScalarValue::Map(map)) = value else {
@@ -103,7 +103,7 @@ fn options_of(bind: &Bind, at: usize) -> Result<BTreeMap<String, String>> {
 }
 
 /// The schema of argument 1: columns, or one type.
-fn schema_of(bind: &Bind) -> Result<SparkType> {
+pub(super) fn schema_of(bind: &Bind) -> Result<SparkType> {
     let Some(text) = bind.text(1) else {
         return Err(refused(
             "INVALID_SCHEMA.NON_STRING_LITERAL",
@@ -157,11 +157,11 @@ fn decoder(
     Ok((decoder, options))
 }
 
-/// The options of a call at run time: those of its first row.
-fn options_at_run(call: &Call) -> BTreeMap<String, String> {
+/// The options of a call at run time, those of its first row: argument `at`.
+pub(super) fn options_at_run(call: &Call, at: usize) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
-    if call.has(2) && call.rows > 0 {
-        let map = call.args[2].as_map();
+    if call.has(at) && call.rows > 0 {
+        let map = call.args[at].as_map();
         if map.is_valid(0) {
             let entries = map.value(0);
             if let (Some(keys), Some(values)) =
@@ -183,7 +183,7 @@ fn from_json(call: &Call) -> Result<ArrayRef> {
     let text = call.texts(1).value(0);
     let schema = SparkType::from_ddl(text).or_else(|_| StructType::from_ddl(text).map(SparkType::Struct));
     let schema = schema.map_err(|error| refused("INVALID_SCHEMA.PARSE_ERROR", error.message().to_owned()))?;
-    let (mut decoder, options) = decoder(&schema.to_nullable(), call.conf, options_at_run(call))?;
+    let (mut decoder, options) = decoder(&schema.to_nullable(), call.conf, options_at_run(call, 2))?;
     match call.conf.clock.started() {
         Some(now) => decoder.set_now(now),
         // A constant is not folded then, so that each batch asks its own clock.
@@ -208,7 +208,7 @@ fn from_json(call: &Call) -> Result<ArrayRef> {
 }
 
 /// Whether a type has a TIMESTAMP in it.
-fn has_instant(kind: &DataType) -> bool {
+pub(super) fn has_instant(kind: &DataType) -> bool {
     match kind {
         DataType::List(inner) | DataType::Map(inner, _) => has_instant(inner.data_type()),
         DataType::Struct(fields) => fields.iter().any(|field| has_instant(field.data_type())),

@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{concat as joined, take};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{DataFusionError, Result, exec_err};
 
 use super::Entry;
@@ -19,8 +19,9 @@ use super::compare::comparator;
 use super::scalar::{Bind, Bound, Call, Types, count, each, entry, fixed};
 use crate::query::cast::relabel;
 use crate::query::coerce::types::{
-    Want, castable, common, element_of, entry_of, is_integral, list_of, map_of, mismatch, name_of,
+    Want, castable, common, element_of, entry_of, is_integral, list_of, map_of, mismatch, name_of, refused,
 };
+use crate::query::conf::is_same_name;
 use crate::query::error::ExpressionError;
 
 /// Functions of maps, and access to nested values.
@@ -403,6 +404,17 @@ fn bind_item(bind: &Bind) -> Result<Bound> {
         }
         DataType::Map(..) => with_key(bind, Clone::clone),
         DataType::Null => Ok(Bound::new(bind.types.to_vec(), DataType::Null)),
+        // `query::coerce` makes `get_field` of it.
+        DataType::Struct(fields) if bind.name == "get_item" => {
+            let name = bind.text(1).ok_or_else(|| {
+                refused("INVALID_EXTRACT_FIELD_TYPE", "the name of a field is a literal text")
+            })?;
+            let is_meant = |field: &&FieldRef| is_same_name(bind.conf.case_sensitive, field.name(), name);
+            let field = fields.iter().find(is_meant).ok_or_else(|| {
+                refused("FIELD_NOT_FOUND", format!("there is no field {name} in {}", name_of(&bind.types[0])))
+            })?;
+            Ok(Bound::new(bind.types.to_vec(), field.data_type().clone()))
+        }
         other => Err(mismatch(bind, format!("{} has no items", name_of(other)))),
     }
 }

@@ -13,11 +13,13 @@
 
 pub mod aggregate;
 pub(crate) mod array;
+pub(crate) mod assertion;
 pub(crate) mod bind;
 mod bitwise;
 pub(crate) mod compare;
 pub(crate) mod conditional;
 pub(crate) mod entry;
+mod csv;
 mod format;
 mod hash;
 pub(crate) mod interval;
@@ -47,6 +49,7 @@ const FAMILIES: &[&[Entry]] = &[
     super::arithmetic::ENTRIES,
     compare::ENTRIES,
     conditional::ENTRIES,
+    assertion::ENTRIES,
     math::ENTRIES,
     bitwise::ENTRIES,
     text::ENTRIES,
@@ -63,6 +66,7 @@ const FAMILIES: &[&[Entry]] = &[
     map::ENTRIES,
     lambda::ENTRIES,
     json::ENTRIES,
+    csv::ENTRIES,
     hash::ENTRIES,
     url::ENTRIES,
 ];

@@ -1,20 +1,28 @@
-//! `to_number` and `try_to_number`: decimals out of texts of a format such as `$9,999.99` (`ToNumberParser` of Spark 4.0).
+//! `to_number`, `try_to_number` and `to_char`: decimals out of texts of a format such as `$9,999.99`, and texts of such a
+//! format out of decimals (`ToNumberParser` of Spark 4.0).
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Array};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, StringArray};
+use arrow::datatypes::{DataType, Decimal128Type};
 use datafusion::common::{DataFusionError, Result};
 
 use super::Entry;
 use super::scalar::{Bind, Bound, Call, Types, count, entry};
-use crate::query::coerce::types::{Want, castable, mismatch, refused};
+use crate::query::arithmetic::decimal::{decimal, of_integral, plain_text};
+use crate::query::coerce::types::{Want, castable, mismatch, name_of, refused};
 use crate::query::error::ExpressionError;
 
 /// The functions.
 pub(crate) const ENTRIES: &[Entry] = &[
     entry!("to_number", Types::By(bind), |call| run(call, true), ["expressions/number_format"]),
     entry!("try_to_number", Types::By(bind), |call| run(call, false), ["expressions/number_format"]),
+    entry!(
+        "to_char" | "to_varchar",
+        Types::By(bind_text),
+        write,
+        ["expressions/forms", "expressions/string"]
+    ),
 ];
 
 /// Where the sign is.
@@ -169,6 +177,67 @@ impl Format {
         let number = number * 10_i128.pow((self.scale - behind.len()) as u32);
         Some(Ok(if negative { -number } else { number }))
     }
+
+    /// The text of a number: `before` are its digits before the point without leading zeros, `behind` those behind it
+    /// without trailing zeros. What does not fit becomes `#`.
+    fn text(&self, negative: bool, before: &str, behind: &str) -> String {
+        let room = self.groups.iter().map(|(length, _)| length).sum::<usize>();
+        let fits = before.len() <= room && behind.len() <= self.scale;
+        let mut digits = std::iter::repeat_n(' ', room.saturating_sub(before.len())).chain(before.chars());
+        let mut out = Vec::with_capacity(room + self.scale + 4);
+        match self.sign {
+            Sign::Front { .. } if negative => out.push('-'),
+            Sign::Front { plus } => out.push(if plus { '+' } else { ' ' }),
+            Sign::Brackets if negative => out.push('<'),
+            _ => {}
+        }
+        if self.dollar {
+            out.push('$');
+        }
+        for (at, (length, exact)) in self.groups.iter().enumerate() {
+            match out.last() {
+                Some(last) if at > 0 && last.is_ascii_digit() => out.push(','),
+                _ if at > 0 => blank(&mut out),
+                _ => {}
+            }
+            for _ in 0..*length {
+                match digits.next() {
+                    _ if !fits => out.push('#'),
+                    Some(digit) if digit != ' ' => out.push(digit),
+                    _ if *exact => out.push('0'),
+                    _ => blank(&mut out),
+                }
+            }
+        }
+        if self.point {
+            if let Some(last) = out.last_mut().filter(|last| **last == ' ') {
+                *last = '0';
+            }
+            out.push('.');
+        }
+        let mut digits = behind.chars();
+        out.extend((0..self.scale).map(|_| if fits { digits.next().unwrap_or('0') } else { '#' }));
+        // A point with nothing behind it is left out.
+        if let Some(last) = out.last_mut().filter(|last| **last == '.') {
+            *last = ' ';
+        }
+        let end = out.len() - out.iter().rev().take_while(|c| **c == ' ').count();
+        match self.sign {
+            Sign::Behind { .. } if negative => out.insert(end, '-'),
+            Sign::Behind { plus: true } => out.insert(end, '+'),
+            Sign::Behind { plus: false } => out.push(' '),
+            Sign::Brackets if negative => out.insert(end, '>'),
+            Sign::Brackets => out.extend([' ', ' ']),
+            _ => {}
+        }
+        out.into_iter().collect()
+    }
+}
+
+/// A blank, before a sign that stands at the end.
+fn blank(out: &mut Vec<char>) {
+    let signs = out.iter().rev().take_while(|c| matches!(c, '+' | '-' | '<')).count();
+    out.insert(out.len() - signs, ' ');
 }
 
 fn bind(bind: &Bind) -> Result<Bound> {
@@ -210,4 +279,43 @@ fn run(call: &Call, fails: bool) -> Result<ArrayRef> {
     };
     let numbers = (0..call.rows).map(value).collect::<Result<Decimal128Array>>()?;
     Ok(Arc::new(numbers.with_data_type(call.returns.clone())))
+}
+
+/// `to_char(number, format)`; moments and bytes became other calls (`query::coerce`).
+fn bind_text(bind: &Bind) -> Result<Bound> {
+    count(bind, 2, 2)?;
+    if !bind.strict {
+        return Ok(Bound::new(bind.types.to_vec(), DataType::Utf8));
+    }
+    let number = match &bind.types[0] {
+        kind @ DataType::Decimal128(..) => kind.clone(),
+        DataType::Float32 => decimal((14, 7)),
+        DataType::Float64 => decimal((30, 15)),
+        DataType::Utf8 | DataType::Null => decimal((38, 18)),
+        kind => of_integral(kind).map(decimal).ok_or_else(|| {
+            let message = format!("to_char takes a DECIMAL, not {}", name_of(kind));
+            refused("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", message)
+        })?,
+    };
+    if bind.literals[1].is_none() {
+        return Err(refused("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the format is a literal"));
+    }
+    bind.text(1).map(Format::parse).transpose()?;
+    Ok(Bound::new([number, DataType::Utf8], DataType::Utf8))
+}
+
+fn write(call: &Call) -> Result<ArrayRef> {
+    let format = (0..call.rows).find_map(|row| call.text(1, row)).map(Format::parse).transpose()?;
+    let numbers = call.args[0].as_primitive::<Decimal128Type>();
+    let scale = numbers.scale();
+    let value = |row: usize| {
+        let format = format.as_ref().filter(|_| numbers.is_valid(row))?;
+        let number = numbers.value(row);
+        let mut text = String::new();
+        plain_text(number, scale, &mut text);
+        let digits = text.strip_prefix('-').unwrap_or(&text);
+        let (before, behind) = digits.split_once('.').unwrap_or((digits, ""));
+        Some(format.text(number < 0, before.trim_start_matches('0'), behind.trim_end_matches('0')))
+    };
+    Ok(Arc::new((0..call.rows).map(value).collect::<StringArray>()))
 }

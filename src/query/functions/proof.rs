@@ -10,14 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
-use arrow::datatypes::{DataType, TimeUnit};
 use serde_json::Value;
 
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
 use crate::decode::schema::StructType;
 use crate::query::cast::to_text::write_value;
 use crate::query::cast::{Mode, Way};
-use crate::query::coerce::types::entry_of;
+use crate::query::coerce::types::simple_name;
 use crate::query::{Conf, Definition, Failure, Query, Relation, Runner};
 
 /// How many expressions one query has, if Spark answers them all.
@@ -65,40 +64,8 @@ fn cases(path: &Path) -> (Conf, Vec<Case>) {
     (Conf::from_map(&settings).unwrap(), lines.map(case).collect())
 }
 
-/// Spark's short name of a type (`simpleString`).
-pub(crate) fn simple(kind: &DataType) -> String {
-    match kind {
-        DataType::Null => "void".into(),
-        DataType::Boolean => "boolean".into(),
-        DataType::Int8 => "tinyint".into(),
-        DataType::Int16 => "smallint".into(),
-        DataType::Int32 => "int".into(),
-        DataType::Int64 => "bigint".into(),
-        DataType::Float32 => "float".into(),
-        DataType::Float64 => "double".into(),
-        DataType::Decimal128(precision, scale) => format!("decimal({precision},{scale})"),
-        DataType::Utf8 => "string".into(),
-        DataType::Binary => "binary".into(),
-        DataType::Date32 => "date".into(),
-        DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => "timestamp".into(),
-        DataType::Timestamp(TimeUnit::Microsecond, None) => "timestamp_ntz".into(),
-        DataType::Duration(TimeUnit::Second) => "interval day".into(),
-        DataType::Duration(_) => "interval day to second".into(),
-        DataType::List(element) => format!("array<{}>", simple(element.data_type())),
-        DataType::Map(..) => {
-            let (key, value) = entry_of(kind).unwrap();
-            format!("map<{},{}>", simple(key), simple(value))
-        }
-        DataType::Struct(fields) => {
-            let shown = fields.iter().map(|field| format!("{}:{}", field.name(), simple(field.data_type())));
-            format!("struct<{}>", shown.collect::<Vec<_>>().join(","))
-        }
-        other => other.to_string(),
-    }
-}
-
 pub(crate) fn shown(array: &dyn Array, conf: &Conf) -> Answer {
-    let kind = simple(array.data_type());
+    let kind = simple_name(array.data_type());
     if array.logical_nulls().is_some_and(|nulls| nulls.is_null(0)) {
         return Answer::Value(kind, None);
     }

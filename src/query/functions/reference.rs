@@ -27,6 +27,7 @@ const PLANNED: &[(&str, &str)] = &[
     ("==", "`a == b`"),
     ("<<", "`a << n`"),
     (">>", "`a >> n`"),
+    (">>>", "`a >>> n`"),
     ("and", "`a AND b`"),
     ("or", "`a OR b`"),
     ("not", "`NOT a`"),
@@ -40,6 +41,7 @@ const PLANNED: &[(&str, &str)] = &[
     ("now", "the time of the batch's plan"),
     ("localtimestamp", "the time of the batch's plan"),
     ("current_date", "the day of the batch's plan"),
+    ("curdate", "the day of the batch's plan"),
     ("explode", "in SELECT or LATERAL VIEW"),
     ("explode_outer", "in SELECT or LATERAL VIEW"),
     ("posexplode", "in SELECT or LATERAL VIEW"),
@@ -47,6 +49,7 @@ const PLANNED: &[(&str, &str)] = &[
     ("inline", "in SELECT or LATERAL VIEW"),
     ("inline_outer", "in SELECT or LATERAL VIEW"),
     ("json_tuple", "in SELECT or LATERAL VIEW"),
+    ("stack", "in SELECT or LATERAL VIEW"),
     ("window", "a STRUCT of start and end"),
     ("grouping", "with ROLLUP, CUBE or GROUPING SETS"),
     ("grouping_id", "with ROLLUP, CUBE or GROUPING SETS"),
@@ -75,6 +78,9 @@ fn page() -> String {
                     "window" => "tumbling, sliding",
                     "session_window" => "session_window",
                     "window_time" => "chained",
+                    "stack" => "`src/query/tests.rs`",
+                    "curdate" => "expressions/forms",
+                    ">>>" => "expressions/bitwise",
                     _ => "stateless",
                 };
                 there.push(format!("| `{}` | {form} | {theme} |", name.replace('|', "\\|")));

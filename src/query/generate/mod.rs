@@ -1,4 +1,5 @@
-//! Functions that make rows, as relations: `explode`, `posexplode`, `inline`, `json_tuple`, `window`, `session_window`.
+//! Functions that make rows, as relations: `explode`, `posexplode`, `inline`, `json_tuple`, `stack`, `window`,
+//! `session_window`.
 //!
 //! The rewriter wraps a FROM into a PIVOT that carries the call; [`Generators`] plans it. Each function gives a list
 //! of structs for a row; a list is then taken apart into rows, and a struct into columns. What comes before keeps its

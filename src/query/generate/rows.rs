@@ -1,4 +1,4 @@
-//! `explode`, `posexplode`, `inline` and `json_tuple`: a list of structs for each row.
+//! `explode`, `posexplode`, `inline`, `json_tuple` and `stack`: a list of structs for each row.
 //!
 //! Empty and NULL collections give an empty list or NULL; whether such a row stays is decided by the caller.
 
@@ -6,13 +6,18 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int32Array, ListArray, MapArray, StringArray, StringBuilder,
-    StructArray, UInt32Array,
+    StructArray, UInt32Array, new_null_array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute;
-use arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::{Result, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::query::cast::relabel;
+use crate::query::coerce::types::name_of;
 
 /// Which rows are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +26,7 @@ enum Kind {
     PosExplode,
     Inline,
     JsonTuple,
+    Stack,
 }
 
 /// One of the functions.
@@ -33,7 +39,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// All of them.
-    pub(super) fn all() -> [Rows; 4] {
+    pub(super) fn all() -> [Rows; 5] {
         let make = |name, kind, signature| Rows { name, kind, signature };
         let one = || Signature::any(1, Volatility::Immutable);
         [
@@ -41,6 +47,7 @@ impl Rows {
             make("posexplode", Kind::PosExplode, one()),
             make("inline", Kind::Inline, one()),
             make("json_tuple", Kind::JsonTuple, Signature::variadic_any(Volatility::Immutable)),
+            make("stack", Kind::Stack, Signature::variadic_any(Volatility::Immutable)),
         ]
     }
 
@@ -155,6 +162,70 @@ fn json_tuple(arrays: &[ArrayRef], fields: Fields) -> Result<ListArray> {
     Ok(ListArray::try_new(element, offsets, Arc::new(rows), None)?)
 }
 
+/// How many rows `stack(rows, value, …)` makes, and their columns. `types` are those of all arguments.
+fn stacked(types: &[DataType], rows: Option<&ScalarValue>) -> Result<(usize, Fields)> {
+    let [first, values @ ..] = types else { return plan_err!("WRONG_NUM_ARGS: stack() needs arguments") };
+    if values.is_empty() {
+        return plan_err!("WRONG_NUM_ARGS: stack() needs values");
+    }
+    if *first != DataType::Int32 {
+        return plan_err!(
+            "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE: the rows of stack() are an INT, not {}",
+            name_of(first)
+        );
+    }
+    let rows = match rows {
+        Some(ScalarValue::Int32(Some(rows))) => *rows,
+        _ => return plan_err!("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT: the rows of stack() are a literal"),
+    };
+    let Some(rows) = usize::try_from(rows).ok().filter(|rows| *rows > 0) else {
+        return plan_err!("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE: stack() makes at least one row, not {rows}");
+    };
+    let width = values.len().div_ceil(rows);
+    let mut columns = vec![DataType::Null; width];
+    for (at, kind) in values.iter().enumerate() {
+        let column = &mut columns[at % width];
+        if *column == DataType::Null {
+            column.clone_from(kind);
+        } else if *kind != DataType::Null && name_of(kind) != name_of(column) {
+            return plan_err!(
+                "DATATYPE_MISMATCH.STACK_COLUMN_DIFF_TYPES: column {} of stack() is {} and {}",
+                at % width,
+                name_of(column),
+                name_of(kind)
+            );
+        }
+    }
+    let column = |(at, kind)| Field::new(format!("col{at}"), kind, true);
+    Ok((rows, columns.into_iter().enumerate().map(column).collect()))
+}
+
+/// The values, row by row, in `rows` rows for each row; values that are missing at the end are NULL.
+fn stack(values: &[ArrayRef], rows: usize, fields: Fields) -> Result<ListArray> {
+    let (length, width) = (values.first().map_or(0, |values| values.len()), fields.len());
+    let mut columns = Vec::with_capacity(width);
+    for (at, field) in fields.iter().enumerate() {
+        let of_row = |row: usize| match values.get(row * width + at) {
+            Some(values) => relabel(values, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), length)),
+        };
+        let values = (0..rows).map(of_row).collect::<Result<Vec<_>>>()?;
+        let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+        let places: Vec<(usize, usize)> =
+            (0..length).flat_map(|of| (0..rows).map(move |row| (row, of))).collect();
+        columns.push(compute::interleave(&values, &places)?);
+    }
+    let made = StructArray::try_new_with_length(fields, columns, None, length * rows)?;
+    let element = Arc::new(Field::new("element", made.data_type().clone(), true));
+    let offsets = OffsetBuffer::from_lengths(std::iter::repeat_n(rows, length));
+    Ok(ListArray::try_new(element, offsets, Arc::new(made), None)?)
+}
+
+/// An array of rows.
+fn list_of(fields: Fields) -> DataType {
+    DataType::List(Arc::new(Field::new("element", DataType::Struct(fields), true)))
+}
+
 impl ScalarUDFImpl for Rows {
     fn name(&self) -> &str {
         self.name
@@ -165,23 +236,43 @@ impl ScalarUDFImpl for Rows {
     }
 
     fn return_type(&self, args: &[DataType]) -> Result<DataType> {
-        let rows = DataType::Struct(self.columns(args)?);
-        Ok(DataType::List(Arc::new(Field::new("element", rows, true))))
+        Ok(list_of(self.columns(args)?))
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let kind = match self.kind {
+            Kind::Stack => list_of(stacked(&types, args.scalar_arguments.first().copied().flatten())?.1),
+            _ => self.return_type(&types)?,
+        };
+        Ok(Arc::new(Field::new(self.name, kind, true)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let fields = self.columns(&types)?;
-        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
         let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        let mut list = match self.kind {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let fields = match (self.kind, args.args.first()) {
+            (Kind::Stack, Some(ColumnarValue::Scalar(rows))) => {
+                let (rows, fields) = stacked(&types, Some(rows))?;
+                let list = stack(&arrays[1..], rows, fields)?;
+                return Ok(ColumnarValue::Array(Arc::new(repeated(list, scalar, args.number_rows)?)));
+            }
+            _ => self.columns(&types)?,
+        };
+        let list = match self.kind {
             Kind::JsonTuple => json_tuple(&arrays, fields)?,
             _ => self.list(&arrays[0], fields)?,
         };
-        if scalar && list.len() != args.number_rows {
-            let indices = UInt32Array::from(vec![0; args.number_rows]);
-            list = compute::take(&list, &indices, None)?.as_list().clone();
-        }
-        Ok(ColumnarValue::Array(Arc::new(list)))
+        Ok(ColumnarValue::Array(Arc::new(repeated(list, scalar, args.number_rows)?)))
     }
+}
+
+/// The lists of `rows` rows, where those of a call with literals only are one.
+fn repeated(list: ListArray, scalar: bool, rows: usize) -> Result<ListArray> {
+    if !scalar || list.len() == rows {
+        return Ok(list);
+    }
+    let indices = UInt32Array::from(vec![0; rows]);
+    Ok(compute::take(&list, &indices, None)?.as_list().clone())
 }

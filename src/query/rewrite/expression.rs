@@ -18,8 +18,7 @@ use crate::query::functions::is_of_spark;
 use crate::query::functions::lambda::SORT_BY;
 
 /// Words that Spark takes for a call without parentheses.
-pub(super) const CALLED_BARE: [&str; 4] =
-    ["current_timestamp", "current_date", "current_timezone", "localtimestamp"];
+pub(super) const CALLED_BARE: [&str; 3] = ["current_timestamp", "current_date", "localtimestamp"];
 
 impl Rewriter<'_> {
     pub(super) fn exprs(&mut self, exprs: Vec<Expr>) -> Result<Vec<Expr>> {
@@ -40,6 +39,7 @@ impl Rewriter<'_> {
             Expr::CompoundIdentifier(parts) => self.path(&parts)?,
             Expr::CompoundFieldAccess { root, access_chain } => self.access(*root, access_chain)?,
             Expr::Nested(inner) => self.expr(*inner)?,
+            Expr::Tuple(values) => self.row(values)?,
             Expr::Value(value) => match value.value {
                 Value::Number(digits, long) => literal::number(&digits, long, false),
                 Value::HexStringLiteral(digits) => build::typed("BINARY", digits),
@@ -84,6 +84,10 @@ impl Rewriter<'_> {
                 Expr::Exists { subquery: Box::new(self.query(*subquery)?), negated }
             }
             Expr::Subquery(query) => Expr::Subquery(Box::new(self.query(*query)?)),
+            Expr::InSubquery { expr, .. } if matches!(*expr, Expr::Tuple(_)) => {
+                return Err(unsupported("IN of several columns and a subquery")
+                    .hint("write EXISTS (SELECT … WHERE …)"));
+            }
             Expr::InSubquery { expr, subquery, negated } => Expr::InSubquery {
                 expr: self.boxed(expr)?,
                 subquery: Box::new(self.query(*subquery)?),
@@ -440,6 +444,16 @@ impl Rewriter<'_> {
             };
             fields.push(build::text(field));
             fields.push(self.expr(expr)?);
+        }
+        self.call("named_struct", fields)
+    }
+
+    /// `(a, b.c, 1)`: a struct of the fields a, c and col3.
+    fn row(&mut self, values: Vec<Expr>) -> Result<Expr> {
+        let mut fields = Vec::with_capacity(values.len() * 2);
+        for (position, value) in values.into_iter().enumerate() {
+            fields.push(build::text(name::of_field(&value, position)));
+            fields.push(self.expr(value)?);
         }
         self.call("named_struct", fields)
     }

@@ -17,7 +17,7 @@ use super::{Rewriter, build};
 use crate::model::{Error, Result};
 
 /// The generators and whether they keep a row whose collection is empty or NULL.
-const GENERATORS: [(&str, &str, bool); 7] = [
+const GENERATORS: [(&str, &str, bool); 8] = [
     ("explode", "explode", false),
     ("explode_outer", "explode", true),
     ("posexplode", "posexplode", false),
@@ -25,6 +25,7 @@ const GENERATORS: [(&str, &str, bool); 7] = [
     ("inline", "inline", false),
     ("inline_outer", "inline", true),
     ("json_tuple", "json_tuple", false),
+    ("stack", "stack", false),
 ];
 
 /// The functions that make windows, and those that make their rows.
@@ -78,7 +79,7 @@ impl Rewriter<'_> {
         let name = function.name.to_string().replace('`', "").to_lowercase();
         let Some((_, rows, keeps)) = GENERATORS.iter().find(|(generator, ..)| *generator == name) else {
             return Err(Error::config(format!("{name} is not a function that makes rows"))
-                .hint("LATERAL VIEW takes explode, posexplode, inline or json_tuple"));
+                .hint("LATERAL VIEW takes explode, posexplode, inline, json_tuple or stack"));
         };
         let args = arguments(function.args)?;
         let args = self.exprs(args)?;

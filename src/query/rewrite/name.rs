@@ -40,6 +40,16 @@ pub(super) fn of_column(expr: &Expr) -> String {
     }
 }
 
+/// The name of a field of a row value, `(a, b.c, 1)`: that of the column, or its place.
+pub(super) fn of_field(value: &Expr, position: usize) -> String {
+    match unnested(value) {
+        column @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::CompoundFieldAccess { .. }) => {
+            of_column(column)
+        }
+        _ => format!("col{}", position + 1),
+    }
+}
+
 fn window_name(function: &str) -> Option<&'static str> {
     window_function(&function.to_lowercase()).map(|(name, _)| name)
 }
@@ -110,6 +120,10 @@ fn print(expr: &Expr) -> String {
             text + " END"
         }
         Expr::Function(function) => name_of(function),
+        Expr::Tuple(values) => {
+            let field = |(at, value)| format!("{}, {}", of_field(value, at), print(value));
+            format!("named_struct({})", values.iter().enumerate().map(field).collect::<Vec<_>>().join(", "))
+        }
         Expr::Named { expr, name } => format!("{} AS {}", print(expr), name.value),
         Expr::Lambda(lambda) => self::lambda(lambda),
         other => keyword_call(other),
@@ -415,10 +429,18 @@ fn scalar_name(name: &str, args: &[FunctionArg], text: &str) -> Option<String> {
         ("isnotnull", 1) => format!("({text} IS NOT NULL)"),
         ("if", 3) => format!("(IF({text}))"),
         ("like", 2) => format!("{} LIKE {}", print(0), print(1)),
+        ("curdate", 0) => "current_date()".to_owned(),
+        ("to_varchar", 2) => format!("to_char({text})"),
+        ("raise_error", 1) => format!("{name}(USER_RAISED_EXCEPTION, map(errorMessage, {text}))"),
+        ("assert_true", 1) => format!("{name}({text}, '{text}' is not true!)"),
+        // The zone is no child of it.
+        ("try_make_timestamp", 7) => {
+            format!("{name}({})", args[..6].iter().map(print_one).collect::<Vec<_>>().join(", "))
+        }
         ("unix_timestamp", 0) => format!("{name}(current_timestamp(), yyyy-MM-dd HH:mm:ss)"),
         ("convert_timezone", 2) => format!("{name}(current_timezone(), {text})"),
         // The schema and the options are no children of theirs.
-        ("from_json" | "to_json", _) => format!("{name}({})", print(0)),
+        ("from_json" | "to_json" | "from_csv" | "to_csv", _) => format!("{name}({})", print(0)),
         ("dateadd", 2) => format!("date_add({text})"),
         ("date_add" | "dateadd", 3) => format!("timestampadd({text})"),
         ("date_diff" | "datediff", 3) => format!("timestampdiff({text})"),

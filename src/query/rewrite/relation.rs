@@ -5,11 +5,12 @@
 use arrow::datatypes::FieldRef;
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableFactor,
-    TableWithJoins,
+    BinaryOperator, Expr, Function, FunctionArgumentList, FunctionArguments, Join, JoinConstraint,
+    JoinOperator, LateralView, ObjectName, TableAlias, TableFactor, TableWithJoins, Value,
 };
 
 use super::expression::binary;
+use super::generator::is_generator;
 use super::refusal::unsupported;
 use super::scope::{Column, Scope};
 use super::{Rewriter, build};
@@ -56,8 +57,9 @@ impl Rewriter<'_> {
             }
             TableFactor::Pivot { .. } => return Err(unsupported("PIVOT")),
             TableFactor::Function { lateral: true, .. } => {
-                return Err(unsupported(&factor.to_string())
-                    .hint("write LATERAL VIEW explode(…) view AS column behind the FROM"));
+                return Err(unsupported(&format!("{factor} before another relation")).hint(
+                    "write it last in FROM, or LATERAL VIEW explode(…) view AS column behind the FROM",
+                ));
             }
             other => return Err(unsupported(&other.to_string())),
         };
@@ -185,6 +187,73 @@ impl Rewriter<'_> {
         shown.extend(hidden);
         shown
     }
+}
+
+/// Takes what is `LATERAL explode(…) AS view(column)` at the end of a FROM, as the LATERAL VIEW that it is.
+pub(super) fn lateral_views(from: &mut Vec<TableWithJoins>) -> Vec<LateralView> {
+    let mut views = Vec::new();
+    while let Some(last) = from.last_mut() {
+        let view = match last.joins.last() {
+            Some(join) => match &join.join_operator {
+                JoinOperator::CrossJoin(JoinConstraint::None) => lateral_view(&join.relation, false),
+                JoinOperator::Join(on) | JoinOperator::Inner(on) if is_all(on) => {
+                    lateral_view(&join.relation, false)
+                }
+                JoinOperator::Left(on) | JoinOperator::LeftOuter(on) if is_all(on) => {
+                    lateral_view(&join.relation, true)
+                }
+                _ => None,
+            },
+            None => lateral_view(&last.relation, false),
+        };
+        let Some(view) = view else { break };
+        views.push(view);
+        if last.joins.pop().is_none() {
+            from.pop();
+        }
+    }
+    views.reverse();
+    views
+}
+
+/// Whether a join keeps every pair: without a condition, or `ON true`.
+fn is_all(constraint: &JoinConstraint) -> bool {
+    match constraint {
+        JoinConstraint::None => true,
+        JoinConstraint::On(Expr::Value(value)) => value.value == Value::Boolean(true),
+        _ => false,
+    }
+}
+
+fn lateral_view(relation: &TableFactor, outer: bool) -> Option<LateralView> {
+    let TableFactor::Function { lateral: true, name, args, alias, .. } = relation else { return None };
+    if !is_generator(&name.to_string().replace('`', "").to_lowercase()) {
+        return None;
+    }
+    let args = FunctionArgumentList { duplicate_treatment: None, args: args.clone(), clauses: Vec::new() };
+    let call = Function {
+        name: name.clone(),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(args),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    };
+    let (view, columns) = match alias {
+        Some(alias) => {
+            let columns = alias.columns.iter().map(|column| column.name.clone()).collect();
+            (ObjectName::from(vec![alias.name.clone()]), columns)
+        }
+        None => (name.clone(), Vec::new()),
+    };
+    Some(LateralView {
+        lateral_view: Expr::Function(call),
+        lateral_view_name: view,
+        lateral_col_alias: columns,
+        outer,
+    })
 }
 
 /// Relations' names are compared without case: all are in lower case.

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::call::{Place, grouping_keys};
 use super::expression::CALLED_BARE;
 use super::refusal::unsupported;
+use super::relation::lateral_views;
 use super::scope::Scope;
 use super::star::{Item, counts_rows};
 use super::{Rewriter, build, generator, name};
@@ -26,6 +27,9 @@ impl Rewriter<'_> {
         refuse_clauses(&select)?;
         let outer_windows = std::mem::take(&mut self.windows);
         let outer_keys = std::mem::replace(&mut self.grouping_keys, grouping_keys(&select.group_by));
+        let mut views = lateral_views(&mut select.from);
+        views.append(&mut select.lateral_views);
+        select.lateral_views = views;
         let (from, columns) = self.from(std::mem::take(&mut select.from))?;
         let outer_from = std::mem::replace(&mut self.from, from);
         self.scopes.push(Scope { columns, ..Scope::default() });

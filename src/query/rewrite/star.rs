@@ -9,6 +9,7 @@ use super::refusal::unsupported;
 use super::scope::Column;
 use super::{Rewriter, build};
 use crate::model::{Error, Result};
+use crate::query::dialect::EXCEPTED;
 
 /// A column: its expression, resolved, and its name.
 pub(super) type Item = (Expr, String);
@@ -34,9 +35,10 @@ impl Rewriter<'_> {
         name: &ObjectName,
         options: WildcardAdditionalOptions,
     ) -> Result<Vec<Item>> {
-        let except = excepted(options)?;
+        let (parts, mut except) = parts(name);
+        except.extend(excepted(options)?);
+        let name = ObjectName::from(parts.clone());
         let kept = |name: &str| !except.iter().any(|other| self.scopes.same(other, name));
-        let parts: Vec<Ident> = name.0.iter().filter_map(|part| part.as_ident().cloned()).collect();
         if let [relation] = parts.as_slice() {
             let relation = relation.value.to_lowercase();
             let of = |column: &&Column| column.qualifier.as_deref() == Some(&relation);
@@ -89,9 +91,7 @@ impl Rewriter<'_> {
                 continue;
             };
             let mut path: Vec<Ident> = match &arg {
-                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(of)) => {
-                    of.0.iter().filter_map(|part| part.as_ident().cloned()).collect()
-                }
+                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(of)) => parts(of).0,
                 _ => Vec::new(),
             };
             let relations = self.scopes.resolve(&path).map_or(0, |found| found.taken.saturating_sub(1));
@@ -109,6 +109,18 @@ impl Rewriter<'_> {
             }));
         }
     }
+}
+
+/// The name before a star, and the names behind EXCEPT that came with it.
+fn parts(name: &ObjectName) -> (Vec<Ident>, Vec<String>) {
+    let (mut parts, mut except) = (Vec::new(), Vec::new());
+    for part in name.0.iter().filter_map(|part| part.as_ident()) {
+        match part.value.strip_prefix(EXCEPTED) {
+            Some(name) => except.push(name.to_owned()),
+            None => parts.push(part.clone()),
+        }
+    }
+    (parts, except)
 }
 
 /// `count(*)` counts rows, and no columns.

@@ -24,9 +24,10 @@ use serde_json::Value;
 
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy};
 use crate::decode::schema::StructType;
+use crate::query::coerce::types::simple_name;
 use crate::query::dialect;
 use crate::query::error::failure;
-use crate::query::functions::proof::{prove, shown, simple};
+use crate::query::functions::proof::{prove, shown};
 use crate::query::rewrite::Rewriter;
 use crate::query::session::{Session, refused};
 use crate::query::{Conf, functions};
@@ -250,7 +251,7 @@ fn answer(
             };
             (groups.value(row).to_owned(), text)
         });
-        (simple(array.data_type()), rows.schema().field(at).name().clone(), values.collect())
+        (simple_name(array.data_type()), rows.schema().field(at).name().clone(), values.collect())
     };
     Ok((1..rows.num_columns()).map(column).collect())
 }
@@ -420,7 +421,7 @@ fn whole(sql: &str, input: &RecordBatch, way: Way) -> Result<Whole, Failed> {
     let schema = made.schema();
     let fields = schema.fields().iter();
     let columns: Vec<String> =
-        fields.map(|field| format!("`{}` {}", field.name(), simple(field.data_type()))).collect();
+        fields.map(|field| format!("`{}` {}", field.name(), simple_name(field.data_type()))).collect();
     let cell = |array: &ArrayRef, row: usize| match shown(&array.slice(row, 1), &conf) {
         functions::proof::Answer::Value(_, text) => text,
         other => panic!("{other:?}"),

@@ -1,13 +1,15 @@
 //! Bytes as text and text as bytes: Base64 and charsets.
 
-use arrow::array::{ArrayRef, BinaryArray};
+use arrow::array::{ArrayRef, AsArray, BinaryArray};
+use arrow::datatypes::DataType;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
+use crate::query::coerce::types::{Want, castable, refused};
 use crate::query::error::ExpressionError;
-use crate::query::functions::scalar::{Call, try_each};
+use crate::query::functions::scalar::{Bind, Bound, Call, count, try_each};
 
 /// As Java's MIME decoder: what is no letter of the alphabet is skipped, padding may be missing.
 pub(super) fn unbase64(text: &str) -> Result<Vec<u8>> {
@@ -22,6 +24,11 @@ pub(super) fn unbase64(text: &str) -> Result<Vec<u8>> {
     engine
         .decode(letters)
         .map_err(|_| ExpressionError::raise("CONVERSION_INVALID_INPUT", "the text is no Base64"))
+}
+
+/// Whether a character may stand in Base64 that is checked: `unbase64` skips all others.
+fn in_base64(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=') || c.is_whitespace()
 }
 
 pub(super) fn encode(text: &str, charset: &str) -> Result<Vec<u8>> {
@@ -77,18 +84,46 @@ pub(super) fn decode(bytes: &[u8], charset: &str) -> Result<String> {
     }
 }
 
-pub(super) fn to_binary(call: &Call) -> Result<ArrayRef> {
-    try_each::<BinaryArray, _>(call, |row| {
+/// The text of row `row`, which has a value, if its bytes are UTF-8.
+pub(super) fn valid_text<'a>(call: &'a Call, row: usize) -> Option<&'a str> {
+    match call.args[0].data_type() {
+        DataType::Binary => std::str::from_utf8(call.args[0].as_binary::<i32>().value(row)).ok(),
+        _ => Some(call.texts(0).value(row)),
+    }
+}
+
+pub(super) fn invalid_utf8() -> DataFusionError {
+    ExpressionError::raise("INVALID_UTF8_STRING", "the bytes are no UTF-8")
+}
+
+/// As for `to_binary`; the format is a literal.
+pub(super) fn bind_try_to_binary(bind: &Bind) -> Result<Bound> {
+    count(bind, 1, 2)?;
+    if bind.strict && bind.types.len() == 2 && bind.literals[1].is_none() {
+        return Err(refused("DATATYPE_MISMATCH.NON_FOLDABLE_INPUT", "the format is a literal"));
+    }
+    let args = bind.types.iter().map(|kind| castable(bind, kind, Want::Text)).collect::<Result<Vec<_>>>()?;
+    Ok(Bound::new(args, DataType::Binary))
+}
+
+/// Bytes out of texts of a format; what is not of it fails, or is NULL.
+pub(super) fn to_binary(call: &Call, fails: bool) -> Result<ArrayRef> {
+    let read = |row: usize| {
         let text = call.texts(0).value(row);
         let bad = || ExpressionError::raise("CONVERSION_INVALID_INPUT", "the text is not of the format");
         match call.text(1, row).unwrap_or("hex").to_ascii_lowercase().as_str() {
             "hex" => crate::query::functions::bitwise::unhex(text).map(Some).ok_or_else(bad),
             "utf-8" | "utf8" => Ok(Some(text.as_bytes().to_vec())),
-            "base64" => unbase64(text).map(Some),
+            "base64" if text.chars().all(in_base64) => unbase64(text).map(Some),
+            "base64" => Err(bad()),
             _ => Err(ExpressionError::raise(
                 "DATATYPE_MISMATCH.INVALID_ARG_VALUE",
                 "the format is hex, utf-8 or base64",
             )),
         }
+    };
+    try_each::<BinaryArray, _>(call, |row| match read(row) {
+        Err(_) if !fails => Ok(None),
+        bytes => bytes,
     })
 }

@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::Entry;
 use super::scalar::{Types, each, entry, takes, try_each};
 use codes::{chr, luhn, soundex};
-use encodings::{decode, encode, to_binary, unbase64};
+use encodings::{bind_try_to_binary, decode, encode, invalid_utf8, to_binary, unbase64, valid_text};
 use number::{bind_number, format_number};
 use printf::{bind_format, format_string};
 
@@ -86,7 +86,18 @@ pub(crate) const ENTRIES: &[Entry] = &[
         .map(Some)),
         ["expressions/string"]
     ),
-    entry!("to_binary", takes!([Text, Text], 1 => DataType::Binary), to_binary, ["expressions/string"]),
+    entry!(
+        "to_binary",
+        takes!([Text, Text], 1 => DataType::Binary),
+        |call| to_binary(call, true),
+        ["expressions/string"]
+    ),
+    entry!(
+        "try_to_binary",
+        Types::By(bind_try_to_binary),
+        |call| to_binary(call, false),
+        ["expressions/forms"]
+    ),
     entry!(
         "luhn_check",
         takes!([Text] => DataType::Boolean),
@@ -95,16 +106,29 @@ pub(crate) const ENTRIES: &[Entry] = &[
     ),
     entry!(
         "is_valid_utf8",
-        takes!([Bytes] => DataType::Boolean),
-        |call| each::<BooleanArray, _>(call, |row| Some(
-            std::str::from_utf8(call.bytes(0).value(row)).is_ok()
-        )),
-        ["expressions/string"]
+        takes!([TextOrBytes] => DataType::Boolean),
+        |call| each::<BooleanArray, _>(call, |row| Some(valid_text(call, row).is_some())),
+        ["expressions/string", "expressions/forms"]
     ),
     entry!(
         "validate_utf8",
+        takes!([TextOrBytes] => DataType::Utf8),
+        |call| try_each::<StringArray, _>(call, |row| valid_text(call, row)
+            .map(Some)
+            .ok_or_else(invalid_utf8)),
+        ["expressions/string", "expressions/forms"]
+    ),
+    entry!(
+        "try_validate_utf8",
+        takes!([TextOrBytes] => DataType::Utf8),
+        |call| each::<StringArray, _>(call, |row| valid_text(call, row)),
+        ["expressions/forms"]
+    ),
+    // Text of Arrow is valid already: what is none became U+FFFD when it was cast.
+    entry!(
+        "make_valid_utf8",
         takes!([Text] => DataType::Utf8),
         |call| Ok(Arc::clone(&call.args[0])),
-        ["expressions/string"]
+        ["expressions/forms"]
     ),
 ];

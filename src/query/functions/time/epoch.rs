@@ -75,14 +75,26 @@ pub(crate) const ENTRIES: &[Entry] = &[
     entry!(
         "make_timestamp" | "make_timestamp_ltz",
         Types::By(|bind| bind_parts(bind, instant())),
-        make_timestamp,
+        |call| make_timestamp(call, call.conf.ansi),
         ["stateless/make_functions", "expressions/datetime"]
     ),
     entry!(
         "make_timestamp_ntz",
         Types::By(|bind| bind_parts(bind, clock_time())),
-        make_timestamp,
+        |call| make_timestamp(call, call.conf.ansi),
         ["expressions/datetime"]
+    ),
+    entry!(
+        "try_make_timestamp" | "try_make_timestamp_ltz",
+        Types::By(|bind| bind_parts(bind, instant())),
+        |call| make_timestamp(call, false),
+        ["expressions/forms"]
+    ),
+    entry!(
+        "try_make_timestamp_ntz",
+        Types::By(|bind| bind_parts(bind, clock_time())),
+        |call| make_timestamp(call, false),
+        ["expressions/forms"]
     ),
 ];
 
@@ -185,7 +197,8 @@ fn bind_parts(bind: &Bind, returns: DataType) -> Result<Bound> {
     Ok(Bound::new(args, returns))
 }
 
-fn make_timestamp(call: &Call) -> Result<ArrayRef> {
+/// Timestamps of their parts; a part out of its range fails, or the result is NULL.
+fn make_timestamp(call: &Call, raise: bool) -> Result<ArrayRef> {
     let clock_only = *call.returns == clock_time();
     let value = |row: usize| -> Result<Option<i64>> {
         let zone = if clock_only {
@@ -198,7 +211,7 @@ fn make_timestamp(call: &Call) -> Result<ArrayRef> {
             call.conf.zone.clone()
         };
         match clock_of(call, row) {
-            None if call.conf.ansi => Err(out_of_bounds()),
+            None if raise => Err(out_of_bounds()),
             clock => Ok(clock.map(|clock| from_clock(clock, &zone))),
         }
     };
