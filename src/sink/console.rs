@@ -86,7 +86,7 @@ impl Sink for ConsoleSink {
         let rows = parts.into_iter().map(part_rows).collect::<Result<Vec<_>>>()?;
         let line = "-".repeat(43);
         let table = show(&columns, &rows, &self.options)?;
-        let mut out = std::io::stdout().lock();
+        let mut out = io::stdout().lock();
         write!(out, "{line}\nBatch: {}\n{line}\n{table}\n", batch.batch_id)
             .and_then(|()| out.flush())
             .map_err(cannot_write)?;
