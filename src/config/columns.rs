@@ -7,10 +7,10 @@ use super::reader::{Reader, Text};
 use super::stream::{SourceConfig, ValueConfig};
 use crate::decode::rows;
 use crate::decode::schema::StructType;
-use crate::model::{Error, KafkaColumn, Result};
+use crate::model::{Error, RecordColumn, Result};
 
 /// Whether the schema can be read and a table can hold its columns beside those of `keep`.
-pub(super) fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[KafkaColumn]) -> bool {
+pub(super) fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[RecordColumn]) -> bool {
     let Err(error) = names(&text.value, keep) else { return true };
     // The message quotes a word of the schema, which no one keeps secrets in.
     match error.hint_text() {
@@ -45,9 +45,9 @@ pub(super) fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str,
 fn raw_columns(source: &SourceConfig) -> Vec<&'static str> {
     match &source.format {
         SourceFormat::Kafka(kafka) => {
-            let all = KafkaColumn::ALL.into_iter();
-            let there = all.filter(|column| kafka.include_headers || *column != KafkaColumn::Headers);
-            there.map(KafkaColumn::name).collect()
+            let all = RecordColumn::ALL.into_iter();
+            let there = all.filter(|column| kafka.include_headers || *column != RecordColumn::Headers);
+            there.map(RecordColumn::name).collect()
         }
         SourceFormat::Rate(_) => vec!["timestamp", "value"],
         SourceFormat::Socket(SocketOptions { include_timestamp: true, .. }) => vec!["value", "timestamp"],
@@ -61,7 +61,7 @@ fn same_name(a: &str, b: &str) -> bool {
 }
 
 /// The names of the columns.
-fn names(schema: &str, keep: &[KafkaColumn]) -> Result<Vec<String>> {
+fn names(schema: &str, keep: &[RecordColumn]) -> Result<Vec<String>> {
     if schema.trim().is_empty() {
         return Err(Error::config("the schema is empty"));
     }

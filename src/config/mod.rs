@@ -38,7 +38,6 @@ mod table_properties;
 #[cfg(test)]
 mod tests;
 
-pub use crate::model::KafkaColumn;
 pub use azure::StorageOptions;
 pub use delta::{DeltaSink, DeltaTarget};
 pub use formats::{ConsoleSink, RateOptions, SinkConfig, SocketOptions, SourceFormat};

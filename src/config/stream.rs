@@ -15,7 +15,7 @@ use super::delta::DeltaTarget;
 use super::document::Node;
 use super::formats::{SinkConfig, SourceFormat};
 use super::kafka::KafkaOptions;
-use crate::model::{Hidden, KafkaColumn, Marks, OutputMode};
+use crate::model::{Hidden, RecordColumn, Marks, OutputMode};
 
 /// All streams of one process.
 #[derive(Debug, Clone)]
@@ -117,7 +117,7 @@ pub struct JsonValue {
     /// Spark's JSON options (`timestampFormat`, …), names as Spark spells them, values not yet parsed.
     pub options: BTreeMap<String, String>,
     /// Kafka's columns beside the decoded ones, in this order, behind them.
-    pub keep: Vec<KafkaColumn>,
+    pub keep: Vec<RecordColumn>,
 }
 
 /// Spark's parse modes; PERMISSIVE and FAILFAST as in `from_json`, DROPMALFORMED as in its file sources.

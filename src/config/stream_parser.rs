@@ -24,7 +24,7 @@ use super::reader::{Fields, Reader, Text, join};
 use super::sql_parser;
 use super::stream::{JsonValue, ParseMode, RestartPolicy, SourceConfig, StreamConfig, Trigger, ValueConfig};
 use super::table_properties;
-use crate::model::KafkaColumn;
+use crate::model::RecordColumn;
 
 /// The program itself and one lane's smallest buffers.
 const MEMORY_LIMIT_MIN: u64 = 32 * 1024 * 1024;
@@ -240,7 +240,7 @@ fn source(
     let (source, value) = (source?, value?);
     name?;
     if let (ValueConfig::Json(json), SourceFormat::Kafka(kafka)) = (&value, &source)
-        && json.keep.contains(&KafkaColumn::Headers)
+        && json.keep.contains(&RecordColumn::Headers)
         && !kafka.include_headers
     {
         let text = "keep names headers, which are not read";
@@ -289,8 +289,8 @@ fn json(
     }))
 }
 
-fn kept(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<KafkaColumn> {
-    let words = KafkaColumn::ALL.map(|column| (column.name(), column));
+fn kept(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<RecordColumn> {
+    let words = RecordColumn::ALL.map(|column| (column.name(), column));
     let mut columns = Vec::new();
     for text in reader.list(node, path) {
         match reader.one_of(&text, &words) {

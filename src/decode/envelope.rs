@@ -10,17 +10,17 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
-use crate::model::{Header, KafkaColumn, Record, TimestampType};
+use crate::model::{Header, RecordColumn, Record, TimestampType};
 
 /// The Arrow field of a Kafka column.
-pub fn field(column: KafkaColumn) -> Field {
+pub fn field(column: RecordColumn) -> Field {
     let data_type = match column {
-        KafkaColumn::Key | KafkaColumn::Value => DataType::Binary,
-        KafkaColumn::Topic => DataType::Utf8,
-        KafkaColumn::Partition | KafkaColumn::TimestampType => DataType::Int32,
-        KafkaColumn::Offset => DataType::Int64,
-        KafkaColumn::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        KafkaColumn::Headers => DataType::List(Arc::new(Field::new("element", header_type(), true))),
+        RecordColumn::Key | RecordColumn::Value => DataType::Binary,
+        RecordColumn::Topic => DataType::Utf8,
+        RecordColumn::Partition | RecordColumn::TimestampType => DataType::Int32,
+        RecordColumn::Offset => DataType::Int64,
+        RecordColumn::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        RecordColumn::Headers => DataType::List(Arc::new(Field::new("element", header_type(), true))),
     };
     Field::new(column.name(), data_type, true)
 }
@@ -51,18 +51,18 @@ enum Builder {
 
 impl EnvelopeColumn {
     /// A builder for `column`.
-    pub fn new(column: KafkaColumn) -> EnvelopeColumn {
+    pub fn new(column: RecordColumn) -> EnvelopeColumn {
         let builder = match column {
-            KafkaColumn::Key => Builder::Key(BinaryBuilder::new()),
-            KafkaColumn::Value => Builder::Value(BinaryBuilder::new()),
-            KafkaColumn::Topic => Builder::Topic(StringBuilder::new()),
-            KafkaColumn::Partition => Builder::Partition(Int32Builder::new()),
-            KafkaColumn::Offset => Builder::Offset(Int64Builder::new()),
-            KafkaColumn::Timestamp => {
+            RecordColumn::Key => Builder::Key(BinaryBuilder::new()),
+            RecordColumn::Value => Builder::Value(BinaryBuilder::new()),
+            RecordColumn::Topic => Builder::Topic(StringBuilder::new()),
+            RecordColumn::Partition => Builder::Partition(Int32Builder::new()),
+            RecordColumn::Offset => Builder::Offset(Int64Builder::new()),
+            RecordColumn::Timestamp => {
                 Builder::Timestamp(TimestampMicrosecondBuilder::new().with_timezone("UTC"))
             }
-            KafkaColumn::TimestampType => Builder::TimestampType(Int32Builder::new()),
-            KafkaColumn::Headers => {
+            RecordColumn::TimestampType => Builder::TimestampType(Int32Builder::new()),
+            RecordColumn::Headers => {
                 let entries: Vec<Box<dyn arrow::array::ArrayBuilder>> =
                     vec![Box::new(StringBuilder::new()), Box::new(BinaryBuilder::new())];
                 let element = StructBuilder::new(header_fields(), entries);

@@ -10,7 +10,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::envelope::{self, EnvelopeColumn};
 use super::json::{JsonDecoder, Outcome, Rejection, RejectionCode};
-use crate::model::{Error, KafkaColumn, Record, Result};
+use crate::model::{Error, RecordColumn, Record, Result};
 
 /// Rows that are handed on as one Arrow batch.
 pub const BATCH_ROWS: usize = 16 * 1024;
@@ -32,7 +32,7 @@ impl RowDecoder {
     ///
     /// # Errors
     /// `Config` if two columns have one name.
-    pub fn new(value: Option<JsonDecoder>, keep: &[KafkaColumn]) -> Result<RowDecoder> {
+    pub fn new(value: Option<JsonDecoder>, keep: &[RecordColumn]) -> Result<RowDecoder> {
         let decoded = value.as_ref().map(JsonDecoder::schema);
         let schema = schema(decoded.as_deref(), keep)?;
         let envelope = keep.iter().map(|column| EnvelopeColumn::new(*column)).collect();
@@ -72,7 +72,7 @@ impl RowDecoder {
         if self.envelope.iter().any(|column| column.is_out_of_range(record)) {
             return Outcome::Rejected(Rejection {
                 code: RejectionCode::CastOverflow,
-                field: Some(KafkaColumn::Timestamp.name().to_owned()),
+                field: Some(RecordColumn::Timestamp.name().to_owned()),
                 message: "the record's time, in ms, lies beyond what a TIMESTAMP holds; perhaps its producer sent nanoseconds"
                     .to_owned(),
             });
@@ -137,7 +137,7 @@ impl RowDecoder {
 ///
 /// # Errors
 /// `Config` if two columns have one name, which no Delta table can hold.
-pub fn schema(decoded: Option<&Schema>, keep: &[KafkaColumn]) -> Result<SchemaRef> {
+pub fn schema(decoded: Option<&Schema>, keep: &[RecordColumn]) -> Result<SchemaRef> {
     let mut fields: Vec<Arc<Field>> = decoded.map_or_else(Vec::new, |schema| schema.fields().to_vec());
     fields.extend(keep.iter().map(|column| Arc::new(envelope::field(*column))));
     for (index, field) in fields.iter().enumerate() {
@@ -167,7 +167,7 @@ mod tests {
             headers: None,
         };
         let last = i64::MAX / 1000;
-        let mut rows = RowDecoder::new(None, &[KafkaColumn::Timestamp]).unwrap();
+        let mut rows = RowDecoder::new(None, &[RecordColumn::Timestamp]).unwrap();
         for (time, kind, is_row) in [
             (last, TimestampType::CreateTime, true),
             (last + 1, TimestampType::CreateTime, false),
@@ -184,7 +184,7 @@ mod tests {
             }
         }
         assert_eq!(rows.finish().unwrap().num_rows(), 2);
-        let mut without = RowDecoder::new(None, &[KafkaColumn::Offset]).unwrap();
+        let mut without = RowDecoder::new(None, &[RecordColumn::Offset]).unwrap();
         assert_eq!(without.push(&record(i64::MAX, TimestampType::CreateTime)), Outcome::Row);
     }
 }

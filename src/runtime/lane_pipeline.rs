@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::decode::json::RejectionCode;
     use crate::decode::stage::NextStage;
-    use crate::model::{KafkaColumn, TimestampType};
+    use crate::model::{RecordColumn, TimestampType};
 
     /// Rejects records at odd offsets.
     struct EvenOnly;
@@ -254,7 +254,7 @@ mod tests {
     }
 
     fn pipeline(keep: Keep, stages: usize) -> LanePipeline {
-        let decoder = RowDecoder::new(None, &[KafkaColumn::Offset]).unwrap();
+        let decoder = RowDecoder::new(None, &[RecordColumn::Offset]).unwrap();
         let stages = (0..stages).map(|_| Box::new(EvenOnly) as Box<dyn Stage>).collect();
         LanePipeline::new(Some(decoder), stages, keep)
     }
@@ -303,7 +303,7 @@ mod tests {
         plain.clear();
         plain.flush(&mut out).unwrap();
         assert!(out.rows.is_empty(), "what a failed run left is dropped");
-        let mut decoder = RowDecoder::new(None, &[KafkaColumn::Offset]).unwrap();
+        let mut decoder = RowDecoder::new(None, &[RecordColumn::Offset]).unwrap();
         decoder.push(&record(4));
         let rows = decoder.finish().unwrap();
         let mut columns = LanePipeline::new(None, Vec::new(), Keep::Records);

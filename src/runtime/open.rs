@@ -10,9 +10,9 @@ use url::Url;
 use arrow::datatypes::SchemaRef;
 
 use crate::config::kafka::{StartingOffsets, Subscription};
-use crate::config::{self, KafkaColumn, SinkConfig, SourceFormat, StreamConfig};
+use crate::config::{self, SinkConfig, SourceFormat, StreamConfig};
 use crate::decode::datetime::Zone;
-use crate::model::{Error, OutputMode, Result};
+use crate::model::{Error, OutputMode, RecordColumn, Result};
 use crate::query::tables::TableFormat;
 use crate::sink::{ConsoleSink, DeltaAppend, DeltaMerge, MemorySink, Sink};
 use crate::source::Source;
@@ -160,7 +160,7 @@ pub fn source_words(config: &StreamConfig) -> String {
 #[derive(Debug, Clone)]
 pub enum RawColumns {
     /// Records, and their columns.
-    OfRecords(Vec<KafkaColumn>),
+    OfRecords(Vec<RecordColumn>),
     /// Rows in the source's own columns.
     OfRows(SchemaRef),
 }
@@ -169,8 +169,8 @@ pub enum RawColumns {
 pub fn raw_columns(config: &StreamConfig) -> RawColumns {
     match &config.source.format {
         SourceFormat::Kafka(kafka) => {
-            let all = KafkaColumn::ALL.into_iter();
-            let there = all.filter(|column| kafka.include_headers || *column != KafkaColumn::Headers);
+            let all = RecordColumn::ALL.into_iter();
+            let there = all.filter(|column| kafka.include_headers || *column != RecordColumn::Headers);
             RawColumns::OfRecords(there.collect())
         }
         SourceFormat::Rate(_) => RawColumns::OfRows(rate::columns()),

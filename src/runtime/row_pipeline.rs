@@ -14,14 +14,14 @@ use super::lane::OnReject;
 use super::lane_pipeline::{Keep, LanePipeline};
 use super::open::{self, Access, RawColumns};
 use super::sql::{self, StreamSql};
-use crate::config::{JsonValue, KafkaColumn, ParseMode, StreamConfig, ValueConfig};
+use crate::config::{JsonValue, ParseMode, StreamConfig, ValueConfig};
 use crate::decode::admission::Admission;
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy, Rejection, RejectionCode};
 use crate::decode::rows::{self, RowDecoder};
 use crate::decode::schema::StructType;
 use crate::decode::stage::{NextStage, RejectedRecord, Stage, StageFactory, StageRows};
 use crate::model::error::Context;
-use crate::model::{MemoryAccount, Result};
+use crate::model::{MemoryAccount, RecordColumn, Result};
 use crate::sink::AttemptWriter;
 
 /// How values become rows: parsed once, made into one pipeline per lane.
@@ -32,7 +32,7 @@ pub struct RowPipeline {
     schema: Option<StructType>,
     options: JsonOptions,
     policy: Policy,
-    keep: Vec<KafkaColumn>,
+    keep: Vec<RecordColumn>,
     /// How many columns the stream file declares; a query may need fewer.
     declared: usize,
     /// What follows the decoder.
@@ -82,7 +82,7 @@ impl RowPipeline {
                 });
             }
             self.keep
-                .retain(|column| is_read(column.name()) || decoded == 0 && *column == KafkaColumn::Offset);
+                .retain(|column| is_read(column.name()) || decoded == 0 && *column == RecordColumn::Offset);
             if self.schema.as_ref().is_some_and(|schema| schema.fields.is_empty()) {
                 self.schema = None;
             }
@@ -366,7 +366,7 @@ fn definition_hash(config: &StreamConfig, how: &str) -> String {
     hash(&format!("{how}\n{letters}\nsemantics {SEMANTICS}{}", config.sink.definition()))
 }
 
-fn names(columns: &[KafkaColumn]) -> String {
+fn names(columns: &[RecordColumn]) -> String {
     columns.iter().map(|column| column.name()).collect::<Vec<_>>().join(",")
 }
 

@@ -14,25 +14,24 @@ use arrow::datatypes::{
     DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 
-use crate::config::KafkaColumn;
 use crate::decode::envelope::{self, EnvelopeColumn};
 use crate::decode::json::Rejection;
-use crate::model::{Error, Header, OffsetRange, Record, Result, TimestampType};
+use crate::model::{Error, Header, OffsetRange, Record, RecordColumn, Result, TimestampType};
 use crate::table::DeltaTable;
 
 /// The code of a dead letter that stands for offsets which were gone before they could be read.
 pub const OFFSETS_LOST: &str = "OFFSETS_LOST";
 
 /// Kafka's columns of a dead letter: the record as it was.
-const ORIGIN: [KafkaColumn; 8] = [
-    KafkaColumn::Topic,
-    KafkaColumn::Partition,
-    KafkaColumn::Offset,
-    KafkaColumn::Timestamp,
-    KafkaColumn::TimestampType,
-    KafkaColumn::Key,
-    KafkaColumn::Value,
-    KafkaColumn::Headers,
+const ORIGIN: [RecordColumn; 8] = [
+    RecordColumn::Topic,
+    RecordColumn::Partition,
+    RecordColumn::Offset,
+    RecordColumn::Timestamp,
+    RecordColumn::TimestampType,
+    RecordColumn::Key,
+    RecordColumn::Value,
+    RecordColumn::Headers,
 ];
 
 /// The columns of a dead-letter table.

@@ -1,6 +1,7 @@
 //! What a stream of a file becomes: Spark's defaults, every key, and which layer wins.
 
 use super::*;
+use crate::model::RecordColumn;
 
 #[test]
 fn a_minimal_file_has_sparks_defaults() {
@@ -60,7 +61,7 @@ fn every_part_of_a_full_stream_is_read() {
     let ValueConfig::Json(json) = &stream.source.value else { panic!("not JSON") };
     assert_eq!((json.mode, json.corrupt_column.as_str()), (ParseMode::FailFast, "_corrupt_record"));
     assert_eq!(json.options, BTreeMap::from([("timestampFormat".into(), "yyyy".into())]));
-    assert_eq!(json.keep, [KafkaColumn::Offset, KafkaColumn::Topic]);
+    assert_eq!(json.keep, [RecordColumn::Offset, RecordColumn::Topic]);
     let sink = stream.sink.delta().unwrap();
     assert_eq!(sink.partition_by, ["a", "b"]);
     assert!(sink.merge_schema && sink.auto_compact == Some(true));
