@@ -5,112 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::layers::all;
-
-/// The path of a module from the crate's root: `query`, `cast`.
-type Module = Vec<String>;
-
-/// Which module a file is: `query/cast/mod.rs` and `query/cast.rs` are both `query::cast`.
-fn module_of(file: &str) -> Module {
-    let name = file.trim_end_matches(".rs").trim_end_matches("/mod");
-    name.split('/').map(str::to_owned).collect()
-}
-
-/// A path in code, and the name that it has there if it stands in a `use` with `as`.
-type Named = (Vec<String>, Option<String>);
-
-/// Reads the path that `code` begins with, or the paths if it ends in braces, each behind `prefix`; returns what follows.
-fn read_path<'c>(mut code: &'c str, prefix: &[String], found: &mut Vec<Named>) -> &'c str {
-    let mut path = prefix.to_vec();
-    loop {
-        let length = code.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(code.len());
-        let (word, rest) = code.split_at(length);
-        if word != "self" || path.is_empty() {
-            path.extend((!word.is_empty()).then(|| word.to_owned()));
-        }
-        code = rest;
-        let Some(rest) = code.strip_prefix("::") else { break };
-        code = rest;
-        let Some(mut group) = code.strip_prefix('{') else { continue };
-        loop {
-            group = group.trim_start_matches(|c: char| c.is_whitespace() || c == ',' || c == '*');
-            if group.is_empty() || group.starts_with('}') {
-                return group.strip_prefix('}').unwrap_or_default();
-            }
-            let rest = read_path(group, &path, found);
-            // Something that is no name, so that this ends whatever the code holds.
-            let next = group.chars().next().map_or(0, char::len_utf8);
-            group = if rest.len() == group.len() { &rest[next..] } else { rest };
-        }
-    }
-    let name = code.strip_prefix(" as ").map(|rest| {
-        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-        code = &rest[end..];
-        rest[..end].to_owned()
-    });
-    found.push((path, name));
-    code
-}
-
-/// Every path of at least two names in code.
-fn paths(code: &str) -> Vec<Named> {
-    let (mut found, mut rest) = (Vec::new(), code);
-    while let Some(at) = rest.find(|c: char| c.is_alphabetic() || c == '_') {
-        let before = rest[..at].chars().next_back();
-        rest = read_path(&rest[at..], &[], &mut found);
-        if before == Some('\'') {
-            // A lifetime.
-            found.pop();
-        }
-    }
-    found.retain(|(path, _)| path.len() > 1);
-    found
-}
-
-/// The paths of the `use` declarations in code.
-fn imports(code: &str) -> Vec<Named> {
-    let mut found = Vec::new();
-    for (at, _) in code.match_indices("use ") {
-        let line = code[..at].rsplit('\n').next().unwrap_or_default().trim_start();
-        if line.is_empty() || line.starts_with("pub") {
-            read_path(&code[at + "use ".len()..], &[], &mut found);
-        }
-    }
-    found
-}
-
-/// What `path` means in `module`, from the crate's root; `None` if it leads out of the crate.
-fn resolved(
-    path: &[String],
-    module: &Module,
-    modules: &BTreeMap<Module, String>,
-    names: &BTreeMap<String, Module>,
-) -> Option<Module> {
-    let first = path.first()?.as_str();
-    let ups = path.iter().take_while(|word| *word == "super").count();
-    let child = [module.as_slice(), &path[..1]].concat();
-    Some(match first {
-        "crate" => path[1..].to_vec(),
-        "self" => [module.as_slice(), &path[1..]].concat(),
-        "super" => [module.get(..module.len().checked_sub(ups)?)?, &path[ups..]].concat(),
-        _ if modules.contains_key(&child) => [module.as_slice(), path].concat(),
-        name => [names.get(name)?.as_slice(), &path[1..]].concat(),
-    })
-}
+use super::imports::{Module, Named, all, imports, module_of, names_in, paths, resolved};
 
 /// The files that a file uses, itself and the `mod.rs` above it left out.
 fn used(file: &str, code: &str, modules: &BTreeMap<Module, String>) -> BTreeSet<String> {
     let module = module_of(file);
-    let mut names = BTreeMap::new();
-    // A second time for what is imported through a name that is imported below it.
-    for _ in 0..2 {
-        for (path, name) in imports(code) {
-            let name = name.or_else(|| path.last().cloned());
-            if let (Some(name), Some(target)) = (name, resolved(&path, &module, modules, &names)) {
-                names.insert(name, target);
-            }
-        }
-    }
+    let names = names_in(code, &module, modules);
     let target = |(path, _): Named| {
         let target = resolved(&path, &module, modules, &names)?;
         let file = (1..=target.len()).rev().find(|length| modules.contains_key(&target[..*length]))?;

@@ -1,8 +1,8 @@
 //! The layers of `docs/ARCHITECTURE.md`: who may use whom, and one door per vendor.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::imports::{Module, all, exports, imports, module_of, names_in, paths, resolved};
 
 /// Each module and what it may use of the crate (every module may use itself).
 const MAY_USE: [(&str, &[&str]); 15] = [
@@ -60,6 +60,9 @@ const MAY_USE: [(&str, &[&str]); 15] = [
 /// Files of `runtime` that may name a format: the factory, and what becomes of dead letters, which go to Delta tables.
 const KNOW_FORMATS: [&str; 3] = ["runtime/open.rs", "runtime/dead_letter_tables.rs", "runtime/replay.rs"];
 
+/// Files of `runtime` that hold the table of dead letters, `sink::DeadLetterTable`: Delta's type by another name.
+const HOLD_DEAD_LETTERS: [&str; 2] = ["runtime/recovery.rs", "runtime/start.rs"];
+
 /// Each vendor's crate and the folders or files that may name it.
 const DOORS: [(&str, &[&str]); 12] = [
     ("datafusion", &["query"]),
@@ -90,84 +93,82 @@ const MAY_BLOCK: [&str; 9] = [
     "cli/run.rs",
 ];
 
-fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            into.push(path);
-        }
-    }
-}
-
-/// The code of a file, without its unit tests and comments.
-fn code(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
-}
-
-/// The files of `src` by their names, and their code.
-pub fn all() -> Vec<(String, String)> {
-    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
-    let mut files = Vec::new();
-    sources(root, &mut files);
-    assert!(files.len() > 30, "the sources were not found");
-    let name = |path: &PathBuf| path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
-    files.iter().map(|path| (name(path), code(path))).collect()
-}
-
-/// The modules of the crate that code names: `crate::a::…` and `crate::{a::…, b}`.
-fn used(code: &str) -> BTreeSet<String> {
-    let word = |text: &str| -> String {
-        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+/// What a file does that its layer may not.
+fn wrongs(file: &str, code: &str, modules: &BTreeMap<Module, String>) -> BTreeSet<String> {
+    let layer = file.split(['/', '.']).next().unwrap_or_default();
+    let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == layer) else {
+        return [format!("{file}: {layer} has no entry in MAY_USE")].into();
     };
-    let mut used = BTreeSet::new();
-    for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
-        let Some(group) = rest.strip_prefix('{') else {
-            used.insert(word(rest));
-            continue;
-        };
-        let (mut depth, mut starts) = (0, true);
-        for (at, c) in group.char_indices() {
-            match c {
-                '}' if depth == 0 => break,
-                '}' => depth -= 1,
-                '{' => depth += 1,
-                _ if starts && !c.is_whitespace() => {
-                    used.insert(word(&group[at..]));
-                    starts = false;
-                }
-                ',' if depth == 0 => starts = true,
-                _ => {}
-            }
-        }
-    }
-    used
+    let module = module_of(file);
+    let names = names_in(code, &module, modules);
+    let layer_of = |path: &[String]| {
+        let target = resolved(path, &module, modules, &names)?;
+        // The root by itself (`use super::*` in a layer's `mod.rs`) would hide which layers are used.
+        Some(target.first().map_or("everything", String::as_str).to_owned())
+    };
+    let is_layer = |used: &String| used == "everything" || MAY_USE.iter().any(|(name, _)| name == used);
+    let other = |used: &String| used != layer && is_layer(used);
+    let uses = imports(code).into_iter().chain(paths(code)).filter_map(|(path, _)| layer_of(&path));
+    let upward = uses.filter(|used| other(used) && !allowed.contains(&used.as_str()));
+    let passed_on = exports(code).into_iter().filter_map(|(path, _)| layer_of(&path)).filter(other);
+    upward
+        .map(|used| format!("{file} uses {used}"))
+        .chain(passed_on.map(|of| format!("{file} passes on a name of {of}, whose users are not seen then")))
+        .collect()
+}
+
+/// `src` but for what every layer is named in: the crate's head and the program.
+fn layered() -> (Vec<(String, String)>, BTreeMap<Module, String>) {
+    let mut files = all();
+    files.retain(|(file, _)| !["lib.rs", "main.rs"].contains(&file.as_str()));
+    let modules = files.iter().map(|(file, _)| (module_of(file), file.clone())).collect();
+    (files, modules)
 }
 
 #[test]
 fn every_module_uses_only_the_layers_below_it() {
-    let known: BTreeSet<&str> = MAY_USE.iter().map(|(module, _)| *module).collect();
-    let mut wrong = Vec::new();
-    for (file, code) in all() {
-        let module = file.split(['/', '.']).next().unwrap_or_default();
-        let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == module) else { continue };
-        for used in used(&code) {
-            if known.contains(used.as_str()) && used != module && !allowed.contains(&used.as_str()) {
-                wrong.push(format!("{file} uses {used}"));
-            }
-        }
-    }
+    let (files, modules) = layered();
+    let wrong: Vec<String> = files.iter().flat_map(|(file, code)| wrongs(file, code, &modules)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
-fn grouped_imports_are_seen() {
-    let code = "use crate::{\n    model::{Error, Result}, sink,\n};\nlet x = crate::table::open();";
-    assert_eq!(used(code), ["model", "sink", "table"].map(str::to_owned).into());
+fn every_form_of_an_upward_import_is_seen() {
+    let (_, modules) = layered();
+    let wrong = |file: &str, code: &str| wrongs(file, code, &modules).into_iter().collect::<Vec<_>>();
+    for code in [
+        "fn x() { crate::sink::delta::open() }",
+        "use crate::{\n    model::{Error, Result}, sink::{self, Sink},\n};",
+        "use super::sink::Sink;",
+        "use super::{model::Error, sink};",
+        "use crate::sink as target;\nfn x() { target::open() }",
+        "use crate as root;\nfn x() { root::sink::open() }",
+        "pub use crate::sink::Sink;",
+        "pub type Target = crate::sink::DeltaAppend;",
+    ] {
+        let wrong = wrong("table/mod.rs", code);
+        assert!(wrong.contains(&"table/mod.rs uses sink".to_owned()), "{code}: {wrong:?}");
+    }
+    assert_eq!(wrong("table/file.rs", "use super::super::sink::Sink;"), ["table/file.rs uses sink"]);
+    assert_eq!(wrong("table/mod.rs", "use super::*;"), ["table/mod.rs uses everything"]);
+    let passed_on = wrong("sink/mod.rs", "pub(crate) use super::table::log;");
+    assert_eq!(passed_on, ["sink/mod.rs passes on a name of table, whose users are not seen then"]);
+    assert_eq!(wrong("newcomer.rs", ""), ["newcomer.rs: newcomer has no entry in MAY_USE"]);
+    assert!(wrong("sink/mod.rs", "use crate::table;\npub use delta::DeltaSink;\nuse super::model;").is_empty());
+}
+
+#[test]
+fn the_crate_names_its_modules_in_an_order_in_which_each_uses_only_those_above_it() {
+    let head = include_str!("../../../src/lib.rs");
+    let order: Vec<&str> =
+        head.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
+    assert_eq!(order.len(), MAY_USE.len(), "{order:?}");
+    let place = |module: &str| order.iter().position(|name| *name == module);
+    for (module, uses) in MAY_USE {
+        for used in uses {
+            assert!(place(used) < place(module), "{module} uses {used}, which stands below it in lib.rs");
+        }
+    }
 }
 
 #[test]
@@ -177,14 +178,10 @@ fn the_runtime_knows_no_format_but_in_its_factory() {
         if !file.starts_with("runtime/") || KNOW_FORMATS.contains(&file.as_str()) {
             continue;
         }
-        // The columns of a record bear the names that Spark's Kafka source gives them.
-        let code = code.replace("KafkaColumn", "").to_lowercase();
-        wrong.extend(
-            ["kafka", "delta"]
-                .iter()
-                .filter(|word| code.contains(**word))
-                .map(|word| format!("{file}: {word}")),
-        );
+        let (knows_dead_letters, code) = (HOLD_DEAD_LETTERS.contains(&file.as_str()), code.to_lowercase());
+        let words = ["kafka", "delta", "deadlettertable"].iter();
+        let words = words.filter(|word| **word != "deadlettertable" || !knows_dead_letters);
+        wrong.extend(words.filter(|word| code.contains(**word)).map(|word| format!("{file}: {word}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -2,5 +2,6 @@
 
 mod circles;
 mod guarantees;
+mod imports;
 mod layers;
 mod words;
