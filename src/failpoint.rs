@@ -47,7 +47,7 @@ pub const INDEX_SNAPSHOT_NAMES: [&str; 2] = ["merge.uploaded", "merge.snapshot"]
 
 /// The failpoints of a table's maintenance: the files of a compaction are written, and no commit names them; the commit is made;
 /// a vacuum has deleted some of what it deletes.
-pub const UPKEEP_NAMES: [&str; 3] = ["compact.files", "compact.committed", "vacuum.some"];
+pub const MAINTENANCE_NAMES: [&str; 3] = ["compact.files", "compact.committed", "vacuum.some"];
 
 /// The failpoints that only a query with state comes by: the changes of a batch; the local copy, every hundred batches or some
 /// megabytes; a snapshot; files that it made superfluous.
@@ -85,7 +85,7 @@ pub const fn is_known(name: &str) -> bool {
         || is_in(&UPDATE_NAMES, name)
         || is_in(&INDEX_SNAPSHOT_NAMES, name)
         || is_in(&STATE_NAMES, name)
-        || is_in(&UPKEEP_NAMES, name)
+        || is_in(&MAINTENANCE_NAMES, name)
 }
 
 const fn is_in(names: &[&str], name: &str) -> bool {

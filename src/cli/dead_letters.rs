@@ -220,7 +220,7 @@ fn replayed_json(stream: &str, replayed: &Replayed, dry_run: bool) -> Value {
         "dryRun": dry_run,
         "replayed": replayed.replayed,
         "stillRejected": replayed.left,
-        "alreadyReplayed": replayed.taken_before,
+        "alreadyReplayed": replayed.already_replayed,
         "offsetsLost": replayed.offsets_lost,
         "uncommitted": replayed.uncommitted,
         "otherQueries": replayed.others,
@@ -247,7 +247,7 @@ fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
     for (code, count) in &replayed.left {
         line(*count, &format!("still rejected: {code}"));
     }
-    line(replayed.taken_before, "already replayed");
+    line(replayed.already_replayed, "already replayed");
     line(replayed.offsets_lost, "lost offsets: nothing to replay");
     line(replayed.uncommitted, "from a micro-batch that is not committed yet: run the stream first");
     line(replayed.others, "from other streams or earlier checkpoints");

@@ -41,7 +41,7 @@ pub struct Replayed {
     /// Letters that still do not, by the reason they have now.
     pub left: BTreeMap<String, u64>,
     /// Letters that earlier replays took.
-    pub taken_before: u64,
+    pub already_replayed: u64,
     /// Letters that stand for lost offsets: there is nothing to replay.
     pub offsets_lost: u64,
     /// Letters of the newest micro-batch while it is not committed.
@@ -255,7 +255,7 @@ fn select(
         } else if letter.code == OFFSETS_LOST {
             outcome.offsets_lost += 1;
         } else if taken.contains(letter.batch_id, &letter.record) {
-            outcome.taken_before += 1;
+            outcome.already_replayed += 1;
         } else if selection.len() < LETTERS_MAX {
             let mut trial = Trial::default();
             pipeline.set_now(letter.rejected_at_micros);

@@ -157,7 +157,7 @@ impl<'a> Stream<'a> {
             if let Some(stateful) = &mut self.open.stateful {
                 warn_of_state(stateful.finish(&mut goes_on));
             }
-            self.report_upkeep();
+            self.report_maintenance();
         }
         if let Some(stateful) = self.open.stateful.take() {
             stateful.close();
@@ -559,7 +559,7 @@ impl<'a> Stream<'a> {
             }
         });
         self.open.sink.maintain(&self.open.memory.account);
-        self.report_upkeep();
+        self.report_maintenance();
         if let Some(stateful) = &mut self.open.stateful {
             warn_of_state(stateful.maintain());
         }

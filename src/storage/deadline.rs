@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_hangs_ends_when_the_patience_does_and_not_before_a_stop() {
+    async fn a_call_that_hangs_ends_at_the_deadline_and_not_before_a_stop() {
         let (stop, store) = store(Duration::from_millis(20));
         let call = hangs(&store.deadline);
         let mut call = std::pin::pin!(call);

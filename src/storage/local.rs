@@ -243,7 +243,7 @@ fn sync(place: &FsPath) -> io::Result<()> {
 }
 
 /// [`sync`] off the async workers.
-pub(super) async fn settle_later(place: PathBuf) -> Result<()> {
+pub(super) async fn sync_later(place: PathBuf) -> Result<()> {
     blocking(place.clone(), move || sync(&place)).await
 }
 

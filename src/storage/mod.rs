@@ -258,7 +258,7 @@ impl Store {
     /// `Unavailable` if a flush fails. What an object store answers is durable: there nothing is done.
     pub fn sync(&self, relative: &str) -> Result<()> {
         let Ok(folder) = self.url.to_file_path() else { return Ok(()) };
-        let synced = local::settle_later(folder.join(relative));
+        let synced = local::sync_later(folder.join(relative));
         let synced = match &self.deadline {
             Some(deadline) => self.block_on(deadline.race(synced)),
             None => self.block_on(synced),

@@ -36,7 +36,7 @@ impl DeltaTable {
     /// # Errors
     /// `Corrupt` if the table was removed, restored or replaced; `Unavailable` if storage does not answer.
     pub(super) fn check_head(&mut self) -> Result<()> {
-        let now = self.read_tip(self.version())?;
+        let now = self.read_head(self.version())?;
         if now.is_some() && now == self.head {
             return Ok(());
         }
@@ -71,10 +71,10 @@ impl DeltaTable {
     /// # Errors
     /// `Unavailable` if storage does not answer.
     pub(super) fn commit_hash_at(&self, version: u64) -> Result<Option<u64>> {
-        Ok(self.read_tip(version)?.map(LogHead::hash))
+        Ok(self.read_head(version)?.map(LogHead::hash))
     }
 
-    pub(super) fn read_tip(&self, version: u64) -> Result<Option<LogHead>> {
+    pub(super) fn read_head(&self, version: u64) -> Result<Option<LogHead>> {
         let bytes = self.store.get(&history::commit_name(version))?;
         Ok(bytes.map(|bytes| LogHead::of(version, &bytes)))
     }

@@ -106,7 +106,7 @@ impl DeltaTable {
     fn go_on_from(&mut self, fresh: Shown) -> Result<()> {
         let version = fresh.snapshot.version();
         let same = TableGuard::of(&self.snapshot).check(&TableGuard::of(&fresh.snapshot), self).is_ok();
-        if !same || version < self.version() || self.read_tip(self.version())? != self.head {
+        if !same || version < self.version() || self.read_head(self.version())? != self.head {
             return Ok(());
         }
         if version > self.version() {
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_one_upkeep_at_a_time() {
+    fn a_table_has_one_maintenance_at_a_time() {
         let [one, other] = ["file:///one/", "file:///other/"].map(|url| Url::parse(url).unwrap());
         let at_work = MaintenanceGuard::at(&one);
         assert!(

@@ -125,7 +125,7 @@ impl DeltaTable {
         table.refuse_what_cannot_be_written()?;
         // Whoever made the newest commit may have died before its flush, and a start rests on it.
         store.sync(&history::commit_name(table.version()))?;
-        table.head = table.read_tip(table.version())?;
+        table.head = table.read_head(table.version())?;
         Ok(Some(table))
     }
 
@@ -239,7 +239,7 @@ impl DeltaTable {
 
     /// Goes on from `fresh`, which others have made; nothing is changed if its head can't be read.
     fn adopt(&mut self, fresh: Shown) -> Result<()> {
-        self.head = self.read_tip(fresh.snapshot.version())?;
+        self.head = self.read_head(fresh.snapshot.version())?;
         (self.snapshot, self.own) = (fresh.snapshot, fresh.own);
         self.transactions.clear();
         Ok(())

@@ -76,7 +76,7 @@ impl Scene {
     }
 
     /// The stream that reads all there is. Log files and checkpoint files are cleared away as early as
-    /// they may be, so that upkeep comes often.
+    /// they may be, so that maintenance comes often.
     pub fn yaml(&self) -> String {
         format!(
             "streams:

@@ -100,7 +100,7 @@ impl Stream<'_> {
     }
 
     /// What the sink did beside the batches.
-    pub(super) fn report_upkeep(&mut self) {
+    pub(super) fn report_maintenance(&mut self) {
         if let Some(report) = self.open.sink.take_vacuumed() {
             let total = report.total();
             self.reporter.emit(Event::Vacuumed { files: total.files, size_bytes: total.size_bytes });

@@ -352,8 +352,8 @@ fn a_damaged_first_offset_is_named_while_it_is_needed() {
 fn a_checkpoint_that_cannot_be_written_to_stops_the_stream_by_name() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "readonly", 2, 10_000, 3_000);
-    let patient = "restart: { maxAttempts: 0 }\n    trigger:";
-    let yaml = scene.yaml().replace("trigger:", patient);
+    let no_restarts = "restart: { maxAttempts: 0 }\n    trigger:";
+    let yaml = scene.yaml().replace("trigger:", no_restarts);
     // A file stands where a folder must be: not even root can write below it.
     for (file, names) in [
         ("checkpoint", "checkpoint"),

@@ -294,7 +294,7 @@ fn a_missed_checkpoint_of_the_tables_log_is_made_by_the_next_run() {
     let yaml = w1_yaml(broker, &topic, ", maxOffsetsPerTrigger: 10", "").replace("path: ./table }", sink);
     let folder = tempfile::tempdir().unwrap();
     let made = || checkpoints(&folder.path().join("table"));
-    // Each run has a batch more than the one at which upkeep begins: what begins with the end may not come to be.
+    // Each run has a batch more than the one at which maintenance begins: what begins with the end may not come to be.
     produce(0..50);
     let rules =
         ["create", "put", "multipart"].map(|operation| format!("{operation} checkpoint.parquet * reject"));

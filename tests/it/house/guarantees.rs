@@ -86,7 +86,7 @@ fn the_page_names_every_failpoint_and_no_other() {
     let merges = alluvia::failpoint::MERGE_NAMES.into_iter().chain(alluvia::failpoint::UPDATE_NAMES);
     let snapshots = alluvia::failpoint::INDEX_SNAPSHOT_NAMES.into_iter();
     let more = merges.chain(snapshots).chain(alluvia::failpoint::STATE_NAMES);
-    let more = more.chain(alluvia::failpoint::UPKEEP_NAMES);
+    let more = more.chain(alluvia::failpoint::MAINTENANCE_NAMES);
     assert_eq!(named, alluvia::failpoint::NAMES.into_iter().chain(more).collect());
 }
 

@@ -39,9 +39,9 @@ fn a_stop_finishes_the_running_batch_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_stop_without_patience_abandons_the_batch_and_the_next_start_runs_it_again() {
+fn a_stop_without_time_abandons_the_batch_and_the_next_start_runs_it_again() {
     let Some(broker) = Broker::shared() else { return };
-    let (topic, folder) = (broker.topic("impatient", 2), tempfile::tempdir().unwrap());
+    let (topic, folder) = (broker.topic("no-time-to-stop", 2), tempfile::tempdir().unwrap());
     broker.produce(&topic, (0..300_000).map(|seq| Message::event(4, seq, 2)));
     let yaml = w1_yaml(broker, &topic, "", "    shutdownTimeout: 0 seconds\n");
     let program = Alluvia::run(&yaml, folder.path());
@@ -80,7 +80,7 @@ fn stopped_at(yaml: &str, folder: &Path, rules: &str, text: &str) -> (Duration, 
 
 #[test]
 #[cfg(any(debug_assertions, feature = "failpoints"))]
-fn a_stop_is_over_when_its_patience_is_whatever_the_storage_takes() {
+fn a_stop_ends_at_its_deadline_whatever_the_storage_takes() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("stalled-stop", 1);
     broker.produce(&topic, (0..60_000).map(|seq| Message::event(6, seq, 1)));
@@ -114,7 +114,7 @@ fn a_stop_is_over_when_its_patience_is_whatever_the_storage_takes() {
 
 #[test]
 #[cfg(any(debug_assertions, feature = "failpoints"))]
-fn a_stop_is_over_when_its_patience_is_while_parts_are_uploaded() {
+fn a_stop_ends_at_its_deadline_while_parts_are_uploaded() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("stalled-parts", 1);
     broker.produce(&topic, (0..150_000).map(|seq| Message::event(6, seq, 1)));
@@ -135,12 +135,12 @@ fn a_stop_is_over_when_its_patience_is_while_parts_are_uploaded() {
 
 #[test]
 #[cfg(any(debug_assertions, feature = "failpoints"))]
-fn each_stream_of_a_process_has_a_patience_of_its_own() {
+fn each_stream_of_a_process_has_a_deadline_of_its_own() {
     let Some(broker) = Broker::shared() else { return };
-    let topic = broker.topic("two-patiences", 1);
+    let topic = broker.topic("two-deadlines", 1);
     broker.produce(&topic, (0..1_000).map(|seq| Message::event(6, seq, 1)));
-    let stream = |name: &str, patience: &str| {
-        let yaml = w1_yaml(broker, &topic, "", &format!("    shutdownTimeout: {patience}\n"));
+    let stream = |name: &str, timeout: &str| {
+        let yaml = w1_yaml(broker, &topic, "", &format!("    shutdownTimeout: {timeout}\n"));
         let yaml = yaml.replace("name: w1", &format!("name: {name}"));
         let yaml =
             yaml.replace("./table", &format!("./{name}")).replace("./checkpoint", &format!("./at-{name}"));

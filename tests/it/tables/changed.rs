@@ -155,14 +155,14 @@ fn a_dead_letter_table_that_was_removed_replaced_or_restored_is_refused() {
 }
 
 #[test]
-fn a_table_that_a_stranger_alters_beside_its_upkeep_is_judged_and_the_stream_goes_on() {
+fn a_table_that_another_writer_alters_during_maintenance_is_checked_and_the_stream_goes_on() {
     let Some(broker) = Broker::shared() else { return };
     // The stream rests after four batches, until the checkpoint of version 4 is there. The fifth is frozen with its
     // commit made, and the log about to be read anew.
     let stopped = |folder: &Path, faults: &str| {
         let arm = [("ALLUVIA_FAILPOINTS", "log.after=stop@5"), ("ALLUVIA_STORE_FAULTS", faults)];
         let scene = Scene::new(broker, "altered", 2, 40_000, 10_000);
-        // No upkeep at version 2, which could still be at work at version 4.
+        // No maintenance at version 2, which could still be at work at version 4.
         let yaml = scene.endless_yaml().replace("checkpointInterval: '2'", "checkpointInterval: '4'");
         let mut program = Alluvia::run_with(&yaml, folder, &arm);
         until("the checkpoint, and the hint, which comes last", BOUND, || {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
 use crate::rig::{delta_digest, readers_agree, skipped};
-use crate::tables::compact::upkeep;
+use crate::tables::compact::table_command;
 use crate::tables::statistics::Written;
 
 #[test]
@@ -42,7 +42,7 @@ fn files_in_the_codec_of_their_table_are_compacted_and_read_by_every_reader() {
         };
         assert_eq!(files(), 2, "{codec}");
         // The compaction reads them, and writes one that the readers read.
-        let done = upkeep(&table, "compact", &[]);
+        let done = table_command(&table, "compact", &[]);
         assert_eq!((&done["filesRemoved"], &done["filesAdded"]), (&2.into(), &1.into()), "{codec}: {done}");
         assert_eq!(files(), 3, "{codec}");
         readers_agree(&table, but);

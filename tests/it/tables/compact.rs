@@ -31,7 +31,7 @@ pub fn rows_of(table: &Path) -> Value {
 }
 
 /// `alluvia table COMMAND TABLE …` as JSON.
-pub fn upkeep(table: &Path, command: &str, flags: &[&str]) -> Value {
+pub fn table_command(table: &Path, command: &str, flags: &[&str]) -> Value {
     let place = table.display().to_string();
     let arguments = ["table", command, &place, "--output", "json"];
     let ended = Alluvia::start(arguments.iter().chain(flags), Path::new("/"), &[]).wait(BOUND).success();
@@ -127,24 +127,24 @@ fn compacted_tables_of_every_kind_hold_the_same_rows_for_every_reader() {
         let folder = tempfile::tempdir().unwrap();
         let table = folder.path().join("t able");
         make(&table, &kind);
-        let (before, stats) = (rows_of(&table), upkeep(&table, "stats", &[]));
+        let (before, stats) = (rows_of(&table), table_command(&table, "stats", &[]));
         let digest = kind.is_plain.then(|| delta_digest(&table, &[]));
         let files = stats["total"]["files"].as_u64().unwrap();
         assert_eq!(files, kind.partitions * 8, "{}", kind.name);
 
-        let planned = upkeep(&table, "compact", &["--dry-run"]);
+        let planned = table_command(&table, "compact", &["--dry-run"]);
         let there = commits(&table).len();
         assert_eq!(
             (&planned["filesRemoved"], &planned["filesAdded"]),
             (&files.into(), &kind.partitions.into())
         );
-        let done = upkeep(&table, "compact", &[]);
+        let done = table_command(&table, "compact", &[]);
         assert_eq!(done["versions"], serde_json::json!([there]), "{}: a dry run commits nothing", kind.name);
         assert_eq!((&done["filesRemoved"], &done["filesAdded"]), (&files.into(), &kind.partitions.into()));
         assert_eq!(done["deletionVectorsRemoved"].as_u64().unwrap() > 0, !kind.then.is_empty(), "{done}");
 
         assert_eq!(rows_of(&table), before, "{}", kind.name);
-        let now = upkeep(&table, "stats", &[]);
+        let now = table_command(&table, "stats", &[]);
         assert_eq!(now["total"]["files"], kind.partitions);
         assert_eq!(
             (&now["total"]["rows"], &now["total"]["deletedRows"]),
@@ -172,7 +172,7 @@ fn compacted_tables_of_every_kind_hold_the_same_rows_for_every_reader() {
         if kind.is_plain {
             assert_eq!(delta_optimize(&table)["numFilesAdded"], 0, "{}", kind.name);
         }
-        let again = upkeep(&table, "compact", &[]);
+        let again = table_command(&table, "compact", &[]);
         assert_eq!((&again["filesRemoved"], again["versions"].as_array().unwrap().len()), (&0.into(), 0));
     }
 }
@@ -224,11 +224,11 @@ fn a_condition_chooses_the_partitions_that_spark_finds_by_it() {
     ];
     for condition in conditions {
         let found = format!("SELECT count(DISTINCT _metadata.file_path) AS n FROM @T WHERE {condition}");
-        let planned = upkeep(&table, "compact", &["--where", condition, "--dry-run"]);
+        let planned = table_command(&table, "compact", &["--where", condition, "--dry-run"]);
         assert_eq!(planned["filesRemoved"], sql(&table, &found)[0]["n"], "{condition}: {planned}");
     }
     let rows = rows_of(&table);
-    let done = upkeep(&table, "compact", &["--where", conditions[0], "--partition", "n=0"]);
+    let done = table_command(&table, "compact", &["--where", conditions[0], "--partition", "n=0"]);
     assert_eq!(done["filesRemoved"].as_u64().unwrap() / 2, done["filesAdded"].as_u64().unwrap(), "{done}");
     assert_ne!(done["filesAdded"], 0);
     assert_eq!(rows_of(&table), rows);
@@ -258,14 +258,14 @@ fn a_commit_whose_answer_is_lost_or_says_taken_is_found_and_keeps_its_files() {
         let ended = ended.wait(BOUND).success();
         let done: Value = serde_json::from_str(&ended.stdout).unwrap();
         assert_eq!((&done["filesRemoved"], &done["filesAdded"]), (&3.into(), &1.into()), "{answer}: {done}");
-        let stats = upkeep(&table, "stats", &[]);
+        let stats = table_command(&table, "stats", &[]);
         assert_eq!(
             (&stats["total"]["files"], &stats["total"]["rows"]),
             (&1.into(), &3_000.into()),
             "{answer}: {stats}"
         );
         // What the table names is there, and nothing else is deleted by a vacuum than the files that were joined.
-        let left = upkeep(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
+        let left = table_command(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
         assert_eq!(left["deleted"]["dataFile"]["files"], 3, "{answer}: {left}");
         let files = fs::read_dir(&table).unwrap().map(|entry| entry.unwrap().path());
         assert_eq!(files.filter(|file| file.is_file()).count(), 1, "{answer}");
@@ -285,9 +285,9 @@ fn rows_keep_their_order_and_only_named_partitions_are_touched() {
             format!("SELECT /*+ COALESCE(1) */ id, {ODD} FROM range({}, {})", part * 600, part * 600 + 600);
         sql(&table, &format!("INSERT INTO @T {rows}"));
     }
-    let done = upkeep(&table, "compact", &["--partition", "P=x:y", "--target-file-size", "1m"]);
+    let done = table_command(&table, "compact", &["--partition", "P=x:y", "--target-file-size", "1m"]);
     assert_eq!((&done["filesRemoved"], &done["filesAdded"]), (&4.into(), &1.into()), "{done}");
-    let done = upkeep(&table, "compact", &["--partition", "p=__HIVE_DEFAULT_PARTITION__"]);
+    let done = table_command(&table, "compact", &["--partition", "p=__HIVE_DEFAULT_PARTITION__"]);
     assert_eq!((&done["filesRemoved"], &done["filesAdded"]), (&4.into(), &1.into()), "{done}");
     let files = sql(
         &table,
@@ -339,10 +339,10 @@ fn what_others_change_while_a_table_is_compacted_is_left_and_what_they_append_st
             (&6.into(), &2.into(), &6.into())
         );
         // What was written for nothing is gone, and the rest is done by the next.
-        let all = upkeep(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check", "--dry-run"]);
+        let all = table_command(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check", "--dry-run"]);
         let files = all["files"].as_array().unwrap();
         assert!(!files.iter().any(|file| file["kind"] == "orphan"), "{all}");
-        upkeep(&table, "compact", &[]);
+        table_command(&table, "compact", &[]);
         assert_eq!(rows_of(&table), expected);
 
         // A table whose columns are changed meanwhile is left as it is.
@@ -374,9 +374,9 @@ fn a_compaction_that_is_killed_leaves_the_table_as_it_was_or_is_done() {
             Alluvia::start(["table", "compact", &place], folder.path(), &[("ALLUVIA_FAILPOINTS", &arm)]);
         assert!(ended.wait(BOUND).status.code().is_none(), "not killed at {at}");
         assert_eq!(rows_of(&table), rows, "{at}");
-        assert_eq!(upkeep(&table, "stats", &[])["total"]["files"], files, "{at}");
+        assert_eq!(table_command(&table, "stats", &[])["total"]["files"], files, "{at}");
     }
-    assert_eq!(upkeep(&table, "compact", &[])["filesRemoved"], 0);
+    assert_eq!(table_command(&table, "compact", &[])["filesRemoved"], 0);
 }
 
 #[test]
@@ -411,7 +411,7 @@ fn compact_until_it_ends(mut stream: Alluvia, table: &Path) -> (usize, crate::ri
     let mut made = 0;
     while !stream.ended() {
         if table.join("_delta_log").is_dir() && !commits(table).is_empty() {
-            made += upkeep(table, "compact", &[])["versions"].as_array().unwrap().len();
+            made += table_command(table, "compact", &[])["versions"].as_array().unwrap().len();
         }
         std::thread::sleep(Duration::from_millis(30));
     }
@@ -450,7 +450,7 @@ fn of_small_batches(broker: &Broker, hint: &str) -> (Scene, String) {
 }
 
 fn data_files(table: &Path) -> u64 {
-    upkeep(table, "stats", &[])["total"]["files"].as_u64().unwrap()
+    table_command(table, "stats", &[])["total"]["files"].as_u64().unwrap()
 }
 
 #[test]
@@ -519,7 +519,7 @@ fn a_stream_that_is_killed_while_it_joins_small_files_loses_nothing_and_doubles_
         };
         check();
         let left =
-            upkeep(&folder.path().join("table"), "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
+            table_command(&folder.path().join("table"), "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
         assert_ne!(left["deleted"], serde_json::json!({}), "{what}");
         check();
     });

@@ -8,7 +8,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use crate::rig::{Alluvia, Broker, skipped};
 use crate::scene::{BOUND, Scene};
 #[cfg(any(debug_assertions, feature = "failpoints"))]
-use crate::tables::compact::{rows_of, sql, upkeep};
+use crate::tables::compact::{rows_of, sql, table_command};
 
 #[test]
 fn checkpoints_of_the_log_are_compressed_as_those_of_spark_are() {
@@ -66,15 +66,15 @@ fn a_table_is_read_and_written_as_by_spark_whatever_last_checkpoint_names() {
         fs::write(log.join("_last_checkpoint"), hint).unwrap();
         // Hadoop would refuse a file that is not what its checksum says.
         let _ = fs::remove_file(log.join("._last_checkpoint.crc"));
-        assert_eq!(upkeep(&table, "stats", &[])["version"], 3, "{hint}");
-        let done = upkeep(&table, "compact", &[]);
+        assert_eq!(table_command(&table, "stats", &[])["version"], 3, "{hint}");
+        let done = table_command(&table, "compact", &[]);
         assert_eq!(done["versions"], serde_json::json!([4]), "{hint}: {done}");
         assert_eq!(rows_of(&table)["n"], 30, "{hint}");
     }
     // Beyond the end of the log: what was there may be lost, and what it named must not be deleted.
     let table = folder.path().join("0");
     fs::write(table.join("_delta_log/_last_checkpoint"), r#"{"version": 999999999999, "size": 1}"#).unwrap();
-    assert_eq!(upkeep(&table, "stats", &[])["version"], 4);
+    assert_eq!(table_command(&table, "stats", &[])["version"], 4);
     for command in ["compact", "vacuum"] {
         let ended = Alluvia::start(["table", command, "."], &table, &[]).wait(BOUND);
         assert_eq!(ended.code(), 7, "{command}: {}", ended.stderr);

@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::rig::{Azurite, Scheme, skipped, spark_sql};
-use crate::tables::compact::{sql, upkeep};
+use crate::tables::compact::{sql, table_command};
 use crate::tables::statistics::Written;
 
 const VALUES: [Option<&str>; 24] = [
@@ -193,10 +193,10 @@ fn spark_finds_the_files_of_partitions_that_alluvia_named_compacted_and_vacuumed
         assert_eq!(found, expected(), "{what}");
     };
     check("as written");
-    let done = upkeep(&table, "compact", &[]);
+    let done = table_command(&table, "compact", &[]);
     let (files, partitions) = (VALUES.len() * 2, VALUES.len());
     assert_eq!((&done["filesRemoved"], &done["filesAdded"]), (&files.into(), &partitions.into()), "{done}");
-    let done = upkeep(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
+    let done = table_command(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
     assert_eq!(done["deleted"]["dataFile"]["files"], files, "{done}");
     assert_eq!(parquet_files(&table), partitions);
     check("compacted and vacuumed");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Alluvia, Broker, delta_vacuum, skipped};
 use crate::scene::{BOUND, Scene, killed_at};
-use crate::tables::compact::{ODD, rows_of, sql, upkeep};
+use crate::tables::compact::{ODD, rows_of, sql, table_command};
 use crate::tables::statistics::Written;
 
 const AT_ONCE: [&str; 3] = ["--retain", "0 hours", "--no-retention-check"];
@@ -59,7 +59,7 @@ fn make(table: &Path, properties: &str) {
     sql(table, &format!("INSERT INTO @T SELECT /*+ REPARTITION(3) */ id, {ODD} FROM range(1200)"));
     sql(table, "DELETE FROM @T WHERE k % 7 = 1");
     sql(table, "DELETE FROM @T WHERE k % 13 = 5");
-    upkeep(table, "compact", &["--partition", "p=100%"]);
+    table_command(table, "compact", &["--partition", "p=100%"]);
     sql(table, "UPDATE @T SET k = k + 10000 WHERE k % 5 = 2 AND p = 'a b'");
 }
 
@@ -83,10 +83,10 @@ fn vacuum_as_spark(properties: &str) {
         write(&table, stays, Duration::ZERO);
     }
     let all = files_in(&table);
-    let young = upkeep(&table, "vacuum", &[]);
+    let young = table_command(&table, "vacuum", &[]);
     assert_eq!((&young["deleted"], &young["files"]), (&json!({}), &json!([])), "all is younger than a week");
     assert_eq!(files_in(&table), all);
-    let would = upkeep(&table, "vacuum", &[&AT_ONCE[..], &["--dry-run"]].concat());
+    let would = table_command(&table, "vacuum", &[&AT_ONCE[..], &["--dry-run"]].concat());
     assert_eq!(files_in(&table), all, "a dry run deletes nothing");
     // What no commit keeps for the retention: two strays, and change data, which leaves by its age alone.
     let change_data = would["deleted"]["changeData"]["files"].as_u64().unwrap_or(0);
@@ -120,7 +120,7 @@ fn vacuum_as_spark(properties: &str) {
     );
     assert_eq!(kinds.contains_key("changeData"), properties.contains("ChangeDataFeed"), "{would}");
 
-    let done = upkeep(&table, "vacuum", &AT_ONCE);
+    let done = table_command(&table, "vacuum", &AT_ONCE);
     assert_eq!(named(&done), named(&would));
     let left: BTreeSet<String> = all.difference(&named(&would)).cloned().collect();
     assert_eq!(files_in(&table), left);
@@ -141,7 +141,7 @@ fn what_left_the_table_stays_for_the_retention_and_shorter_ones_must_be_asked_fo
         // Written a month ago, and removed now.
         File::open(table.join(file)).unwrap().set_modified(SystemTime::now() - DAY * 30).unwrap();
     }
-    upkeep(&table, "compact", &[]);
+    table_command(&table, "compact", &[]);
     let (old, young) = ("old.parquet", "young.parquet");
     write(&table, old, DAY * 8);
     write(&table, young, DAY * 6);
@@ -153,7 +153,7 @@ fn what_left_the_table_stays_for_the_retention_and_shorter_ones_must_be_asked_fo
     for file in ["offsets/0", "commits/0", "state/x"] {
         write(&table, &format!("checkpoint/{file}"), DAY * 30);
     }
-    let done = upkeep(&table, "vacuum", &[]);
+    let done = table_command(&table, "vacuum", &[]);
     assert_eq!(named(&done), BTreeSet::from([old.to_owned()]), "{done}");
     assert_eq!(done["foldersLeft"], json!(["checkpoint", "inner", "nest/silver"]));
     assert_eq!(done["tooYoung"]["files"], 1);
@@ -167,7 +167,7 @@ fn what_left_the_table_stays_for_the_retention_and_shorter_ones_must_be_asked_fo
     assert!(refused.stderr.contains("--no-retention-check"), "{}", refused.stderr);
     sql(&table, "ALTER TABLE @T SET TBLPROPERTIES (delta.deletedFileRetentionDuration = 'interval 5 days')");
     assert_eq!(
-        named(&upkeep(&table, "vacuum", &["--retain", "120 hours"])),
+        named(&table_command(&table, "vacuum", &["--retain", "120 hours"])),
         BTreeSet::from([young.to_owned()])
     );
     let text =
@@ -205,8 +205,8 @@ fn nothing_outside_of_the_table_is_deleted_and_odd_names_stop_no_vacuum() {
     symlink("../../victim", real.join("d/link")).unwrap();
     symlink("..", real.join("d/round")).unwrap();
     symlink(victim.join("old.parquet"), real.join("d/linked.parquet")).unwrap();
-    let would = upkeep(&table, "vacuum", &["--dry-run"]);
-    let done = upkeep(&table, "vacuum", &[]);
+    let would = table_command(&table, "vacuum", &["--dry-run"]);
+    let done = table_command(&table, "vacuum", &[]);
     let goes = ["d/linked.parquet", "d/old.parquet"].map(str::to_owned);
     assert_eq!(named(&done), BTreeSet::from(goes), "{done}");
     assert_eq!(named(&would), named(&done));
@@ -232,7 +232,7 @@ fn a_vacuum_that_is_killed_has_deleted_a_part_and_the_next_deletes_the_rest() {
     assert_eq!(rows_of(&table), rows);
     let left = files_in(&table).len();
     assert!(left < all.len());
-    let rest = upkeep(&table, "vacuum", &AT_ONCE);
+    let rest = table_command(&table, "vacuum", &AT_ONCE);
     assert_eq!(files_in(&table).len(), left - named(&rest).len());
     assert_eq!(rows_of(&table), rows);
 }
@@ -246,22 +246,22 @@ fn files_of_runs_that_never_became_part_of_the_table_go_once_their_batch_is_comm
     // The second batch is run three times; of the third run the files are whole, of another only some.
     killed_at(&scene.yaml(), folder.path(), "sink.after");
     killed_at(&scene.yaml(), folder.path(), "files.after");
-    let none = upkeep(&table, "vacuum", &["--orphan-age", "0 hours"]);
+    let none = table_command(&table, "vacuum", &["--orphan-age", "0 hours"]);
     assert_eq!(none["deleted"], json!({}), "the batch is not committed yet: {none}");
     assert_ne!(none["tooYoung"]["files"], 0);
     killed_at(&scene.yaml(), folder.path(), "disk.written=kill@4,x");
     scene.finish(folder.path(), "before the vacuum");
-    let young = upkeep(&table, "vacuum", &[]);
+    let young = table_command(&table, "vacuum", &[]);
     assert_eq!(young["deleted"], json!({}), "a day old at least");
     let mut gone = 0;
     for place in [&table, &letters] {
-        let would = upkeep(place, "vacuum", &["--orphan-age", "0 hours", "--dry-run"]);
-        let done = upkeep(place, "vacuum", &["--orphan-age", "0 hours"]);
+        let would = table_command(place, "vacuum", &["--orphan-age", "0 hours", "--dry-run"]);
+        let done = table_command(place, "vacuum", &["--orphan-age", "0 hours"]);
         assert_eq!(named(&would), named(&done));
         let deleted = done["deleted"].as_object().unwrap();
         assert!(deleted.keys().all(|kind| kind == "orphan"), "{done}");
         gone += named(&done).len();
-        let at_once = upkeep(place, "vacuum", &[&AT_ONCE[..], &["--dry-run"]].concat());
+        let at_once = table_command(place, "vacuum", &[&AT_ONCE[..], &["--dry-run"]].concat());
         assert_eq!(named(&at_once), BTreeSet::new(), "nothing else is left that no commit names");
     }
     assert!(gone >= 2, "{gone}");
@@ -278,7 +278,7 @@ fn a_stream_deletes_what_its_table_does_not_need_any_more_and_nothing_else() {
     // Files of a run that never became part of the table.
     killed_at(&yaml, folder.path(), "files.after");
     scene.finish(folder.path(), "before the vacuum");
-    let orphans = named(&upkeep(&table, "vacuum", &["--orphan-age", "0 hours", "--dry-run"]));
+    let orphans = named(&table_command(&table, "vacuum", &["--orphan-age", "0 hours", "--dry-run"]));
     assert!(!orphans.is_empty());
     let few = [("old.parquet", 9), ("older.parquet", 30), ("young.parquet", 5)];
     few.iter().for_each(|(name, _)| fs::write(table.join(name), "nobody's").unwrap());

@@ -344,7 +344,7 @@ impl Owner {
 
     pub(super) fn sink(&mut self, stores: &mut Stores) -> Step {
         let ours = Commit { newest_dead_letter_batch: stores.newest_dead_letter_batch(), ..self.commit() };
-        let ran_as_we = match land(&mut stores.table, ours, None) {
+        let same_definition = match land(&mut stores.table, ours, None) {
             CommitOutcome::Ours => {
                 self.theirs = None;
                 assert_eq!(
@@ -371,6 +371,6 @@ impl Owner {
                 theirs.definition == self.definition
             }
         };
-        if ours.dead_letters_pending && ran_as_we { Step::Supersede(None) } else { Step::TakeState }
+        if ours.dead_letters_pending && same_definition { Step::Supersede(None) } else { Step::TakeState }
     }
 }
