@@ -321,7 +321,7 @@ fn versioned<'a>(file: &str, text: &'a str) -> Result<std::str::Split<'a, char>>
         ))
         .hint("finish the query with the engine that wrote it, or start the stream on a new checkpointLocation")),
         Some("v") => Err(incomplete(file)),
-        Some(_) => Err(damaged(file, "its first line is no version")),
+        Some(_) => Err(damaged(file, "its first line is not a version")),
     }
 }
 

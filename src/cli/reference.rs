@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use super::args::Cli;
 use crate::model::Kind;
 
-const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n";
+const GENERATED: &str = "<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n";
 
 /// What a process that ends with an error of a kind tells its caller.
 const ENDS: [(Kind, &str); 7] = [

@@ -30,7 +30,7 @@ pub(super) fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str,
     let given = reader.list(node, path);
     for text in &given {
         if !columns.iter().any(|column| same_name(column, &text.value)) {
-            let why = format!("sink.partitionBy names {}, which is no column of the stream", text.shown());
+            let why = format!("sink.partitionBy names {}, which is not a column of the stream", text.shown());
             let hint = format!("the columns are {}", columns.join(", "));
             reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
         }

@@ -224,7 +224,7 @@ impl Builder<'_> {
             }
             Event::Alias(anchor) => {
                 let Some(nodes) = self.anchors.get(&anchor).map(size) else {
-                    self.problems.add(&origin, "", "this alias stands inside the value it names");
+                    self.problems.add(&origin, "", "this alias refers to a value that contains it");
                     return None;
                 };
                 self.count(&origin, nodes)?;

@@ -7,7 +7,7 @@ use super::kafka::librdkafka::CONSUMER_PROPERTIES;
 use super::keys::{SECTIONS, Status};
 use super::option_lists::{self, List, OptionRow};
 
-const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n";
+const GENERATED: &str = "<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n";
 
 /// Every page: its file name and its text.
 pub fn pages() -> Vec<(&'static str, String)> {

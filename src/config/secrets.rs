@@ -39,7 +39,7 @@ fn pieces(raw: &str) -> Result<Vec<Piece<'_>>, String> {
             Some(("file", path)) if !path.is_empty() => Piece::File(path),
             _ => {
                 return Err(format!(
-                    "${{{inside}}} is no reference; expected ${{env:NAME}} or ${{file:/path}}, or $${{ for a literal ${{"
+                    "${{{inside}}} is not a valid reference; expected ${{env:NAME}} or ${{file:/path}}, or $${{ for a literal ${{"
                 ));
             }
         });
@@ -164,7 +164,7 @@ mod tests {
             ("${file:/nope}", "cannot read /nope: entity not found"),
             (
                 "${NAME}",
-                "${NAME} is no reference; expected ${env:NAME} or ${file:/path}, or $${ for a literal ${",
+                "${NAME} is not a valid reference; expected ${env:NAME} or ${file:/path}, or $${ for a literal ${",
             ),
             ("x${env:KEY", "a reference ${ is not closed; write $${ for a literal ${"),
         ];

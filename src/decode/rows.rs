@@ -142,7 +142,7 @@ pub fn schema(decoded: Option<&Schema>, keep: &[RecordColumn]) -> Result<SchemaR
     fields.extend(keep.iter().map(|column| Arc::new(envelope::field(*column))));
     for (index, field) in fields.iter().enumerate() {
         if fields[..index].iter().any(|other| other.name().eq_ignore_ascii_case(field.name())) {
-            return Err(Error::config(format!("column {} stands twice in the stream", field.name()))
+            return Err(Error::config(format!("column {} appears twice in the stream", field.name()))
                 .hint("rename it in source.value.schema, or leave it out of source.value.keep"));
         }
     }

@@ -94,7 +94,7 @@ fn node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             let (skip, fetch) = (limit.get_skip_type(), limit.get_fetch_type());
             match (skip, fetch) {
                 (Ok(SkipType::Literal(0)), Ok(FetchType::Literal(Some(_)))) => {}
-                _ => return Err(unsupported("has OFFSET, or a LIMIT that is no number, over the stream")),
+                _ => return Err(unsupported("has OFFSET, or a LIMIT that is not a number, over the stream")),
             }
             if mode == OutputMode::Update {
                 return Err(Error::config("sql has LIMIT, which outputMode update does not allow"));

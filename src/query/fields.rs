@@ -56,7 +56,7 @@ impl GetField {
                 DataType::Struct(fields) if *fields[0].data_type() == DataType::Utf8 => {
                     Ok(fields[1].data_type().clone())
                 }
-                _ => plan_err!("INVALID_EXTRACT_FIELD_TYPE: the map's keys are no text"),
+                _ => plan_err!("INVALID_EXTRACT_FIELD_TYPE: the map's keys are not text"),
             },
             DataType::Null => Ok(DataType::Null),
             other => plan_err!("INVALID_EXTRACT_BASE_FIELD_TYPE: {other} has no field {name}"),

@@ -240,7 +240,7 @@ fn marked(
         let field = plan.schema().field(column);
         if !is_time(field) {
             return Err(Error::config(format!(
-                "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE: the watermark of {name} is on {}, which is no TIMESTAMP",
+                "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE: the watermark of {name} is on {}, which is not a TIMESTAMP",
                 field.name()
             ))
             .hint("cast the column in a view, and declare the watermark on the view"));
@@ -299,7 +299,7 @@ fn delay_ms(text: &str) -> Result<i64> {
 /// The time that the key `key` says, in milliseconds; a month is 31 days, as in Spark.
 fn duration_ms(key: &str, text: &str) -> Result<i64> {
     let Some((months, days, micros)) = interval_of(text) else {
-        return Err(Error::config(format!("CANNOT_PARSE_INTERVAL: {text} is no valid {key}"))
+        return Err(Error::config(format!("CANNOT_PARSE_INTERVAL: {text} is not a valid {key}"))
             .hint("write it as 10 minutes, or 1 hour 30 minutes"));
     };
     let days = i64::from(months) * 31 + i64::from(days);

@@ -67,7 +67,7 @@ impl TableLetters {
     }
 
     fn table(&self) -> Result<&DeltaTable> {
-        self.table.table().ok_or_else(|| Error::internal("a table of dead letters is there no more"))
+        self.table.table().ok_or_else(|| Error::internal("a table of dead letters no longer exists"))
     }
 }
 
@@ -112,7 +112,7 @@ pub fn replay(
             "the dead letters of stream {} cannot be replayed: its query keeps state between micro-batches, and their time in it has passed",
             config.name
         ))
-        .hint("mend the records and produce them to the topic again"));
+        .hint("correct the records and produce them to the topic again"));
     }
     let log = CheckpointLog::new(access.checkpoint(config)?, config.min_batches_to_retain);
     let found = recovery::inspect_without_lease(config, &log, &access, &mut row_pipeline)?;

@@ -201,7 +201,7 @@ pub fn read(table: &DeltaTable, visit: &mut dyn FnMut(&Letter<'_>) -> Result<()>
             continue;
         }
         return Err(Error::config(format!(
-            "table {} is no table of dead letters: it has no column {} as they have it",
+            "table {} is not a table of dead letters: its column {} is missing or has another type",
             table.store().url(),
             field.name()
         ))

@@ -67,7 +67,7 @@ pub(super) fn from_bytes<H: DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<(H, Vec<u8>)> {
     let (content, sum) = bytes.split_last_chunk::<8>().ok_or_else(|| damaged(name, "it is cut off"))?;
-    let rest = content.strip_prefix(MAGIC).ok_or_else(|| damaged(name, "it is no file of state"))?;
+    let rest = content.strip_prefix(MAGIC).ok_or_else(|| damaged(name, "it is not a file of state"))?;
     let (version, rest) = rest.split_first().ok_or_else(|| damaged(name, "it is cut off"))?;
     if checksum(content).to_le_bytes() != *sum {
         return Err(damaged(name, "its checksum is wrong"));

@@ -24,7 +24,7 @@ impl DeltaTable {
     pub fn add_columns(&mut self, fields: &[MissingField]) -> Result<()> {
         for _ in 0..TRIES {
             let schema: Value = serde_json::from_str(self.metadata().schema_string()).map_err(|e| {
-                Error::corrupt(format!("the schema of {} is no JSON", self.store.url())).source(e)
+                Error::corrupt(format!("the schema of {} is not valid JSON", self.store.url())).source(e)
             })?;
             let mut missing = Vec::new();
             for field in fields {

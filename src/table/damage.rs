@@ -114,7 +114,7 @@ fn check_parquet(store: &Store, name: &str) -> Result<()> {
             return Ok(());
         }
     }
-    Err(Error::corrupt(format!("{relative} is empty, cut off or damaged: it is no Parquet file"))
+    Err(Error::corrupt(format!("{relative} is empty, cut off or damaged: it is not a Parquet file"))
         .hint("if an older checkpoint or all older commits are there, delete the file and _last_checkpoint, and the log is read without it; else restore it from a backup; nothing was changed"))
 }
 

@@ -249,7 +249,7 @@ fn parsed(
 ) -> Result<(Vec<Value>, usize)> {
     let damaged = |e: serde_json::Error| {
         let name = commit_name(version);
-        Error::corrupt(format!("{}{name} is cut off or damaged: it is no Delta commit", store.url()))
+        Error::corrupt(format!("{}{name} is cut off or damaged: it is not a Delta commit", store.url()))
             .source(e)
             .hint(super::error::RESTORE)
     };

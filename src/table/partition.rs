@@ -90,7 +90,7 @@ fn scalar(array: &ArrayRef, row: usize) -> Result<Scalar> {
         DataType::Decimal128(precision, scale) => {
             let bits = array.as_primitive::<Decimal128Type>().value(row);
             Scalar::decimal(bits, *precision, *scale as u8)
-                .map_err(|e| Error::internal("a partition value is no decimal").source(e))?
+                .map_err(|e| Error::internal("a partition value is not a decimal").source(e))?
         }
         other => {
             return Err(Error::config(format!(

@@ -150,7 +150,7 @@ impl DeltaTable {
         let mut values = HashMap::with_capacity(columns.len());
         for name in columns {
             let field =
-                schema.field(name).ok_or_else(|| Error::internal("a partition column is no column"))?;
+                schema.field(name).ok_or_else(|| Error::internal("a partition column is not a column"))?;
             values.insert(name.clone(), Scalar::Null(field.data_type().clone()));
         }
         state

@@ -51,7 +51,7 @@ impl Condition {
         // A comment at the end of the text ends with its line.
         let sql = format!("SELECT 1 FROM partitions WHERE (\n{}\n)", self.text);
         let query = Query::plan(&Definition::of_stream(relation, sql, self.conf.clone())).map_err(refused)?;
-        let no_condition = || refused(Error::config("it is no condition on single partitions"));
+        let no_condition = || refused(Error::config("it is not a condition on single partitions"));
         if query.is_stateful() {
             return Err(no_condition());
         }

@@ -213,7 +213,7 @@ pub(crate) fn entra_endpoint(text: &str, custom: Option<&str>) -> Result<(String
     let host = url.host_str().unwrap_or_default();
     let authority = url.origin().ascii_serialization();
     if url.scheme() != "https" || !(AUTHORITIES.contains(&host) || custom == Some(authority.as_str())) {
-        return Err("the token endpoint is none of Entra ID".into());
+        return Err("the token endpoint is not an Entra ID endpoint".into());
     }
     let segments: Vec<&str> = url.path_segments().map(Iterator::collect).unwrap_or_default();
     match segments[..] {

@@ -159,7 +159,7 @@ fn what_cannot_be_an_identity_is_refused_with_the_remedy_and_without_secrets() {
         ),
         (
             "conf: {fs.azure.account.oauth2.client.endpoint: 'https://hunter2/t'}",
-            "the token endpoint is none of Entra ID",
+            "the token endpoint is not an Entra ID endpoint",
         ),
     ];
     for (stream, says) in cases {

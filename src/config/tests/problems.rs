@@ -231,8 +231,8 @@ fn schemas_and_partition_columns_are_read_with_the_file() {
     let cases = [
         (file("a INT, temperature DUBLE", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "DUBLE"),
         (file("a INT, b VOID", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "column b is VOID"),
-        (file("a INT, A INT", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "stands twice"),
-        (file("a INT, topic INT", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "stands twice"),
+        (file("a INT, A INT", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "appears twice"),
+        (file("a INT, topic INT", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "appears twice"),
         (file(" ", ""), "s.yaml:8:52: streams[0].source.value.schema: ", "the schema is empty"),
         (
             file("a INT", "partitionBy: [a, nope]"),
@@ -270,7 +270,7 @@ fn problems_of_the_file_itself_are_told() {
             "streams: []\n---\nstreams: []",
             "s.yaml:2:1: a second document begins here; one file holds one document",
         ),
-        ("a: &a [*a]", "s.yaml:1:8: this alias stands inside the value it names"),
+        ("a: &a [*a]", "s.yaml:1:8: this alias refers to a value that contains it"),
     ];
     for (yaml, expected) in cases {
         assert_eq!(message(yaml), expected, "{yaml}");

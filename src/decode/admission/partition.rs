@@ -115,7 +115,7 @@ impl PartitionRules {
     ) {
         for row in (0..column.len()).filter(|row| column.is_valid(*row)) {
             let Some(text) = text(row) else {
-                let message = "the bytes are no UTF-8, which a partition value must be".to_owned();
+                let message = "the bytes are not UTF-8, which a partition value must be".to_owned();
                 faults.push((row, rule.rejection(RejectionCode::InvalidPartitionValue, message)));
                 continue;
             };

@@ -135,7 +135,7 @@ fn type_from_json(value: &Value, path: &str, collations: &Map<String, Value>) ->
             Some(other) => Err(wrong(format!("unknown type {other:?}"))),
             None => Err(wrong("type without a name".into())),
         },
-        _ => Err(wrong("type that is no string and no object".into())),
+        _ => Err(wrong("type that is neither a string nor an object".into())),
     }
 }
 
@@ -167,7 +167,7 @@ fn flag(object: &Map<String, Value>, key: &str) -> Result<bool> {
 }
 
 fn field_from_json(value: &Value) -> Result<StructField> {
-    let object = value.as_object().ok_or_else(|| wrong("field that is no object".into()))?;
+    let object = value.as_object().ok_or_else(|| wrong("field that is not an object".into()))?;
     let name =
         object.get("name").and_then(Value::as_str).ok_or_else(|| wrong("field without a name".into()))?;
     let mut metadata = object.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
@@ -186,7 +186,7 @@ fn field_from_json(value: &Value) -> Result<StructField> {
     let data_type = inner(object, "type", name, &collations)?;
     let nullable = object.get("nullable").map_or(Some(true), Value::as_bool);
     let nullable =
-        nullable.ok_or_else(|| wrong(format!("field {name:?} has a nullable that is no boolean")))?;
+        nullable.ok_or_else(|| wrong(format!("field {name:?} has a nullable that is not a boolean")))?;
     Ok(StructField { name: name.into(), data_type, nullable, comment, metadata })
 }
 

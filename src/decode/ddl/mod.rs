@@ -78,7 +78,7 @@ fn refuse_for_from_json<'a>(data_type: &'a DataType, path: &mut Vec<&'a str>) ->
         DataType::Varchar(_) => refuse(path, "VARCHAR", "declare it STRING"),
         DataType::Char(_) => refuse(path, "CHAR", "declare it STRING"),
         DataType::Map { key, .. } if !matches!(**key, DataType::String | DataType::CollatedString(_)) => {
-            refuse(path, "a MAP whose key is no STRING", "declare the key STRING")
+            refuse(path, "a MAP whose key is not a STRING", "declare the key STRING")
         }
         DataType::Map { value: inner, .. } | DataType::Array { element: inner, .. } => {
             refuse_for_from_json(inner, path)
@@ -135,7 +135,7 @@ mod tests {
     fn from_json_refuses_by_path_what_it_cannot_read() {
         let error = |text| DataType::of_from_json(text).unwrap_err().to_string();
         assert!(error("a STRUCT<b: ARRAY<VARCHAR(3)>>").starts_with("column a.b is VARCHAR, which JSON"));
-        assert!(error("m MAP<INT, INT>").starts_with("column m is a MAP whose key is no STRING"));
+        assert!(error("m MAP<INT, INT>").starts_with("column m is a MAP whose key is not a STRING"));
         assert!(error("INT").starts_with("a message cannot be read as INT alone"));
     }
 

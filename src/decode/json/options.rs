@@ -231,12 +231,12 @@ fn check_without_effect(name: &'static str, value: &str) -> Result<()> {
     let refused = |what: &str| Error::config(format!("JSON option {name} is {value:?}, {what}"));
     match name {
         "charset" | "encoding" if !CHARSETS.contains(&value.to_ascii_lowercase().as_str()) => {
-            Err(refused("which is no charset that Spark takes")
+            Err(refused("which is not a charset that Spark takes")
                 .hint(format!("one of {}", CHARSETS.join(", "))))
         }
         // Beside the short names Spark takes the name of a class.
         "compression" if !CODECS.contains(&value.to_ascii_lowercase().as_str()) && !value.contains('.') => {
-            Err(refused("which is no codec that Spark takes").hint(format!("one of {}", CODECS.join(", "))))
+            Err(refused("which is not a codec that Spark takes").hint(format!("one of {}", CODECS.join(", "))))
         }
         "lineSep" if value.is_empty() => Err(refused("which Spark refuses").hint("leave it out")),
         "samplingRatio" if value.trim().parse::<f64>().is_err() => Err(refused("expected a number")),

@@ -163,7 +163,7 @@ pub(super) const FILE_BYTES: &[f64] = &[
 #[cfg(test)]
 fn page() -> String {
     let mut page = String::from(
-        "# Metrics\n\n<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n\
+        "# Metrics\n\n<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n\
          What `/metrics` answers, in Prometheus' text format 0.0.4. [Monitoring](../operating/monitoring.md) says how to use it.\n\
          A metric that does not apply to a stream (a watermark, state) has no sample for it.\n\n\
          | metric | type | labels | |\n|---|---|---|---|\n",

@@ -224,7 +224,7 @@ fn bind_sign(bind: &Bind) -> Result<Bound> {
         DataType::Duration(unit) => DataType::Duration(*unit),
         DataType::Interval(unit) => DataType::Interval(*unit),
         DataType::Utf8 | DataType::Null => DataType::Float64,
-        other => return Err(mismatch(bind, format!("{} is no number", name_of(other)))),
+        other => return Err(mismatch(bind, format!("{} is not a number", name_of(other)))),
     };
     Ok(Bound::new([kind.clone()], kind))
 }

@@ -62,7 +62,7 @@ pub(crate) struct Way<'a> {
 }
 
 fn invalid(to: &DataType) -> DataFusionError {
-    ExpressionError::raise("CAST_INVALID_INPUT", format!("the text is no {}", name_of(to)))
+    ExpressionError::raise("CAST_INVALID_INPUT", format!("the text is not a valid {}", name_of(to)))
 }
 
 fn overflow(from: &DataType, to: &DataType) -> DataFusionError {

@@ -59,7 +59,7 @@ fn numbers(array: &ArrayRef) -> Result<Box<dyn Iterator<Item = Option<Number>> +
                     .map(move |value| value.map(|value| Number::Decimal(value, scale))),
             )
         }
-        other => return exec_err!("{other} is no number"),
+        other => return exec_err!("{other} is not a number"),
     })
 }
 

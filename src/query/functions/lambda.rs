@@ -161,12 +161,12 @@ impl Over {
     fn element<'a>(&self, kind: &'a DataType) -> Result<&'a DataType> {
         match kind {
             DataType::Null => Ok(&DataType::Null),
-            kind => element_of(kind).ok_or_else(|| self.wrong(&format!("{} is no ARRAY", name_of(kind)))),
+            kind => element_of(kind).ok_or_else(|| self.wrong(&format!("{} is not an ARRAY", name_of(kind)))),
         }
     }
 
     fn entry<'a>(&self, kind: &'a DataType) -> Result<(&'a DataType, &'a DataType)> {
-        entry_of(kind).ok_or_else(|| self.wrong(&format!("{} is no MAP", name_of(kind))))
+        entry_of(kind).ok_or_else(|| self.wrong(&format!("{} is not a MAP", name_of(kind))))
     }
 }
 

@@ -111,7 +111,7 @@ fn entries_type(key: &DataType, value: &DataType) -> DataType {
 
 fn map_argument<'a>(bind: &'a Bind) -> Result<(&'a DataType, &'a DataType)> {
     match bind.types.first() {
-        Some(kind) => entry_of(kind).ok_or_else(|| mismatch(bind, format!("{} is no MAP", name_of(kind)))),
+        Some(kind) => entry_of(kind).ok_or_else(|| mismatch(bind, format!("{} is not a MAP", name_of(kind)))),
         None => Err(mismatch(bind, "a MAP is missing")),
     }
 }
@@ -395,7 +395,7 @@ fn bind_item(bind: &Bind) -> Result<Bound> {
         DataType::List(field) => {
             let index = &bind.types[1];
             if bind.name == "get_item" && !is_integral(index) && *index != DataType::Null {
-                return Err(mismatch(bind, format!("{} is no index of an ARRAY", name_of(index))));
+                return Err(mismatch(bind, format!("{} is not an index of an ARRAY", name_of(index))));
             }
             Ok(Bound::new(
                 [bind.types[0].clone(), castable(bind, index, Want::Int)?],
@@ -426,7 +426,7 @@ fn bind_get(bind: &Bind) -> Result<Bound> {
             [bind.types[0].clone(), castable(bind, &bind.types[1], Want::Int)?],
             element.clone(),
         )),
-        None => Err(mismatch(bind, format!("{} is no ARRAY", name_of(&bind.types[0])))),
+        None => Err(mismatch(bind, format!("{} is not an ARRAY", name_of(&bind.types[0])))),
     }
 }
 

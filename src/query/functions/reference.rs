@@ -5,7 +5,7 @@
 
 use super::SPARK;
 
-const GENERATED: &str = "<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test` writes it anew. -->\n\n";
+const GENERATED: &str = "<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n";
 
 /// Names that are a syntax or a part of the planner, with the form they have in a query.
 const PLANNED: &[(&str, &str)] = &[

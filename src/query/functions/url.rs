@@ -140,7 +140,7 @@ fn parse_url(call: &Call, raise: bool) -> Result<ArrayRef> {
         let Some((url, name)) = call.text(0, row).zip(call.text(1, row)) else { return Ok(None) };
         let Some(parts) = Parts::of(url) else {
             return if raise {
-                Err(ExpressionError::raise("INVALID_URL", "the text is no URL"))
+                Err(ExpressionError::raise("INVALID_URL", "the text is not a valid URL"))
             } else {
                 Ok(None)
             };

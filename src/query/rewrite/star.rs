@@ -57,7 +57,7 @@ impl Rewriter<'_> {
         }
         let schema = self.schema_of_expr(&value, &self.from)?;
         let DataType::Struct(fields) = schema.field(0).data_type() else {
-            return Err(Error::config(format!("{name}.* needs a struct, {name} is none")));
+            return Err(Error::config(format!("{name}.* needs a struct, {name} is not one")));
         };
         let kept = |name: &str| !except.iter().any(|other| self.scopes.same(other, name));
         let field =

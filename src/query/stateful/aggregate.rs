@@ -142,7 +142,7 @@ impl Grouping {
                 GroupColumn::Key(key) => Arc::clone(&groups.keys[*key]),
                 GroupColumn::Window(start) => {
                     let DataType::Struct(fields) = field.data_type() else {
-                        return Err(DataFusionError::Internal("a window is no struct".into()));
+                        return Err(DataFusionError::Internal("a window is not a struct".into()));
                     };
                     let bounds = [*start, start + 1].into_iter().zip(fields);
                     let bounds =

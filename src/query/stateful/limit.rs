@@ -28,7 +28,7 @@ impl Operator for Limit {
             None => 0,
             Some(bytes) => {
                 let bytes = bytes.as_slice().try_into();
-                u64::from_be_bytes(bytes.map_err(|_| Error::corrupt("the state of LIMIT is no number"))?)
+                u64::from_be_bytes(bytes.map_err(|_| Error::corrupt("the state of LIMIT is not a number"))?)
             }
         };
         let mut left = self.rows.saturating_sub(passed);

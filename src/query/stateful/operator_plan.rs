@@ -105,7 +105,7 @@ pub(super) fn dedupe(
         keys.iter().map(|key| schema.field(at(*key)).data_type().clone()).collect();
     if let Some(map) = keys.iter().find(|key| holds_map(fields[**key].data_type())) {
         return Err(Error::config(format!(
-            "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE: {} is a map, which is no key of dropDuplicates",
+            "UNSUPPORTED_FEATURE.SET_OPERATION_ON_MAP_TYPE: {} is a map, which cannot be a key of dropDuplicates",
             fields[*map].name()
         )));
     }
@@ -235,7 +235,7 @@ enum DraftArgument {
 fn draft(expr: Expr, rows: &mut GroupRows) -> Result<Draft> {
     let name = expr.schema_name().to_string();
     let Expr::AggregateFunction(call) = expr.unalias() else {
-        return Err(Error::internal("GROUP BY has an aggregate that is no function"));
+        return Err(Error::internal("GROUP BY has an aggregate that is not a function"));
     };
     if call.params.distinct {
         return Err(Error::config("sql has a DISTINCT aggregate, which is not supported over a stream")

@@ -119,7 +119,7 @@ impl Partitions {
                     column.data_type.to_ddl(),
                     column.name
                 ))
-                .hint("start the stream again, which finds the type anew, or name it in schema"));
+                .hint("start the stream again, which determines the type again, or name it in schema"));
             }
         }
         let columns = StructType { fields: self.columns.clone() }.to_arrow()?;

@@ -337,7 +337,7 @@ fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &Schem
     for name in &sink.partition_by {
         let Some(column) = stream.fields().iter().find(|field| same_name(field.name(), name)) else {
             return Err(Error::config(format!(
-                "sink.partitionBy names {name}, which is no column of the stream"
+                "sink.partitionBy names {name}, which is not a column of the stream"
             ))
             .hint(format!("the columns are {}", names(stream))));
         };

@@ -80,16 +80,16 @@ impl fmt::Display for LostRange {
             LossReason::PartitionOffsetChanged if from == until => write!(
                 f,
                 "partition {partition} ends at offset {found}, before offset {from} that was next: the topic \
-                 was made anew or truncated"
+                 was created again or truncated"
             ),
             LossReason::PartitionOffsetChanged => write!(
                 f,
-                "partition {partition} ends at offset {found}: the topic was made anew or truncated; \
+                "partition {partition} ends at offset {found}: the topic was created again or truncated; \
                  [{from}, {until}) cannot be read"
             ),
             LossReason::TopicRecreated => write!(
                 f,
-                "topic {} was deleted and made anew; offset {from} of partition {partition} was next",
+                "topic {} was deleted and created again; offset {from} of partition {partition} was next",
                 partition.topic
             ),
             LossReason::NotSubscribed => write!(

@@ -47,7 +47,7 @@ impl LaneReader {
         if !self.assignment.client.context().take_stray() {
             return Ok(());
         }
-        debug!("the Kafka client made a partition anew: all are placed again");
+        debug!("the Kafka client created a partition again: all are placed again");
         let slots = &self.assignment.slots;
         let places: Vec<(usize, i64)> =
             self.assignment.open().into_iter().map(|at| (at, slots[at].seen())).collect();

@@ -42,7 +42,7 @@ impl Container {
     /// `Config` if the path makes no URL.
     pub fn blob(&self, path: &Path) -> Result<BlobClient> {
         let mut url = self.url.clone();
-        let failed = || Error::config(format!("{} is no URL of a container", self.url));
+        let failed = || Error::config(format!("{} is not a URL of a container", self.url));
         url.path_segments_mut().map_err(|()| failed())?.pop_if_empty().extend(path.parts());
         let sign = Sign { account: self.account.clone(), credentials: self.credentials.clone() };
         let client_options = ClientOptions {

@@ -68,7 +68,7 @@ fn mended(text: &str, left_out: &LeftOut) -> Option<String> {
     let (mut left, mut kept) = (String::new(), 0);
     for entry in entries(&text) {
         if let Some(name) = unnameable(&text[entry.clone()]) {
-            left_out.tell(&name, "a name that is no path is left out of listings of the container");
+            left_out.tell(&name, "a name that is not a path is left out of listings of the container");
             left.push_str(&text[kept..entry.start]);
             kept = entry.end;
         }

@@ -46,7 +46,7 @@ impl Place {
         }
         let Some((account, endpoint)) = account_of(host) else {
             return Err(format!(
-                "{host} is no storage account's host; write {}://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, or az://CONTAINER/PATH with storageOptions.azure_storage_endpoint",
+                "{host} is not a storage account's host; write {}://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, or az://CONTAINER/PATH with storageOptions.azure_storage_endpoint",
                 url.scheme()
             ));
         };
@@ -64,7 +64,7 @@ impl Place {
         let host = url.host_str().unwrap_or_default();
         let Some((account, endpoint)) = account_of(host) else {
             return Err(format!(
-                "{host} is no storage account's host; write https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH, or az://CONTAINER/PATH with storageOptions.azure_storage_endpoint"
+                "{host} is not a storage account's host; write https://ACCOUNT.blob.core.windows.net/CONTAINER/PATH, or az://CONTAINER/PATH with storageOptions.azure_storage_endpoint"
             ));
         };
         let path = url.path().trim_start_matches('/');
@@ -93,7 +93,7 @@ fn checked_container(name: &str) -> Result<String, String> {
         (true, _) => Ok(name.to_owned()),
         (false, "") => Err("it names no container".into()),
         (false, _) => {
-            Err(format!("{name} is no container: names have 3 to 63 lower-case letters, digits and hyphens"))
+            Err(format!("{name} is not a container's name: names have 3 to 63 lower-case letters, digits and hyphens"))
         }
     }
 }
@@ -163,7 +163,7 @@ mod tests {
     fn what_names_no_container_is_told_what_to_write() {
         for (text, says) in [
             ("abfss://acc.dfs.core.windows.net/a", "write abfss://CONTAINER@acc.dfs.core.windows.net/PATH"),
-            ("abfss://lake@acc/a", "acc is no storage account's host"),
+            ("abfss://lake@acc/a", "acc is not a storage account's host"),
             ("https://127.0.0.1:10000/devstoreaccount1/lake", "azure_storage_endpoint"),
             ("https://acc.blob.core.windows.net/", "no container"),
             ("az://La_ke/a", "3 to 63"),

@@ -224,7 +224,7 @@ fn text(secret: &Secret) -> Result<String> {
         Secret::Text(text) => Ok(text.clone()),
         Secret::File(path) => {
             let text = String::from_utf8(read(path, "client secret")?)
-                .map_err(|_| Error::config(format!("the client secret in {} is no text", path.display())))?;
+                .map_err(|_| Error::config(format!("the client secret in {} is not text", path.display())))?;
             Ok(text
                 .strip_suffix('\n')
                 .map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text))

@@ -161,7 +161,7 @@ impl Rule {
             return Err(format!("`{text}` is not OPERATION FRAGMENT HITS ACTION"));
         };
         let known = OPERATIONS.iter().find(|(name, _)| *name == operation);
-        let (_, operation) = *known.ok_or_else(|| format!("`{operation}` is no operation"))?;
+        let (_, operation) = *known.ok_or_else(|| format!("`{operation}` is not an operation"))?;
         let action = Action::parse(action)?;
         if !action.fits(operation) {
             return Err(format!("`{text}`: that action has no sense with that operation"));
@@ -183,7 +183,7 @@ impl Rule {
 
 impl Hits {
     fn parse(text: &str) -> Result<Hits, String> {
-        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is no number of hits"));
+        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a number of hits"));
         if text == "*" {
             return Ok(Hits::Between(1, u64::MAX));
         }
@@ -216,7 +216,7 @@ fn mixed(value: u64) -> u64 {
 impl Action {
     fn parse(text: &str) -> Result<Action, String> {
         if let Some(ms) = text.strip_prefix("delay=") {
-            let ms = ms.parse().map_err(|_| format!("`{ms}` is no number of milliseconds"))?;
+            let ms = ms.parse().map_err(|_| format!("`{ms}` is not a number of milliseconds"))?;
             return Ok(Action::Delay(Duration::from_millis(ms)));
         }
         Ok(match text {
@@ -230,7 +230,7 @@ impl Action {
             "replace" => Action::Replace,
             "trace" => Action::Trace,
             "count" => Action::Count,
-            other => return Err(format!("`{other}` is no action")),
+            other => return Err(format!("`{other}` is not an action")),
         })
     }
 

@@ -214,7 +214,7 @@ impl DeltaTable {
             let Some(field) = column.and_then(|column| schema.field(column)) else {
                 let there = if columns.is_empty() { "none".to_owned() } else { columns.join(", ") };
                 return Err(Error::config(format!(
-                    "{name} is no partition column of table {}",
+                    "{name} is not a partition column of table {}",
                     self.store.url()
                 ))
                 .hint(format!("partition columns: {there}")));

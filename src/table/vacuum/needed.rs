@@ -106,7 +106,7 @@ impl Needed {
             let places = places_of(&self.root, name);
             if places.is_empty() {
                 return Err(Error::corrupt(format!(
-                    "the log of {} names {name}, which is no path",
+                    "the log of {} names {name}, which is not a path",
                     self.root
                 ))
                 .hint("nothing was deleted"));

@@ -235,7 +235,7 @@ fn a_rebuilt_checkpoint_knows_its_topic_by_the_id() {
     broker.delete_topic(&stream.topic);
     broker.create_topic(&stream.topic, PARTITIONS as i32, &[]);
     broker.produce(&stream.topic, (0..200).map(|seq| Message::event(1, seq, PARTITIONS)));
-    says(&stream.refused(), 6, &["made anew", "failOnDataLoss"]);
+    says(&stream.refused(), 6, &["created again", "failOnDataLoss"]);
 }
 
 #[test]

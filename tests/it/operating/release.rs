@@ -181,7 +181,7 @@ fn a_release_holds_the_program_and_all_that_belongs_to_it() {
     }
     for node in parts["dependencies"].as_array().unwrap() {
         for used in node["dependsOn"].as_array().unwrap() {
-            assert!(references.contains(used.as_str().unwrap()), "{used} is no component");
+            assert!(references.contains(used.as_str().unwrap()), "{used} is not a component");
         }
     }
     for library in ["librdkafka/LICENSE)", "openssl/LICENSE.txt)", "mimalloc"] {

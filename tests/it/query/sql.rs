@@ -322,7 +322,7 @@ fn a_record_for_which_an_expression_fails_is_a_dead_letter_and_the_others_are_ro
     for letter in delta_rows(&folder.path().join("dead"), &[]) {
         assert_eq!((&letter["topic"], &letter["errorCode"]), (&json!(topic), &json!("EXPRESSION_FAILED")));
         let message = letter["errorMessage"].as_str().unwrap();
-        assert_eq!(message, "CAST_INVALID_INPUT: the text is no INT, in CAST(a AS INT)");
+        assert_eq!(message, "CAST_INVALID_INPUT: the text is not a valid INT, in CAST(a AS INT)");
         assert!(!letter["value"].is_null(), "the whole record is kept: {letter}");
     }
 }

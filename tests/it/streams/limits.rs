@@ -73,7 +73,7 @@ impl Memory {
 /// A number from the environment, for longer runs.
 fn from_environment(name: &str, or: u64) -> u64 {
     std::env::var(name)
-        .map_or(or, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+        .map_or(or, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
 /// What thousands of commits of one record each cost: memory over time, and store calls per commit in a window

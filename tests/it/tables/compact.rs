@@ -305,7 +305,7 @@ fn rows_keep_their_order_and_only_named_partitions_are_touched() {
     let wrong =
         Alluvia::start(["table", "compact", &place, "--partition", "k=1"], folder.path(), &[]).wait(BOUND);
     assert_eq!(wrong.code(), 2, "{}", wrong.stderr);
-    assert!(wrong.stderr.contains("k is no partition column"), "{}", wrong.stderr);
+    assert!(wrong.stderr.contains("k is not a partition column"), "{}", wrong.stderr);
 }
 
 #[test]

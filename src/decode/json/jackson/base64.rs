@@ -5,7 +5,7 @@
 
 use super::{Jackson, Lexed};
 
-const BAD: &str = "a string is no base64";
+const BAD: &str = "a string is not valid base64";
 const PADDING: u8 = 64;
 const NONE: u8 = 255;
 

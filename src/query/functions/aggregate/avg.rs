@@ -69,7 +69,7 @@ fn make(shape: &Shape, raises: bool) -> Result<Box<dyn Groups>> {
         (DataType::Float64, _) => Ok(Box::new(Doubles::default())),
         (DataType::Decimal128(precision, scale), DataType::Decimal128(most, to)) => {
             let DataType::Decimal128(digits, _) = decimal_sum(*precision, *scale) else {
-                return internal_err!("a sum of decimals is none");
+                return internal_err!("a sum of decimals is not a decimal");
             };
             Ok(Box::new(Decimals {
                 sums: Vec::new(),

@@ -163,7 +163,7 @@ impl Fractions {
         let array = literal.map(ScalarValue::to_array).transpose()?;
         match array.as_ref().and_then(Fractions::read) {
             Some(fractions) => Ok(fractions),
-            None => internal_err!("the percentage of a percentile is no literal"),
+            None => internal_err!("the percentage of a percentile is not a literal"),
         }
     }
 

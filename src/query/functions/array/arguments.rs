@@ -11,7 +11,7 @@ pub(super) fn list(bind: &Bind, at: usize) -> Result<DataType> {
     match bind.types.get(at) {
         Some(DataType::List(_)) => Ok(bind.types[at].clone()),
         Some(DataType::Null) => Ok(list_of(DataType::Null)),
-        Some(other) => Err(mismatch(bind, format!("{} is no ARRAY", name_of(other)))),
+        Some(other) => Err(mismatch(bind, format!("{} is not an ARRAY", name_of(other)))),
         None => Err(mismatch(bind, "an ARRAY is missing")),
     }
 }
@@ -44,7 +44,7 @@ pub(super) fn with_element(bind: &Bind, returns: fn(&DataType) -> DataType) -> R
         common(bind.conf, &element, &bind.types[1])
     };
     let both = both.ok_or_else(|| {
-        mismatch(bind, format!("{} is no element of {}", name_of(&bind.types[1]), name_of(&kind)))
+        mismatch(bind, format!("{} is not an element of {}", name_of(&bind.types[1]), name_of(&kind)))
     })?;
     let kind = list_of(both.clone());
     let returns = returns(&kind);

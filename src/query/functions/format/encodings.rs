@@ -23,7 +23,7 @@ pub(super) fn unbase64(text: &str) -> Result<Vec<u8>> {
         .collect();
     engine
         .decode(letters)
-        .map_err(|_| ExpressionError::raise("CONVERSION_INVALID_INPUT", "the text is no Base64"))
+        .map_err(|_| ExpressionError::raise("CONVERSION_INVALID_INPUT", "the text is not valid Base64"))
 }
 
 /// Whether a character may stand in Base64 that is checked: `unbase64` skips all others.
@@ -60,7 +60,7 @@ pub(super) fn encode(text: &str, charset: &str) -> Result<Vec<u8>> {
 /// The text of bytes. `decode` with more arguments is a CASE, which the rewriter makes.
 pub(super) fn decode(bytes: &[u8], charset: &str) -> Result<String> {
     let malformed =
-        || ExpressionError::raise("MALFORMED_CHARACTER_CODING", "the bytes are no text of the charset");
+        || ExpressionError::raise("MALFORMED_CHARACTER_CODING", "the bytes are not text of the charset");
     let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         if !bytes.len().is_multiple_of(2) {
             return Err(malformed());

@@ -111,7 +111,7 @@ fn bind_seconds(bind: &Bind) -> Result<Bound> {
 fn bind_units(bind: &Bind) -> Result<Bound> {
     count(bind, 1, 1)?;
     if !is_integral(&bind.types[0]) && bind.types[0] != DataType::Null {
-        return Err(mismatch(bind, format!("{} is no integer", name_of(&bind.types[0]))));
+        return Err(mismatch(bind, format!("{} is not an integer", name_of(&bind.types[0]))));
     }
     Ok(Bound::new([DataType::Int64], instant()))
 }
@@ -206,7 +206,7 @@ fn make_timestamp(call: &Call, raise: bool) -> Result<ArrayRef> {
         } else if call.has(6) {
             let id = call.texts(6).value(row);
             Zone::of_id(id)
-                .ok_or_else(|| ExpressionError::raise("INVALID_TIMEZONE", "the text is no time zone"))?
+                .ok_or_else(|| ExpressionError::raise("INVALID_TIMEZONE", "the text is not a time zone"))?
         } else {
             call.conf.zone.clone()
         };

@@ -268,7 +268,7 @@ fn next_day(call: &Call) -> Result<ArrayRef> {
         let day = i64::from(call.dates(0).value(row));
         let Some(wanted) = weekday_of(call.texts(1).value(row)) else {
             if call.conf.ansi {
-                return Err(ExpressionError::raise("ILLEGAL_DAY_OF_WEEK", "the text is no day of the week"));
+                return Err(ExpressionError::raise("ILLEGAL_DAY_OF_WEEK", "the text is not a day of the week"));
             }
             return Ok(None);
         };
@@ -305,7 +305,7 @@ fn months_between(call: &Call) -> Result<ArrayRef> {
 
 /// The zone of an id.
 fn zone_of(id: &str) -> Result<Zone> {
-    Zone::of_id(id).ok_or_else(|| ExpressionError::raise("INVALID_TIMEZONE", "the text is no time zone"))
+    Zone::of_id(id).ok_or_else(|| ExpressionError::raise("INVALID_TIMEZONE", "the text is not a time zone"))
 }
 
 fn in_zone(call: &Call, change: fn(i64, &Zone) -> i64) -> Result<ArrayRef> {

@@ -253,7 +253,7 @@ impl MomentWriter {
     /// As [`Writer::new`], and `INVALID_TIMEZONE`.
     pub(crate) fn new(pattern: &str, zone_id: &str) -> Result<MomentWriter> {
         let zone = Zone::of_id(zone_id)
-            .ok_or_else(|| ExpressionError::raise("INVALID_TIMEZONE", "the text is no time zone"))?;
+            .ok_or_else(|| ExpressionError::raise("INVALID_TIMEZONE", "the text is not a time zone"))?;
         Ok(MomentWriter { writer: Writer::new(pattern)?, zone, zone_id: zone_id.to_owned() })
     }
 
