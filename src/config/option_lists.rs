@@ -60,15 +60,15 @@ pub(super) static SOURCE: &[OptionRow] = &[
     honoured("assign", "Partitions, such as {\"orders\":[0,1]}; those that do not exist are left out."),
     honoured(
         "startingOffsets",
-        "earliest, latest or {\"orders\":{\"0\":23,\"1\":-1,\"2\":-2}} (-1 latest, -2 earliest) for every partition. Of a new query only. Default latest; alluvia ingest: earliest.",
+        "earliest, latest or {\"orders\":{\"0\":23,\"1\":-1,\"2\":-2}} (-1 latest, -2 earliest) for every partition. Applies to new queries only. Default latest; alluvia ingest: earliest.",
     ),
     honoured(
         "startingTimestamp",
-        "Milliseconds since the Unix epoch. Goes before startingOffsetsByTimestamp.",
+        "Milliseconds since the Unix epoch. Takes precedence over startingOffsetsByTimestamp.",
     ),
     honoured(
         "startingOffsetsByTimestamp",
-        "{\"orders\":{\"0\":1000,\"1\":1000}}, milliseconds for every partition. Goes before startingOffsets.",
+        "{\"orders\":{\"0\":1000,\"1\":1000}}, milliseconds for every partition. Takes precedence over startingOffsets.",
     ),
     honoured(
         "startingOffsetsByTimestampStrategy",

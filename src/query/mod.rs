@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A query is a DataFusion `LogicalPlan` and nothing else; what YAML says is one way to one. Between decode
-//! and table: knows no topic, no file format and no batch id. Results are Spark 4.0's (`tests/oracle/streaming`).
+//! and sink: of the stream it knows no topic, no file format and no batch id. Results are Spark 4.0's (`tests/oracle/streaming`).
 
 mod arithmetic;
 mod cast;

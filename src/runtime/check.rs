@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One thing that was checked.
 #[derive(Debug)]
 pub struct Finding {
-    /// What: of a Kafka source the links to it ([`kafka::links`](crate::source::kafka::links)); of storage on Azure
+    /// What: of a source on the network the links to it ([`open::source_links`]); of storage on Azure
     /// `storage` and `storageToken`; then `schema`, `source`, `read`, `table`, `deadLetter`, `checkpoint`, `owner`.
     pub step: &'static str,
     /// What came of it.
