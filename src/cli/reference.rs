@@ -1,13 +1,12 @@
 //! The pages of `docs/reference/` that follow from the command line: `cli.md` and `exit-codes.md`.
 //!
-//! A test compares them with the files; `ALLUVIA_BLESS=1 cargo test` writes them.
+//! A test compares them with the files; `ALLUVIA_BLESS=1 cargo test --lib` writes them.
 
 use clap::CommandFactory;
 
 use super::args::Cli;
 use crate::model::Kind;
-
-const GENERATED: &str = "<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n";
+use crate::model::generated::NOTE;
 
 /// What a process that ends with an error of a kind tells its caller.
 const ENDS: [(Kind, &str); 7] = [
@@ -38,7 +37,7 @@ pub(crate) fn pages() -> Vec<(&'static str, String)> {
 }
 
 fn commands() -> String {
-    let mut page = format!("# The command line\n\n{GENERATED}");
+    let mut page = format!("# The command line\n\n{NOTE}");
     let mut root = Cli::command().term_width(100);
     root.build();
     describe(&mut page, &root, "alluvia");
@@ -60,7 +59,7 @@ fn describe(page: &mut String, command: &clap::Command, path: &str) {
 
 fn exit_codes() -> String {
     let mut page = format!(
-        "# Exit codes\n\n{GENERATED}| code | kind | meaning |\n|---|---|---|\n\
+        "# Exit codes\n\n{NOTE}| code | kind | meaning |\n|---|---|---|\n\
          | 0 | | The command is done, or the process was stopped by SIGTERM or Ctrl-C. The next start runs an abandoned batch again. |\n"
     );
     for (kind, text) in ENDS {
@@ -76,21 +75,13 @@ fn exit_codes() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::model::generated;
 
     #[test]
     fn the_reference_pages_are_those_of_the_command_line() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference");
         for (name, text) in pages() {
-            let path = folder.join(name);
-            if std::env::var_os("ALLUVIA_BLESS").is_some() {
-                std::fs::create_dir_all(&folder).unwrap();
-                std::fs::write(&path, &text).unwrap();
-            }
-            let kept = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(kept == text, "docs/reference/{name} is not current; run ALLUVIA_BLESS=1 cargo test");
+            generated::assert_current(name, &text);
         }
     }
 

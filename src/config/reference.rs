@@ -1,13 +1,12 @@
 //! The pages of `docs/reference/` that follow from the tables of this folder.
 //!
-//! A test compares them with the files; `ALLUVIA_BLESS=1 cargo test` writes them.
+//! A test compares them with the files; `ALLUVIA_BLESS=1 cargo test --lib` writes them.
 
 use super::environment::VARIABLES;
 use super::kafka::librdkafka::CONSUMER_PROPERTIES;
 use super::keys::{SECTIONS, Status};
 use super::option_lists::{self, List, OptionRow};
-
-const GENERATED: &str = "<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n";
+use crate::model::generated::NOTE;
 
 /// Every page: its file name and its text.
 pub fn pages() -> Vec<(&'static str, String)> {
@@ -20,7 +19,7 @@ pub fn pages() -> Vec<(&'static str, String)> {
 
 fn stream_file() -> String {
     let mut page = format!(
-        "# The stream file\n\n{GENERATED}\
+        "# The stream file\n\n{NOTE}\
          A YAML document. Later layers win: built-in defaults, the file, the environment, flags. Unknown keys,\n\
          keys given twice and values that cannot be read are refused, all of them at once, each with its place.\n\n\
          In any value `${{env:NAME}}` stands for an environment variable and `${{file:/path}}` for the text of a file,\n\
@@ -51,7 +50,7 @@ fn stream_file() -> String {
 
 fn kafka_options() -> String {
     let mut page = format!(
-        "# Kafka options\n\n{GENERATED}\
+        "# Kafka options\n\n{NOTE}\
          What may stand under `source.options`. Names are compared without case, as in Spark.\n"
     );
     lists(&mut page, "Spark's options", "", option_lists::SOURCE);
@@ -68,7 +67,7 @@ fn kafka_options() -> String {
 
 fn spark_options() -> String {
     let mut page = format!(
-        "# Spark options\n\n{GENERATED}\
+        "# Spark options\n\n{NOTE}\
          Options beside those of Kafka. Names are compared without case, as in Spark.\n"
     );
     lists(&mut page, "JSON: `source.value.options`", "", option_lists::JSON);
@@ -124,21 +123,13 @@ fn sentence(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::model::generated;
 
     #[test]
     fn the_reference_pages_are_those_of_the_code() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference");
         for (name, text) in pages() {
-            let path = folder.join(name);
-            if std::env::var_os("ALLUVIA_BLESS").is_some() {
-                std::fs::create_dir_all(&folder).unwrap();
-                std::fs::write(&path, &text).unwrap();
-            }
-            let kept = std::fs::read_to_string(&path).unwrap_or_default();
-            assert!(kept == text, "docs/reference/{name} is not current; run ALLUVIA_BLESS=1 cargo test");
+            generated::assert_current(name, &text);
         }
     }
 

@@ -5,6 +5,7 @@
 pub mod build;
 pub mod error;
 pub mod escape;
+pub mod generated;
 pub mod hidden;
 pub mod identity;
 pub mod marks;

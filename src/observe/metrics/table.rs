@@ -162,8 +162,10 @@ pub(super) const FILE_BYTES: &[f64] = &[
 /// The text of `docs/reference/metrics.md`.
 #[cfg(test)]
 fn page() -> String {
-    let mut page = String::from(
-        "# Metrics\n\n<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n\
+    use crate::model::generated::NOTE;
+
+    let mut page = format!(
+        "# Metrics\n\n{NOTE}\
          What `/metrics` answers, in Prometheus' text format 0.0.4. [Monitoring](../operating/monitoring.md) says how to use it.\n\
          A metric that does not apply to a stream (a watermark, state) has no sample for it.\n\n\
          | metric | type | labels | |\n|---|---|---|---|\n",
@@ -184,18 +186,12 @@ fn page() -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::path::Path;
 
     use super::*;
 
     #[test]
     fn the_reference_page_is_that_of_the_table() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/metrics.md");
-        if std::env::var_os("ALLUVIA_BLESS").is_some() {
-            std::fs::write(&path, page()).unwrap();
-        }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(kept == page(), "docs/reference/metrics.md is not current; run ALLUVIA_BLESS=1 cargo test");
+        crate::model::generated::assert_current("metrics.md", &page());
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! The page `docs/reference/functions.md`: Spark's functions and the state of each here.
 //!
 //! Spark's list is that of `SHOW SYSTEM FUNCTIONS` of Spark 4.0 (`tests/rig/expressions.py --functions`). A test
-//! compares the page with the file; `ALLUVIA_BLESS=1 cargo test` writes it.
+//! compares the page with the file; `ALLUVIA_BLESS=1 cargo test --lib` writes it.
 
 use super::SPARK;
-
-const GENERATED: &str = "<!-- Generated from the code; run `ALLUVIA_BLESS=1 cargo test --lib` to update. -->\n\n";
+use crate::model::generated::{NOTE, assert_current};
 
 /// Names that are a syntax or a part of the planner, with the form they have in a query.
 const PLANNED: &[(&str, &str)] = &[
@@ -90,7 +89,7 @@ fn page() -> String {
     }
     let total = there.len() + missing.len();
     format!(
-        "# Functions\n\n{GENERATED}\
+        "# Functions\n\n{NOTE}\
          The functions that `sql` may call, out of the {total} names of Spark 4.0. A function is here only with the cases that\n\
          prove its results: `tests/oracle/streaming` (themes and cases), `tests/oracle/expressions` (generated\n\
          expressions, by family) and `tests/oracle/aggregates` (the same for aggregates, written `generated/family`), whose\n\
@@ -110,11 +109,5 @@ fn page() -> String {
 
 #[test]
 fn the_page_of_functions_is_that_of_the_code() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/functions.md");
-    let text = page();
-    if std::env::var_os("ALLUVIA_BLESS").is_some() {
-        std::fs::write(&path, &text).unwrap();
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == text, "docs/reference/functions.md is not current; run ALLUVIA_BLESS=1 cargo test");
+    assert_current("functions.md", &page());
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use arrow::datatypes::{DataType, Field};
 
@@ -10,9 +9,8 @@ use super::super::DeltaTable;
 use super::super::reader::TableReader;
 use super::super::test_log::{DAY, TestLog, empty_batch};
 use super::*;
+use crate::model::generated::{NOTE, assert_current};
 use crate::model::{Kind, MissingField};
-
-const PAGE: &str = "docs/reference/tables.md";
 
 struct Case {
     protocol: Value,
@@ -287,18 +285,12 @@ fn what_is_changed_under_a_stream_is_judged_at_its_next_commit() {
 
 #[test]
 fn the_page_of_tables_is_that_of_the_features() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let text = page();
-    if std::env::var_os("ALLUVIA_BLESS").is_some() {
-        fs::write(&path, &text).unwrap();
-    }
-    let kept = fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == text, "{PAGE} is not current; run ALLUVIA_BLESS=1 cargo test --lib");
+    assert_current("tables.md", &page());
 }
 
 fn page() -> String {
-    let mut page = String::from(
-        "# Tables\n\n<!-- Generated from the code; `ALLUVIA_BLESS=1 cargo test --lib` writes it. -->\n\n\
+    let mut page = format!(
+        "# Tables\n\n{NOTE}\
          Which Delta tables Alluvia appends to, by the features of their protocol. A table of a legacy writer version (1 to 6)\n\
          has all the features that its version implies; what matters is whether it uses them. A table that cannot be written is\n\
          refused at the start with exit code 2, and the feature is named. If another writer begins to use such a feature while\n\
