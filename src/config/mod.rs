@@ -48,6 +48,6 @@ pub use lookup::{Lookup, ProcessLookup};
 pub use merge::{DeleteWhen, MergeConfig, UpdateConfig, WhenMatched};
 pub use quantity::{duration as parse_duration, size_bytes as parse_size};
 pub use stream::{
-    Config, JsonValue, ParseMode, RestartPolicy, SourceConfig, StreamConfig, TableConfig, TableFormat,
-    Trigger, ValueConfig, ViewConfig,
+    Config, JsonValue, RestartPolicy, SourceConfig, StreamConfig, TableConfig, Trigger, ValueConfig,
+    ViewConfig,
 };

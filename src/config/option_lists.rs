@@ -4,6 +4,8 @@
 //! and `docs/reference/spark-options.md`. Sources: Spark's `KafkaSourceProvider`, `JSONOptions` and
 //! `DeltaOptions`, Kafka's `ConsumerConfig`, librdkafka's CONFIGURATION.md.
 
+use crate::decode::json;
+
 /// In which list an option is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
@@ -18,6 +20,7 @@ pub(super) enum List {
 }
 
 /// One option.
+#[derive(Clone, Copy)]
 pub(super) struct OptionRow {
     /// As Spark or Kafka spells it; compared without case.
     pub name: &'static str,
@@ -316,44 +319,32 @@ pub(super) static KAFKA: &[OptionRow] = &[
     refused("plugin.library.paths", "plug-ins cannot be loaded; remove it"),
 ];
 
-/// Spark's options of JSON (`JSONOptions`); their values are read by the decoder, whose lists
-/// (`decode::json::options`) hold the same names.
-pub(super) static JSON: &[OptionRow] = &[
-    honoured("timestampFormat", "A Java pattern; absent: ISO 8601 as Spark reads it."),
-    honoured("timestampNTZFormat", "The same for TIMESTAMP_NTZ."),
-    honoured("dateFormat", "The same for DATE."),
-    honoured("timeZone", "Of timestamps without one. Default: conf spark.sql.session.timeZone."),
-    honoured("locale", "Of names of months and days in patterns. Default en-US."),
-    honoured("allowSingleQuotes", "Default true."),
-    honoured("allowUnquotedFieldNames", "Default false."),
-    honoured("allowComments", "Default false."),
-    honoured("allowNumericLeadingZeros", "Default false."),
-    honoured("allowNonNumericNumbers", "Default true."),
-    honoured("allowBackslashEscapingAnyCharacter", "Default false."),
-    honoured("allowUnquotedControlChars", "Default false."),
-    honoured("maxNestingDepth", "Default 1000."),
-    honoured("maxNumLen", "Default 1000."),
-    honoured("maxStringLen", "Default 20000000."),
-    honoured("enableDateTimeParsingFallback", "Default: false with a pattern, else true."),
-    no_effect("primitivesAsString", "it is for inferring schemas; the schema is given"),
-    no_effect("prefersDecimal", "it is for inferring schemas; the schema is given"),
-    no_effect("samplingRatio", "it is for inferring schemas; the schema is given"),
-    no_effect("dropFieldIfAllNull", "it is for inferring schemas; the schema is given"),
-    no_effect("inferTimestamp", "it is for inferring schemas; the schema is given"),
-    no_effect("lineSep", "a record is one value, whatever lines it has"),
-    no_effect("multiLine", "a record is one value, whatever lines it has"),
-    no_effect("charset", "values are read as UTF-8, as from_json does"),
-    no_effect("encoding", "values are read as UTF-8, as from_json does"),
-    no_effect("preferDate", "it is for inferring schemas; the schema is given"),
-    no_effect("useUnsafeRow", "it is a form of Spark's rows in memory"),
-    no_effect("compression", "it is for writing files"),
-    no_effect("ignoreNullFields", "it is for writing JSON"),
-    no_effect("pretty", "it is for writing JSON"),
-    no_effect("writeNonAsciiCharacterAsCodePoint", "it is for writing JSON"),
+/// Spark's options of JSON (`JSONOptions`): those that the decoder knows, which reads their values, and those that are refused.
+pub(super) static JSON: &[OptionRow] = &json_rows();
+
+const JSON_REFUSED: [OptionRow; 3] = [
     refused("mode", "write it beside schema: value.mode"),
     refused("columnNameOfCorruptRecord", "write it beside schema: value.columnNameOfCorruptRecord"),
     refused("singleVariantColumn", "VARIANT is not available in this version; use a STRING column"),
 ];
+
+const fn json_rows() -> [OptionRow; json::HONOURED.len() + json::NO_EFFECT.len() + JSON_REFUSED.len()] {
+    let mut rows = [JSON_REFUSED[0]; json::HONOURED.len() + json::NO_EFFECT.len() + JSON_REFUSED.len()];
+    let mut at = 0;
+    while at < rows.len() {
+        rows[at] = if at < json::HONOURED.len() {
+            let (name, text) = json::HONOURED[at];
+            honoured(name, text)
+        } else if at - json::HONOURED.len() < json::NO_EFFECT.len() {
+            let (name, text) = json::NO_EFFECT[at - json::HONOURED.len()];
+            no_effect(name, text)
+        } else {
+            JSON_REFUSED[at - json::HONOURED.len() - json::NO_EFFECT.len()]
+        };
+        at += 1;
+    }
+    rows
+}
 
 /// Options of Spark's rate source.
 pub(super) static RATE: &[OptionRow] = &[

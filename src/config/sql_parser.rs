@@ -11,9 +11,9 @@ use super::marks;
 use super::option_lists;
 use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
-use super::stream::{TableConfig, TableFormat, ViewConfig};
+use super::stream::{TableConfig, ViewConfig};
 use crate::decode::schema::StructType;
-use crate::model::Hidden;
+use crate::model::{Hidden, TableFormat};
 
 /// The name of the stream's rows in a query.
 const INPUT: &str = "input";

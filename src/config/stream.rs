@@ -15,7 +15,8 @@ use super::delta::DeltaTarget;
 use super::document::Node;
 use super::formats::{SinkConfig, SourceFormat};
 use super::kafka::KafkaOptions;
-use crate::model::{Hidden, RecordColumn, Marks, OutputMode};
+use crate::decode::json::ParseMode;
+use crate::model::{Hidden, Marks, OutputMode, RecordColumn, TableFormat};
 
 /// All streams of one process.
 #[derive(Debug, Clone)]
@@ -120,17 +121,6 @@ pub struct JsonValue {
     pub keep: Vec<RecordColumn>,
 }
 
-/// Spark's parse modes; PERMISSIVE and FAILFAST as in `from_json`, DROPMALFORMED as in its file sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParseMode {
-    /// Fields that cannot be parsed are null; the raw text goes to the corrupt-record column.
-    Permissive,
-    /// The first malformed record stops the stream.
-    FailFast,
-    /// Malformed records are left out.
-    DropMalformed,
-}
-
 /// A named SELECT between the input and the query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewConfig {
@@ -157,19 +147,6 @@ pub struct TableConfig {
     pub header: bool,
     /// CSV: what is between two values.
     pub separator: u8,
-}
-
-/// How a static table's rows are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TableFormat {
-    /// A Delta table.
-    Delta,
-    /// Parquet files.
-    Parquet,
-    /// CSV files.
-    Csv,
-    /// JSON files, one object a line.
-    Json,
 }
 
 /// When a micro-batch starts, and whether the stream ends.
@@ -205,19 +182,5 @@ impl Trigger {
     /// Whether the stream ends by itself.
     pub fn ends(self) -> bool {
         matches!(self, Trigger::Once | Trigger::AvailableNow)
-    }
-}
-
-impl ParseMode {
-    /// Every mode.
-    pub const ALL: [ParseMode; 3] = [ParseMode::Permissive, ParseMode::FailFast, ParseMode::DropMalformed];
-
-    /// Spark's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ParseMode::Permissive => "PERMISSIVE",
-            ParseMode::FailFast => "FAILFAST",
-            ParseMode::DropMalformed => "DROPMALFORMED",
-        }
     }
 }

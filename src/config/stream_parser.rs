@@ -22,8 +22,9 @@ use super::origin::Origin;
 use super::quantity;
 use super::reader::{Fields, Reader, Text, join};
 use super::sql_parser;
-use super::stream::{JsonValue, ParseMode, RestartPolicy, SourceConfig, StreamConfig, Trigger, ValueConfig};
+use super::stream::{JsonValue, RestartPolicy, SourceConfig, StreamConfig, Trigger, ValueConfig};
 use super::table_properties;
+use crate::decode::json::ParseMode;
 use crate::model::RecordColumn;
 
 /// The program itself and one lane's smallest buffers.

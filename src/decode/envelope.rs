@@ -10,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
-use crate::model::{Header, RecordColumn, Record, TimestampType};
+use crate::model::{Header, Record, RecordColumn, TimestampType};
 
 /// The Arrow field of a Kafka column.
 pub fn field(column: RecordColumn) -> Field {

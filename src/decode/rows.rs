@@ -10,7 +10,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::envelope::{self, EnvelopeColumn};
 use super::json::{JsonDecoder, Outcome, Rejection, RejectionCode};
-use crate::model::{Error, RecordColumn, Record, Result};
+use crate::model::{Error, Record, RecordColumn, Result};
 
 /// Rows that are handed on as one Arrow batch.
 pub const BATCH_ROWS: usize = 16 * 1024;

@@ -13,7 +13,6 @@ use crate::config::kafka::{StartingOffsets, Subscription};
 use crate::config::{self, SinkConfig, SourceFormat, StreamConfig};
 use crate::decode::datetime::Zone;
 use crate::model::{Error, OutputMode, RecordColumn, Result};
-use crate::query::tables::TableFormat;
 use crate::sink::{ConsoleSink, DeltaAppend, DeltaMerge, MemorySink, Sink};
 use crate::source::Source;
 use crate::source::kafka::{self, KafkaSource, with_headers};
@@ -200,16 +199,6 @@ pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
         SinkConfig::Console(options) => Box::new(ConsoleSink::new(options)),
         SinkConfig::Memory => Box::new(MemorySink::new(&config.name)),
     })
-}
-
-/// The format of a static table that a query reads.
-pub fn static_table_format(format: config::TableFormat) -> TableFormat {
-    match format {
-        config::TableFormat::Delta => TableFormat::Delta,
-        config::TableFormat::Parquet => TableFormat::Parquet,
-        config::TableFormat::Csv => TableFormat::Csv,
-        config::TableFormat::Json => TableFormat::Json,
-    }
 }
 
 /// How many lanes a stream has: as `lanes` says, else one per core.

@@ -14,9 +14,11 @@ use super::lane::OnReject;
 use super::lane_pipeline::{Keep, LanePipeline};
 use super::open::{self, Access, RawColumns};
 use super::sql::{self, StreamSql};
-use crate::config::{JsonValue, ParseMode, StreamConfig, ValueConfig};
+use crate::config::{JsonValue, StreamConfig, ValueConfig};
 use crate::decode::admission::Admission;
-use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Policy, Rejection, RejectionCode};
+use crate::decode::json::{
+    JsonDecoder, JsonOptions, OnMalformed, ParseMode, Policy, Rejection, RejectionCode,
+};
 use crate::decode::rows::{self, RowDecoder};
 use crate::decode::schema::StructType;
 use crate::decode::stage::{NextStage, RejectedRecord, Stage, StageFactory, StageRows};

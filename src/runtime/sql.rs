@@ -114,7 +114,7 @@ fn source(config: &StreamConfig, table: &TableConfig, conf: &Conf, access: &Acce
     let schema = table.schema.as_ref().map(|ddl| StructType::from_ddl(ddl)).transpose();
     Ok(TableSource {
         name: table.name.clone(),
-        format: open::static_table_format(table.format),
+        format: table.format,
         store: access.store(config, &table.url)?,
         schema: schema.context(|| format!("read tables.{}.schema", table.name))?,
         header: table.header,

@@ -1,6 +1,7 @@
 //! What a stream of a file becomes: Spark's defaults, every key, and which layer wins.
 
 use super::*;
+use crate::decode::json::ParseMode;
 use crate::model::RecordColumn;
 
 #[test]

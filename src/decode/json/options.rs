@@ -21,6 +21,20 @@ pub enum ParseMode {
     DropMalformed,
 }
 
+impl ParseMode {
+    /// Every mode.
+    pub const ALL: [ParseMode; 3] = [ParseMode::Permissive, ParseMode::FailFast, ParseMode::DropMalformed];
+
+    /// Spark's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ParseMode::Permissive => "PERMISSIVE",
+            ParseMode::FailFast => "FAILFAST",
+            ParseMode::DropMalformed => "DROPMALFORMED",
+        }
+    }
+}
+
 /// The checked options of one JSON decoder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonOptions {
@@ -102,45 +116,49 @@ impl Default for JsonOptions {
     }
 }
 
-/// Options that change what `from_json` gives, and what each does.
+/// Options that change what `from_json` gives, and what to know of each.
 pub const HONOURED: &[(&str, &str)] = &[
-    ("allowBackslashEscapingAnyCharacter", "a backslash may stand before any character"),
-    ("allowComments", "/* */ and // comments are skipped"),
-    ("allowNonNumericNumbers", "NaN, Infinity and INF are numbers (default true)"),
-    ("allowNumericLeadingZeros", "numbers may begin with zeros"),
-    ("allowSingleQuotes", "strings and names may stand in single quotes (default true)"),
-    ("allowUnquotedControlChars", "strings may hold control characters as they are"),
-    ("allowUnquotedFieldNames", "names may stand without quotes"),
-    ("columnNameOfCorruptRecord", "the STRING column that gets the text of malformed records"),
-    ("dateFormat", "the pattern of DATE texts"),
-    ("enableDateTimeParsingFallback", "try the old readings where a pattern does not match"),
-    ("locale", "the language tag for decimal strings and month names (default en-US)"),
-    ("maxNestingDepth", "levels of nesting (default 1000)"),
-    ("maxNumLen", "digits of a number (default 1000)"),
-    ("maxStringLen", "UTF-16 units of a string (default 20000000)"),
+    ("timestampFormat", "A Java pattern; absent: ISO 8601 as Spark reads it."),
+    ("timestampNTZFormat", "The same for TIMESTAMP_NTZ."),
+    ("dateFormat", "The same for DATE."),
+    ("timeZone", "Of timestamps without one. Default: conf spark.sql.session.timeZone."),
+    ("locale", "Of names of months and days in patterns. Default en-US."),
+    ("allowSingleQuotes", "Default true."),
+    ("allowUnquotedFieldNames", "Default false."),
+    ("allowComments", "Default false."),
+    ("allowNumericLeadingZeros", "Default false."),
+    ("allowNonNumericNumbers", "Default true."),
+    ("allowBackslashEscapingAnyCharacter", "Default false."),
+    ("allowUnquotedControlChars", "Default false."),
+    ("maxNestingDepth", "Default 1000."),
+    ("maxNumLen", "Default 1000."),
+    ("maxStringLen", "Default 20000000."),
+    ("enableDateTimeParsingFallback", "Default: false with a pattern, else true."),
+];
+
+/// The same, for which the stream file has keys beside the schema.
+const KEYS: &[(&str, &str)] = &[
     ("mode", "PERMISSIVE, FAILFAST or DROPMALFORMED"),
-    ("timeZone", "the zone of timestamps that name none"),
-    ("timestampFormat", "the pattern of TIMESTAMP texts"),
-    ("timestampNTZFormat", "the pattern of TIMESTAMP_NTZ texts"),
+    ("columnNameOfCorruptRecord", "the STRING column that gets the text of malformed records"),
 ];
 
 /// Options that Spark takes and that change nothing in `from_json`, and why.
 pub const NO_EFFECT: &[(&str, &str)] = &[
-    ("charset", "messages are read as UTF-8"),
-    ("compression", "for writing files"),
-    ("dropFieldIfAllNull", "for inferring a schema"),
-    ("encoding", "messages are read as UTF-8"),
-    ("ignoreNullFields", "for writing JSON"),
-    ("inferTimestamp", "for inferring a schema"),
-    ("lineSep", "a message is one record"),
-    ("multiLine", "a message is one record"),
-    ("preferDate", "for inferring a schema"),
-    ("prefersDecimal", "for inferring a schema"),
-    ("pretty", "for writing JSON"),
-    ("primitivesAsString", "for inferring a schema"),
-    ("samplingRatio", "for inferring a schema"),
-    ("useUnsafeRow", "Spark's form of rows in memory"),
-    ("writeNonAsciiCharacterAsCodePoint", "for writing JSON"),
+    ("primitivesAsString", "it is for inferring schemas; the schema is given"),
+    ("prefersDecimal", "it is for inferring schemas; the schema is given"),
+    ("samplingRatio", "it is for inferring schemas; the schema is given"),
+    ("dropFieldIfAllNull", "it is for inferring schemas; the schema is given"),
+    ("inferTimestamp", "it is for inferring schemas; the schema is given"),
+    ("lineSep", "a record is one value, whatever lines it has"),
+    ("multiLine", "a record is one value, whatever lines it has"),
+    ("charset", "values are read as UTF-8, as from_json does"),
+    ("encoding", "values are read as UTF-8, as from_json does"),
+    ("preferDate", "it is for inferring schemas; the schema is given"),
+    ("useUnsafeRow", "it is a form of Spark's rows in memory"),
+    ("compression", "it is for writing files"),
+    ("ignoreNullFields", "it is for writing JSON"),
+    ("pretty", "it is for writing JSON"),
+    ("writeNonAsciiCharacterAsCodePoint", "it is for writing JSON"),
 ];
 
 /// The charsets that Spark 4.0 takes for `encoding` (`CharsetProvider`).
@@ -162,7 +180,7 @@ impl JsonOptions {
             let known = |list: &'static [(&'static str, &'static str)]| {
                 list.iter().map(|(known, _)| *known).find(|known| known.eq_ignore_ascii_case(name))
             };
-            if let Some(name) = known(HONOURED) {
+            if let Some(name) = known(HONOURED).or_else(|| known(KEYS)) {
                 read.set(name, value)?;
             } else if let Some(name) = known(NO_EFFECT) {
                 check_without_effect(name, value)?;
@@ -203,11 +221,7 @@ impl JsonOptions {
 
 /// Spark's `ParseMode.fromString`: any other text is PERMISSIVE.
 fn mode(value: &str) -> ParseMode {
-    match value.to_ascii_uppercase().as_str() {
-        "FAILFAST" => ParseMode::FailFast,
-        "DROPMALFORMED" => ParseMode::DropMalformed,
-        _ => ParseMode::Permissive,
-    }
+    ParseMode::ALL.into_iter().find(|mode| mode.as_str().eq_ignore_ascii_case(value)).unwrap_or_default()
 }
 
 fn boolean(name: &str, value: &str) -> Result<bool> {
@@ -236,7 +250,8 @@ fn check_without_effect(name: &'static str, value: &str) -> Result<()> {
         }
         // Beside the short names Spark takes the name of a class.
         "compression" if !CODECS.contains(&value.to_ascii_lowercase().as_str()) && !value.contains('.') => {
-            Err(refused("which is not a codec that Spark takes").hint(format!("one of {}", CODECS.join(", "))))
+            Err(refused("which is not a codec that Spark takes")
+                .hint(format!("one of {}", CODECS.join(", "))))
         }
         "lineSep" if value.is_empty() => Err(refused("which Spark refuses").hint("leave it out")),
         "samplingRatio" if value.trim().parse::<f64>().is_err() => Err(refused("expected a number")),
@@ -253,7 +268,7 @@ fn unknown(name: &str) -> Error {
         .hint("declare the columns, or one STRING");
     }
     let lower = name.to_ascii_lowercase();
-    let known = HONOURED.iter().chain(NO_EFFECT).map(|(known, _)| *known);
+    let known = HONOURED.iter().chain(KEYS).chain(NO_EFFECT).map(|(known, _)| *known);
     let nearest = known.min_by_key(|known| strsim::levenshtein(&known.to_ascii_lowercase(), &lower));
     let error = Error::config(format!("there is no JSON option {name}"));
     match nearest {
@@ -273,7 +288,7 @@ mod tests {
 
     #[test]
     fn every_honoured_name_is_read_in_any_case() {
-        for (name, _) in HONOURED {
+        for (name, _) in HONOURED.iter().chain(KEYS) {
             let value = match *name {
                 "mode" => "failfast",
                 name if name.starts_with("max") => "7",

@@ -20,22 +20,9 @@ use super::conf::Conf;
 use super::run::TableRows;
 use crate::decode::schema::StructType;
 use crate::model::error::Context;
-use crate::model::{Error, MemoryAccount, MemoryClaim, Result};
+use crate::model::{Error, MemoryAccount, MemoryClaim, Result, TableFormat};
 use crate::storage::Store;
 use crate::table::reader::TableReader;
-
-/// How a table's rows are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TableFormat {
-    /// A Delta table; its version is a number, and stays readable until it is vacuumed.
-    Delta,
-    /// Parquet files.
-    Parquet,
-    /// CSV files.
-    Csv,
-    /// JSON files, one object a line.
-    Json,
-}
 
 /// Where a table is and how it is read.
 #[derive(Debug, Clone)]

@@ -4,5 +4,4 @@ mod admission;
 mod dead_letters;
 mod fuzz_admission;
 mod java_names;
-mod json_options;
 pub mod oracle_json;

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use alluvia::decode::schema::StructType;
-use alluvia::model::MemoryAccount;
+use alluvia::model::{MemoryAccount, TableFormat};
 use alluvia::query::Conf;
-use alluvia::query::tables::{StaticTable, TableFormat, TableSource};
+use alluvia::query::tables::{StaticTable, TableSource};
 use alluvia::storage::Store;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
