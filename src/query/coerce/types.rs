@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, TimeUnit};
 use datafusion::common::{DataFusionError, Result};
 
+pub(crate) use crate::model::spark_type::name_of;
 use crate::query::arithmetic::decimal::{bounded_wider, of_integral};
 use crate::query::conf::Conf;
 use crate::query::error::ExpressionError;
@@ -122,40 +123,6 @@ pub(crate) fn has_order(kind: &DataType) -> bool {
         DataType::List(element) => has_order(element.data_type()),
         DataType::Struct(fields) => fields.iter().all(|field| has_order(field.data_type())),
         kind => entry_of(kind).is_none() && !matches!(kind, DataType::Interval(IntervalUnit::MonthDayNano)),
-    }
-}
-
-/// Spark's name of a type, as in its messages.
-pub(crate) fn name_of(kind: &DataType) -> String {
-    match kind {
-        DataType::Null => "VOID".into(),
-        DataType::Boolean => "BOOLEAN".into(),
-        DataType::Int8 => "TINYINT".into(),
-        DataType::Int16 => "SMALLINT".into(),
-        DataType::Int32 => "INT".into(),
-        DataType::Int64 => "BIGINT".into(),
-        DataType::Float32 => "FLOAT".into(),
-        DataType::Float64 => "DOUBLE".into(),
-        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision},{scale})"),
-        DataType::Utf8 => "STRING".into(),
-        DataType::Binary => "BINARY".into(),
-        DataType::Date32 => "DATE".into(),
-        DataType::Timestamp(_, Some(_)) => "TIMESTAMP".into(),
-        DataType::Timestamp(_, None) => "TIMESTAMP_NTZ".into(),
-        DataType::Interval(_) => "INTERVAL".into(),
-        DataType::Duration(TimeUnit::Second) => "INTERVAL DAY".into(),
-        DataType::Duration(_) => "INTERVAL DAY TO SECOND".into(),
-        DataType::List(element) => format!("ARRAY<{}>", name_of(element.data_type())),
-        DataType::Map(..) => match entry_of(kind) {
-            Some((key, value)) => format!("MAP<{}, {}>", name_of(key), name_of(value)),
-            None => "MAP".into(),
-        },
-        DataType::Struct(fields) => {
-            let shown =
-                fields.iter().map(|field| format!("{}: {}", field.name(), name_of(field.data_type())));
-            format!("STRUCT<{}>", shown.collect::<Vec<_>>().join(", "))
-        }
-        other => other.to_string(),
     }
 }
 

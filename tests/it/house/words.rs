@@ -80,8 +80,13 @@ fn no_retired_word_comes_back() {
 
 #[test]
 fn a_retired_word_is_found_within_a_name() {
-    for line in ["fn read_tip() {", "const UPKEEP_NAMES: u8", "a_stop_without_patience_ends", "let readTip", "takenBefore"]
-    {
+    for line in [
+        "fn read_tip() {",
+        "const UPKEEP_NAMES: u8",
+        "a_stop_without_patience_ends",
+        "let readTip",
+        "takenBefore",
+    ] {
         assert_eq!(retired(line).len(), 1, "{line}");
     }
     assert!(retired("multiple tips, a settled account, IsATypeOfTIPS").is_empty());
@@ -92,7 +97,10 @@ fn gather(folder: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             gather(&path, files);
-        } else if path.extension().is_some_and(|kind| ["rs", "md", "yaml", "tpl"].iter().any(|wanted| kind == *wanted)) {
+        } else if path
+            .extension()
+            .is_some_and(|kind| ["rs", "md", "yaml", "tpl"].iter().any(|wanted| kind == *wanted))
+        {
             files.push(path);
         }
     }
