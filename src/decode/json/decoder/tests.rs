@@ -6,6 +6,7 @@ use arrow::array::{Array, AsArray};
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::Kind;
 
 const KEEP: Policy = Policy { on_malformed: OnMalformed::Keep, enforce_not_null: false };
 const STRICT: Policy = Policy { on_malformed: OnMalformed::Reject, enforce_not_null: true };
@@ -118,7 +119,9 @@ fn the_corrupt_record_column_must_be_a_nullable_string() {
     let options = JsonOptions::default();
     for schema in ["_corrupt_record INT", "_corrupt_record STRING NOT NULL"] {
         let schema = StructType::from_ddl(schema).unwrap();
-        assert!(JsonDecoder::new(&schema, &options, STRICT).is_err());
+        let error = JsonDecoder::new(&schema, &options, STRICT).err().unwrap();
+        assert_eq!(error.kind(), Kind::Config, "{error}");
+        assert!(error.to_string().contains("_corrupt_record"), "{error}");
     }
 }
 
