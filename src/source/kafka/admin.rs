@@ -42,11 +42,14 @@ impl KafkaSource {
         KafkaSource::open_as(options, Login::open(options)?)
     }
 
-    /// The same, logging in with tokens of `provider` (SASL/OAUTHBEARER).
+    /// For tests: the same, logging in with tokens of `provider` (SASL/OAUTHBEARER).
     ///
     /// # Errors
     /// As for [`KafkaSource::open`], and what the provider returns.
-    pub fn open_with_tokens(options: &KafkaOptions, provider: Arc<dyn TokenProvider>) -> Result<KafkaSource> {
+    pub fn open_with_tokens_for_tests(
+        options: &KafkaOptions,
+        provider: Arc<dyn TokenProvider>,
+    ) -> Result<KafkaSource> {
         KafkaSource::open_as(options, Login::with_tokens(options, provider)?)
     }
 

@@ -252,7 +252,7 @@ fn a_signed_token_logs_in_and_a_forged_one_is_refused() {
     let audience = broker.fact("/tokens/audience");
     let open = |key, audience| {
         let provider = Signed { broker, key, audience, life: Duration::from_secs(60) };
-        KafkaSource::open_with_tokens(&token_options(broker, &topic), Arc::new(provider))
+        KafkaSource::open_with_tokens_for_tests(&token_options(broker, &topic), Arc::new(provider))
     };
     let source = open("/tokens/key", audience).unwrap();
     assert_eq!(source.partitions().len(), 1);
