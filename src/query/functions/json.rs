@@ -406,7 +406,10 @@ fn bind_schema(bind: &Bind) -> Result<Bound> {
 fn schema_of_json(call: &Call) -> Result<ArrayRef> {
     try_each::<StringArray, _>(call, |row| {
         let value: Value = serde_json::from_str(call.texts(0).value(row)).map_err(|_| {
-            ExpressionError::raise("MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION", "the text is not valid JSON")
+            ExpressionError::raise(
+                "MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION",
+                "the text is not valid JSON",
+            )
         })?;
         Ok(Some(inferred(&value).to_ddl()))
     })

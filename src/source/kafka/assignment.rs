@@ -88,7 +88,9 @@ impl Assignment {
                 return Err(Error::internal(format!("partition {partition} has no queue")));
             }
             list.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset))
-                .map_err(|e| Error::internal(format!("{offset} is not an offset of {partition}")).source(e))?;
+                .map_err(|e| {
+                    Error::internal(format!("{offset} is not an offset of {partition}")).source(e)
+                })?;
         }
         self.client
             .incremental_assign(&list)

@@ -48,8 +48,10 @@ fn start_at(partition: &TopicPartition, offset: i64) -> Result<Start> {
         -1 => Ok(Start::Ask(OffsetSpec::Latest)),
         -2 => Ok(Start::Ask(OffsetSpec::Earliest)),
         0.. => Ok(Start::At(offset)),
-        _ => Err(Error::config(format!("startingOffsets: {offset} is not a valid offset for partition {partition}"))
-            .hint("use -1 for latest, -2 for earliest, or an offset from 0")),
+        _ => Err(Error::config(format!(
+            "startingOffsets: {offset} is not a valid offset for partition {partition}"
+        ))
+        .hint("use -1 for latest, -2 for earliest, or an offset from 0")),
     }
 }
 

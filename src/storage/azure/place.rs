@@ -92,9 +92,9 @@ fn checked_container(name: &str) -> Result<String, String> {
     match (right, name) {
         (true, _) => Ok(name.to_owned()),
         (false, "") => Err("it names no container".into()),
-        (false, _) => {
-            Err(format!("{name} is not a container's name: names have 3 to 63 lower-case letters, digits and hyphens"))
-        }
+        (false, _) => Err(format!(
+            "{name} is not a container's name: names have 3 to 63 lower-case letters, digits and hyphens"
+        )),
     }
 }
 

@@ -183,7 +183,8 @@ impl Rule {
 
 impl Hits {
     fn parse(text: &str) -> Result<Hits, String> {
-        let number = |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a number of hits"));
+        let number =
+            |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a number of hits"));
         if text == "*" {
             return Ok(Hits::Between(1, u64::MAX));
         }

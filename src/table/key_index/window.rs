@@ -62,8 +62,10 @@ impl EventTimes {
         let column = ComparedColumn::resolve(schema, SETTING, name, table)?;
         if !matches!(column.data_type(), DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)) {
             let of = name_of(column.data_type());
-            return Err(Error::config(format!("{SETTING}: {name} is {of}, which is not an event time's type"))
-                .hint("name a column of TIMESTAMP, TIMESTAMP_NTZ or DATE"));
+            return Err(Error::config(format!(
+                "{SETTING}: {name} is {of}, which is not an event time's type"
+            ))
+            .hint("name a column of TIMESTAMP, TIMESTAMP_NTZ or DATE"));
         }
         Ok(EventTimes { column })
     }

@@ -339,7 +339,8 @@ fn what_others_change_while_a_table_is_compacted_is_left_and_what_they_append_st
             (&6.into(), &2.into(), &6.into())
         );
         // What was written for nothing is gone, and the rest is done by the next.
-        let all = table_command(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check", "--dry-run"]);
+        let all =
+            table_command(&table, "vacuum", &["--retain", "0 hours", "--no-retention-check", "--dry-run"]);
         let files = all["files"].as_array().unwrap();
         assert!(!files.iter().any(|file| file["kind"] == "orphan"), "{all}");
         table_command(&table, "compact", &[]);
@@ -518,8 +519,11 @@ fn a_stream_that_is_killed_while_it_joins_small_files_loses_nothing_and_doubles_
             }
         };
         check();
-        let left =
-            table_command(&folder.path().join("table"), "vacuum", &["--retain", "0 hours", "--no-retention-check"]);
+        let left = table_command(
+            &folder.path().join("table"),
+            "vacuum",
+            &["--retain", "0 hours", "--no-retention-check"],
+        );
         assert_ne!(left["deleted"], serde_json::json!({}), "{what}");
         check();
     });

@@ -268,7 +268,10 @@ fn next_day(call: &Call) -> Result<ArrayRef> {
         let day = i64::from(call.dates(0).value(row));
         let Some(wanted) = weekday_of(call.texts(1).value(row)) else {
             if call.conf.ansi {
-                return Err(ExpressionError::raise("ILLEGAL_DAY_OF_WEEK", "the text is not a day of the week"));
+                return Err(ExpressionError::raise(
+                    "ILLEGAL_DAY_OF_WEEK",
+                    "the text is not a day of the week",
+                ));
             }
             return Ok(None);
         };
