@@ -6,7 +6,7 @@
 //! `step.moment`; [`NAMES`] holds them all, so that a test can visit each.
 
 /// Every failpoint, in the order in which a new stream first comes by them; then those that only a later start
-/// comes by (a table that lacks columns, a commit log to mend). Those of `disk` are passed by every file that is
+/// comes by (a table that lacks columns, a commit log to repair). Those of `disk` are passed by every file that is
 /// written to a local disk.
 pub const NAMES: [&str; 28] = [
     "lease.taken",
@@ -33,7 +33,7 @@ pub const NAMES: [&str; 28] = [
     "maintenance.after",
     "columns.added",
     "letters.withdrawn",
-    "mend.after",
+    "repair.after",
     "disk.written",
     "disk.placed",
     "disk.after",

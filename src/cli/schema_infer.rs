@@ -52,7 +52,7 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
         None => from_topic(args)?,
     };
     let mut inference = Inference::default();
-    let objects: Vec<&Vec<u8>> = sample.messages.iter().filter(|message| inference.look(message)).collect();
+    let objects: Vec<&Vec<u8>> = sample.messages.iter().filter(|message| inference.add(message)).collect();
     let left_out = inference.others();
     let made_text = sync(&mut inference, &objects)?;
     let schema = inference.schema();

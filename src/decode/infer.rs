@@ -47,8 +47,8 @@ pub struct Inference {
 }
 
 impl Inference {
-    /// Looks at a message; whether it is a JSON object, or an array of them. Others are counted only.
-    pub fn look(&mut self, message: &[u8]) -> bool {
+    /// Adds a message. Returns whether it is a JSON object, or an array of them; others are counted only.
+    pub fn add(&mut self, message: &[u8]) -> bool {
         let text = String::from_utf8_lossy(message);
         let kind = serde_json::from_str::<&RawValue>(&text).ok().and_then(|raw| kind_of(raw, 0));
         let fields = match kind {
@@ -330,7 +330,7 @@ mod tests {
     fn ddl(messages: &[&str]) -> String {
         let mut inference = Inference::default();
         messages.iter().for_each(|message| {
-            inference.look(message.as_bytes());
+            inference.add(message.as_bytes());
         });
         inference.schema().to_ddl()
     }
@@ -389,9 +389,9 @@ mod tests {
         for message in
             ["", "{", "1", "[1]", "null", "{} x", &format!("{}1{}", "[".repeat(99), "]".repeat(99))]
         {
-            assert!(!inference.look(message.as_bytes()), "{message}");
+            assert!(!inference.add(message.as_bytes()), "{message}");
         }
-        assert!(inference.look(br#"{"a":1}"#));
+        assert!(inference.add(br#"{"a":1}"#));
         assert_eq!(
             (inference.objects(), inference.others(), inference.schema().to_ddl()),
             (1, 7, "a BIGINT".into())
@@ -402,7 +402,7 @@ mod tests {
     fn names_that_differ_only_in_case_are_found_among_very_many() {
         let mut inference = Inference::default();
         let many: Vec<String> = (0..1_000_000).map(|key| format!("\"key{key}\":1")).collect();
-        inference.look(format!("{{\"KEY7\":1,\"kEY7\":1,{}}}", many.join(",")).as_bytes());
+        inference.add(format!("{{\"KEY7\":1,\"kEY7\":1,{}}}", many.join(",")).as_bytes());
         let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
         assert_eq!(inference.same_but_case(), [pair("KEY7", "kEY7"), pair("KEY7", "key7")]);
     }
@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn a_column_can_be_made_text_by_its_path() {
         let mut inference = Inference::default();
-        inference.look(br#"{"a":{"b.c":{"d":1}},"e":[{"f":2}]}"#);
+        inference.add(br#"{"a":{"b.c":{"d":1}},"e":[{"f":2}]}"#);
         assert!(inference.declare_text("a.b.c.d") && inference.declare_text("e.f"));
         assert!(!inference.declare_text("e") && !inference.declare_text("zzz"));
         assert_eq!(inference.schema().to_ddl(), "a STRUCT<`b.c`: STRUCT<d: STRING>>, e STRING");

@@ -39,4 +39,4 @@ const STACK_BYTES: usize = 16 << 20;
 pub use start::{ProcessContext, WhenOwned};
 pub use stop::Stop;
 pub use streaming_query::StreamingQuery;
-pub use streams::{Ended, Streams};
+pub use streams::{StreamExit, Streams};

@@ -258,7 +258,7 @@ impl<'a> Stream<'a> {
                 self.withdraw_dead_letters(&planned)?;
                 let commit = self.mended_commit(planned.plan())?;
                 log.put_commit(batch, &commit)?;
-                failpoint!("mend.after");
+                failpoint!("repair.after");
                 tracing::info!(
                     stream = self.config.name,
                     batch,

@@ -43,7 +43,7 @@ const REMINDER: Duration = Duration::from_secs(300);
 
 /// How a stream ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct StreamExit {
     /// The stream.
     pub name: String,
     /// Its last error, if it did not end by itself or by a stop.
@@ -101,7 +101,7 @@ impl Streams {
     }
 
     /// Runs streams until every one has ended. One that has failed is named again every few minutes while others go on.
-    pub fn run(&self, configs: &[StreamConfig]) -> Vec<Ended> {
+    pub fn run(&self, configs: &[StreamConfig]) -> Vec<StreamExit> {
         let started: Vec<Result<StreamingQuery>> = configs.iter().map(|config| self.start(config)).collect();
         while let Some(query) = self.active().first() {
             // An error is that stream's own, and was reported when it ended.
@@ -109,7 +109,7 @@ impl Streams {
                 self.remind();
             }
         }
-        let ended = |(config, started): (&StreamConfig, Result<StreamingQuery>)| Ended {
+        let ended = |(config, started): (&StreamConfig, Result<StreamingQuery>)| StreamExit {
             name: config.name.clone(),
             result: started.and_then(|query| query.await_termination(None).map(drop)),
         };

@@ -148,7 +148,7 @@ impl Scene {
             // A table that lacks a column, and no batch yet.
             "columns.added" => (self.yaml().replace("battery INT, ", ""), "plan.before"),
             // A checkpoint to list, whose files may be deleted before they are read.
-            "letters.withdrawn" | "mend.after" | "logs.listed" => (self.yaml(), "sink.after"),
+            "letters.withdrawn" | "repair.after" | "logs.listed" => (self.yaml(), "sink.after"),
             _ => return,
         };
         killed_at(&yaml, folder, at);

@@ -38,7 +38,7 @@ pub(super) fn run(args: &CheckpointRebuildArgs) -> Result<()> {
     let found = read_targets(&config, &checkpoint, args.query_id.as_deref(), &access)?;
     drop(reading);
     let identity = Identity { id: found.query_id.clone() };
-    let files = rebuild::files(&identity, &found.serves, found.rows.as_ref(), found.letters.as_ref())?;
+    let files = rebuild::files(&identity, &found.binding, found.rows.as_ref(), found.letters.as_ref())?;
     let there = rebuild::check_empty(&checkpoint, &files)?;
     if !args.dry_run {
         let _lease = lease(&checkpoint, &config)?;
@@ -54,7 +54,7 @@ pub(super) fn run(args: &CheckpointRebuildArgs) -> Result<()> {
 /// What the tables say of the stream.
 struct Lost {
     query_id: String,
-    serves: CheckpointBinding,
+    binding: CheckpointBinding,
     rows: Option<CommittedBatch>,
     letters: Option<CommittedBatch>,
 }
@@ -79,14 +79,14 @@ fn read_targets(
     let mut queries = sink.newest_commits()?;
     let mut rejected = dead_letters.as_ref().map(Sink::newest_commits).transpose()?.unwrap_or_default();
     let query_id = choose(query_id, config, checkpoint, &queries, &rejected, &target.location)?;
-    let serves =
+    let binding =
         CheckpointBinding { format: 1, stream: config.name.clone(), table: target.location, table_id };
     let rows = committed(sink.as_mut(), queries.remove(&query_id), &query_id)?;
     let letters = match &mut dead_letters {
         None => None,
         Some(table) => committed(table, rejected.remove(&query_id), &query_id)?,
     };
-    Ok(Lost { serves, rows, letters, query_id })
+    Ok(Lost { binding, rows, letters, query_id })
 }
 
 /// The query that is meant: the one that is asked for, or the only one whose commits bear the stream's name
@@ -225,8 +225,8 @@ fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> se
     let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
     json!({
         "checkpoint": checkpoint.url().as_str(),
-        "stream": lost.serves.stream,
-        "table": lost.serves.table,
+        "stream": lost.binding.stream,
+        "table": lost.binding.table,
         "queryId": lost.query_id,
         "batchId": lost.rows.as_ref().map(|rows| rows.plan.batch_id),
         "endOffset": lost.rows.as_ref().map(|rows| rows.plan.end.to_value()),
@@ -236,7 +236,7 @@ fn as_json(checkpoint: &Store, lost: &Lost, files: &[File], dry_run: bool) -> se
 }
 
 fn as_text(checkpoint: &Store, lost: &Lost, files: &[File], there: &[String], dry_run: bool) -> String {
-    let mut lines = vec![format!("Query {} of table {}", lost.query_id, lost.serves.table)];
+    let mut lines = vec![format!("Query {} of table {}", lost.query_id, lost.binding.table)];
     if let Some(rows) = &lost.rows {
         lines.push(format!("its newest micro-batch is {}, up to {}", rows.plan.batch_id, rows.plan.end));
     }

@@ -30,7 +30,7 @@ pub(super) fn run(args: &CheckpointShowArgs) -> Result<()> {
         Some(config) => Store::open(&config.checkpoint, &config.storage.0, runtime.handle())?,
         None => Store::open(&location(&args.target)?, &Default::default(), runtime.handle())?,
     };
-    let shown = look(&store, config.as_ref(), args.batches)?;
+    let shown = describe(&store, config.as_ref(), args.batches)?;
     match args.output.output {
         OutputFormat::Json => println!("{shown}"),
         OutputFormat::Text => print!("{}", text(&shown)),
@@ -53,7 +53,7 @@ fn location(target: &str) -> Result<url::Url> {
 }
 
 /// All that is shown, as the JSON object that `--output json` prints.
-fn look(store: &Store, config: Option<&StreamConfig>, batches: usize) -> Result<Value> {
+fn describe(store: &Store, config: Option<&StreamConfig>, batches: usize) -> Result<Value> {
     let log =
         CheckpointLog::new(store.clone(), config.map_or(u32::MAX, |config| config.min_batches_to_retain));
     let entries = log.entries()?;
@@ -70,18 +70,18 @@ fn look(store: &Store, config: Option<&StreamConfig>, batches: usize) -> Result<
     let rows: Vec<Value> = newest.map(|batch| batch_row(&log, batch)).collect();
     let (identity, no_id) = apart(identity);
     let query_id = identity.flatten().map(|identity| identity.id);
-    let (serves, no_serves) = apart(served);
-    let serves = serves.flatten();
-    let mut problems: Vec<String> = no_id.into_iter().chain(no_serves).collect();
+    let (binding, no_binding) = apart(served);
+    let binding = binding.flatten();
+    let mut problems: Vec<String> = no_id.into_iter().chain(no_binding).collect();
     if problems.is_empty() {
         problems.extend(contradiction(&log, &entries).err().map(|error| error.to_string()));
     }
     Ok(json!({
         "checkpoint": store.url().as_str(),
         "queryId": query_id,
-        "stream": serves.as_ref().map(|serves| &serves.stream),
-        "table": serves.as_ref().map(|serves| &serves.table),
-        "tableId": serves.as_ref().map(|serves| &serves.table_id),
+        "stream": binding.as_ref().map(|binding| &binding.stream),
+        "table": binding.as_ref().map(|binding| &binding.table),
+        "tableId": binding.as_ref().map(|binding| &binding.table_id),
         "owner": Lease::owner(store)?.map(|owner| owner.to_string()),
         "newestPlan": entries.plans.last(),
         "newestCommit": entries.commits.last(),

@@ -19,7 +19,7 @@ use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
 const BACKWARDS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is there behind a position.
-pub(super) struct Seen {
+pub(super) struct AvailableOffsets {
     /// How far the source reaches.
     pub(super) latest: Latest,
     /// Where the next batch starts, for every partition that it may read.
@@ -39,7 +39,7 @@ pub(super) fn available(
     position: &Offsets,
     known_ids: &BTreeMap<String, String>,
     known_epochs: &Offsets,
-) -> Result<Seen> {
+) -> Result<AvailableOffsets> {
     let fail_on_data_loss = source.options().fail_on_data_loss;
     let (mut latest, topic_ids) = compared(source, position, known_ids, known_epochs)?;
     let (position, mut lost) = reconcile_positions(position, known_ids, &topic_ids, &latest);
@@ -55,7 +55,7 @@ pub(super) fn available(
     lost.extend(losses(&position, &latest));
     check_data_loss(&lost, fail_on_data_loss)?;
     let start = latest.start(&position);
-    Ok(Seen { latest, start, lost, topic_ids })
+    Ok(AvailableOffsets { latest, start, lost, topic_ids })
 }
 
 /// What the leaders answer, compared with a position: partitions whose logs differ from what was read are named, and an end

@@ -1,7 +1,7 @@
 //! The partitions of one lane: what the client fetches for it, and where each partition's messages go.
 //!
 //! A partition is assigned at an explicit offset and taken away again, never sought or paused. Here is the
-//! one order of calls to librdkafka that loses no message and delivers none twice; see [`Assignment::place`].
+//! one order of calls to librdkafka that loses no message and delivers none twice; see [`Assignment::assign`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Assignment {
     }
 
     /// Assigns partitions at explicit offsets, taking away first those that are assigned elsewhere.
-    pub(super) fn place(&mut self, places: &[(usize, i64)]) -> Result<()> {
+    pub(super) fn assign(&mut self, places: &[(usize, i64)]) -> Result<()> {
         if places.is_empty() {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use crate::model::TopicPartition;
 
 /// What to do with a message that came out of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Disposition {
     /// It belongs to the range that is being read.
     Deliver,
     /// It lies behind that range, or no range is being read: keep it for the next one.
@@ -130,21 +130,21 @@ impl<M> PartitionCursor<M> {
 
     /// A message came out of the client.
     #[inline]
-    pub(super) fn arrive(&mut self, offset: i64) -> Verdict {
+    pub(super) fn arrive(&mut self, offset: i64) -> Disposition {
         if !self.assigned {
-            return Verdict::Drop;
+            return Disposition::Drop;
         }
         if offset < self.seen {
-            return Verdict::Disorder;
+            return Disposition::Disorder;
         }
         self.seen = offset + 1;
         match self.until {
-            Some(until) if offset < until => Verdict::Deliver,
-            _ => Verdict::Hold,
+            Some(until) if offset < until => Disposition::Deliver,
+            _ => Disposition::Hold,
         }
     }
 
-    /// Keeps a message for which [`Verdict::Hold`] was said.
+    /// Keeps a message for which [`Disposition::Hold`] was said.
     pub(super) fn hold(&mut self, offset: i64, bytes: usize, message: M) {
         self.held.push_back((offset, bytes, message));
         self.held_bytes += bytes;
@@ -228,8 +228,8 @@ mod tests {
     fn what_lies_behind_the_range_is_held_for_the_next_one() {
         let mut slot = slot(5);
         assert!(slot.open(5, 7));
-        assert_eq!(slot.arrive(5), Verdict::Deliver);
-        assert_eq!(slot.arrive(9), Verdict::Hold);
+        assert_eq!(slot.arrive(5), Disposition::Deliver);
+        assert_eq!(slot.arrive(9), Disposition::Hold);
         slot.hold(9, 10, 9);
         assert!(slot.ended(), "a record behind the end proves that the range has none left");
         slot.close();
@@ -301,13 +301,13 @@ mod tests {
         let mut slot = slot(5);
         slot.open(5, 9);
         assert!(!slot.is_leftover(1));
-        assert_eq!(slot.arrive(5), Verdict::Deliver);
+        assert_eq!(slot.arrive(5), Disposition::Deliver);
         // An event in round 1 places the partition anew; 6 and 7 came in that round too.
         slot.restart(6);
         slot.placed_in = 1;
         assert!(slot.is_leftover(1));
         assert!(!slot.is_leftover(2), "the new assignment brings them again");
-        assert_eq!((slot.arrive(6), slot.arrive(7)), (Verdict::Deliver, Verdict::Deliver));
+        assert_eq!((slot.arrive(6), slot.arrive(7)), (Disposition::Deliver, Disposition::Deliver));
     }
 
     #[test]
@@ -315,8 +315,8 @@ mod tests {
         let mut slot = slot(5);
         slot.open(5, 9);
         slot.arrive(7);
-        assert_eq!(slot.arrive(6), Verdict::Disorder);
+        assert_eq!(slot.arrive(6), Disposition::Disorder);
         slot.release();
-        assert_eq!(slot.arrive(8), Verdict::Drop);
+        assert_eq!(slot.arrive(8), Disposition::Drop);
     }
 }

@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::assignment::Assignment;
 use super::client::{LANE_MEMORY_BYTES, Role};
-use super::cursor::{PartitionCursor, Verdict};
+use super::cursor::{Disposition, PartitionCursor};
 use super::login::Login;
 use super::loss::LostRange;
 use super::native::{Batch, Message};
@@ -233,7 +233,7 @@ impl LaneReader {
             }
             progress.open += 1;
         }
-        self.assignment.place(&elsewhere)
+        self.assignment.assign(&elsewhere)
     }
 
     fn deliver_held(
@@ -280,17 +280,17 @@ impl LaneReader {
             }
             let offset = message.offset();
             match self.assignment.slots[at].arrive(offset) {
-                Verdict::Deliver => {
+                Disposition::Deliver => {
                     progress.moved = true;
                     self.deliver(at, &message, &mut progress.report, on_record)?;
                 }
-                Verdict::Hold => {
+                Disposition::Hold => {
                     let size = message.value().map_or(0, <[u8]>::len) + message.key().map_or(0, <[u8]>::len);
                     self.assignment.slots[at].hold(offset, size + HELD_OVERHEAD, message);
                     held = true;
                 }
-                Verdict::Drop => {}
-                Verdict::Disorder => {
+                Disposition::Drop => {}
+                Disposition::Disorder => {
                     let slot = &self.assignment.slots[at];
                     // Nothing of this read is kept, so that it may be tried again.
                     return Err(Error::unavailable(format!(

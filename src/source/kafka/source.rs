@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::admission::{self, Seen};
+use super::admission::{self, AvailableOffsets};
 use super::loss::check_data_loss;
 use super::mirror::Mirror;
 use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
@@ -47,27 +47,27 @@ impl Source for KafkaSource {
 
     fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
         let (position, known_ids) = (offsets(&from.offset)?, topic_ids(&from.notes)?);
-        let seen = admission::available(self, &position, &known_ids, &leader_epochs(&from.notes)?)?;
+        let available = admission::available(self, &position, &known_ids, &leader_epochs(&from.notes)?)?;
         let mut notes = from.notes.clone();
         let mut pinned = known_ids.clone();
-        for (name, id) in &seen.topic_ids {
+        for (name, id) in &available.topic_ids {
             // Before the first batch, pin the ids of the topics on which the initial offsets were resolved.
             pinned.entry(name.clone()).or_insert_with(|| id.clone());
         }
         note_topic_ids(&mut notes, &pinned);
-        if seen.lost.is_empty() {
-            note_leader_epochs(&mut notes, &seen.latest.epochs);
+        if available.lost.is_empty() {
+            note_leader_epochs(&mut notes, &available.latest.epochs);
         }
-        let end = self.end_of_batch(&position, &seen, admission)?;
-        let lag = end.as_ref().map_or(0, |end| end.distance_to(&seen.latest.end));
+        let end = self.end_of_batch(&position, &available, admission)?;
+        let lag = end.as_ref().map_or(0, |end| end.distance_to(&available.latest.end));
         let is_cut = lag > 0 && !admission.unlimited && self.options().max_offsets_per_trigger.is_none();
         Ok(Available {
-            latest: seen.latest.end.to_offset(),
+            latest: available.latest.end.to_offset(),
             lag,
             is_cut,
-            range: end.map(|end| self.range(&position, known_ids, &seen, &end)),
+            range: end.map(|end| self.range(&position, known_ids, &available, &end)),
             notes,
-            losses: seen.lost.iter().map(Loss::from).collect(),
+            losses: available.lost.iter().map(Loss::from).collect(),
         })
     }
 
@@ -176,8 +176,8 @@ impl Source for KafkaSource {
             }
             From::Position(position) => {
                 let (offset, ids) = (offsets(&position.offset)?, topic_ids(&position.notes)?);
-                let seen = admission::available(self, &offset, &ids, &leader_epochs(&position.notes)?)?;
-                (seen.start, seen.latest.end.clone(), seen.latest.end)
+                let available = admission::available(self, &offset, &ids, &leader_epochs(&position.notes)?)?;
+                (available.start, available.latest.end.clone(), available.latest.end)
             }
             From::Planned(range) => {
                 let (range, gone) = self.replay(range.clone())?;
@@ -199,10 +199,10 @@ impl KafkaSource {
     fn end_of_batch(
         &mut self,
         position: &Offsets,
-        seen: &Seen,
+        available: &AvailableOffsets,
         admission: &Admission<'_>,
     ) -> Result<Option<Offsets>> {
-        let (start, latest) = (&seen.start, &seen.latest);
+        let (start, latest) = (&available.start, &available.latest);
         let mut reach = match admission.bound {
             Some(bound) => admission::within(&latest.end, &offsets(bound)?),
             None => latest.end.clone(),
@@ -213,7 +213,7 @@ impl KafkaSource {
             (false, Some(max)) => Some(max),
             (false, None) => admission.default_max,
         };
-        if seen.lost.iter().any(|loss| position.get(&loss.range.partition).is_some()) {
+        if available.lost.iter().any(|loss| position.get(&loss.range.partition).is_some()) {
             // A loss is recorded by a batch even if there is nothing else to write.
             return Ok(Some(limit(start, &reach, max)));
         }
@@ -233,22 +233,22 @@ impl KafkaSource {
         &self,
         position: &Offsets,
         mut ids: BTreeMap<String, String>,
-        seen: &Seen,
+        available: &AvailableOffsets,
         end: &Offsets,
     ) -> SourceRange {
         let mut notes = Notes::from([(ISOLATION.to_owned(), self.options().isolation.as_str().to_owned())]);
-        let new = seen.start.0.iter().filter(|(p, offset)| position.get(p) != Some(**offset));
+        let new = available.start.0.iter().filter(|(p, offset)| position.get(p) != Some(**offset));
         let new = Offsets(new.map(|(p, offset)| (p.clone(), *offset)).collect());
         if !new.0.is_empty() {
             notes.insert(STARTS.to_owned(), new.to_json());
         }
-        ids.extend(seen.topic_ids.clone());
+        ids.extend(available.topic_ids.clone());
         ids.retain(|name, _| end.0.keys().any(|partition| *partition.topic == **name));
         note_topic_ids(&mut notes, &ids);
-        let mut epochs = seen.latest.epochs.clone();
+        let mut epochs = available.latest.epochs.clone();
         epochs.0.retain(|partition, _| end.get(partition).is_some());
         note_leader_epochs(&mut notes, &epochs);
-        SourceRange { start: seen.start.to_offset(), end: end.to_offset(), notes }
+        SourceRange { start: available.start.to_offset(), end: end.to_offset(), notes }
     }
 }
 

@@ -52,7 +52,7 @@ impl LaneReader {
         let places: Vec<(usize, i64)> =
             self.assignment.open().into_iter().map(|at| (at, slots[at].seen())).collect();
         self.assignment.release(&self.assignment.assigned())?;
-        self.assignment.place(&places)
+        self.assignment.assign(&places)
     }
 
     /// No range got on: looks for ends that no record shows, and for reasons why nothing comes.
@@ -180,7 +180,7 @@ impl LaneReader {
         let go_on = lost.range.until;
         self.lose(lost, progress)?;
         if go_on < until {
-            return self.assignment.place(&[(at, go_on)]);
+            return self.assignment.assign(&[(at, go_on)]);
         }
         self.give_up_range(at, progress)
     }
@@ -215,7 +215,7 @@ impl LaneReader {
                 slot.partition
             )));
         }
-        self.assignment.place(&[(at, next)])
+        self.assignment.assign(&[(at, next)])
     }
 
     fn look_into_stall(&mut self, progress: &mut Progress, silent: Duration) -> Result<()> {
@@ -288,7 +288,7 @@ impl LaneReader {
                 self.lose(lost, progress)?;
                 self.give_up_range(at, progress)?;
             } else {
-                self.assignment.place(&[(at, from)])?;
+                self.assignment.assign(&[(at, from)])?;
                 there.push(at);
             }
         }

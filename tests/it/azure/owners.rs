@@ -23,7 +23,7 @@ fn armed(lake: &Lake, yaml: &str, folder: &Path, arm: &str) -> Alluvia {
 
 /// The failpoints that a stream comes by whose files are all in Azure.
 fn names() -> Vec<&'static str> {
-    let elsewhere = ["columns.added", "letters.withdrawn", "mend.after"];
+    let elsewhere = ["columns.added", "letters.withdrawn", "repair.after"];
     NAMES.into_iter().filter(|name| !name.starts_with("disk.") && !elsewhere.contains(name)).collect()
 }
 

@@ -18,7 +18,7 @@ fn hits(name: &str) -> &'static [u64] {
     match name {
         "lease.taken" | "logs.listed" | "table.looked" | "table.created" | "letters.created"
         | "metadata.written" | "serves.written" | "stream.opened" | "initial.written" | "columns.added"
-        | "letters.withdrawn" | "mend.after" => &[1],
+        | "letters.withdrawn" | "repair.after" => &[1],
         "maintenance.before" | "maintenance.after" => &[1, 2],
         "disk.written" | "disk.placed" | "disk.after" => {
             &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 18, 25, 40]

@@ -30,7 +30,7 @@ fn sleeps() -> Vec<(&'static str, u64)> {
             "lease.taken" | "logs.listed" | "table.looked" | "table.created" | "letters.created"
             | "metadata.written" | "serves.written" | "stream.opened" | "initial.written"
             | "maintenance.before" | "maintenance.after" | "columns.added" | "letters.withdrawn"
-            | "mend.after" => sleeps.push((name, 1)),
+            | "repair.after" => sleeps.push((name, 1)),
             "disk.written" => sleeps.extend([1, 4, 8, 11, 14, 17, 20, 24].map(|hit| (name, hit))),
             "disk.placed" | "disk.after" => sleeps.extend([9, 13, 16].map(|hit| (name, hit))),
             _ => sleeps.push((name, 2)),

@@ -79,7 +79,7 @@ fn a_rate_killed_at_every_failpoint_loses_nothing_and_doubles_nothing() {
             "letters.after",
             "columns.added",
             "letters.withdrawn",
-            "mend.after",
+            "repair.after",
         ]
         .contains(name)
     };
