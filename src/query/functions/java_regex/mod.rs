@@ -3,6 +3,7 @@
 //! A pattern is translated ([`translate`]); what cannot be honoured is refused by name. Matches follow one another as
 //! `Matcher.find` gives them: also an empty one right behind another.
 
+mod character;
 mod class_reader;
 mod classes;
 #[cfg(test)]
