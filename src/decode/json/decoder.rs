@@ -1,6 +1,6 @@
 //! The decoder of one lane: messages in, outcomes and batches out.
 //!
-//! Owns the columns and decides nothing about JSON: `straight` and `spark` read, this keeps a message's
+//! Owns the columns and decides nothing about JSON: `fast` and `exact` read, this keeps a message's
 //! row, gives it its corrupt-record text, or takes it back, as mode and policy say.
 
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType as ArrowType, Schema, SchemaRef};
 
 use super::column::{Column, StructColumn};
+use super::exact::{self, Parsed, rejection};
+use super::fast::{self, FastParse};
 use super::jackson::Scratch;
 use super::number::Symbols;
 use super::options::{JsonOptions, ParseMode};
 use super::outcome::{Outcome, Rejection, RejectionCode};
 use super::required::Required;
-use super::spark::{self, Parsed, rejection};
-use super::straight::{self, Straight};
 use super::{Conversion, utf8};
 use crate::decode::datetime::{FormatOptions, Formats};
 use crate::decode::schema::{DataType, StructField, StructType};
@@ -178,27 +178,27 @@ impl JsonDecoder {
     #[inline]
     fn push_text(&mut self, row: usize, text: &str) -> Outcome {
         let strict = !self.keep_malformed;
-        match straight::parse(text, &mut self.root, &self.conversion, strict, &mut self.path) {
-            Straight::Good if self.required.is_none() => Outcome::Row,
-            Straight::Good => self.checked(row, Outcome::Row),
-            Straight::Partial(fault) => {
+        match fast::parse(text, &mut self.root, &self.conversion, strict, &mut self.path) {
+            FastParse::Good if self.required.is_none() => Outcome::Row,
+            FastParse::Good => self.checked(row, Outcome::Row),
+            FastParse::Partial(fault) => {
                 let why = rejection(&fault, &self.path, &self.root);
                 self.sync(row, text, Parsed::Partial(why))
             }
-            Straight::Malformed(fault) => {
+            FastParse::Malformed(fault) => {
                 let why = rejection(&fault, &self.path, &self.root);
                 self.root.truncate(row);
                 self.sync(row, text, Parsed::Malformed(why))
             }
-            Straight::Unsure => {
+            FastParse::Unsure => {
                 self.root.truncate(row);
-                self.push_by_spark(row, text)
+                self.push_exact(row, text)
             }
         }
     }
 
-    fn push_by_spark(&mut self, row: usize, text: &str) -> Outcome {
-        let parsed = spark::parse(text, &mut self.root, &self.conversion, &mut self.scratch);
+    fn push_exact(&mut self, row: usize, text: &str) -> Outcome {
+        let parsed = exact::parse(text, &mut self.root, &self.conversion, &mut self.scratch);
         self.sync(row, text, parsed)
     }
 

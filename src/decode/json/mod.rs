@@ -1,14 +1,16 @@
 //! JSON messages into Arrow, as Spark 4.0's `from_json` reads them.
 //!
 //! A message goes from its bytes straight into the columns' buffers: no tree, and no allocation for
-//! a good record. Two readers fill the same columns. `straight` takes well-formed JSON in which every
-//! value suits its column, which is nearly all there ever is. What it gives up on, `spark` reads again
+//! a good record. Two readers fill the same columns. `fast` takes well-formed JSON in which every
+//! value suits its column, which is nearly all there ever is. What it gives up on, `exact` reads again
 //! from the start, over a copy of Jackson's token machine, and is right about every byte of it.
 //! Neither knows topics, tables or policies beyond [`Policy`].
 
 mod capture;
 mod column;
 mod decoder;
+mod exact;
+mod fast;
 mod fields;
 mod jackson;
 pub(super) mod number;
@@ -17,8 +19,6 @@ mod outcome;
 mod path;
 mod required;
 mod scan;
-mod spark;
-mod straight;
 mod utf8;
 
 pub use decoder::{JsonDecoder, OnMalformed, Policy};

@@ -1,6 +1,6 @@
 //! Columns in the making: raw buffers that become Arrow arrays without a copy.
 //!
-//! Between the two parsers (`straight`, `spark`), which fill them, and Arrow. A column only ever
+//! Between the two parsers (`fast`, `exact`), which fill them, and Arrow. A column only ever
 //! grows at its end and can be cut back to any earlier length, which is how a message that fails
 //! half way leaves nothing behind. It parses nothing and knows no option.
 

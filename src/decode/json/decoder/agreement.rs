@@ -1,4 +1,4 @@
-//! The straight reader and `spark` answer alike, whatever the message: mutations, many of them.
+//! The fast path and `exact` answer alike, whatever the message: mutations, many of them.
 //!
 //! `ALLUVIA_MUTATIONS` says how many (default 100,000), `ALLUVIA_SEED` where to begin; both are printed.
 
@@ -111,10 +111,10 @@ fn kind(outcome: &Outcome) -> &'static str {
     }
 }
 
-/// The same schema three times: as it is, by `spark` alone, and with malformed messages rejected.
+/// The same schema three times: as it is, by `exact` alone, and with malformed messages rejected.
 struct Trio {
     both: JsonDecoder,
-    spark: JsonDecoder,
+    exact: JsonDecoder,
     strict: JsonDecoder,
 }
 
@@ -124,26 +124,26 @@ impl Trio {
         let ours = self.both.push(Some(message));
         let mut text = String::new();
         utf8::replace_bad(message, &mut text);
-        let row = self.spark.rows();
-        let sparks = self.spark.push_by_spark(row, &text);
-        assert_eq!(kind(&ours), kind(&sparks), "{}", shown());
+        let row = self.exact.rows();
+        let exacts = self.exact.push_exact(row, &text);
+        assert_eq!(kind(&ours), kind(&exacts), "{}", shown());
         let before = self.strict.rows();
         let strict = self.strict.push(Some(message));
         assert_eq!(matches!(ours, Outcome::Row), matches!(strict, Outcome::Row), "{}", shown());
         assert_eq!(self.strict.rows() - before, usize::from(strict == Outcome::Row), "{}", shown());
-        if let (Outcome::KeptMalformed(ours), Outcome::KeptMalformed(sparks)) = (&ours, &sparks) {
-            assert_eq!((ours.code, &ours.field), (sparks.code, &sparks.field), "{}", shown());
+        if let (Outcome::KeptMalformed(ours), Outcome::KeptMalformed(exacts)) = (&ours, &exacts) {
+            assert_eq!((ours.code, &ours.field), (exacts.code, &exacts.field), "{}", shown());
         }
     }
 
     fn compare(&mut self, messages: &[Vec<u8>]) {
-        let (ours, sparks) = (self.both.finish_array().unwrap(), self.spark.finish_array().unwrap());
+        let (ours, exacts) = (self.both.finish_array().unwrap(), self.exact.finish_array().unwrap());
         self.strict.finish_array().unwrap();
-        if ours.to_data() == sparks.to_data() {
+        if ours.to_data() == exacts.to_data() {
             return;
         }
         for (n, message) in messages.iter().enumerate() {
-            let same = ours.slice(n, 1).to_data() == sparks.slice(n, 1).to_data();
+            let same = ours.slice(n, 1).to_data() == exacts.slice(n, 1).to_data();
             assert!(same, "{}", String::from_utf8_lossy(message));
         }
     }
@@ -167,7 +167,7 @@ fn every_mutation_is_read_alike_by_both_readers() {
         .flat_map(|schema| [(schema, &[][..]), (schema, LENIENT), (schema, TIGHT)])
         .map(|(schema, options)| Trio {
             both: decoder(schema, options, OnMalformed::Keep),
-            spark: decoder(schema, options, OnMalformed::Keep),
+            exact: decoder(schema, options, OnMalformed::Keep),
             strict: decoder(schema, options, OnMalformed::Reject),
         })
         .collect();

@@ -3,8 +3,8 @@
 //! Spark's `from_json` goes on after an error wherever Jackson 2.18 happens to stand, so which fields
 //! survive a bad message depends on Jackson's inner state: which token is current, which character
 //! comes next, even where its buffer of 4000 characters ends. This is that state machine
-//! (`ReaderBasedJsonParser` over an `InputStreamReader`) over UTF-8. `spark` drives it, for messages
-//! that the straight decoder gives up on. It must not know schemas.
+//! (`ReaderBasedJsonParser` over an `InputStreamReader`) over UTF-8. `exact` drives it, for messages
+//! that the fast path gives up on. It must not know schemas.
 //!
 //! Positions are bytes, but Jackson counts UTF-16 units: a position right behind the first byte of a
 //! character of four bytes means that its high surrogate has been read and its low one has not.

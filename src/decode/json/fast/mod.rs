@@ -1,38 +1,38 @@
-//! The straight way from a message to the columns: strict JSON, one pass, no look back.
+//! The fast path from a message to the columns: strict JSON, one pass, no look back.
 //!
 //! It takes messages that are strict JSON as far as Spark looks at them, and of the malformed ones
 //! those whose fault it understands: a value of no use for its column, and text that breaks off or is
 //! no JSON of any dialect. Whatever else makes it give up, and the caller cuts the columns back and
-//! asks `spark`. What it answers, `spark` would answer too; a property test holds them together.
+//! asks `exact`. What it answers, `exact` would answer too; a property test holds them together.
 
 mod skip;
 mod text;
 
 use super::Conversion;
 use super::column::{Column, ListColumn, MapColumn, StructColumn};
+use super::exact::{decimal_text, special};
 use super::fields::UNWANTED;
 use super::jackson::{Fault, decode_base64};
 use super::number::{self, Lexed};
 use super::scan::{skip_blanks, string_stop};
-use super::spark::{decimal_text, special};
 
-/// What became of a message on the straight way.
+/// What became of a message on the fast path.
 #[derive(Debug)]
-pub(super) enum Straight {
+pub(super) enum FastParse {
     /// It is a row.
     Good,
     /// It is a row without the fields at fault; the first fault, and the path to its field.
     Partial(Fault),
     /// It is malformed, and no field of it counts. The root may hold parts of a row.
     Malformed(Fault),
-    /// Ask `spark`. The root may hold parts of a row.
+    /// Ask `exact`. The root may hold parts of a row.
     Unsure,
 }
 
 /// Why a value could not be taken.
 #[derive(Debug, Clone, Copy)]
 enum Stop {
-    /// Only `spark` knows what it means.
+    /// Only `exact` knows what it means.
     Unsure,
     /// Jackson throws, and Spark catches it at the root, so that no field counts.
     Lost(&'static str, usize),
@@ -52,9 +52,9 @@ const WRONG_KIND: &str = "the value is of another kind";
 const EMPTY_TEXT: &str = "the string is empty";
 const UNREADABLE: &str = "the value cannot be read";
 
-/// Deeper messages are left to `spark`, which skips and copies without recursion.
+/// Deeper messages are left to `exact`, which skips and copies without recursion.
 const RECURSION_MAX: usize = 1000;
-/// Longer names are left to `spark`, which knows Jackson's limit.
+/// Longer names are left to `exact`, which knows Jackson's limit.
 const NAME_BYTES_MAX: usize = 16_000;
 
 struct Reader<'a> {
@@ -80,7 +80,7 @@ pub(super) fn parse(
     conversion: &Conversion,
     strict: bool,
     path: &mut Vec<u32>,
-) -> Straight {
+) -> FastParse {
     path.clear();
     let lexing = &conversion.lexing;
     let mut reader = Reader {
@@ -101,17 +101,17 @@ pub(super) fn parse(
         _ => Err(Stop::Unsure),
     };
     match (step, reader.first_fault) {
-        (Ok(_), None) => Straight::Good,
-        (Ok(_), Some(fault)) => Straight::Partial(fault),
+        (Ok(_), None) => FastParse::Good,
+        (Ok(_), Some(fault)) => FastParse::Partial(fault),
         (Err(Stop::Lost(what, at)), _) => {
             reader.path.clear();
-            Straight::Malformed(Fault { what, at, wanted: None })
+            FastParse::Malformed(Fault { what, at, wanted: None })
         }
-        (Err(Stop::Caught(what, at)), _) if strict => Straight::Malformed(Fault { what, at, wanted: None }),
+        (Err(Stop::Caught(what, at)), _) if strict => FastParse::Malformed(Fault { what, at, wanted: None }),
         (Err(Stop::Useless(what, wanted)), fault) if strict => {
-            Straight::Malformed(fault.unwrap_or(Fault { what, at: 0, wanted: Some(wanted) }))
+            FastParse::Malformed(fault.unwrap_or(Fault { what, at: 0, wanted: Some(wanted) }))
         }
-        (Err(_), _) => Straight::Unsure,
+        (Err(_), _) => FastParse::Unsure,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Values that no column reads as such: skipped, or written anew into a STRING column.
 //!
-//! Part of the straight reader. Skipping checks as strictly as reading does: Jackson reads every token
+//! Part of the fast path. Skipping checks as strictly as reading does: Jackson reads every token
 //! it skips, so a fault there is a fault of the message.
 
 use super::{Reader, Step, Stop};

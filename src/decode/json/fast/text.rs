@@ -1,7 +1,7 @@
-//! Strings on the straight way: as they stand, unescaped into a column, or skipped.
+//! Strings on the fast path: as they stand, unescaped into a column, or skipped.
 //!
-//! Part of the straight reader. Escapes that Jackson refuses, or takes only with an option, are left
-//! to `spark`, and so are surrogates that stay alone.
+//! Part of the fast path. Escapes that Jackson refuses, or takes only with an option, are left
+//! to `exact`, and so are surrogates that stay alone.
 
 use super::{EMPTY_TEXT, Reader, Step, Stop};
 use crate::decode::json::column::Bytes;

@@ -1,6 +1,6 @@
 //! Spark's `JacksonParser`, driven by the token machine of `jackson`: exact for every message.
 //!
-//! The way for messages that the straight decoder gives up on: malformed ones, and those that use
+//! The way for messages that the fast path gives up on: malformed ones, and those that use
 //! what strict JSON lacks. Which fields survive a fault is decided by where Spark catches it: an
 //! object catches what its fields throw and skips the children of whatever token is then current;
 //! arrays and maps catch only faults that left a partial value. It fills the same columns.
