@@ -4,6 +4,8 @@
 //! Spark (`RateStreamMicroBatchStream`); the plan notes when that was, so that the same range gives the same
 //! rows whoever reads it. A new query that has planned nothing begins at its next start.
 
+mod schedule;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,6 +13,7 @@ use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
+use self::schedule::Schedule;
 use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
 };
@@ -33,6 +36,7 @@ pub fn columns() -> SchemaRef {
 /// The asking side.
 pub struct RateSource {
     options: RateOptions,
+    schedule: Schedule,
 }
 
 /// What a reader needs beside a split's values: the range that they are of.
@@ -50,36 +54,7 @@ struct Detail {
 impl RateSource {
     /// A source with these options.
     pub fn new(options: &RateOptions) -> RateSource {
-        RateSource { options: options.clone() }
-    }
-
-    /// The values before second `seconds`: Spark's `valueAtSecond`. While it ramps up each second has the same number
-    /// of values more than the one before.
-    fn values_before(&self, seconds: i64) -> i64 {
-        let (rate, ramp_up) = (self.options.rows_per_second, self.options.ramp_up_seconds);
-        let ramped = |seconds: i64| {
-            let more = rate / (ramp_up + 1);
-            // Of `seconds` and its neighbour one is even.
-            let pairs = i128::from(seconds) * (i128::from(seconds) + 1) / 2;
-            i64::try_from(pairs * i128::from(more)).unwrap_or(i64::MAX)
-        };
-        if seconds <= ramp_up {
-            return ramped(seconds);
-        }
-        ramped(ramp_up).saturating_add((seconds - ramp_up).saturating_mul(rate))
-    }
-
-    /// The last second from `start` on, up to `end`, before which there are at most `max` values; one at least.
-    fn limited(&self, start: i64, end: i64, max: Option<u64>) -> i64 {
-        let Some(max) = max else { return end };
-        let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let fits = |until: i64| self.values_before(until) - self.values_before(start) <= max;
-        let (mut low, mut high) = ((start + 1).min(end), end);
-        while low < high {
-            let middle = low + (high - low + 1) / 2;
-            if fits(middle) { low = middle } else { high = middle - 1 }
-        }
-        low
+        RateSource { options: options.clone(), schedule: Schedule::of(options) }
     }
 }
 
@@ -123,14 +98,14 @@ impl Source for RateSource {
         let latest = ((now_ms - began_ms) / 1000).max(start);
         let bound = admission.bound.map(seconds).transpose()?.unwrap_or(latest);
         let max = admission.default_max.filter(|_| !admission.unlimited);
-        let end = self.limited(start, latest.min(bound).max(start), max);
+        let end = self.schedule.limited(start, latest.min(bound).max(start), max);
         let range = SourceRange { start: at(start), end: at(end), notes: notes.clone() };
-        let has_rows = self.values_before(end) > self.values_before(start);
+        let has_rows = self.schedule.values_before(end) > self.schedule.values_before(start);
         Ok(Available {
             latest: at(latest),
             range: has_rows.then_some(range),
-            lag: self.values_before(latest) - self.values_before(end),
-            is_cut: false,
+            lag: self.schedule.values_before(latest) - self.schedule.values_before(end),
+            is_cut: end < latest.min(bound),
             notes,
             losses: Vec::new(),
         })
@@ -140,7 +115,7 @@ impl Source for RateSource {
         let (start, end) = (seconds(&range.start)?, seconds(&range.end)?);
         let began_ms = began(&range.notes)?
             .ok_or_else(|| Error::internal("a range of the rate source does not say when the query began"))?;
-        let (first, until) = (self.values_before(start), self.values_before(end));
+        let (first, until) = (self.schedule.values_before(start), self.schedule.values_before(end));
         let values = until - first;
         let ms_per_value = (end - start) as f64 * 1000.0 / values.max(1) as f64;
         let detail = Detail { start_ms: began_ms + start * 1000, first, ms_per_value };
@@ -244,15 +219,6 @@ mod tests {
     }
 
     #[test]
-    fn the_rate_ramps_up_as_sparks_does() {
-        let ramped = source(10, 4, None);
-        assert_eq!([0, 1, 2, 3, 4, 5, 6].map(|s| ramped.values_before(s)), [0, 2, 6, 12, 20, 30, 40]);
-        assert_eq!(source(10, 0, None).values_before(7), 70);
-        assert_eq!(source(i64::MAX, 0, None).values_before(9), i64::MAX);
-        assert_eq!([None, Some(25), Some(3)].map(|max| ramped.limited(1, 6, max)), [6, 4, 2]);
-    }
-
-    #[test]
     fn the_rows_of_a_range_are_the_same_for_any_number_of_lanes_and_evenly_apart() {
         let range = |source: &mut RateSource| {
             let notes = Notes::from([(BEGAN.to_owned(), "1000".to_owned())]);
@@ -283,7 +249,7 @@ mod tests {
         let available = source.latest_offset(&from, &admission).unwrap();
         let range = available.range.unwrap();
         assert_eq!((range.start, range.end, range.notes), (at(3), at(7), from.notes.clone()));
-        assert!(available.lag >= 520, "{}", available.lag);
+        assert!(available.lag >= 520 && !available.is_cut, "{}", available.lag);
         let new = Position { offset: at(0), notes: Notes::new() };
         let begins = source.latest_offset(&new, &Admission::default()).unwrap();
         assert!(begins.range.is_none() && begins.notes.contains_key(BEGAN));
@@ -292,5 +258,22 @@ mod tests {
                 .latest_offset(&Position { offset: Offset::of("x".into()), notes: Notes::new() }, &admission)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_range_that_a_limit_cuts_says_so_and_one_that_ends_at_its_bound_does_not() {
+        let mut source = source(10, 0, None);
+        let long_ago = (chrono::Utc::now().timestamp_millis() - 60_000).to_string();
+        let from = Position { offset: at(3), notes: Notes::from([(BEGAN.to_owned(), long_ago)]) };
+        let bound = at(7);
+        let mut cut = |unlimited, default_max, bound| {
+            let admission = Admission { unlimited, default_max, bound };
+            let available = source.latest_offset(&from, &admission).unwrap();
+            (available.range.unwrap().end, available.is_cut)
+        };
+        assert_eq!(cut(false, Some(25), None), (at(5), true));
+        assert_eq!(cut(false, Some(25), Some(&bound)), (at(5), true));
+        assert_eq!(cut(false, Some(40), Some(&bound)), (at(7), false));
+        assert!(!cut(true, Some(25), None).1 && !cut(false, None, None).1);
     }
 }

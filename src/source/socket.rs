@@ -5,27 +5,25 @@
 //! offset is the number of lines. Lines wait in memory until their batch is committed; when too many wait, no more
 //! are taken from the server. Unlike Spark, which has no bound, a line has a longest length.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpStream;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+mod lines;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
+use self::lines::{LINE_BYTES_MAX, Lines, read_lines};
 use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
 };
 use crate::config::SocketOptions;
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
 
-/// Bytes of lines that wait at most, and one line beyond.
-const WAITING_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of a line at most.
-const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// What a line that waits takes beside its text: its place in the queue, and the allocator's share.
-const LINE_OVERHEAD_BYTES: usize = size_of::<(String, i64)>() + 16;
+/// Lines of one Arrow batch, and bytes of them beyond which it takes no further line.
+const BATCH_LINES: i64 = 16 * 1024;
+const BATCH_BYTES: usize = 1024 * 1024;
 
 /// The columns of a socket source.
 pub fn columns(include_timestamp: bool) -> SchemaRef {
@@ -41,72 +39,6 @@ pub fn columns(include_timestamp: bool) -> SchemaRef {
 pub struct SocketSource {
     options: SocketOptions,
     lines: Arc<Lines>,
-}
-
-#[derive(Default)]
-struct Lines {
-    waiting: Mutex<Waiting>,
-    taken: Condvar,
-}
-
-#[derive(Default)]
-struct Waiting {
-    /// The number of the first line that waits.
-    first: i64,
-    /// Lines, and when they came, in microseconds since the Unix epoch.
-    lines: VecDeque<(String, i64)>,
-    bytes: usize,
-    /// Whether the lines have their numbers: those that come first follow what the checkpoint knows.
-    numbered: bool,
-    /// The source is gone: the thread ends.
-    closed: bool,
-    /// The server sent a line that is too long, behind those that wait; no more are read.
-    too_long: bool,
-}
-
-impl Lines {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for room, and adds a line. Returns whether anyone still wants lines.
-    fn push(&self, line: String) -> bool {
-        let waiting = self.lock();
-        let full = |waiting: &mut Waiting| waiting.bytes >= WAITING_BYTES_MAX && !waiting.closed;
-        let mut waiting = self.taken.wait_while(waiting, full).unwrap_or_else(PoisonError::into_inner);
-        waiting.bytes += cost(&line);
-        waiting.lines.push_back((line, chrono::Utc::now().timestamp_micros()));
-        !waiting.closed
-    }
-}
-
-/// What a line counts while it waits.
-fn cost(line: &str) -> usize {
-    line.len() + LINE_OVERHEAD_BYTES
-}
-
-impl Waiting {
-    fn end(&self) -> i64 {
-        self.first + i64::try_from(self.lines.len()).unwrap_or(i64::MAX)
-    }
-
-    /// The first line of this process is number `first`, unless lines have numbers already.
-    fn number_from(&mut self, first: i64) {
-        if !self.numbered {
-            self.first = first;
-            self.numbered = true;
-        }
-    }
-
-    /// Drops the lines before number `until`.
-    fn drop_before(&mut self, until: i64) {
-        while self.first < until
-            && let Some((line, _)) = self.lines.pop_front()
-        {
-            self.bytes -= cost(&line);
-            self.first += 1;
-        }
-    }
 }
 
 impl SocketSource {
@@ -131,36 +63,9 @@ impl SocketSource {
     }
 }
 
-/// Reads lines until the server closes the connection, a line is too long, or no one wants them.
-fn read_lines(socket: TcpStream, lines: &Lines) {
-    let mut socket = BufReader::new(socket);
-    loop {
-        let mut line = Vec::new();
-        // One byte more, the end of a line that is as long as it may be.
-        let read = socket.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line);
-        if read.is_err() || line.is_empty() {
-            break;
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-        } else if line.len() > LINE_BYTES_MAX {
-            lines.lock().too_long = true;
-            return;
-        }
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        if !lines.push(String::from_utf8_lossy(&line).into_owned()) {
-            return;
-        }
-    }
-    tracing::warn!("the server of the socket source has closed the connection; no more lines come");
-}
-
 impl Drop for SocketSource {
     fn drop(&mut self) {
-        self.lines.lock().closed = true;
-        self.lines.taken.notify_all();
+        self.lines.close();
     }
 }
 
@@ -206,7 +111,7 @@ impl Source for SocketSource {
             latest: at(latest),
             range: (end > start).then_some(range),
             lag: latest - end,
-            is_cut: false,
+            is_cut: end < latest.min(bound),
             notes: Notes::new(),
             losses: Vec::new(),
         })
@@ -222,8 +127,10 @@ impl Source for SocketSource {
         Ok(shares)
     }
 
-    fn reader(&self, _: &Arc<MemoryAccount>, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
+    /// The first reader's account counts the lines that wait.
+    fn reader(&self, memory: &Arc<MemoryAccount>, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
         let columns = columns(self.options.include_timestamp);
+        self.lines.lock().count_in(memory);
         Ok(Box::new(SocketReader { lines: Arc::clone(&self.lines), columns }))
     }
 
@@ -253,7 +160,7 @@ impl Source for SocketSource {
         waiting.number_from(until);
         waiting.drop_before(until);
         drop(waiting);
-        self.lines.taken.notify_all();
+        self.lines.made_room();
         Ok(())
     }
 }
@@ -264,25 +171,57 @@ struct SocketReader {
     columns: SchemaRef,
 }
 
+impl SocketReader {
+    /// The rows of the lines from `from` to `until`, or of as many of them as fit one batch; their number, and the bytes of
+    /// their text.
+    fn rows(&self, from: i64, until: i64) -> Result<(RecordBatch, i64, u64)> {
+        let mut values = StringBuilder::new();
+        let mut times = Vec::new();
+        let mut bytes = 0;
+        for (line, time) in self.lines.lock().range(from, until.min(from + BATCH_LINES)) {
+            values.append_value(line);
+            times.push(*time);
+            bytes += line.len();
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+        }
+        let lines = times.len() as i64;
+        let mut rows: Vec<ArrayRef> = vec![Arc::new(values.finish())];
+        if self.columns.fields().len() > 1 {
+            rows.push(Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
+        }
+        let rows = RecordBatch::try_new(Arc::clone(&self.columns), rows);
+        let rows = rows.map_err(|e| Error::internal("make rows of the socket's lines").source(e))?;
+        Ok((rows, lines, bytes as u64))
+    }
+}
+
 impl SplitReader for SocketReader {
-    fn read(&mut self, splits: &[Split], _: &AtomicBool, intake: &mut dyn Intake) -> Result<ReadOutcome> {
+    fn read(
+        &mut self,
+        splits: &[Split],
+        cancel: &AtomicBool,
+        intake: &mut dyn Intake,
+    ) -> Result<ReadOutcome> {
         let mut outcome = ReadOutcome::default();
         for Split { range, .. } in splits {
-            let (values, times): (Vec<String>, Vec<i64>) = {
-                let waiting = self.lines.lock();
-                let index = |offset: i64| usize::try_from(offset - waiting.first).unwrap_or(0);
-                let lines =
-                    waiting.lines.range(index(range.from)..index(range.until).min(waiting.lines.len()));
-                lines.cloned().unzip()
-            };
-            outcome.records += values.len() as u64;
-            outcome.bytes += values.iter().map(String::len).sum::<usize>() as u64;
-            let mut rows: Vec<ArrayRef> = vec![Arc::new(StringArray::from(values))];
-            if self.columns.fields().len() > 1 {
-                rows.push(Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")));
+            let mut next = range.from;
+            while next < range.until {
+                if cancel.load(Ordering::Relaxed) {
+                    return Err(Error::unavailable("the read was stopped before its end"));
+                }
+                let (rows, lines, bytes) = self.rows(next, range.until)?;
+                if lines == 0 {
+                    return Err(Error::unavailable(
+                        "lines of the socket are gone before their batch was read",
+                    ));
+                }
+                intake.rows(rows)?;
+                outcome.records += lines as u64;
+                outcome.bytes += bytes;
+                next += lines;
             }
-            let rows = RecordBatch::try_new(Arc::clone(&self.columns), rows);
-            intake.rows(rows.map_err(|e| Error::internal("make rows of the socket's lines").source(e))?)?;
         }
         Ok(outcome)
     }
@@ -296,6 +235,7 @@ mod tests {
 
     use arrow::array::AsArray;
 
+    use super::lines::{LINE_OVERHEAD_BYTES, WAITING_BYTES_MAX, Waiting};
     use super::*;
     use crate::model::Record;
 
@@ -366,7 +306,7 @@ mod tests {
         let (again, lost) = source.replay(range.clone()).unwrap();
         assert!(again == range && lost.is_empty(), "they still wait");
         source.committed(&at(8)).unwrap();
-        assert_eq!(source.lines.lock().bytes, 0);
+        assert_eq!(source.lines.lock().bytes(), 0);
     }
 
     /// A source, and the server's end of its connection.
@@ -416,11 +356,11 @@ mod tests {
             let lines = vec![b'\n'; 64 * 1024];
             while server.write_all(&lines).is_ok() {}
         });
-        wait_for(&source, |waiting| waiting.bytes >= WAITING_BYTES_MAX);
+        wait_for(&source, |waiting| waiting.bytes() >= WAITING_BYTES_MAX);
         assert_eq!(source.lines.lock().lines.len(), lines_max);
         // Those that are committed make room.
         source.committed(&at(1000)).unwrap();
-        wait_for(&source, |waiting| waiting.bytes >= WAITING_BYTES_MAX);
+        wait_for(&source, |waiting| waiting.bytes() >= WAITING_BYTES_MAX);
         assert_eq!(source.lines.lock().end(), lines_max as i64 + 1000);
         drop(source);
         sender.join().unwrap();
@@ -432,5 +372,80 @@ mod tests {
         let options = SocketOptions { host: "127.0.0.1".into(), port, include_timestamp: false };
         let error = SocketSource::open(&options).err().unwrap();
         assert_eq!(error.kind(), crate::model::Kind::Unavailable, "{error}");
+    }
+
+    #[test]
+    fn a_range_that_a_limit_cuts_says_so_and_one_that_ends_at_its_bound_does_not() {
+        let (mut source, mut server) = connected();
+        server.write_all(b"a\nb\nc\nd\n").unwrap();
+        wait_for(&source, |waiting| waiting.end() == 4);
+        let from = Position { offset: at(0), notes: Notes::new() };
+        let bound = at(3);
+        let mut cut = |unlimited, default_max, bound| {
+            let admission = Admission { unlimited, default_max, bound };
+            let available = source.latest_offset(&from, &admission).unwrap();
+            (available.range.unwrap().end, available.is_cut)
+        };
+        assert_eq!(cut(false, Some(2), None), (at(2), true));
+        assert_eq!(cut(false, Some(2), Some(&bound)), (at(2), true));
+        assert_eq!(cut(false, Some(3), Some(&bound)), (at(3), false));
+        assert_eq!(cut(true, Some(2), None), (at(4), false));
+        assert_eq!(cut(false, None, None), (at(4), false));
+    }
+
+    /// Cancels the read when the first rows come.
+    struct Cancelling<'a>(&'a AtomicBool, usize);
+
+    impl Intake for Cancelling<'_> {
+        fn record(&mut self, _: &Record<'_>) -> Result<()> {
+            panic!("a socket has no records")
+        }
+
+        fn rows(&mut self, rows: RecordBatch) -> Result<()> {
+            self.0.store(true, Ordering::Relaxed);
+            self.1 += rows.num_rows();
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_read_comes_in_batches_and_stops_between_two_of_them() {
+        let (mut source, mut server) = connected();
+        let long = "x".repeat(BATCH_BYTES);
+        server.write_all(format!("{long}\nb\n{long}\n").as_bytes()).unwrap();
+        wait_for(&source, |waiting| waiting.end() == 3);
+        let from = Position { offset: at(0), notes: Notes::new() };
+        let range = source.latest_offset(&from, &Admission::default()).unwrap().range.unwrap();
+        let share = source.splits(&range, &[], 1).unwrap().swap_remove(0);
+        let mut reader = source.reader(&MemoryAccount::new(1 << 20), None).unwrap();
+        let cancel = AtomicBool::new(false);
+        let mut first = Cancelling(&cancel, 0);
+        let error = reader.read(&share, &cancel, &mut first).unwrap_err();
+        assert_eq!((error.kind(), first.1), (crate::model::Kind::Unavailable, 1), "{error}");
+        let mut all = Values(Vec::new());
+        let outcome = reader.read(&share, &AtomicBool::new(false), &mut all).unwrap();
+        assert_eq!((outcome.records, outcome.bytes), (3, 2 * BATCH_BYTES as u64 + 1));
+        assert_eq!(all.0, [long.as_str(), "b", long.as_str()]);
+    }
+
+    #[test]
+    fn lines_that_wait_are_counted_and_bounded_by_the_readers_account() {
+        let (mut source, mut server) = connected();
+        server.write_all(b"a\n").unwrap();
+        wait_for(&source, |waiting| waiting.end() == 1);
+        let account = MemoryAccount::new(4 * LINE_OVERHEAD_BYTES);
+        let (_first, _second) =
+            (source.reader(&account, None).unwrap(), source.reader(&account, None).unwrap());
+        assert_eq!(account.used_bytes(), LINE_OVERHEAD_BYTES + 1);
+        server.write_all(b"b\nc\nd\ne\nf\n").unwrap();
+        wait_for(&source, |waiting| waiting.end() == 4);
+        // The reading thread waits for room; the fifth line comes when some are committed.
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(source.lines.lock().end(), 4);
+        assert_eq!(account.used_bytes(), 4 * (LINE_OVERHEAD_BYTES + 1));
+        source.committed(&at(2)).unwrap();
+        wait_for(&source, |waiting| waiting.end() == 6);
+        drop(source);
+        assert_eq!(account.used_bytes(), 0);
     }
 }
