@@ -1,13 +1,63 @@
 //! The columns that a stream's values become, as far as the text of the configuration tells them: a schema
 //! that can't be read and a partition column that is none are found before anything is connected to.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
 use super::document::Node;
-use super::formats::{SocketOptions, SourceFormat};
+use super::formats::{RateOptions, SocketOptions, SourceFormat};
 use super::reader::{Reader, Text};
 use super::stream::{SourceConfig, ValueConfig};
 use crate::decode::rows;
 use crate::decode::schema::StructType;
 use crate::model::{Error, RecordColumn, Result};
+
+/// What a source delivers where values are not decoded.
+#[derive(Debug, Clone)]
+pub enum RawColumns {
+    /// Records, and their columns.
+    OfRecords(Vec<RecordColumn>),
+    /// Rows in the source's own columns.
+    OfRows(SchemaRef),
+}
+
+impl SourceFormat {
+    /// The columns of the source where values are not decoded.
+    pub fn columns(&self) -> RawColumns {
+        match self {
+            SourceFormat::Kafka(kafka) => {
+                let all = RecordColumn::ALL.into_iter();
+                let there = all.filter(|column| kafka.include_headers || *column != RecordColumn::Headers);
+                RawColumns::OfRecords(there.collect())
+            }
+            SourceFormat::Rate(_) => RawColumns::OfRows(RateOptions::columns()),
+            SourceFormat::Socket(options) => RawColumns::OfRows(options.columns()),
+        }
+    }
+}
+
+impl RateOptions {
+    /// The columns of a rate source.
+    pub fn columns() -> SchemaRef {
+        Arc::new(Schema::new(vec![timestamp(), Field::new("value", DataType::Int64, true)]))
+    }
+}
+
+impl SocketOptions {
+    /// The columns of a socket source.
+    pub fn columns(&self) -> SchemaRef {
+        let value = Field::new("value", DataType::Utf8, true);
+        Arc::new(Schema::new(match self.include_timestamp {
+            true => vec![value, timestamp()],
+            false => vec![value],
+        }))
+    }
+}
+
+fn timestamp() -> Field {
+    Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
+}
 
 /// Whether the schema can be read and a table can hold its columns beside those of `keep`.
 pub(super) fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[RecordColumn]) -> bool {
@@ -24,7 +74,7 @@ pub(super) fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[RecordC
 pub(super) fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str, source: &SourceConfig) {
     let columns = match &source.value {
         ValueConfig::Json(json) => names(&json.schema, &json.keep),
-        ValueConfig::Raw => Ok(raw_columns(source).into_iter().map(str::to_owned).collect()),
+        ValueConfig::Raw => Ok(raw_names(source)),
     };
     let Ok(columns) = columns else { return };
     let given = reader.list(node, path);
@@ -41,17 +91,11 @@ pub(super) fn check_partitions(reader: &mut Reader<'_>, node: &Node, path: &str,
     }
 }
 
-/// The columns that a source has of its own.
-fn raw_columns(source: &SourceConfig) -> Vec<&'static str> {
-    match &source.format {
-        SourceFormat::Kafka(kafka) => {
-            let all = RecordColumn::ALL.into_iter();
-            let there = all.filter(|column| kafka.include_headers || *column != RecordColumn::Headers);
-            there.map(RecordColumn::name).collect()
-        }
-        SourceFormat::Rate(_) => vec!["timestamp", "value"],
-        SourceFormat::Socket(SocketOptions { include_timestamp: true, .. }) => vec!["value", "timestamp"],
-        SourceFormat::Socket(_) => vec!["value"],
+/// The names of the columns that a source has of its own.
+fn raw_names(source: &SourceConfig) -> Vec<String> {
+    match source.format.columns() {
+        RawColumns::OfRecords(columns) => columns.iter().map(|column| column.name().to_owned()).collect(),
+        RawColumns::OfRows(columns) => columns.fields().iter().map(|field| field.name().clone()).collect(),
     }
 }
 

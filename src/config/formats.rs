@@ -134,51 +134,82 @@ pub(super) fn check_keys(reader: &mut Reader<'_>, fields: &Fields<'_>, section: 
     }
 }
 
-/// Reads `source.options` of a format.
+/// Reads `source.options` of a format, one of [`names`].
 pub(super) fn source(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     format: &str,
     stream: &str,
 ) -> Option<SourceFormat> {
+    match format {
+        "kafka" | "eventhubs" => {
+            kafka(reader, fields, format, stream).map(|kafka| SourceFormat::Kafka(Box::new(kafka)))
+        }
+        "rate" => rate(reader, fields, stream).map(SourceFormat::Rate),
+        "socket" => socket(reader, fields, stream).map(SourceFormat::Socket),
+        other => unreachable!("{other} is among the formats of a source, and nothing reads it"),
+    }
+}
+
+/// Reads a sink's options, of one of [`names`] but delta.
+pub(super) fn sink(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    format: &str,
+    stream: &str,
+) -> Option<SinkConfig> {
+    match format {
+        "console" => console(reader, fields, stream).map(SinkConfig::Console),
+        "memory" => {
+            given(reader, fields.node("options"), &fields.path_of("options"), &[], stream);
+            Some(SinkConfig::Memory)
+        }
+        other => unreachable!("{other} is among the formats of a sink, and nothing reads it"),
+    }
+}
+
+fn kafka(reader: &mut Reader<'_>, fields: &Fields<'_>, format: &str, stream: &str) -> Option<KafkaOptions> {
     let path = fields.path_of("options");
-    if format == "kafka" || format == "eventhubs" {
-        let Some(node) = fields.node("options") else {
-            reader.problems.add(&fields.origin, &fields.path, "the key options is missing");
-            return None;
-        };
-        let as_kafka = match format {
-            "eventhubs" => Some(event_hubs::as_kafka(reader, node, &path, stream)?),
-            _ => None,
-        };
-        return kafka_options::read(reader, as_kafka.as_ref().unwrap_or(node), &path, stream)
-            .map(|kafka| SourceFormat::Kafka(Box::new(kafka)));
-    }
-    let table = if format == "rate" { option_lists::RATE } else { option_lists::SOCKET };
-    let given = given(reader, fields.node("options"), &path, table, stream);
+    let Some(node) = fields.node("options") else {
+        reader.problems.add(&fields.origin, &fields.path, "the key options is missing");
+        return None;
+    };
+    let as_kafka = match format {
+        "eventhubs" => Some(event_hubs::as_kafka(reader, node, &path, stream)?),
+        _ => None,
+    };
+    kafka_options::read(reader, as_kafka.as_ref().unwrap_or(node), &path, stream)
+}
+
+fn rate(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Option<RateOptions> {
+    let path = fields.path_of("options");
+    let given = given(reader, fields.node("options"), &path, option_lists::RATE, stream);
     let find = |name: &str| given.iter().find(|(row, _)| row.name == name).map(|(_, text)| text);
-    if format == "rate" {
-        return Some(SourceFormat::Rate(RateOptions {
-            rows_per_second: parsed(reader, find("rowsPerSecond"), positive)?.unwrap_or(1),
-            ramp_up_seconds: parsed(reader, find("rampUpTime"), whole_seconds)?.unwrap_or(0),
-            partitions: parsed(reader, find("numPartitions"), positive)?,
-        }));
-    }
+    Some(RateOptions {
+        rows_per_second: parsed(reader, find("rowsPerSecond"), positive)?.unwrap_or(1),
+        ramp_up_seconds: parsed(reader, find("rampUpTime"), whole_seconds)?.unwrap_or(0),
+        partitions: parsed(reader, find("numPartitions"), positive)?,
+    })
+}
+
+fn socket(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Option<SocketOptions> {
+    let path = fields.path_of("options");
+    let given = given(reader, fields.node("options"), &path, option_lists::SOCKET, stream);
+    let find = |name: &str| given.iter().find(|(row, _)| row.name == name).map(|(_, text)| text);
     for name in ["host", "port"] {
         if find(name).is_none() {
             reader.problems.add(&fields.origin, &path, format!("the option {name} is missing"));
         }
     }
     let include_timestamp = parsed(reader, find("includeTimestamp"), quantity::boolean)?;
-    Some(SourceFormat::Socket(SocketOptions {
+    Some(SocketOptions {
         host: find("host")?.value.clone(),
         port: parsed(reader, find("port"), positive)??,
         include_timestamp: include_timestamp.unwrap_or(false),
-    }))
+    })
 }
 
-/// Reads the options of a console.
-pub(super) fn console(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Option<ConsoleSink> {
+fn console(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> Option<ConsoleSink> {
     let path = fields.path_of("options");
     let given = given(reader, fields.node("options"), &path, option_lists::CONSOLE, stream);
     let find = |name: &str| given.iter().find(|(row, _)| row.name == name).map(|(_, text)| text);
@@ -187,11 +218,6 @@ pub(super) fn console(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str
         rows: parsed(reader, find("numRows"), number)?.unwrap_or(20),
         truncate: parsed(reader, find("truncate"), quantity::boolean)?.unwrap_or(true),
     })
-}
-
-/// Refuses options of a format that has none.
-pub(super) fn no_options(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) {
-    given(reader, fields.node("options"), &fields.path_of("options"), &[], stream);
 }
 
 fn given(
@@ -221,4 +247,35 @@ fn parsed<T>(
 fn whole_seconds(text: &str) -> Result<i64, String> {
     let time = quantity::duration(text, false)?;
     i64::try_from(time.as_secs()).map_err(|_| "the time is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ProcessLookup};
+
+    #[test]
+    fn every_format_is_read_by_its_name() {
+        let streams = |source: &str, sink: &str| {
+            let yaml = format!(
+                "streams: [{{name: s, source: {{format: {source}}}, sink: {{format: {sink}}}, checkpointLocation: /tmp/c}}]"
+            );
+            Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup)
+        };
+        for name in names("source") {
+            let options = match name {
+                "kafka" => "kafka.bootstrap.servers: 'b:1', subscribe: t",
+                "eventhubs" => "namespace: n, eventHub: h",
+                "socket" => "host: h, port: 1",
+                _ => "",
+            };
+            let config = streams(&format!("{name}, options: {{{options}}}"), "memory").unwrap();
+            let read = config.streams[0].source.format.name();
+            assert_eq!(read, if name == "eventhubs" { "kafka" } else { name });
+        }
+        for name in names("sink") {
+            let path = if name == "delta" { ", path: /tmp/t" } else { "" };
+            streams("rate", &format!("{name}{path}")).unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+    }
 }

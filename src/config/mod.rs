@@ -39,6 +39,7 @@ mod table_properties;
 mod tests;
 
 pub use azure::StorageOptions;
+pub use columns::RawColumns;
 pub use delta::{DeltaSink, DeltaTarget};
 pub use formats::{ConsoleSink, RateOptions, SinkConfig, SocketOptions, SourceFormat};
 pub use kafka::KafkaOptions;

@@ -90,10 +90,8 @@ pub struct SourceConfig {
 impl SourceConfig {
     /// The Kafka source and its client, if the stream reads Kafka.
     pub fn kafka(&self) -> Option<&KafkaOptions> {
-        match &self.format {
-            SourceFormat::Kafka(options) => Some(options.as_ref()),
-            SourceFormat::Rate(_) | SourceFormat::Socket(_) => None,
-        }
+        let SourceFormat::Kafka(options) = &self.format else { return None };
+        Some(options.as_ref())
     }
 }
 

@@ -310,13 +310,8 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>
         formats::check_keys(reader, &fields, "sink", name);
     }
     // A format that is not known hides no other problem: the keys are read as Delta's.
-    match name.unwrap_or("delta") {
-        "console" => return formats::console(reader, &fields, place.stream).map(SinkConfig::Console),
-        "memory" => {
-            formats::no_options(reader, &fields, place.stream);
-            return Some(SinkConfig::Memory);
-        }
-        _ => {}
+    if let Some(other) = name.filter(|name| *name != "delta") {
+        return formats::sink(reader, &fields, other, place.stream);
     }
     let target = target(reader, &fields, place.base);
     let mut partition_by: Vec<String> = Vec::new();

@@ -52,13 +52,23 @@ pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
     };
     steps.push(Step::new("rejected", rejected));
     let sink = open::sink(config, access)?.describe();
-    let promise = match sink.delivery {
-        Delivery::Transactional => "exactly once: the micro-batch and its number are one commit",
-        Delivery::IdempotentByBatch => "exactly once: a micro-batch that is written again replaces itself",
-        Delivery::AtLeastOnce => "at least once: a micro-batch that is run again may be there twice",
-    };
+    let promise = promise(config, sink.delivery);
     steps.push(Step { name: "sink", lines: vec![sink.name, promise.to_owned()] });
     Ok(steps)
+}
+
+/// What source and sink promise together; `docs/guarantees.md` says the same.
+fn promise(config: &StreamConfig, delivery: Delivery) -> &'static str {
+    if !open::source_is_replayable(config) {
+        return "at most once: what was read and not committed when the process ended is lost, and recorded as lost";
+    }
+    match delivery {
+        Delivery::Transactional => "exactly once: the micro-batch and its number are one commit",
+        Delivery::IdempotentByBatch => {
+            "each batch once in the process: a micro-batch that is written again replaces itself"
+        }
+        Delivery::AtLeastOnce => "at least once: a micro-batch that is run again may be there twice",
+    }
 }
 
 fn output(mode: OutputMode) -> &'static str {
@@ -77,5 +87,84 @@ fn trigger(trigger: Trigger) -> String {
         Trigger::AvailableNow => {
             "availableNow: reads everything that is there at the start, then stops".to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ProcessLookup};
+
+    const KAFKA: &str = "{format: kafka, options: {kafka.bootstrap.servers: 'b:9092', subscribe: t}}";
+    /// What the page calls a source, and such a source.
+    const SOURCES: [(&str, &str); 4] = [
+        ("Kafka", KAFKA),
+        // A replay writes to the stream's own table.
+        ("dead letters (`replay`)", KAFKA),
+        ("rate", "{format: rate}"),
+        ("socket", "{format: socket, options: {host: h, port: 1}}"),
+    ];
+    /// What the page calls a sink, and such a sink.
+    const SINKS: [(&str, &str); 7] = [
+        ("Delta (append)", "{format: delta, path: ./table}"),
+        ("Delta (`merge`, `whenMatched: ignore`)", "{format: delta, path: ./table, merge: {keys: [value]}}"),
+        (
+            "Delta (`merge`, `whenMatched: update`)",
+            "{format: delta, path: ./table, merge: {keys: [value], whenMatched: update}}",
+        ),
+        (
+            "Delta (`outputMode: update`)",
+            "{format: delta, path: ./table, merge: {keys: [value], whenMatched: update}}",
+        ),
+        ("Delta (`outputMode: complete`)", "{format: delta, path: ./table}"),
+        ("memory", "{format: memory}"),
+        ("console", "{format: console}"),
+    ];
+
+    /// Source, sink and guarantee of each row of the page's first table.
+    fn rows(page: &str) -> Vec<[String; 3]> {
+        let (_, table) = page.split_once("| source | sink | guarantee |").expect("the page has the table");
+        let lines = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+        let cell = |line: &str, at: usize| line.split('|').nth(at).unwrap_or_default().trim().to_owned();
+        lines.map(|line| [cell(line, 1), cell(line, 2), cell(line, 3)]).collect()
+    }
+
+    #[test]
+    fn the_page_of_guarantees_says_of_every_pair_what_source_and_sink_say() {
+        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
+        let rows = rows(&std::fs::read_to_string(page).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let access = Access { handle: crate::storage::test_runtime().clone(), deadline: None };
+        let mut told = vec![0; rows.len()];
+        for (source_word, source) in SOURCES {
+            for (sink_word, sink) in SINKS {
+                let sink = sink.replace("./table", &folder.path().join("table").to_string_lossy());
+                let yaml = format!(
+                    "streams: [{{name: s, source: {source}, sink: {sink}, checkpointLocation: {}}}]",
+                    folder.path().join("checkpoint").display()
+                );
+                let config = Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
+                let config = &config.streams[0];
+                let promise = promise(config, open::sink(config, &access).unwrap().describe().delivery);
+                let promise = promise.split(':').next().unwrap();
+                let before: usize = told.iter().sum();
+                for (row, told) in rows.iter().zip(&mut told) {
+                    let [sources, sinks, guarantee] = row;
+                    if sources.split(", ").any(|source| source == source_word)
+                        && (sinks == "any" || sinks.starts_with(sink_word))
+                    {
+                        assert!(guarantee.starts_with(promise), "{row:?}: {promise}");
+                        *told += 1;
+                    }
+                }
+                let is_replayed_into_a_table = sink_word == "Delta (append)";
+                if source_word != SOURCES[1].0 || is_replayed_into_a_table {
+                    let after: usize = told.iter().sum();
+                    assert!(after > before, "the page has no row for {source_word} into {sink_word}");
+                }
+            }
+        }
+        let untold: Vec<_> = rows.iter().zip(told).filter(|(_, told)| *told == 0).collect();
+        assert!(rows.len() > 8 && untold.is_empty(), "no source and sink say this: {untold:?}");
     }
 }

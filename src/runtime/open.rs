@@ -7,17 +7,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use url::Url;
 
-use arrow::datatypes::SchemaRef;
-
-use crate::config::kafka::{StartingOffsets, Subscription};
+use crate::config::kafka::StartingOffsets;
 use crate::config::{self, SinkConfig, SourceFormat, StreamConfig};
 use crate::decode::datetime::Zone;
-use crate::model::{Error, OutputMode, RecordColumn, Result};
+use crate::model::{Error, OutputMode, Result};
 use crate::sink::{ConsoleSink, DeltaAppend, DeltaMerge, MemorySink, Sink};
-use crate::source::Source;
-use crate::source::kafka::{self, KafkaSource, with_headers};
-use crate::source::rate::{self, RateSource};
-use crate::source::socket::{self, SocketSource};
+use crate::source::{Link, Source, SourceOptions};
 use crate::storage::credentials::{self, RenewedTokens};
 use crate::storage::{Deadline, Store};
 
@@ -66,34 +61,30 @@ impl Access {
     }
 }
 
-/// The stream's source.
+/// What is known of the stream's source by its options.
+fn source_options(config: &StreamConfig) -> &dyn SourceOptions {
+    match &config.source.format {
+        SourceFormat::Kafka(options) => options.as_ref(),
+        SourceFormat::Rate(options) => options,
+        SourceFormat::Socket(options) => options,
+    }
+}
+
+/// The stream's source. A dead letter is the whole record.
 ///
 /// # Errors
 /// `Config` if the options name what is not there; `Unavailable` if the service does not answer.
 pub fn source(config: &StreamConfig) -> Result<Box<dyn Source>> {
-    Ok(match &config.source.format {
-        // A dead letter is the whole record. Records without headers cost nothing more.
-        SourceFormat::Kafka(kafka) if config.dead_letter.is_some() => {
-            Box::new(KafkaSource::open(&with_headers(kafka))?)
-        }
-        SourceFormat::Kafka(kafka) => Box::new(KafkaSource::open(kafka)?),
-        SourceFormat::Rate(options) => Box::new(RateSource::new(options)),
-        SourceFormat::Socket(options) => Box::new(SocketSource::open(options)?),
-    })
+    source_options(config).open(config.dead_letter.is_some())
 }
 
 /// The tokens that the stream logs in with, at Kafka and at its stores. Held across restarts of the stream they stay fresh, and
-/// metrics tell of them. Those of a secret that may be replaced in a file are left out: they would be renewed by the old one.
+/// metrics tell of them.
 ///
 /// # Errors
 /// As for [`credentials::for_storage`].
 pub fn login_tokens(config: &StreamConfig) -> Result<Vec<Arc<RenewedTokens>>> {
-    let source = match &config.source.format {
-        SourceFormat::Kafka(options) if options.token_login_may_change() => None,
-        SourceFormat::Kafka(options) => options.security.tokens.as_ref(),
-        SourceFormat::Rate(_) | SourceFormat::Socket(_) => None,
-    };
-    let source = source.map(|login| credentials::renewed(&login.identity, &login.scope));
+    let source = source_options(config).login_tokens();
     Ok(source.into_iter().chain(credentials::for_storage(&config.storage.0)?).collect())
 }
 
@@ -103,16 +94,13 @@ pub fn sink_url(config: &StreamConfig) -> Option<&Url> {
 }
 
 /// The chain to the stream's source, link by link; empty where a source has none.
-pub fn source_links(config: &StreamConfig) -> Vec<kafka::Link> {
-    match &config.source.format {
-        SourceFormat::Kafka(kafka) => kafka::links(kafka),
-        SourceFormat::Rate(_) | SourceFormat::Socket(_) => Vec::new(),
-    }
+pub fn source_links(config: &StreamConfig) -> Vec<Link> {
+    source_options(config).links()
 }
 
 /// Whether reading the source's records is a right of its own.
 pub fn source_has_rights(config: &StreamConfig) -> bool {
-    matches!(config.source.format, SourceFormat::Kafka(_))
+    source_options(config).has_rights()
 }
 
 /// Tries whether the source's records may be read.
@@ -120,10 +108,12 @@ pub fn source_has_rights(config: &StreamConfig) -> bool {
 /// # Errors
 /// `Config` if they may not.
 pub fn source_may_be_read(config: &StreamConfig) -> Result<String> {
-    match &config.source.format {
-        SourceFormat::Kafka(options) => kafka::may_read(options),
-        SourceFormat::Rate(_) | SourceFormat::Socket(_) => Ok(String::new()),
-    }
+    source_options(config).may_be_read()
+}
+
+/// Whether the source gives the same records again in another process.
+pub fn source_is_replayable(config: &StreamConfig) -> bool {
+    source_options(config).is_replayable()
 }
 
 /// The stream, reading its oldest records and at most about `records` of them in a micro-batch.
@@ -139,42 +129,8 @@ pub fn for_sample(config: &StreamConfig, records: u64) -> StreamConfig {
 
 /// What is read, in words; no service is asked.
 pub fn source_words(config: &StreamConfig) -> String {
-    match &config.source.format {
-        SourceFormat::Kafka(kafka) => {
-            let what = match &kafka.subscription {
-                Subscription::Topics(topics) => format!("topics {}", topics.join(", ")),
-                Subscription::Pattern(pattern) => format!("topics that match {pattern}"),
-                Subscription::Assign(partitions) => format!("{} partitions that are named", partitions.len()),
-            };
-            match kafka.max_offsets_per_trigger {
-                Some(limit) => format!("kafka {what}, at most {limit} offsets in a micro-batch"),
-                None => format!("kafka {what}"),
-            }
-        }
-        other => other.name().to_owned(),
-    }
-}
-
-/// What a source delivers where values are not decoded.
-#[derive(Debug, Clone)]
-pub enum RawColumns {
-    /// Records, and their columns.
-    OfRecords(Vec<RecordColumn>),
-    /// Rows in the source's own columns.
-    OfRows(SchemaRef),
-}
-
-/// The columns of the source where values are not decoded.
-pub fn raw_columns(config: &StreamConfig) -> RawColumns {
-    match &config.source.format {
-        SourceFormat::Kafka(kafka) => {
-            let all = RecordColumn::ALL.into_iter();
-            let there = all.filter(|column| kafka.include_headers || *column != RecordColumn::Headers);
-            RawColumns::OfRecords(there.collect())
-        }
-        SourceFormat::Rate(_) => RawColumns::OfRows(rate::columns()),
-        SourceFormat::Socket(options) => RawColumns::OfRows(socket::columns(options.include_timestamp)),
-    }
+    let name = config.source.format.name();
+    source_options(config).words().map_or(name.to_owned(), |words| format!("{name} {words}"))
 }
 
 /// The stream's sink, with its target as it is now.

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::lane::OnReject;
 use super::lane_pipeline::{Keep, LanePipeline};
-use super::open::{self, Access, RawColumns};
+use super::open::Access;
 use super::sql::{self, StreamSql};
-use crate::config::{JsonValue, StreamConfig, ValueConfig};
+use crate::config::{JsonValue, RawColumns, StreamConfig, ValueConfig};
 use crate::decode::admission::Admission;
 use crate::decode::json::{
     JsonDecoder, JsonOptions, OnMalformed, ParseMode, Policy, Rejection, RejectionCode,
@@ -167,7 +167,7 @@ impl RowPipeline {
 
     fn raw(config: &StreamConfig) -> RowPipeline {
         let dead_letters = config.dead_letter.is_some();
-        let (rows, keep) = match open::raw_columns(config) {
+        let (rows, keep) = match config.source.format.columns() {
             RawColumns::OfRecords(columns) => (None, columns),
             RawColumns::OfRows(columns) => (Some(columns), Vec::new()),
         };
@@ -351,7 +351,7 @@ impl Stage for TrialStage {
 
 /// What decides the raw rows of a source: of a source that makes rows its options, too.
 fn raw_definition(config: &StreamConfig) -> String {
-    match open::raw_columns(config) {
+    match config.source.format.columns() {
         RawColumns::OfRecords(columns) => format!("raw\n{}", names(&columns)),
         RawColumns::OfRows(_) => format!("raw\n{:?}", config.source.format),
     }

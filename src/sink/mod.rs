@@ -17,6 +17,7 @@ pub mod console;
 pub mod dead_letter;
 pub mod delta;
 pub mod memory;
+mod show;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,12 +34,12 @@ use crate::table::vacuum::VacuumReport;
 
 pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
 pub use console::ConsoleSink;
-pub use console::show_rows;
 pub use dead_letter::{DeadLetterRows, DeadLetters};
 pub use delta::DeltaAppend;
 pub use delta::under_way as work_beside_batches;
 pub use delta::merge::{DeltaMerge, WaitingRows};
 pub use memory::MemorySink;
+pub use show::show_rows;
 
 /// The table of a stream's dead letters: a Delta table, whatever the sink is.
 pub type DeadLetterTable = DeltaAppend;
@@ -72,7 +73,7 @@ pub trait Sink: Send {
     fn target(&self) -> Target;
 
     /// Whether rows with these columns can be written, and how they become the target's rows; `None` if the target is
-    /// not there yet. Changes nothing.
+    /// not there yet or takes every row. Changes nothing.
     ///
     /// # Errors
     /// `Config`, naming the column or key.
@@ -386,32 +387,4 @@ pub(crate) fn files(parts: Vec<Part>) -> Result<Vec<AddedFile>> {
         }
     };
     parts.into_iter().map(file).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::ConsoleSink as ConsoleOptions;
-
-    /// The table of guarantees says of each sink what the sink says of itself.
-    #[test]
-    fn the_page_of_guarantees_follows_from_what_sinks_say() {
-        let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
-        let page = std::fs::read_to_string(page).unwrap();
-        let console = ConsoleSink::new(&ConsoleOptions { rows: 20, truncate: true });
-        let sinks = [
-            ("Kafka | Delta (append)", Delivery::Transactional),
-            ("Kafka, rate | memory", MemorySink::new("x").describe().delivery),
-            ("Kafka, rate | console", console.describe().delivery),
-        ];
-        for (pair, delivery) in sinks {
-            let promise = match delivery {
-                Delivery::Transactional => "exactly once",
-                Delivery::IdempotentByBatch => "each batch once in the process",
-                Delivery::AtLeastOnce => "at least once",
-            };
-            let row = format!("| {pair} | {promise} |");
-            assert!(page.contains(&row), "docs/guarantees.md lacks {row}");
-        }
-    }
 }

@@ -13,7 +13,7 @@
 //! A source is replayable: the same range gives the same records, whoever reads it and when (one that is not
 //! says so in `docs/guarantees.md`). It keeps no offsets: they are in the checkpoint, as JSON that only the
 //! source interprets, with notes beside them where an offset alone does not identify the records (Kafka: topic
-//! ids, the isolation level). Limits, the policy on lost data and prefetch belong to the source; what a plan or a
+//! ids, leader epochs, the isolation level). Limits, the policy on lost data and prefetch belong to the source; what a plan or a
 //! commit is does not concern it.
 
 pub mod dead_letters;
@@ -28,11 +28,57 @@ use std::sync::atomic::AtomicBool;
 use arrow::array::RecordBatch;
 
 use crate::model::{Loss, MemoryAccount, Notes, Offset, OffsetRange, Record, Result};
+use crate::storage::credentials::RenewedTokens;
 
 /// Offsets of one partition that a batch never deals to two lanes, counted from offset 0: 16,384. So what is computed of each
 /// such chunk does not depend on the number of lanes. Only a source that is asked for more splits than that allows
 /// (Kafka's `minPartitions`) may cut a chunk.
 pub const CHUNK_OFFSETS: i64 = 16 * 1024;
+
+/// A link of the chain to a source, and what was found there.
+pub type Link = (&'static str, Result<String>);
+
+/// What can be said and tried of a source by its options alone, before it is open.
+pub trait SourceOptions {
+    /// Opens the source. `whole_records` are asked for where those that are rejected are kept.
+    ///
+    /// # Errors
+    /// `Config` if the options name what is not there; `Unavailable` if the service does not answer.
+    fn open(&self, whole_records: bool) -> Result<Box<dyn Source>>;
+
+    /// Whether the same range gives the same records in another process too.
+    fn is_replayable(&self) -> bool {
+        true
+    }
+
+    /// What is read, in words, behind the name of the format; no service is asked.
+    fn words(&self) -> Option<String> {
+        None
+    }
+
+    /// The tokens that the source logs in with, if they can be kept across restarts of its stream.
+    fn login_tokens(&self) -> Option<Arc<RenewedTokens>> {
+        None
+    }
+
+    /// The chain to the source, tried link by link; the first that is broken is the last.
+    fn links(&self) -> Vec<Link> {
+        Vec::new()
+    }
+
+    /// Whether reading the records is a right of its own, which [`SourceOptions::may_be_read`] tries.
+    fn has_rights(&self) -> bool {
+        false
+    }
+
+    /// Tries whether the records may be read; returns what was tried, in words.
+    ///
+    /// # Errors
+    /// `Config` if they may not.
+    fn may_be_read(&self) -> Result<String> {
+        Ok(String::new())
+    }
+}
 
 /// A source of one stream. Blocks; used from the stream's thread only.
 pub trait Source: Send {

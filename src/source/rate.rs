@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use serde::{Deserialize, Serialize};
 
 use self::schedule::Schedule;
 use super::{
-    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
+    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceOptions, SourceRange, Split,
+    SplitReader,
 };
 use crate::config::RateOptions;
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
@@ -24,14 +24,6 @@ use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Resul
 const BEGAN: &str = "startTimeMs";
 /// Rows of one Arrow batch.
 const BATCH_ROWS: i64 = 16 * 1024;
-
-/// The columns of a rate source.
-pub fn columns() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
-        Field::new("value", DataType::Int64, true),
-    ]))
-}
 
 /// The asking side.
 pub struct RateSource {
@@ -55,6 +47,12 @@ impl RateSource {
     /// A source with these options.
     pub fn new(options: &RateOptions) -> RateSource {
         RateSource { options: options.clone(), schedule: Schedule::of(options) }
+    }
+}
+
+impl SourceOptions for RateOptions {
+    fn open(&self, _: bool) -> Result<Box<dyn Source>> {
+        Ok(Box::new(RateSource::new(self)))
     }
 }
 
@@ -177,7 +175,7 @@ impl SplitReader for RateReader {
                     (next..until).map(|value| Some(micros(value))).collect();
                 let values = Int64Array::from_iter_values(next..until);
                 let rows = RecordBatch::try_new(
-                    columns(),
+                    RateOptions::columns(),
                     vec![Arc::new(timestamps.with_timezone("UTC")), Arc::new(values)],
                 );
                 intake.rows(rows.map_err(|e| Error::internal("make rows of the rate source").source(e))?)?;

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::SchemaRef;
 
 use self::lines::{LINE_BYTES_MAX, Lines, read_lines};
 use super::{
-    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
+    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceOptions, SourceRange, Split,
+    SplitReader,
 };
 use crate::config::SocketOptions;
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
@@ -24,16 +25,6 @@ use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Resul
 /// Lines of one Arrow batch, and bytes of them beyond which it takes no further line.
 const BATCH_LINES: i64 = 16 * 1024;
 const BATCH_BYTES: usize = 1024 * 1024;
-
-/// The columns of a socket source.
-pub fn columns(include_timestamp: bool) -> SchemaRef {
-    let mut fields = vec![Field::new("value", DataType::Utf8, true)];
-    if include_timestamp {
-        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        fields.push(Field::new("timestamp", timestamp, true));
-    }
-    Arc::new(Schema::new(fields))
-}
 
 /// The asking side; a thread of its own reads the lines.
 pub struct SocketSource {
@@ -66,6 +57,16 @@ impl SocketSource {
 impl Drop for SocketSource {
     fn drop(&mut self) {
         self.lines.close();
+    }
+}
+
+impl SourceOptions for SocketOptions {
+    fn open(&self, _: bool) -> Result<Box<dyn Source>> {
+        Ok(Box::new(SocketSource::open(self)?))
+    }
+
+    fn is_replayable(&self) -> bool {
+        false
     }
 }
 
@@ -129,7 +130,7 @@ impl Source for SocketSource {
 
     /// The first reader's account counts the lines that wait.
     fn reader(&self, memory: &Arc<MemoryAccount>, _: Option<&Notes>) -> Result<Box<dyn SplitReader>> {
-        let columns = columns(self.options.include_timestamp);
+        let columns = self.options.columns();
         self.lines.lock().count_in(memory);
         Ok(Box::new(SocketReader { lines: Arc::clone(&self.lines), columns }))
     }

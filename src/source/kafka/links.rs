@@ -19,13 +19,11 @@ use super::native::RequestError;
 use super::tokens;
 use crate::config::kafka::{KafkaOptions, Subscription};
 use crate::model::{Error, Result, TopicPartition};
+use crate::source::Link;
 use crate::storage::credentials::{self, TokenProvider};
 
 /// How long a connection is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A link, and what was found there.
-pub type Link = (&'static str, Result<String>);
 
 /// The links up to the brokers' first answer: `resolve`, `tcp`, `token` and `clock` (where tokens log in), `tls`, `login`
 /// and `broker`. If one is broken it is the last.

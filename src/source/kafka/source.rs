@@ -350,11 +350,6 @@ impl SplitReader for LaneReader {
     }
 }
 
-/// The options of a stream's source: with dead letters the headers are read, for a dead letter is the whole record.
-pub fn with_headers(options: &KafkaOptions) -> KafkaOptions {
-    KafkaOptions { include_headers: true, ..options.clone() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! The repository against its own rules: the page of guarantees, the layers, the words. No test here starts anything.
 
+mod adding;
 mod circles;
 mod guarantees;
 mod imports;

@@ -1,10 +1,17 @@
-//! The small sources and sinks: `rate` and `socket`, `console` and `memory`, from a file and from flags, and `rate` into a
-//! Delta table killed at every failpoint that it comes by.
+//! The small sources and sinks: `rate` and `socket` from a file, `rate` and `console` from flags too, `memory` from a program that
+//! uses the library, and `rate` into a Delta table killed at every failpoint that it comes by.
 
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+use alluvia::config::{Config, ProcessLookup};
+use alluvia::observe::{Reporter, Style};
+use alluvia::runtime::{ProcessContext, Stop, Streams};
+use alluvia::sink::memory;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
 
 use crate::rig::{Alluvia, Broker, Message, delta_digest, delta_rows, digest_of};
 
@@ -156,6 +163,54 @@ fn a_rate_runs_into_a_table_from_one_line_of_flags() {
     program.terminate();
     program.wait(BOUND).success();
     assert!(values(folder.path(), "flags") >= 10);
+}
+
+#[test]
+fn a_program_finds_in_memory_the_rows_of_a_rate_once_each_and_a_result_as_it_is_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().display();
+    let stream = |name: &str, more: &str| {
+        format!(
+            "  - name: {name}
+    source: {{ format: rate, options: {{ rowsPerSecond: 100 }} }}
+    sink: {{ format: memory }}
+    trigger: {{ processingTime: 100 ms }}
+    checkpointLocation: {place}/{name}
+    lanes: 2
+{more}"
+        )
+    };
+    let count = "    sql: SELECT count(*) AS n FROM input\n    outputMode: complete\n";
+    let yaml = format!("streams:\n{}{}", stream("values-in-memory", ""), stream("count-in-memory", count));
+    let config = Config::from_texts(&[("stream.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
+    let io = tokio::runtime::Runtime::new().unwrap();
+    let process = ProcessContext::new(io.handle().clone(), "", Stop::new());
+    let streams = Streams::new(process, Reporter::new(Style::Quiet));
+    let numbers = |name: &str, column: &str| -> Vec<i64> {
+        let rows = memory::rows(name);
+        let column = |rows: &RecordBatch| {
+            rows.column_by_name(column).unwrap().as_primitive::<Int64Type>().values().to_vec()
+        };
+        rows.iter().flat_map(column).collect()
+    };
+    let mut before = 0;
+    for run in ["the first run", "the second run"] {
+        let queries = [&config.streams[0], &config.streams[1]].map(|stream| streams.start(stream).unwrap());
+        crate::rig::until("there are new rows and a new count", BOUND, || {
+            let count = numbers("count-in-memory", "n").first().copied().unwrap_or(0);
+            (numbers("values-in-memory", "value").len() > before && count > before as i64).then_some(())
+        });
+        for query in queries {
+            query.stop();
+            assert!(query.await_termination(Some(BOUND)).unwrap(), "{run}");
+        }
+        let mut values = numbers("values-in-memory", "value");
+        values.sort_unstable();
+        assert_eq!(values, (0..values.len() as i64).collect::<Vec<_>>(), "{run}");
+        let count = numbers("count-in-memory", "n");
+        assert!(count.len() == 1 && count[0] % 100 == 0, "{run}: {count:?}");
+        before = values.len().max(count[0] as usize);
+    }
 }
 
 #[test]
