@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use alluvia::model::MemoryAccount;
 use alluvia::storage::Store;
 use alluvia::table::key_index::{Fingerprint, IndexedBy, TableKeys};
-use alluvia::table::{Append, DeltaTable, FileWriter, WriterSettings};
+use alluvia::table::{Append, DeltaTable, FileWriter, Reads, WriterSettings};
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use serde_json::Map;
@@ -118,7 +118,7 @@ fn table_of(keys: u64, folder: &Path, handle: &Handle) -> DeltaTable {
         files: files.finish().expect("files are whole"),
         replaces: None,
         files_may_be_gone: false,
-        read_version: None,
+        reads: Reads::Nothing,
         replaces_table: false,
         changes: None,
         checkpoint: Map::new(),

@@ -28,6 +28,15 @@ use crate::model::{Error, Kind, Result};
 /// How often a commit is tried against newer and newer snapshots before the batch fails.
 pub(super) const TRIES: u32 = 30;
 
+/// What a commit has read of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// Nothing: it holds on every version.
+    Nothing,
+    /// The table at this version: the commit is made on that version, or not at all ([`Appended::MovedOn`]).
+    Table(u64),
+}
+
 /// A micro-batch's commit.
 #[derive(Debug, Clone)]
 pub struct Append {
@@ -47,9 +56,8 @@ pub struct Append {
     pub replaces: Option<String>,
     /// Whether files of that attempt may be gone from the table already.
     pub files_may_be_gone: bool,
-    /// The version that decided what `files` hold, if one did: the commit is made on that version or not at all. `None`
-    /// for an append that has read nothing of the table.
-    pub read_version: Option<u64>,
+    /// What of the table decided what `files` hold.
+    pub reads: Reads,
     /// What leaves the table in the same version: of a merge that changes rows. `None` for a commit that adds files only.
     pub changes: Option<RowChanges>,
     /// Whether the files take the place of the whole table, whose files are `changes.removed`.
@@ -89,7 +97,9 @@ impl DeltaTable {
             if let Some(outcome) = self.already_there(append)? {
                 return Ok(outcome);
             }
-            if append.read_version.is_some_and(|read| read != self.version()) {
+            if let Reads::Table(version) = append.reads
+                && version != self.version()
+            {
                 return Ok(Appended::MovedOn);
             }
             match self.try_append(append) {
@@ -187,7 +197,7 @@ impl DeltaTable {
         if let Some(binding) = &append.binding {
             transaction = transaction.with_transaction_id(binding.clone(), append.batch_id);
         }
-        if append.replaces.is_none() && append.read_version.is_none() && !append.files.is_empty() {
+        if append.replaces.is_none() && append.reads == Reads::Nothing && !append.files.is_empty() {
             transaction = transaction.with_blind_append();
         }
         let (leaving, found) = self.named_files(&replaced)?;
@@ -361,7 +371,7 @@ fn extra(read_version: u64, append: &Append) -> Map<String, Value> {
     let mut extra = Map::new();
     extra.insert("readVersion".into(), read_version.into());
     extra.insert("isolationLevel".into(), "Serializable".into());
-    if append.read_version.is_some() {
+    if append.reads != Reads::Nothing {
         // What the table held decided what is added; the kernel says it only of commits that have read nothing.
         extra.insert("isBlindAppend".into(), false.into());
     }

@@ -67,7 +67,7 @@ use self::features::Shown;
 use self::read_log::{For, read_log};
 
 pub use added_file::AddedFile;
-pub use commit::{Append, Appended};
+pub use commit::{Append, Appended, Reads};
 pub(crate) use damage::log_error;
 pub(crate) use error::kernel_error;
 pub use file_entry::FileEntry;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use url::Url;
 
-use super::{Append, DeltaTable};
+use super::{Append, DeltaTable, Reads};
 use crate::model::Result;
 use crate::storage::{Store, test_runtime};
 
@@ -147,7 +147,7 @@ pub(super) fn empty_batch(batch_id: i64) -> Append {
         files: Vec::new(),
         replaces: None,
         files_may_be_gone: false,
-        read_version: None,
+        reads: Reads::Nothing,
         changes: None,
         replaces_table: false,
         checkpoint: Map::new(),

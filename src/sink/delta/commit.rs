@@ -6,7 +6,7 @@
 use super::DeltaAppend;
 use crate::model::{Error, Result};
 use crate::sink::{BatchCommit, CommitInfo, CommitOutcome, SinkCommit, dead_letter};
-use crate::table::{AddedFile, Append, Appended, RowChanges};
+use crate::table::{AddedFile, Append, Appended, Reads, RowChanges};
 
 /// Superseded runs of a batch that one commit replaces before it gives up.
 const SUPERSEDED_MAX: u32 = 10;
@@ -94,7 +94,7 @@ impl DeltaAppend {
         read_version: u64,
     ) -> Result<Option<CommitOutcome>> {
         self.note_commit(files.len());
-        let append = Append { read_version: Some(read_version), changes, ..append_of(batch, files) };
+        let append = Append { reads: Reads::Table(read_version), changes, ..append_of(batch, files) };
         match self.table_mut()?.append(&append)? {
             Appended::MovedOn => Ok(None),
             appended => self.outcome_of(batch, appended).map(Some),
@@ -207,7 +207,7 @@ fn append_of(batch: &BatchCommit, files: Vec<AddedFile>) -> Append {
         files,
         replaces: None,
         files_may_be_gone: false,
-        read_version: None,
+        reads: Reads::Nothing,
         changes: None,
         replaces_table: batch.replaces_table,
         checkpoint: CommitInfo::of(batch).to_json(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use alluvia::model::MemoryAccount;
 use alluvia::storage::Store;
-use alluvia::table::{Append, DeltaTable, FileWriter, WriterSettings};
+use alluvia::table::{Append, DeltaTable, FileWriter, Reads, WriterSettings};
 use arrow::array::{
     ArrayRef, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int32Array, Int64Array,
     RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -75,7 +75,7 @@ impl Written {
             files,
             replaces: None,
             files_may_be_gone: false,
-            read_version: None,
+            reads: Reads::Nothing,
             replaces_table: false,
             changes: None,
             checkpoint: serde_json::Map::new(),
