@@ -64,7 +64,7 @@ impl Access {
 /// What is known of the stream's source by its options.
 fn source_options(config: &StreamConfig) -> &dyn SourceOptions {
     match &config.source.format {
-        SourceFormat::Kafka(options) => options.as_ref(),
+        SourceFormat::Kafka(options) => &**options,
         SourceFormat::Rate(options) => options,
         SourceFormat::Socket(options) => options,
     }

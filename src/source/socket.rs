@@ -360,6 +360,8 @@ mod tests {
         wait_for(&source, |waiting| waiting.bytes() >= WAITING_BYTES_MAX);
         assert_eq!(source.lines.lock().lines.len(), lines_max);
         // Those that are committed make room.
+        let from = Position { offset: at(0), notes: Notes::new() };
+        source.latest_offset(&from, &Admission::default()).unwrap();
         source.committed(&at(1000)).unwrap();
         wait_for(&source, |waiting| waiting.bytes() >= WAITING_BYTES_MAX);
         assert_eq!(source.lines.lock().end(), lines_max as i64 + 1000);
@@ -438,6 +440,8 @@ mod tests {
         let (_first, _second) =
             (source.reader(&account, None).unwrap(), source.reader(&account, None).unwrap());
         assert_eq!(account.used_bytes(), LINE_OVERHEAD_BYTES + 1);
+        let from = Position { offset: at(0), notes: Notes::new() };
+        source.latest_offset(&from, &Admission::default()).unwrap();
         server.write_all(b"b\nc\nd\ne\nf\n").unwrap();
         wait_for(&source, |waiting| waiting.end() == 4);
         // The reading thread waits for room; the fifth line comes when some are committed.
