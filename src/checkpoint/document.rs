@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::RESTORE;
+use super::{RESTORE, paths};
 use crate::model::{Error, Loss, Notes, Offset, OffsetRange, OffsetSeq, Result, TopicPartition};
 
 /// How the keys of a plan's `conf` begin that are Alluvia's. `alluvia.NAME` is a note of the first source,
@@ -186,7 +186,7 @@ impl Plan {
     /// # Errors
     /// `Corrupt` if the text is cut or not of that form.
     pub fn from_text(batch_id: i64, text: &str) -> Result<Plan> {
-        let file = format!("offsets/{batch_id}");
+        let file = paths::plan(batch_id);
         let mut lines = versioned(&file, text)?;
         let metadata = lines.next().ok_or_else(|| incomplete(&file))?;
         let plan = Plan::of_metadata(batch_id, metadata)?;
@@ -207,7 +207,7 @@ impl Plan {
 
     /// What the second line of `offsets/N` says.
     fn of_metadata(batch_id: i64, metadata: &str) -> Result<Plan> {
-        let file = format!("offsets/{batch_id}");
+        let file = paths::plan(batch_id);
         let metadata: OffsetMetadata = if metadata.is_empty() {
             OffsetMetadata { batch_watermark_ms: 0, batch_timestamp_ms: 0, conf: BTreeMap::new() }
         } else {
@@ -279,7 +279,7 @@ pub fn commit_text(commit: &BatchCommitted) -> String {
 /// `Corrupt` if the text is cut or not of that form; `Config` if it is of a format that can't be
 /// carried on (`v2`, which Spark writes with state store format 2).
 pub fn commit_from_text(batch_id: i64, text: &str) -> Result<BatchCommitted> {
-    let file = format!("commits/{batch_id}");
+    let file = paths::commit(batch_id);
     let mut lines = versioned(&file, text)?;
     match lines.next() {
         None | Some("") => Ok(BatchCommitted::default()),

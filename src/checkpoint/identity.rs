@@ -5,11 +5,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::RESTORE;
+use super::paths::{METADATA, STREAM};
 use crate::model::{Error, Result};
 use crate::storage::{Put, Store};
-
-pub(super) const METADATA: &str = "metadata";
-pub(super) const STREAM: &str = "alluvia/stream.json";
 
 /// The query's identity: Spark's `metadata` file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

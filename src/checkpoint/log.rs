@@ -8,19 +8,11 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::document::{self, BatchCommitted, Plan};
-use super::identity::{METADATA, STREAM};
+use super::paths::{self, COMMITS, METADATA, OFFSETS, STATE, STATE_DEFINITION, STREAM};
 use crate::model::error::Context;
 use crate::model::time::utc;
 use crate::model::{Error, Offset, OffsetSeq, Result};
 use crate::storage::{Put, Store};
-
-/// The file of the offset that source `source` of a new query starts from.
-fn initial(source: usize) -> String {
-    format!("sources/{source}/0")
-}
-
-/// The file that says which state a query of Alluvia keeps.
-const STATE_DEFINITION: &str = "state/definition";
 
 const NEW_CHECKPOINT: &str =
     "Spark's state can't be read by others: start this stream on a new checkpointLocation";
@@ -106,8 +98,8 @@ impl CheckpointLog {
     pub fn entries(&self) -> Result<Entries> {
         let numbers = |names: Vec<String>| names.iter().filter_map(|name| name.parse().ok()).collect();
         Ok(Entries {
-            plans: numbers(self.store.names("offsets")?),
-            commits: numbers(self.store.names("commits")?),
+            plans: numbers(self.store.names(OFFSETS)?),
+            commits: numbers(self.store.names(COMMITS)?),
         })
     }
 
@@ -117,9 +109,9 @@ impl CheckpointLog {
     /// # Errors
     /// `Unavailable` if storage does not answer, or a flush fails.
     pub fn sync(&self, entries: &Entries) -> Result<()> {
-        let newest = entries.plans.iter().rev().take(2).map(|batch| format!("offsets/{batch}"));
-        let commit = entries.commits.last().map(|batch| format!("commits/{batch}"));
-        let identity = [METADATA.to_owned(), STREAM.to_owned(), initial(0)];
+        let newest = entries.plans.iter().rev().take(2).map(|batch| paths::plan(*batch));
+        let commit = entries.commits.last().map(|batch| paths::commit(*batch));
+        let identity = [METADATA.to_owned(), STREAM.to_owned(), paths::initial(0)];
         for file in identity.into_iter().chain(newest).chain(commit) {
             self.store.sync(&file)?;
         }
@@ -150,7 +142,7 @@ impl CheckpointLog {
     /// `Config` if there is such state; the hint has the offsets to start from instead. `Unavailable` if storage does not answer.
     pub fn refuse_state_of_spark(&self) -> Result<()> {
         let (root, url) = (std::sync::Arc::clone(self.store.root()), self.store.url().clone());
-        let state = Store::new(root, url, self.store.path("state"), self.store.runtime());
+        let state = Store::new(root, url, self.store.path(STATE), self.store.runtime());
         if state.is_empty()? || self.store.get(STATE_DEFINITION)?.is_some() {
             return Ok(());
         }
@@ -199,7 +191,7 @@ impl CheckpointLog {
         let mut start = OffsetSeq::default();
         for source in 0..plan.end.0.len() {
             let offset = self.initial_offset(source)?;
-            start.0.push(Some(offset.ok_or_else(|| self.missing(&initial(source)))?));
+            start.0.push(Some(offset.ok_or_else(|| self.missing(&paths::initial(source)))?));
         }
         Ok(Planned { plan, start })
     }
@@ -213,7 +205,7 @@ impl CheckpointLog {
     /// # Errors
     /// `Corrupt` if the file is missing or damaged.
     pub fn plan(&self, batch_id: i64) -> Result<Plan> {
-        let file = format!("offsets/{batch_id}");
+        let file = paths::plan(batch_id);
         let bytes = self.store.get(&file)?.ok_or_else(|| self.missing(&file))?;
         let text = String::from_utf8_lossy(&bytes);
         Plan::from_text(batch_id, &text).context(|| format!("read checkpoint {}", self.store.url()))
@@ -224,7 +216,7 @@ impl CheckpointLog {
     /// # Errors
     /// `Corrupt` if the file is damaged.
     pub fn committed(&self, batch_id: i64) -> Result<Option<BatchCommitted>> {
-        let Some(bytes) = self.store.get(&format!("commits/{batch_id}"))? else { return Ok(None) };
+        let Some(bytes) = self.store.get(&paths::commit(batch_id))? else { return Ok(None) };
         let text = String::from_utf8_lossy(&bytes);
         document::commit_from_text(batch_id, &text)
             .map(Some)
@@ -236,7 +228,7 @@ impl CheckpointLog {
     /// # Errors
     /// `Corrupt` if the file is damaged.
     pub fn initial_offset(&self, source: usize) -> Result<Option<Offset>> {
-        let file = initial(source);
+        let file = paths::initial(source);
         let Some(bytes) = self.store.get(&file)? else { return Ok(None) };
         document::initial_offset_from_bytes(&file, &bytes)
             .map(Some)
@@ -248,7 +240,7 @@ impl CheckpointLog {
     /// # Errors
     /// `Unavailable` if storage does not answer; `Corrupt` if the file that was there is gone or damaged.
     pub fn fix_initial_offset(&self, source: usize, offset: &Offset) -> Result<Offset> {
-        let file = initial(source);
+        let file = paths::initial(source);
         let bytes = Bytes::from(document::initial_offset_bytes(offset));
         match self.store.put_if_absent(&file, bytes)? {
             Put::Created => Ok(offset.clone()),
@@ -261,7 +253,7 @@ impl CheckpointLog {
     /// # Errors
     /// `Unavailable` if storage does not answer.
     pub fn put_plan(&self, plan: Plan, start: OffsetSeq) -> Result<Option<Planned>> {
-        let file = format!("offsets/{}", plan.batch_id);
+        let file = paths::plan(plan.batch_id);
         match self.store.put_if_absent(&file, Bytes::from(plan.to_text()))? {
             Put::Created => Ok(Some(Planned { plan, start })),
             Put::Exists => Ok(None),
@@ -274,7 +266,7 @@ impl CheckpointLog {
     /// `Unavailable` if storage does not answer.
     pub fn put_commit(&self, batch_id: i64, commit: &BatchCommitted) -> Result<()> {
         let text = document::commit_text(commit);
-        self.store.put_if_absent(&format!("commits/{batch_id}"), Bytes::from(text))?;
+        self.store.put_if_absent(&paths::commit(batch_id), Bytes::from(text))?;
         Ok(())
     }
 
@@ -309,7 +301,7 @@ impl CheckpointLog {
         }
         // A plan or commit that was on its way when its process was killed, of a batch that is done.
         let done = |name: &str| name.parse().is_ok_and(|batch: i64| batch <= newest_commit);
-        for folder in ["commits", "offsets"] {
+        for folder in [COMMITS, OFFSETS] {
             self.store.sweep(folder, done)?;
         }
         Ok(())
@@ -317,7 +309,7 @@ impl CheckpointLog {
 
     async fn delete(&self, batch_id: i64) -> Result<()> {
         crate::failpoint!("retention.before");
-        for folder in ["commits", "offsets"] {
+        for folder in [COMMITS, OFFSETS] {
             self.store.delete_async(&format!("{folder}/{batch_id}")).await?;
             crate::failpoint!("retention.some");
             self.store.delete_async(&format!("{folder}/.{batch_id}.crc")).await?;

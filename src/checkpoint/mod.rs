@@ -10,8 +10,13 @@
 //! | `alluvia/stream.json` | which stream and table the checkpoint serves | once |
 //! | `alluvia/lease/G` | who runs the stream | at start |
 //! | `alluvia/dead-letters/U` | a table that takes or took dead letters | before it takes any |
+//! | `alluvia/key-index/` | a cache, on a local disk: which keys the table of a merge has ([`crate::config`] says where) | between batches |
+//! | `alluvia/key-index-snapshots/` | snapshots of such an index that is on another disk | between batches |
+//! | `alluvia/state/` | a cache, on a local disk: the copy of `state/` ([`crate::config`] says where) | beside the batches |
 //! | `alluvia/replay/ID/` | the checkpoint of a replay of dead letters | by the replay |
 //! | `alluvia/selections/K` | in the checkpoint of a replay: the letters of its micro-batch K | before K is planned |
+//!
+//! What they are called is in [`paths`].
 //!
 //! Layout and documents are Spark's (`StreamExecution`, `OffsetSeqLog`, `CommitLog`), so that a
 //! stateless query moves between Spark and Alluvia. Nothing is ever overwritten: every file is made
@@ -21,6 +26,7 @@ pub mod document;
 pub mod identity;
 pub mod lease;
 pub mod log;
+pub mod paths;
 pub mod rebuild;
 pub mod resume;
 

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::document::{BatchCommitted, Plan, commit_text, initial_offset_bytes};
-use super::{CheckpointBinding, Identity};
+use super::{CheckpointBinding, Identity, paths};
 use crate::model::{Error, OffsetSeq, Result};
 use crate::storage::Store;
 
@@ -51,10 +51,10 @@ pub fn files(
     let newest = rows.map_or(-1, |rows| rows.plan.batch_id);
     let planned = letters.filter(|letters| letters.plan.batch_id > newest);
     let first = rows.or(planned).ok_or_else(|| Error::corrupt("no commit says how far the stream came"))?;
-    let mut files = vec![file("metadata", identity.to_bytes())];
+    let mut files = vec![file(paths::METADATA, identity.to_bytes())];
     for (source, start) in first.start.0.iter().enumerate() {
         let bytes = start.as_ref().map(initial_offset_bytes);
-        files.extend(bytes.map(|bytes| file(&format!("sources/{source}/0"), bytes)));
+        files.extend(bytes.map(|bytes| file(&paths::initial(source), bytes)));
     }
     if let Some(rows) = rows {
         if newest > 0 {
@@ -63,14 +63,14 @@ pub fn files(
         files.push(plan(&rows.plan));
         if !rows.dead_letters_pending || planned.is_some() {
             let commit = BatchCommitted { next_watermark_ms: rows.next_watermark_ms, attempt: None };
-            files.push(file(&format!("commits/{newest}"), commit_text(&commit)));
+            files.push(file(&paths::commit(newest), commit_text(&commit)));
         }
     }
     if let Some(planned) = planned {
         check_next(newest, rows.map(|rows| &rows.plan.end), planned)?;
         files.push(plan(&planned.plan));
     }
-    files.push(file("alluvia/stream.json", serves.to_bytes()));
+    files.push(file(paths::STREAM, serves.to_bytes()));
     Ok(files)
 }
 
@@ -101,7 +101,7 @@ fn check_next(newest: i64, known: Option<&OffsetSeq>, planned: &CommittedBatch) 
 }
 
 fn plan(plan: &Plan) -> File {
-    file(&format!("offsets/{}", plan.batch_id), plan.to_text())
+    file(&paths::plan(plan.batch_id), plan.to_text())
 }
 
 fn file(path: &str, content: impl Into<Bytes>) -> File {
@@ -115,7 +115,8 @@ fn file(path: &str, content: impl Into<Bytes>) -> File {
 /// `Config`, naming what is there; `Unavailable` if storage does not answer.
 pub fn check_empty(store: &Store, files: &[File]) -> Result<Vec<String>> {
     let mut there = Vec::new();
-    for path in store.all_paths()?.into_iter().filter(|path| !path.starts_with("alluvia/lease/")) {
+    let is_lease = |path: &str| path.strip_prefix(paths::LEASE).is_some_and(|rest| rest.starts_with('/'));
+    for path in store.all_paths()?.into_iter().filter(|path| !is_lease(path)) {
         let ours = files.iter().find(|file| file.path == path);
         match ours {
             Some(file) if store.get(&path)?.as_ref() == Some(&file.content) => there.push(path),

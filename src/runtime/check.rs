@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::checkpoint::{CheckpointLog, Decision, Lease, Planned};
+use crate::checkpoint::{CheckpointLog, Decision, Lease, Planned, paths};
 use crate::config::StreamConfig;
 use crate::model::{Error, Notes, Result};
 use crate::sink::Sink;
@@ -247,11 +247,11 @@ fn checkpoint(
     let store = access.checkpoint(config)?;
     let log = CheckpointLog::new(store.clone(), config.min_batches_to_retain);
     let decision = recovery::inspect_contents(config, &log, access, row_pipeline)?.decision;
-    for folder in ["alluvia", "offsets", "commits"] {
+    for folder in [paths::OWN, paths::OFFSETS, paths::COMMITS] {
         store.probe_write(&format!("{folder}/probe"))?;
     }
     if store.url().scheme() == "file" {
-        store.probe_write("alluvia/lease/probe")?;
+        store.probe_write(&format!("{}/probe", paths::LEASE))?;
     }
     let url = store.url();
     Ok(match decision {

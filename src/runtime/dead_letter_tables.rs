@@ -14,15 +14,13 @@ use uuid::Uuid;
 use super::attempt::commit_of;
 use super::open::Access;
 use crate::checkpoint::Planned;
+use crate::checkpoint::paths::DEAD_LETTERS;
 use crate::config::{DeltaTarget, StreamConfig};
 use crate::model::error::Context;
 use crate::model::{Error, Result};
 use crate::sink::{CommitOutcome, DeltaAppend, Sink, dead_letter};
 use crate::storage::Store;
 use crate::table::DeltaTable;
-
-/// The folder in the checkpoint; one file per table.
-const FOLDER: &str = "alluvia/dead-letters";
 
 /// A table that takes, or took, the stream's dead letters.
 #[derive(Serialize, Deserialize)]
@@ -45,7 +43,7 @@ pub fn open(config: &StreamConfig, access: &Access) -> Result<Option<DeltaAppend
 }
 
 fn name_of(url: &Url) -> String {
-    format!("{FOLDER}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()))
+    format!("{DEAD_LETTERS}/{}", Uuid::new_v5(&Uuid::NAMESPACE_URL, url.as_str().as_bytes()))
 }
 
 fn read(checkpoint: &Store, file: &str) -> Result<Option<Note>> {
@@ -104,8 +102,8 @@ pub fn withdraw(
     counts: &str,
     access: &Access,
 ) -> Result<()> {
-    for name in checkpoint.names(FOLDER)? {
-        let file = format!("{FOLDER}/{name}");
+    for name in checkpoint.names(DEAD_LETTERS)? {
+        let file = format!("{DEAD_LETTERS}/{name}");
         let Some(Note { url, table_id }) = read(checkpoint, &file)? else { continue };
         if config.dead_letter.as_ref().is_some_and(|target| target.url == url) {
             continue;

@@ -54,7 +54,7 @@ impl Access {
         if config.checkpoint.to_file_path().is_ok_and(|folder| merge.index_folder.starts_with(folder)) {
             return Ok(None);
         }
-        let folder = config.checkpoint.join("alluvia/key-index-snapshots/");
+        let folder = config.checkpoint.join(crate::checkpoint::paths::KEY_INDEX_SNAPSHOTS);
         let folder =
             folder.map_err(|e| Error::internal("a folder in the checkpoint has no URL").source(e))?;
         self.store(config, &folder).map(Some)

@@ -17,6 +17,7 @@ use super::recovery;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, ProcessContext};
 use super::stream::{RestartState, Stream};
+use crate::checkpoint::paths::REPLAYS;
 use crate::checkpoint::{CheckpointLog, Identity};
 use crate::config::{StreamConfig, Trigger};
 use crate::decode::json::Rejection;
@@ -30,8 +31,6 @@ use crate::table::DeltaTable;
 
 /// Letters of one micro-batch of a replay: their places are held in memory.
 const LETTERS_MAX: usize = 1_000_000;
-/// Where the checkpoints of replays lie in the stream's.
-const CHECKPOINT: &str = "alluvia/replay";
 
 /// What a replay did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -207,7 +206,7 @@ fn run(
 fn own_config(config: &StreamConfig, query_id: &str) -> Result<StreamConfig> {
     let mut own = config.clone();
     let base = config.checkpoint.as_str().trim_end_matches('/');
-    own.checkpoint = url::Url::parse(&format!("{base}/{CHECKPOINT}/{query_id}"))
+    own.checkpoint = url::Url::parse(&format!("{base}/{REPLAYS}/{query_id}"))
         .map_err(|e| Error::internal("the replay's checkpoint has no address").source(e))?;
     own.name = format!("{} (replay)", config.name);
     own.dead_letter = None;

@@ -16,7 +16,7 @@ use super::row_pipeline::RowPipeline;
 use super::stateful::{ResumePoint, Stateful};
 use super::stop::Stop;
 use crate::checkpoint::lease::Acquire;
-use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, Owner};
+use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, Owner, paths};
 use crate::config::StreamConfig;
 use crate::failpoint;
 use crate::model::error::Context;
@@ -243,7 +243,7 @@ fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<O
 /// Before a stream first writes anywhere: a store that lets two writers win is refused.
 fn probe(log: &CheckpointLog, recovery: &Recovery) -> Result<()> {
     if recovery.checkpoint.binding.is_none() {
-        let name = format!("alluvia/probe-{}", Uuid::new_v4());
+        let name = format!("{}/probe-{}", paths::OWN, Uuid::new_v4());
         log.store().probe_put_if_absent(&name)?;
         recovery.targets.sink.probe()?;
     }

@@ -25,12 +25,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{HeldLease, LeaseStore, Owner, Taken};
 use crate::checkpoint::RESTORE;
+use crate::checkpoint::paths::LEASE;
 use crate::model::{Error, Result};
 use crate::storage::azure::Container;
 use crate::storage::{self, Deadline, Store};
 
-/// The blob, from the checkpoint's folder.
-const BLOB: &str = "alluvia/lease";
 /// What is in it.
 const CONTENT: &str = "Whoever holds the lease of this blob runs the stream of this checkpoint; its metadata say who that is.\n";
 /// How long a lease holds that is not renewed: Azure's shortest.
@@ -62,9 +61,9 @@ impl<'s> BlobLease<'s> {
 
     fn blob(&self) -> Result<Blob> {
         Ok(Blob {
-            client: self.container.blob(&self.store.path(BLOB))?,
+            client: self.container.blob(&self.store.path(LEASE))?,
             container: self.container.clone(),
-            place: format!("{}{BLOB}", self.store.url()),
+            place: format!("{}{LEASE}", self.store.url()),
         })
     }
 }
@@ -190,7 +189,7 @@ impl Blob {
     }
 
     fn gone(&self) -> Error {
-        let checkpoint = self.place.trim_end_matches(BLOB);
+        let checkpoint = self.place.trim_end_matches(LEASE);
         Error::corrupt(format!(
             "checkpoint {checkpoint} is gone, or its lease is: it was there when the stream started"
         ))

@@ -13,11 +13,9 @@ use uuid::Uuid;
 
 use super::{HeldLease, LeaseStore, Owner, Taken};
 use crate::checkpoint::RESTORE;
+use crate::checkpoint::paths::LEASE;
 use crate::model::{Error, Result};
 use crate::storage::Store;
-
-/// Where the leases are, from the checkpoint's folder.
-const FOLDER: &str = "alluvia/lease";
 
 /// The lease of a checkpoint on a local disk.
 pub struct LocalLease<'s> {
@@ -37,7 +35,7 @@ struct Held {
 impl<'s> LocalLease<'s> {
     /// The lease of the checkpoint in `store`; `None` if that is not on a local disk.
     pub fn of(store: &'s Store) -> Option<LocalLease<'s>> {
-        let folder = store.url().to_file_path().ok()?.join(FOLDER);
+        let folder = store.url().to_file_path().ok()?.join(LEASE);
         Some(LocalLease { store, folder })
     }
 }
@@ -45,7 +43,7 @@ impl<'s> LocalLease<'s> {
 impl LeaseStore for LocalLease<'_> {
     fn take(&self, owner: &Owner, take_over: bool) -> Result<Taken> {
         let folder = &self.folder;
-        self.store.make_local_folder(FOLDER).map_err(|e| unavailable(folder, e))?;
+        self.store.make_local_folder(LEASE).map_err(|e| unavailable(folder, e))?;
         // A race with other newcomers is lost at most once per newcomer.
         for _ in 0..100 {
             let newest = newest(folder)?;

@@ -10,7 +10,7 @@ use super::super::args::{CheckpointShowArgs, OutputFormat, StreamArgs};
 use super::super::{io_runtime, one_stream};
 use crate::checkpoint::log::Entries;
 use crate::checkpoint::resume::Refusal;
-use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease};
+use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, paths};
 use crate::config::{StreamConfig, parse_location};
 use crate::model::{Error, Result};
 use crate::runtime::open::Access;
@@ -116,7 +116,7 @@ fn contradiction(log: &CheckpointLog, entries: &Entries) -> Result<()> {
 fn batch_row(log: &CheckpointLog, batch_id: i64) -> Value {
     // A file that can't be looked at can't be read either, and is told as a problem below.
     let written = |folder: &str| apart(log.store().written_at(&format!("{folder}/{batch_id}"))).0.flatten();
-    let (planned, committed) = (written("offsets"), written("commits"));
+    let (planned, committed) = (written(paths::OFFSETS), written(paths::COMMITS));
     let (plan, no_plan) = apart(log.plan(batch_id));
     let (_, no_commit) = apart(log.committed(batch_id));
     let committed = committed.filter(|_| no_commit.is_none());

@@ -202,6 +202,16 @@ fn what_stands_above_storage_is_blocking() {
 }
 
 #[test]
+fn folders_of_a_checkpoint_are_named_in_one_place() {
+    // The latter is of a layer that must not know checkpoints.
+    const NAMES: [&str; 2] = ["checkpoint/paths.rs", "source/dead_letters.rs"];
+    let elsewhere =
+        |(file, code): &(String, String)| code.contains("\"alluvia/") && !NAMES.contains(&file.as_str());
+    let wrong: Vec<String> = all().into_iter().filter(elsewhere).map(|(file, _)| file).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
 fn every_vendor_has_one_door() {
     let mut wrong = Vec::new();
     for (file, code) in all() {
