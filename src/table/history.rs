@@ -42,6 +42,9 @@ impl OwnCommit {
 /// The newest commit whose `txn` is that of `query_id`, read from the current version backwards; `None`
 /// if the log no longer holds it.
 ///
+/// No batch that is committed at the first try asks for it: only one that is in the table already or takes the place of
+/// another run's, and a table that forgets transactions, once.
+///
 /// # Errors
 /// `Unavailable` if storage does not answer, `Corrupt` if a commit is not JSON.
 pub fn newest_commit_of(table: &DeltaTable, query_id: &str) -> Result<Option<OwnCommit>> {
