@@ -160,11 +160,9 @@ pub enum Refusal {
 /// # Errors
 /// The contradiction, if the facts hold one.
 pub fn decide(facts: &Facts) -> Result<Decision, Refusal> {
+    check_logs(facts.newest_plan.as_ref().map(|(plan, _)| *plan), facts.newest_commit)?;
     let Some((plan, end)) = &facts.newest_plan else { return without_plan(facts) };
     let plan = *plan;
-    if let Some(commit) = facts.newest_commit.filter(|commit| *commit > plan) {
-        return Err(Refusal::PlansLost { commit, plan: Some(plan) });
-    }
     if let Some((table, of)) = facts.newest_in_tables().filter(|(table, _)| *table > plan) {
         return Err(Refusal::TableAhead { of, table, plan: Some(plan) });
     }
@@ -194,6 +192,17 @@ pub fn decide(facts: &Facts) -> Result<Decision, Refusal> {
     }
 }
 
+/// What the two logs alone say: no batch is committed behind the newest plan.
+///
+/// # Errors
+/// The contradiction, if there is one.
+pub fn check_logs(plan: Option<i64>, commit: Option<i64>) -> Result<(), Refusal> {
+    match commit {
+        Some(commit) if plan.is_none_or(|plan| plan < commit) => Err(Refusal::PlansLost { commit, plan }),
+        _ => Ok(()),
+    }
+}
+
 impl Facts {
     /// The newest batch that a table holds, and which table.
     fn newest_in_tables(&self) -> Option<(i64, Of)> {
@@ -204,9 +213,6 @@ impl Facts {
 }
 
 fn without_plan(facts: &Facts) -> Result<Decision, Refusal> {
-    if let Some(commit) = facts.newest_commit {
-        return Err(Refusal::PlansLost { commit, plan: None });
-    }
     match facts.newest_in_tables() {
         Some((table, of)) => Err(Refusal::TableAhead { of, table, plan: None }),
         None => match &facts.lost_query {

@@ -12,10 +12,12 @@
 use super::dead_letter_tables;
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
-use super::stateful;
+use super::stateful::{self, ResumePoint};
 use crate::checkpoint::log::Entries;
+use crate::checkpoint::resume::check_logs;
 use crate::checkpoint::{
-    CheckpointBinding, CheckpointLog, Decision, Facts, Identity, LetterFacts, LostQuery, TableFacts, decide,
+    CheckpointBinding, CheckpointLog, Decision, Facts, Identity, LetterFacts, LostQuery, Plan, TableFacts,
+    decide,
 };
 use crate::config::StreamConfig;
 use crate::model::{Error, Result};
@@ -152,15 +154,12 @@ impl CheckpointState {
     /// `Corrupt`, naming both sides.
     fn check_binding(&self, config: &StreamConfig, log: &CheckpointLog, targets: &Targets) -> Result<bool> {
         let checkpoint = log.store();
-        match &self.binding {
-            Some(binding) => {
-                let target = targets.sink.target();
-                match &target.id {
-                    Some(id) => binding.check_table(&target.location, id, checkpoint)?,
-                    None => return Err(binding.target_gone(&target.location, checkpoint)),
-                }
+        if let Some(binding) = &self.binding {
+            let target = targets.sink.target();
+            match &target.id {
+                Some(id) => binding.check_table(&target.location, id, checkpoint)?,
+                None => return Err(binding.target_gone(&target.location, checkpoint)),
             }
-            None => log.refuse_state()?,
         }
         match (&config.dead_letter, &targets.dead_letters) {
             (Some(to), Some(table)) => dead_letter_tables::check(checkpoint, &to.url, table.table()),
@@ -168,17 +167,11 @@ impl CheckpointState {
         }
     }
 
-    /// The facts of stream `stream`. `targets` must have been read after `self`.
+    /// The newest plan, which must be whole, as must the entry of the newest committed batch.
     ///
     /// # Errors
     /// `Corrupt`, naming the file, if one that is needed is missing or damaged.
-    fn facts(
-        &self,
-        log: &CheckpointLog,
-        targets: &mut Targets,
-        stream: &str,
-        definition_hash: &str,
-    ) -> Result<(Facts, SinkState)> {
+    fn newest_plan(&self, log: &CheckpointLog) -> Result<Option<Plan>> {
         let newest_commit = self.entries.commits.last().copied();
         let newest = match self.entries.plans.last().copied() {
             None => None,
@@ -192,9 +185,24 @@ impl CheckpointState {
         if let Some(batch) = newest_commit {
             log.committed(batch)?;
         }
+        Ok(newest)
+    }
+
+    /// The facts of stream `stream`. `targets` must have been read after `self`.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, if one that is needed is missing or damaged.
+    fn facts(
+        &self,
+        log: &CheckpointLog,
+        targets: &mut Targets,
+        stream: &str,
+        definition_hash: &str,
+    ) -> Result<(Facts, SinkState)> {
+        let newest = self.newest_plan(log)?;
         let mut facts = Facts {
             newest_plan: newest.as_ref().map(|plan| (plan.batch_id, plan.end.clone())),
-            newest_commit,
+            newest_commit: self.entries.commits.last().copied(),
             definition: definition_hash.to_owned(),
             ..Facts::default()
         };
@@ -249,24 +257,29 @@ pub struct Recovery {
     pub decision: Decision,
     /// Whether the stream's dead letters have gone to their table before.
     pub dead_letters_used: bool,
+    /// Where the query stands; `None` if it keeps neither a watermark nor state.
+    pub resume_point: Option<ResumePoint>,
 }
 
-/// The part of an inspection that needs no lease: whether this stream may use the checkpoint at all, and whether its
-/// rows fit where they go. What the sink demands is made part of the pipeline.
+/// The part of an inspection that needs neither source nor lease: refuses the checkpoint of another stream.
 ///
 /// # Errors
-/// As for [`inspect`].
-pub fn check_before_lease(
-    config: &StreamConfig,
-    log: &CheckpointLog,
-    access: &Access,
-    pipeline: &mut RowPipeline,
-) -> Result<()> {
-    let checkpoint = log.store();
-    if let Some(binding) = CheckpointBinding::read(checkpoint)? {
-        binding.check_stream(&config.name, checkpoint)?;
-    }
-    Targets::read(config, access)?.check_columns(pipeline)
+/// `Config`, naming both streams; as for [`CheckpointBinding::read`].
+pub fn check_stream(config: &StreamConfig, log: &CheckpointLog) -> Result<()> {
+    let binding = CheckpointBinding::read(log.store())?;
+    binding.map_or(Ok(()), |binding| binding.check_stream(&config.name, log.store()))
+}
+
+/// What the checkpoint alone tells to be wrong: what is missing or damaged, and logs that do not fit together.
+///
+/// # Errors
+/// `Corrupt`, naming the file.
+pub fn check_alone(log: &CheckpointLog) -> Result<()> {
+    let checkpoint = CheckpointState::read(log)?;
+    let Entries { plans, commits } = &checkpoint.entries;
+    check_logs(plans.last().copied(), commits.last().copied())
+        .map_err(|refusal| refusal.into_error(log.store().url().as_str(), "", None))?;
+    checkpoint.newest_plan(log).map(|_| ())
 }
 
 /// Inspects a stream under its lease. `listed` is called once the logs are listed.
@@ -283,13 +296,20 @@ pub fn inspect(
 ) -> Result<Recovery> {
     let (checkpoint, targets) = read(config, log, access, listed)?;
     targets.check_columns(pipeline)?;
-    let newest_commit = checkpoint.entries.commits.last().copied();
-    if let Err(error) = stateful::check_state(pipeline.sql(), log.store(), newest_commit) {
-        // Where the state is Spark's, the refusal says more.
-        log.refuse_state_of_spark()?;
-        return Err(error);
-    }
-    recover(config, log, &pipeline.definition_hash, checkpoint, targets)
+    recover(config, log, Some(pipeline), checkpoint, targets)
+}
+
+/// Inspects what the rebuilt checkpoint in `log` is to `targets`, which the stream's rows fit.
+///
+/// # Errors
+/// As for [`inspect`].
+pub fn inspect_rebuilt(
+    config: &StreamConfig,
+    log: &CheckpointLog,
+    pipeline: &RowPipeline,
+    targets: Targets,
+) -> Result<Recovery> {
+    recover(config, log, Some(pipeline), CheckpointState::read(log)?, targets)
 }
 
 /// Inspects a stream that may be running.
@@ -306,7 +326,7 @@ pub fn inspect_without_lease(
 }
 
 /// The same without a look at the columns: `check` reports on them apart. Without a pipeline, which has faults that are
-/// reported apart too, the definition counts as changed.
+/// reported apart too, the definition counts as changed, and what the query keeps is not looked at.
 ///
 /// # Errors
 /// As for [`inspect`].
@@ -316,10 +336,9 @@ pub fn inspect_contents(
     access: &Access,
     pipeline: Option<&RowPipeline>,
 ) -> Result<Recovery> {
-    let definition_hash = pipeline.map(|pipeline| pipeline.definition_hash.as_str()).unwrap_or_default();
     while_running(log, || {
         let (checkpoint, targets) = read(config, log, access, |_| Ok(()))?;
-        recover(config, log, definition_hash, checkpoint, targets)
+        recover(config, log, pipeline, checkpoint, targets)
     })
 }
 
@@ -358,14 +377,20 @@ fn read(
     Ok((checkpoint, targets))
 }
 
-/// What follows from a checkpoint and targets that were read.
+/// What follows from a checkpoint and targets that were read. Every inspection ends here.
 fn recover(
     config: &StreamConfig,
     log: &CheckpointLog,
-    definition_hash: &str,
+    pipeline: Option<&RowPipeline>,
     checkpoint: CheckpointState,
     mut targets: Targets,
 ) -> Result<Recovery> {
+    let newest_commit = checkpoint.entries.commits.last().copied();
+    match pipeline {
+        Some(pipeline) => stateful::check_state(pipeline.sql(), log, newest_commit)?,
+        None => log.refuse_state_of_spark()?,
+    }
+    let definition_hash = pipeline.map(|pipeline| pipeline.definition_hash.as_str()).unwrap_or_default();
     let dead_letters_used = checkpoint.check_binding(config, log, &targets)?;
     let (facts, sink_state) = checkpoint.facts(log, &mut targets, &config.name, definition_hash)?;
     let decision = decide(&facts);
@@ -374,5 +399,7 @@ fn recover(
         let letters = targets.dead_letters.as_ref().map(|letters| letters.store().url().as_str());
         refusal.into_error(log.store().url().as_str(), &targets.sink.target().location, letters)
     })?;
-    Ok(Recovery { checkpoint, targets, facts, sink_state, decision, dead_letters_used })
+    let sql = pipeline.and_then(RowPipeline::sql);
+    let resume_point = stateful::resume_point(sql, log, &decision, sink_state.commit.as_ref())?;
+    Ok(Recovery { checkpoint, targets, facts, sink_state, decision, dead_letters_used, resume_point })
 }

@@ -131,9 +131,7 @@ pub fn open(
     let access = ctx.access(config);
     let checkpoint = access.checkpoint(config)?;
     let log = CheckpointLog::new(checkpoint.clone(), config.min_batches_to_retain);
-    if let Some(binding) = CheckpointBinding::read(&checkpoint)? {
-        binding.check_stream(&config.name, &checkpoint)?;
-    }
+    recovery::check_stream(config, &log)?;
     let source = connect()?;
     match newest_end(&log) {
         Some(end) => source.check_start(Some(&end))?,
@@ -141,7 +139,7 @@ pub fn open(
         None if log.initial_offset(0)?.is_none() => source.check_start(None)?,
         None => {}
     }
-    recovery::check_before_lease(config, &log, &access, &mut row_pipeline)?;
+    Targets::read(config, &access)?.check_columns(&mut row_pipeline)?;
     let lease = hold_lease(config, &checkpoint, ctx, lease)?;
     failpoint!("lease.taken");
     let recovery = recovery::inspect(config, &log, &access, &mut row_pipeline, |found| {
@@ -151,9 +149,29 @@ pub fn open(
     for warning in recovery.targets.sink.warnings() {
         tracing::warn!(stream = config.name, "{warning}");
     }
-    // From here on things are made.
     let memory = memory.clone();
-    make(config, Checked { log, access, row_pipeline, source, lease, memory }, recovery)
+    // State that is there is read before anything is made: its files may be damaged. Only the local copy is changed.
+    let stateful = match (&recovery.checkpoint.identity, &recovery.resume_point) {
+        (Some(identity), Some(point)) if point.committed.is_some() => {
+            open_state(config, &row_pipeline, &log, &identity.id, Some(point), &memory)?
+        }
+        _ => None,
+    };
+    // From here on things are made.
+    make(config, Checked { log, access, row_pipeline, source, lease, memory, stateful }, recovery)
+}
+
+/// The watermark and the state of the stream's query, if it has any.
+fn open_state(
+    config: &StreamConfig,
+    row_pipeline: &RowPipeline,
+    log: &CheckpointLog,
+    query_id: &str,
+    point: Option<&ResumePoint>,
+    memory: &StreamMemory,
+) -> Result<Option<Stateful>> {
+    let (Some(sql), Some(point)) = (row_pipeline.sql(), point) else { return Ok(None) };
+    Stateful::open(config, sql, log.store(), query_id, point.clone(), memory).map(Some)
 }
 
 /// Where the newest plan ends; `None` if there is none. A checkpoint that can't be read is judged by the recovery.
@@ -170,14 +188,16 @@ struct Checked {
     source: Box<dyn Source>,
     lease: Arc<Lease>,
     memory: StreamMemory,
+    /// The query's watermark and state, if they are there already.
+    stateful: Option<Stateful>,
 }
 
 /// Makes what is missing: targets, identity, binding, lanes.
 fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<OpenStream> {
-    let Checked { log, access, mut row_pipeline, source, lease, memory } = checked;
+    let Checked { log, access, mut row_pipeline, source, lease, memory, stateful } = checked;
     probe(&log, &recovery)?;
-    let Recovery { checkpoint: CheckpointState { identity, binding, entries }, targets, facts, .. } =
-        recovery;
+    let Recovery { checkpoint, targets, facts, resume_point, .. } = recovery;
+    let CheckpointState { identity, binding, entries } = checkpoint;
     let Targets { mut sink, mut dead_letters } = targets;
     if let Some(newest) = facts.newest_commit {
         // Files that nobody needs any more are no reason not to start.
@@ -213,13 +233,9 @@ fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<O
     {
         dead_letter_tables::remember(log.store(), &to.url, table)?;
     }
-    let stateful = match row_pipeline.sql().filter(|sql| sql.keeps_more_than_rows()) {
-        None => None,
-        Some(sql) => {
-            let newest = recovery.sink_state.commit.as_ref();
-            let point = ResumePoint::read(&log, &recovery.decision, newest)?;
-            Some(Stateful::open(config, sql, log.store(), &identity.id, point, &memory)?)
-        }
+    let stateful = match stateful {
+        None => open_state(config, &row_pipeline, &log, &identity.id, resume_point.as_ref(), &memory)?,
+        opened => opened,
     };
     let mut opened = OpenStream {
         source,

@@ -19,8 +19,13 @@ use crate::model::{Error, MemoryAccount, MemoryClaim, Result};
 use crate::query::{EventTimes, OperatorProgress, WatermarkTracker, Watermarks};
 use crate::sink::SinkCommit;
 use crate::source::Split;
-use crate::state::{Committed, SealedBatch, StateDefinition, StateOptions, StateStore, StoreBatch};
+use crate::state::{
+    Committed, SealedBatch, StateDefinition, StateOptions, StateStore, StoreBatch, check_files,
+};
 use crate::storage::Store;
+
+/// What is done when a state is refused.
+const OPENING: &str = "open the state of sql";
 
 /// Where a query stands at a start: its watermarks, and the newest batch of its state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -137,7 +142,7 @@ impl Stateful {
                     batches_to_retain: config.min_batches_to_retain,
                 };
                 let store = StateStore::open(options.clone(), point.committed.as_ref());
-                let store = store.context(|| "open the state of sql".to_owned())?;
+                let store = store.context(|| OPENING.to_owned())?;
                 Some(State { store, options, claim: account.claim() })
             }
         };
@@ -337,17 +342,39 @@ fn definition(sql: &StreamSql) -> StateDefinition {
     StateDefinition::new(sql.stage.state_definition())
 }
 
-/// Refuses a query that cannot go on with what the checkpoint keeps. Changes nothing.
+/// Refuses a stream whose query cannot go on with the state that the checkpoint keeps, or that keeps none now. Changes nothing.
 ///
 /// # Errors
 /// `Config`, saying what has changed and what to do.
 pub(super) fn check_state(
     sql: Option<&StreamSql>,
-    checkpoint: &Store,
+    log: &CheckpointLog,
     newest_commit: Option<i64>,
 ) -> Result<()> {
-    let Some(sql) = sql.filter(|sql| sql.stage.is_stateful()) else { return Ok(()) };
-    definition(sql).check_start(checkpoint, newest_commit).map(|_| ())
+    let Some(sql) = sql.filter(|sql| sql.stage.is_stateful()) else { return log.refuse_state() };
+    let Err(error) = definition(sql).check_start(log.store(), newest_commit) else { return Ok(()) };
+    // Where the state is Spark's, the refusal says more.
+    log.refuse_state_of_spark()?;
+    Err(error)
+}
+
+/// Where the stream's query stands, of whose state no file may be missing; `None` for one that keeps neither a watermark nor
+/// state. Changes nothing.
+///
+/// # Errors
+/// `Corrupt`, naming the file, if one that must be there is missing or damaged.
+pub(super) fn resume_point(
+    sql: Option<&StreamSql>,
+    log: &CheckpointLog,
+    decision: &Decision,
+    newest: Option<&SinkCommit>,
+) -> Result<Option<ResumePoint>> {
+    let Some(sql) = sql.filter(|sql| sql.keeps_more_than_rows()) else { return Ok(None) };
+    let point = ResumePoint::read(log, decision, newest)?;
+    if let Some(committed) = point.committed.as_ref().filter(|_| sql.stage.is_stateful()) {
+        check_files(log.store(), committed).context(|| OPENING.to_owned())?;
+    }
+    Ok(Some(point))
 }
 
 /// Adds rows of a result as the sink takes them. A row that it does not take stops the stream: no record is to blame.

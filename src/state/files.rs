@@ -7,14 +7,14 @@
 //! | `state/parts/N.ATTEMPT.ID.K` | rows of a snapshot, in the order of tables and keys | in the background |
 //! | `state/snapshots/N.ATTEMPT.ID` | the state after batch N: its parts, and how many keys there are | after its parts |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::file::{FileKind, damaged, from_bytes, missing};
 use super::version::{Committed, TableState, Version};
-use crate::model::{Error, Result};
+use crate::model::{Error, Kind, Result};
 use crate::storage::Store;
 
 pub(super) const CHANGES: &str = "state/changes";
@@ -66,7 +66,11 @@ pub(super) fn changes_name(committed: &Committed) -> String {
 
 /// The path of part `part` of the snapshot `name`.
 pub(super) fn part_path(name: &str, part: usize) -> String {
-    format!("{PARTS}/{name}.{part}")
+    format!("{PARTS}/{}", part_name(name, part))
+}
+
+fn part_name(snapshot: &str, part: usize) -> String {
+    format!("{snapshot}.{part}")
 }
 
 /// The batch that the name of a file begins with.
@@ -169,6 +173,27 @@ impl Files {
                 Ok(read_changes(checkpoint, committed, &bytes)?.0.parent)
             }
         }
+    }
+}
+
+/// Checks that the checkpoint holds every file which the state after `committed` is made from without a local copy. What is
+/// in them is seen when the state is opened: the local copy may be current, and then they are not read.
+///
+/// # Errors
+/// `Corrupt` if a file is missing, which is named; `Unavailable` if storage does not answer.
+pub fn check_files(checkpoint: &Store, committed: &Committed) -> Result<()> {
+    let chain = Files::list(checkpoint)?.chain(checkpoint, Some(committed), None)?;
+    let Start::Snapshot(name) = chain.start else { return Ok(()) };
+    let parts = match read_snapshot(checkpoint, &name) {
+        Ok(header) => header.parts,
+        Err(error) if error.kind() == Kind::Corrupt => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let there: HashSet<String> = checkpoint.names(PARTS)?.into_iter().collect();
+    let lacks = |part: &usize| !there.contains(&part_name(&name, *part));
+    match (0..parts).find(lacks) {
+        None => Ok(()),
+        Some(part) => Err(missing(&format!("{}{}", checkpoint.url(), part_path(&name, part)))),
     }
 }
 

@@ -121,6 +121,11 @@ impl Store {
         Store { root, url, prefix, runtime: runtime.clone(), deadline: None, container: None }
     }
 
+    /// An empty folder in memory that has this one's address: for what is to be looked at before it is written here.
+    pub fn in_memory(&self) -> Store {
+        Store::new(Arc::new(InMemory::new()), self.url.clone(), Path::default(), &self.runtime)
+    }
+
     /// The same folder, whose calls run on another runtime.
     pub fn with_runtime(self, runtime: &Handle) -> Store {
         Store { runtime: runtime.clone(), ..self }

@@ -1,7 +1,8 @@
 //! `alluvia checkpoint rebuild`: makes the lost checkpoint of a stateless stream from its newest commits.
 //!
 //! Only an empty checkpoint is written to (or one that an earlier rebuild was cut off in), under the
-//! stream's lease, by put-if-absent. What the table does not say for sure is refused.
+//! stream's lease, by put-if-absent. What the table does not say for sure is refused, and so is a checkpoint
+//! that a start would refuse: it is inspected as a start inspects it before it is written.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +12,12 @@ use super::super::args::{CheckpointRebuildArgs, OutputFormat};
 use super::super::{io_runtime, one_stream};
 use crate::checkpoint::lease::Acquire;
 use crate::checkpoint::rebuild::{self, CommittedBatch, File};
-use crate::checkpoint::{CheckpointBinding, Identity, Lease, Owner, Plan};
+use crate::checkpoint::{CheckpointBinding, CheckpointLog, Identity, Lease, Owner, Plan};
 use crate::config::StreamConfig;
 use crate::model::{Error, Result};
 use crate::observe::Busy;
 use crate::runtime::open::Access;
-use crate::runtime::recovery::Targets;
+use crate::runtime::recovery::{self, Targets};
 use crate::runtime::row_pipeline::RowPipeline;
 use crate::sink::{CommitInfo, Sink, SinkCommit};
 use crate::storage::{Put, Store};
@@ -35,11 +36,16 @@ pub(super) fn run(args: &CheckpointRebuildArgs) -> Result<()> {
         return Err(run_by(&config, &owner));
     }
     let reading = Busy::with("reading the logs of the tables");
-    let found = read_targets(&config, &checkpoint, args.query_id.as_deref(), &access)?;
-    drop(reading);
+    let mut row_pipeline = RowPipeline::of(&config, &access)?;
+    refuse_state(&config, &row_pipeline)?;
+    let mut targets = Targets::read(&config, &access)?;
+    targets.check_columns(&mut row_pipeline)?;
+    let found = read_commits(&config, &checkpoint, args.query_id.as_deref(), &mut targets)?;
     let identity = Identity { id: found.query_id.clone() };
     let files = rebuild::files(&identity, &found.binding, found.rows.as_ref(), found.letters.as_ref())?;
     let there = rebuild::check_empty(&checkpoint, &files)?;
+    inspect(&config, &checkpoint, &files, &row_pipeline, targets)?;
+    drop(reading);
     if !args.dry_run {
         let _lease = lease(&checkpoint, &config)?;
         write(&checkpoint, &files)?;
@@ -59,15 +65,41 @@ struct Lost {
     letters: Option<CommittedBatch>,
 }
 
-fn read_targets(
+/// State is in no commit: it was in the checkpoint alone.
+fn refuse_state(config: &StreamConfig, row_pipeline: &RowPipeline) -> Result<()> {
+    if !row_pipeline.keeps_state() {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "the checkpoint of stream {} cannot be rebuilt: its query keeps state between micro-batches, and only the checkpoint had it",
+        config.name
+    ))
+    .hint("restore the checkpoint from a backup, or start the stream on a new checkpointLocation, with startingOffsets from where its windows must be filled again"))
+}
+
+/// Refuses files with which a start would be refused.
+fn inspect(
+    config: &StreamConfig,
+    checkpoint: &Store,
+    files: &[File],
+    row_pipeline: &RowPipeline,
+    targets: Targets,
+) -> Result<()> {
+    let trial = checkpoint.in_memory();
+    for file in files {
+        trial.put_if_absent(&file.path, file.content.clone())?;
+    }
+    let log = CheckpointLog::new(trial, config.min_batches_to_retain);
+    recovery::inspect_rebuilt(config, &log, row_pipeline, targets).map(|_| ())
+}
+
+fn read_commits(
     config: &StreamConfig,
     checkpoint: &Store,
     query_id: Option<&str>,
-    access: &Access,
+    targets: &mut Targets,
 ) -> Result<Lost> {
-    let targets = Targets::read(config, access)?;
-    targets.check_columns(&mut RowPipeline::of(config, access)?)?;
-    let Targets { mut sink, mut dead_letters } = targets;
+    let Targets { sink, dead_letters } = targets;
     let target = sink.target();
     let Some(table_id) = target.id else {
         return Err(Error::config(format!(
@@ -82,7 +114,7 @@ fn read_targets(
     let binding =
         CheckpointBinding { format: 1, stream: config.name.clone(), table: target.location, table_id };
     let rows = committed(sink.as_mut(), queries.remove(&query_id), &query_id)?;
-    let letters = match &mut dead_letters {
+    let letters = match dead_letters {
         None => None,
         Some(table) => committed(table, rejected.remove(&query_id), &query_id)?,
     };

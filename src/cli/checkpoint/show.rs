@@ -8,13 +8,11 @@ use serde_json::{Value, json};
 
 use super::super::args::{CheckpointShowArgs, OutputFormat, StreamArgs};
 use super::super::{io_runtime, one_stream};
-use crate::checkpoint::log::Entries;
-use crate::checkpoint::resume::Refusal;
 use crate::checkpoint::{CheckpointBinding, CheckpointLog, Decision, Identity, Lease, paths};
 use crate::config::{StreamConfig, parse_location};
 use crate::model::{Error, Result};
 use crate::runtime::open::Access;
-use crate::runtime::recovery::{self, CheckpointState};
+use crate::runtime::recovery;
 use crate::runtime::row_pipeline::RowPipeline;
 use crate::storage::Store;
 
@@ -74,7 +72,7 @@ fn describe(store: &Store, config: Option<&StreamConfig>, batches: usize) -> Res
     let binding = binding.flatten();
     let mut problems: Vec<String> = no_id.into_iter().chain(no_binding).collect();
     if problems.is_empty() {
-        problems.extend(contradiction(&log, &entries).err().map(|error| error.to_string()));
+        problems.extend(recovery::check_alone(&log).err().map(|error| error.to_string()));
     }
     Ok(json!({
         "checkpoint": store.url().as_str(),
@@ -96,20 +94,6 @@ fn apart<T>(read: Result<T>) -> (Option<T>, Option<String>) {
         Ok(found) => (Some(found), None),
         Err(error) => (None, Some(error.to_string())),
     }
-}
-
-/// What the checkpoint alone tells to be wrong, as a start would: what is missing, and logs that do not
-/// fit together.
-fn contradiction(log: &CheckpointLog, entries: &Entries) -> Result<()> {
-    CheckpointState::read(log)?;
-    let (plan, commit) = (entries.plans.last().copied(), entries.commits.last().copied());
-    if let Some(commit) = commit.filter(|commit| plan.is_none_or(|plan| plan < *commit)) {
-        return Err(Refusal::PlansLost { commit, plan }.into_error(log.store().url().as_str(), "", None));
-    }
-    if let Some(plan) = plan {
-        log.planned(plan)?;
-    }
-    Ok(())
 }
 
 /// One micro-batch: its plan and whether it is committed. Both times are those of the files.

@@ -32,7 +32,13 @@ fn a_missing_cut_or_flipped_file_of_the_checkpoint_is_named_and_nothing_is_touch
                 .into_iter()
                 .map(|path| (path.clone(), fs::read(path).unwrap()))
                 .collect();
-            match rig.try_open(Some(&newest)) {
+            let checked = check_files(&rig.checkpoint(), &newest);
+            let opened = rig.try_open(Some(&newest));
+            if round == 0 && name != DEFINITION {
+                assert_eq!(checked.is_err(), opened.is_err(), "{name} is missing");
+                assert!(checked.err().is_none_or(|error| error.to_string().contains(name)), "{name}");
+            }
+            match opened {
                 // The file is of a version that is not needed for this one.
                 Ok(mut store) => {
                     let batch = store.begin(newest.batch_id + 1).unwrap();
