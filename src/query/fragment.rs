@@ -13,6 +13,7 @@ use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, PartitionMode};
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, displayable};
 use futures::StreamExt;
 use futures::executor::block_on;
@@ -194,7 +195,21 @@ fn reads_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
 /// Whether the plan may be run again without a reset: it hashes static tables, and none of what it keeps reads the
 /// stream.
 fn keeps_tables(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    has_table(plan) && !keeps_stream(plan)
+    has_table(plan) && !keeps_stream(plan) && !keeps_bound(plan)
+}
+
+/// Whether a node that is run for every batch keeps what it has learned of its rows: a sort that gives the first ones only would
+/// compare the next batch with the last one's. What a join collects is run once.
+fn keeps_bound(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let sorts = plan.downcast_ref::<SortExec>().is_some_and(|sort| sort.fetch().is_some());
+    let children = plan.children();
+    let collected = usize::from(collects_first(plan));
+    sorts || children.into_iter().skip(collected).any(keeps_bound)
+}
+
+/// Whether a node collects its first child: a join.
+fn collects_first(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.children().len() > 1 && plan.name() != "ConcatExec"
 }
 
 fn has_table(plan: &Arc<dyn ExecutionPlan>) -> bool {
@@ -207,8 +222,7 @@ fn has_table(plan: &Arc<dyn ExecutionPlan>) -> bool {
 /// Whether a node that collects its first child reads the stream through it.
 fn keeps_stream(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let children = plan.children();
-    let collects = children.len() > 1 && plan.name() != "ConcatExec";
-    let kept = collects && children.first().is_some_and(|first| reads_stream(first));
+    let kept = collects_first(plan) && children.first().is_some_and(|first| reads_stream(first));
     // Only the operators of the stateless plans are known to keep nothing.
     kept || children.into_iter().any(keeps_stream)
 }

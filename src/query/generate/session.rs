@@ -1,7 +1,8 @@
 //! `session_window(ts, gap)`: the span that a row opens, from its time on and `gap` long; and `window_time(window)`.
 //!
-//! A row whose time is NULL, or whose gap is not positive, opens none and does not come out. Which spans are one
-//! session is decided where they are grouped.
+//! A row whose time is NULL, or whose gap is not positive or no interval at all, opens none and does not come out. A gap
+//! that the query itself gives and that is no interval is refused: no row would ever come out. Which spans are one session is
+//! decided where they are grouped.
 
 use std::sync::Arc;
 
@@ -11,11 +12,12 @@ use arrow::datatypes::{
     DataType, DurationMicrosecondType, Field, FieldRef, Fields, IntervalMonthDayNanoType, IntervalUnit,
     TimeUnit, TimestampMicrosecondType,
 };
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
+use crate::query::error::ExpressionError;
 use crate::query::rewrite::literal::interval_of;
 use crate::query::stateful::event_time::{SESSION, is_window, window_metadata};
 
@@ -34,34 +36,43 @@ impl Default for SessionRows {
     }
 }
 
-/// The gap of each row in microseconds; `None` where it is NULL.
-fn gaps(column: &ArrayRef) -> Result<Vec<Option<i64>>> {
+/// An error of Spark for a row: its session would end beyond what a TIMESTAMP holds.
+fn overflow() -> DataFusionError {
+    ExpressionError::raise("ArithmeticException", "long overflow: the session of the row ends too late")
+}
+
+/// An interval in microseconds.
+fn micros_of(months: i32, days: i32, micros: i64) -> Result<i64> {
+    let days = i64::from(months) * 31 + i64::from(days);
+    days.checked_mul(DAY).and_then(|days| days.checked_add(micros)).ok_or_else(overflow)
+}
+
+/// The gap that a text says; `None` if it is no interval, which Spark reads as NULL.
+fn gap_of(text: &str) -> Result<Option<i64>> {
+    interval_of(text).map(|(months, days, micros)| micros_of(months, days, micros)).transpose()
+}
+
+/// The gap of each row in microseconds; `None` where it or the row's time is NULL.
+fn gaps(column: &ArrayRef, times: &TimestampMicrosecondArray) -> Result<Vec<Option<i64>>> {
+    let is_given = |row: &usize| times.is_valid(*row) && column.is_valid(*row);
     let rows = 0..column.len();
     Ok(match column.data_type() {
         DataType::Utf8 => {
             let texts = column.as_string::<i32>();
-            let gap = |row: usize| match texts.is_valid(row).then(|| texts.value(row)) {
-                None => Ok(None),
-                Some(text) => match interval_of(text) {
-                    Some((months, days, micros)) => {
-                        Ok(Some((i64::from(months) * 31 + i64::from(days)) * DAY + micros))
-                    }
-                    None => plan_err!("CANNOT_PARSE_INTERVAL: {text} is not a valid interval"),
-                },
-            };
+            let gap = |row| Some(row).filter(is_given).map_or(Ok(None), |row| gap_of(texts.value(row)));
             rows.map(gap).collect::<Result<_>>()?
         }
         DataType::Duration(TimeUnit::Microsecond) => {
             let lengths = column.as_primitive::<DurationMicrosecondType>();
-            rows.map(|row| lengths.is_valid(row).then(|| lengths.value(row))).collect()
+            rows.map(|row| Some(row).filter(is_given).map(|row| lengths.value(row))).collect()
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let lengths = column.as_primitive::<IntervalMonthDayNanoType>();
             let micros = |row: usize| {
                 let length = lengths.value(row);
-                (i64::from(length.months) * 31 + i64::from(length.days)) * DAY + length.nanoseconds / 1000
+                micros_of(length.months, length.days, length.nanoseconds / 1000)
             };
-            rows.map(|row| lengths.is_valid(row).then(|| micros(row))).collect()
+            rows.map(|row| Some(row).filter(is_given).map(micros).transpose()).collect::<Result<_>>()?
         }
         other => {
             return plan_err!("DATATYPE_MISMATCH: the gap of session_window() is an interval, not {other}");
@@ -90,6 +101,11 @@ impl ScalarUDFImpl for SessionRows {
                 time.data_type()
             );
         }
+        if let Some(Some(ScalarValue::Utf8(Some(gap)))) = args.scalar_arguments.get(1)
+            && gap_of(gap)?.is_none()
+        {
+            return plan_err!("CANNOT_PARSE_INTERVAL: {gap} is not a valid interval");
+        }
         let bound = |name: &str| Field::new(name, time.data_type().clone(), true);
         let span = DataType::Struct(Fields::from(vec![bound("start"), bound("end")]));
         let span = Field::new("session_window", span, true).with_metadata(window_metadata(time, SESSION));
@@ -101,13 +117,13 @@ impl ScalarUDFImpl for SessionRows {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let times = args.args[0].to_array(args.number_rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
-        let gaps = gaps(&args.args[1].to_array(args.number_rows)?)?;
+        let gaps = gaps(&args.args[1].to_array(args.number_rows)?, times)?;
         let (mut starts, mut ends, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(gaps.len()));
         for (row, gap) in gaps.into_iter().enumerate() {
-            let gap = gap.filter(|gap| *gap > 0 && times.is_valid(row));
+            let gap = gap.filter(|gap| *gap > 0);
             if let Some(gap) = gap {
                 starts.push(times.value(row));
-                ends.push(times.value(row).saturating_add(gap));
+                ends.push(times.value(row).checked_add(gap).ok_or_else(overflow)?);
             }
             lengths.push(usize::from(gap.is_some()));
         }

@@ -86,6 +86,8 @@ impl Operator for DropDuplicates {
         at: BatchTimes,
     ) -> Result<(Vec<RecordBatch>, OperatorProgress)> {
         let (mut late, mut duplicates, mut new) = (0, 0, 0);
+        // Keys that the watermark has passed already: they go at the end of the batch, and the index never has them.
+        let mut passed_by: Vec<Vec<u8>> = Vec::new();
         let mut out = Vec::with_capacity(rows.len());
         for batch in rows {
             let column =
@@ -114,7 +116,11 @@ impl Operator for DropDuplicates {
                     let time = if event_times[row] == NO_TIME { 0 } else { event_times[row] };
                     let expires = time.saturating_add(delay);
                     value = expires.to_be_bytes().to_vec();
-                    state.insert(index, timed(expires, key), Vec::new());
+                    if expires > at.watermark {
+                        state.insert(index, timed(expires, key), Vec::new());
+                    } else {
+                        passed_by.push(key.to_vec());
+                    }
                 }
                 state.insert(self.table, key.to_vec(), value);
             }
@@ -124,7 +130,8 @@ impl Operator for DropDuplicates {
                 out.push(kept);
             }
         }
-        let removed = self.evict(state, at.watermark)?;
+        let removed = self.evict(state, at.watermark)? + passed_by.len() as u64;
+        passed_by.into_iter().for_each(|key| state.delete(self.table, key));
         let progress = OperatorProgress {
             operator_name: self.name(),
             num_rows_total: state.len(self.table)?,

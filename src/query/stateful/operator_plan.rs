@@ -162,7 +162,13 @@ pub(super) fn aggregate(
     let mut rows = GroupRows::default();
     let mut columns = Vec::with_capacity(groups.len());
     let (mut event_time, mut session) = (None, None);
+    let mut distinct: Vec<Expr> = Vec::with_capacity(groups.len());
     for group in groups {
+        // As in the plan's columns, a key that is named twice is one.
+        if distinct.contains(&group) {
+            continue;
+        }
+        distinct.push(group.clone());
         let field = field_of(&group, &input).map_err(|error| refused(&error))?;
         let group = group.unalias();
         let marked = is_event_time(&field);
