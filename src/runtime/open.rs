@@ -143,7 +143,8 @@ pub fn sink(config: &StreamConfig, access: &Access) -> Result<Box<dyn Sink>> {
             let store = access.store(config, &target.url)?;
             let zone =
                 config.conf.get("spark.sql.session.timeZone").map_or(Ok(Zone::UTC), |id| Zone::parse(id))?;
-            let appended = DeltaAppend::open(target, store, zone)?;
+            let replaces = config.output_mode == OutputMode::Complete;
+            let appended = DeltaAppend::open(target, store, zone)?.replacing(replaces);
             match &target.merge {
                 None => Box::new(appended),
                 Some(merge) => {

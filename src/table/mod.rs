@@ -74,7 +74,7 @@ pub use file_entry::FileEntry;
 pub use file_rows::{FileRows, ReadFailure, RowReader};
 pub use files::FileWriter;
 pub use history::OwnCommit;
-pub use row_changes::{NewVector, RowChanges, check_new_table};
+pub use row_changes::{ChangedBy, NewVector, RowChanges, check_new_table};
 pub use trial::{refused_rows, write_into_memory};
 pub use writer_settings::{FileOrigin, WriteState, WriterSettings};
 

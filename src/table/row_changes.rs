@@ -1,4 +1,4 @@
-//! What a merge that changes rows does to a table's files: which leave it, and which have other rows deleted.
+//! What a commit that changes rows does to a table's files: which leave it, and which have other rows deleted.
 //!
 //! Whether a table allows it at all is said here, by name and before anything is written. In a table that has deletion
 //! vectors enabled, rows are deleted by a vector beside their file; all vectors of a commit are in one file.
@@ -43,7 +43,34 @@ impl NewVector {
     }
 }
 
-/// Properties under which a table's rows can't be changed by a merge, and why.
+/// By what a table's rows are changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangedBy {
+    /// `sink.merge.whenMatched: update`.
+    Merge,
+    /// `outputMode: complete`, which replaces all of them.
+    Replacement,
+}
+
+impl ChangedBy {
+    /// What can't be done, in the words of a stream file.
+    fn cannot(self) -> &'static str {
+        match self {
+            ChangedBy::Merge => "sink.merge.whenMatched: update can't change rows of table",
+            ChangedBy::Replacement => "outputMode complete can't replace the rows of table",
+        }
+    }
+
+    /// What else to do than to unset a property.
+    fn instead(self) -> &'static str {
+        match self {
+            ChangedBy::Merge => ", or use whenMatched: ignore, which only adds rows, or choose another table",
+            ChangedBy::Replacement => ", or choose another table",
+        }
+    }
+}
+
+/// Properties under which a table's rows can't be changed, and why.
 const REFUSED: [(&str, &str); 4] = [
     ("delta.appendOnly", "its rows may not be changed"),
     ("delta.enableChangeDataFeed", "the change data files of updates are not written"),
@@ -52,25 +79,22 @@ const REFUSED: [(&str, &str); 4] = [
 ];
 
 /// The error of a table at `url` whose rows can't be changed; none if its properties allow it.
-fn refusal(properties: &BTreeMap<String, String>, url: &str) -> Option<Error> {
+fn refusal(properties: &BTreeMap<String, String>, url: &str, by: ChangedBy) -> Option<Error> {
     let set = |name: &str| {
         let found = properties.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
         found.is_some_and(|(_, value)| value.eq_ignore_ascii_case("true"))
     };
     let (name, why) = REFUSED.into_iter().find(|(name, _)| set(name))?;
-    let fact =
-        format!("sink.merge.whenMatched: update can't change rows of table {url}: it has {name}, and {why}");
-    Some(Error::config(fact).hint(format!(
-        "unset {name}, or use whenMatched: ignore, which only adds rows, or choose another table"
-    )))
+    let fact = format!("{} {url}: it has {name}, and {why}", by.cannot());
+    Some(Error::config(fact).hint(format!("unset {name}{}", by.instead())))
 }
 
 /// Refuses properties of a table that is to be made at `url` under which its rows can't be changed.
 ///
 /// # Errors
 /// `Config`, naming the property.
-pub fn check_new_table(properties: &BTreeMap<String, String>, url: &str) -> Result<()> {
-    refusal(properties, url).map_or(Ok(()), Err)
+pub fn check_new_table(properties: &BTreeMap<String, String>, url: &str, by: ChangedBy) -> Result<()> {
+    refusal(properties, url, by).map_or(Ok(()), Err)
 }
 
 impl DeltaTable {
@@ -78,16 +102,17 @@ impl DeltaTable {
     ///
     /// # Errors
     /// `Config`, naming the property or feature against it.
-    pub fn check_rows_can_change(&self) -> Result<()> {
+    pub fn check_rows_can_change(&self, by: ChangedBy) -> Result<()> {
         let url = self.store.url().as_str();
         let configuration = self.metadata().configuration();
         let properties = configuration.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        check_new_table(&properties, url)?;
+        check_new_table(&properties, url, by)?;
         let table = self.snapshot.table_configuration();
         let suspended = configuration.get("delta.rowTrackingSuspended").is_some_and(|value| value == "true");
         if table.is_feature_supported(&TableFeature::RowTracking) && !suspended {
             return Err(Error::config(format!(
-                "sink.merge.whenMatched: update can't change rows of table {url}: it has the feature rowTracking, and the row ids of rows that are written again are not kept"
+                "{} {url}: it has the feature rowTracking, and the row ids of rows that are written again are not kept",
+                by.cannot()
             ))
             .hint("ALTER TABLE … DROP FEATURE rowTracking, or choose another table"));
         }

@@ -6,7 +6,7 @@
 use super::DeltaAppend;
 use crate::model::{Error, Result};
 use crate::sink::{BatchCommit, CommitInfo, CommitOutcome, SinkCommit, dead_letter};
-use crate::table::{AddedFile, Append, Appended, Reads, RowChanges};
+use crate::table::{AddedFile, Append, Appended, ChangedBy, Reads, RowChanges};
 
 /// Superseded runs of a batch that one commit replaces before it gives up.
 const SUPERSEDED_MAX: u32 = 10;
@@ -112,7 +112,7 @@ impl DeltaAppend {
     ) -> Result<CommitOutcome> {
         for _ in 0..IN_PLACE_TRIES {
             let table = self.table_mut()?;
-            table.check_rows_can_change()?;
+            table.check_rows_can_change(ChangedBy::Replacement)?;
             let (mut removed, read_version) = (Vec::new(), table.version());
             table.live_files(|file| {
                 removed.push(file);

@@ -34,13 +34,15 @@ use crate::model::{Error, MemoryAccount, MissingField, Result};
 use crate::storage::Store;
 use crate::table::compact::Compacted;
 use crate::table::vacuum::VacuumReport;
-use crate::table::{DeltaTable, history};
+use crate::table::{ChangedBy, DeltaTable, check_new_table, history};
 
 /// A Delta table that rows are appended to.
 pub struct DeltaAppend {
     config: DeltaSink,
     /// Whether it is the table of dead letters beside the stream's own.
     holds_dead_letters: bool,
+    /// Whether each batch replaces all rows of the table: outputMode complete.
+    replaces: bool,
     store: Store,
     /// The table; `None` until it is made.
     table: Option<DeltaTable>,
@@ -70,6 +72,7 @@ impl DeltaAppend {
         Ok(DeltaAppend {
             config: config.clone(),
             holds_dead_letters: false,
+            replaces: false,
             store,
             table,
             zone,
@@ -80,6 +83,11 @@ impl DeltaAppend {
             compaction: AutoCompaction::default(),
             vacuum: AutoVacuum::default(),
         })
+    }
+
+    /// The same, where each batch `replaces` all rows of the table.
+    pub fn replacing(self, replaces: bool) -> DeltaAppend {
+        DeltaAppend { replaces, ..self }
     }
 
     /// The same for a table of dead letters, whose columns Alluvia decides.
@@ -134,9 +142,22 @@ impl DeltaAppend {
         Ok(newest.map(|batch_id| DeadLetterBatch { table_id: table.id().to_owned(), batch_id, version }))
     }
 
+    /// Refuses a table whose rows can't be replaced, if they are to be.
+    fn check_replaceable(&self) -> Result<()> {
+        match &self.table {
+            _ if !self.replaces => Ok(()),
+            Some(table) => table.check_rows_can_change(ChangedBy::Replacement),
+            None => {
+                let url = self.store.url().as_str();
+                check_new_table(&self.config.table_properties, url, ChangedBy::Replacement)
+            }
+        }
+    }
+
     /// How the stream's rows fit the table as it will be: with the fields that `mergeSchema` adds. `None` if there is
     /// no table.
     fn fit(&self, columns: &SchemaRef) -> Result<Option<Admission>> {
+        self.check_replaceable()?;
         check_partitions(&self.config, self.table.as_ref(), columns)?;
         let Some(table) = &self.table else {
             let mode = self.config.table_properties.get("delta.columnMapping.mode");

@@ -51,7 +51,7 @@ use crate::table::key_index::{
     EventTimes, IndexedBy, KeyColumns, OwnChanges, OwnFiles, Snapshots, TableKeys,
 };
 use crate::table::vacuum::VacuumReport;
-use crate::table::{DeltaTable, check_new_table};
+use crate::table::{ChangedBy, DeltaTable, check_new_table};
 
 pub use waiting::WaitingRows;
 
@@ -131,9 +131,12 @@ impl DeltaMerge {
         }
         self.resolve_rules(columns)?;
         match self.target.table() {
-            None => check_new_table(&self.target.config.table_properties, self.target.store().url().as_str()),
+            None => {
+                let url = self.target.store().url().as_str();
+                check_new_table(&self.target.config.table_properties, url, ChangedBy::Merge)
+            }
             Some(table) => {
-                table.check_rows_can_change()?;
+                table.check_rows_can_change(ChangedBy::Merge)?;
                 update::check_has_all(columns, table)
             }
         }

@@ -26,7 +26,7 @@ use crate::failpoint;
 use crate::model::{Error, Result};
 use crate::sink::{BatchCommit, CommitOutcome};
 use crate::table::key_index::{FileId, FoundKeys};
-use crate::table::{DeltaTable, ReadFailure, RowChanges};
+use crate::table::{ChangedBy, DeltaTable, ReadFailure, RowChanges};
 
 /// How long the steps of a merge took, in ms.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,7 +55,7 @@ impl DeltaMerge {
         let mut before: Option<Written> = None;
         for round in 0..ROUNDS_MAX {
             let table = self.target.table_mut()?;
-            table.check_rows_can_change()?;
+            table.check_rows_can_change(ChangedBy::Merge)?;
             let keys = self.keys.as_mut().ok_or_else(not_prepared)?;
             let mut found = keys.find_files(table, newest.keys())?;
             found.matches.sort_unstable();
