@@ -169,6 +169,12 @@ impl Stateful {
         self.state.is_some()
     }
 
+    /// Whether a batch that has more rows than fit in memory may become several. A watermark moves between two batches, and rows
+    /// would be late that are not in one: so not with a watermark.
+    pub fn may_be_cut(&self) -> bool {
+        self.state.is_some() && !self.sql.stage.has_watermark()
+    }
+
     /// Whether a batch without data is due: the watermark has passed what the last batch saw of it, and
     /// `noDataMicroBatches` does not forbid one.
     pub fn wants_empty_batch(&self) -> bool {

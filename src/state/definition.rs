@@ -10,6 +10,7 @@ use arrow::datatypes::DataType;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::version::Version;
 use super::{RESTORE, codec, files};
 use crate::model::spark_type::name_of;
 use crate::model::{Error, Result};
@@ -42,6 +43,23 @@ pub struct TableDefinition {
     /// The library and version that the layout of values depends on, if it is not Alluvia's own: `datafusion 55.2.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layout: Option<String>,
+    /// What a key's time is. `None`: the same whatever the watermark is declared on, or written before this was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<KeyTime>,
+    /// Whether the query, as it is now, puts keys of any time, those that the watermark has passed too. Not written down: what
+    /// counts is whether the table has forgotten some.
+    #[serde(skip)]
+    pub any_time: bool,
+}
+
+/// What the time is that a key begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum KeyTime {
+    /// None of its columns: the watermark passes no key.
+    None,
+    /// The column at this place, from 0.
+    Column(usize),
 }
 
 /// A column of keys or values.
@@ -138,6 +156,21 @@ impl StateDefinition {
         }
     }
 
+    /// Refuses to go on from a version in which the watermark has passed keys of a table that keys of any time are put into now.
+    ///
+    /// # Errors
+    /// `Config`, naming the table.
+    pub(super) fn check_forgotten(&self, version: &Version) -> Result<()> {
+        let mut tables = self.tables.iter().zip(&version.tables).enumerate();
+        match tables.find(|(_, (table, state))| table.any_time && !state.expired_below.is_empty()) {
+            None => Ok(()),
+            Some((id, (TableDefinition { name, operator, .. }, _))) => Err(Error::config(format!(
+                "table {id} of the state ({name} of {operator}) has forgotten what the watermark had passed, and the query counts rows of any time now: outputMode has become complete, or the watermark was removed"
+            ))
+            .hint("run the query as it was, or start the changed one on a new checkpointLocation, with startingOffsets from where its groups must be filled again")),
+        }
+    }
+
     /// Writes the definition of a query that starts for the first time.
     ///
     /// # Errors
@@ -202,7 +235,27 @@ impl TableDefinition {
                 library(&self.layout)
             ));
         }
+        if let (Some(old), Some(new)) = (kept.time, self.time)
+            && old != new
+        {
+            return Some(format!(
+                "the watermark was added, removed or declared on another column: the keys of {table} began with {}, and would with {} now",
+                kept.named(old),
+                self.named(new)
+            ));
+        }
         None
+    }
+
+    /// A time of its keys, in words.
+    fn named(&self, time: KeyTime) -> String {
+        match time {
+            KeyTime::None => "no event time".to_owned(),
+            KeyTime::Column(at) => match self.keys.get(at) {
+                Some(column) => format!("the event time {}", column.name),
+                None => format!("the event time in column {at}"),
+            },
+        }
     }
 }
 
@@ -248,6 +301,8 @@ mod tests {
             keys: vec![StateColumn::new("status", &DataType::Utf8)],
             values: vec![StateColumn::new("count", &DataType::Int64)],
             layout: Some("datafusion 55.2.0".into()),
+            time: Some(KeyTime::None),
+            any_time: false,
         }]);
         change(&mut definition);
         definition
@@ -270,7 +325,11 @@ mod tests {
         assert!(definition(|new| new.tables[0].values[0].name = "n".into()).check(&store).unwrap());
 
         type Change = fn(&mut StateDefinition);
-        let changes: [(Change, &str); 6] = [
+        let changes: [(Change, &str); 7] = [
+            (
+                |new| new.tables[0].time = Some(KeyTime::Column(0)),
+                "the watermark was added, removed or declared on another column: the keys of table 0 (groups of stateStoreSave) began with no event time, and would with the event time status now",
+            ),
             (
                 |new| new.tables[0].keys.push(StateColumn::new("device", &DataType::Utf8)),
                 "the keys of table 0 (groups of stateStoreSave) were (status STRING), and are (status STRING, device STRING) now",
@@ -296,6 +355,30 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.to_string().contains("new checkpointLocation"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_definition_that_does_not_say_what_the_time_is_is_read() {
+        let (_folder, store) = checkpoint();
+        let old = serde_json::to_string(&definition(|old| old.tables[0].time = None)).unwrap();
+        assert!(!old.contains("time\""), "as it was written before: {old}");
+        store.put(DEFINITION, Bytes::from(old)).unwrap();
+        for time in [KeyTime::None, KeyTime::Column(0)] {
+            assert!(definition(|new| new.tables[0].time = Some(time)).check(&store).unwrap());
+        }
+        let written = serde_json::to_string(&definition(|new| new.tables[0].time = Some(KeyTime::Column(0))));
+        assert!(written.unwrap().ends_with(r#""time":{"column":0}}]}"#));
+    }
+
+    #[test]
+    fn a_table_that_has_forgotten_keys_takes_none_of_any_time() {
+        let of_any_time = definition(|new| new.tables[0].any_time = true);
+        let mut version = Version::empty(1);
+        of_any_time.check_forgotten(&version).unwrap();
+        version.tables[0].expired_below = crate::state::time_prefix(1).to_vec();
+        definition(|_| ()).check_forgotten(&version).unwrap();
+        let error = of_any_time.check_forgotten(&version).unwrap_err();
+        assert!(error.kind() == Kind::Config && error.to_string().contains("has forgotten"), "{error}");
     }
 
     #[test]

@@ -44,7 +44,7 @@ mod view;
 
 pub use batch::StoreBatch;
 pub use codec::Codec;
-pub use definition::{DEFINITION, StateColumn, StateDefinition, TableDefinition};
+pub use definition::{DEFINITION, KeyTime, StateColumn, StateDefinition, TableDefinition};
 pub use files::check_files;
 pub use memory::MemoryState;
 pub use options::StateOptions;

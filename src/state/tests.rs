@@ -37,6 +37,8 @@ fn definition() -> StateDefinition {
         keys: vec![StateColumn::new("key", &DataType::Binary)],
         values: vec![StateColumn::new("value", &DataType::Binary)],
         layout: None,
+        time: None,
+        any_time: false,
     };
     StateDefinition::new(vec![table("groups"), table("seen")])
 }

@@ -23,7 +23,7 @@ use super::keys::{bound, times_of};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{OutputMode, Result};
 use crate::state::codec::Codec;
-use crate::state::{StateBatch, StateColumn, TableDefinition, TableId};
+use crate::state::{KeyTime, StateBatch, StateColumn, TableDefinition, TableId};
 
 type DfResult<T> = std::result::Result<T, DataFusionError>;
 
@@ -486,6 +486,11 @@ impl Operator for GroupBy {
             keys: self.grouping.key_columns.clone(),
             values: self.grouping.state_columns.clone(),
             layout: None,
+            time: Some(self.grouping.event_time.map_or(KeyTime::None, KeyTime::Column)),
+            any_time: matches!(
+                (self.mode, self.grouping.event_time),
+                (OutputMode::Complete, _) | (OutputMode::Update, None)
+            ),
         }]
     }
 }

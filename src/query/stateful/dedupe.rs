@@ -12,7 +12,7 @@ use super::observed::times;
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{Error, OutputMode, Result};
 use crate::state::codec::{Codec, Rows};
-use crate::state::{StateBatch, StateColumn, TableDefinition, TableId};
+use crate::state::{KeyTime, StateBatch, StateColumn, TableDefinition, TableId};
 
 /// The operator. Its rows pass with all columns that it is given.
 #[derive(Debug)]
@@ -168,12 +168,22 @@ impl Operator for DropDuplicates {
 
     fn state_definition(&self) -> Vec<TableDefinition> {
         let keys = self.columns.clone();
+        let time = match self.expiry {
+            Expiry::Never => Some(KeyTime::None),
+            Expiry::EventTime => {
+                let column = self.keys.iter().position(|key| Some(*key) == self.event_time);
+                Some(column.map_or(KeyTime::None, KeyTime::Column))
+            }
+            Expiry::Within { .. } => None,
+        };
         let table = |name: &str, keys, values| TableDefinition {
             name: name.to_owned(),
             operator: self.name().to_owned(),
             keys,
             values,
             layout: None,
+            time,
+            any_time: self.expiry == Expiry::Never,
         };
         match self.expiry {
             Expiry::Never | Expiry::EventTime => vec![table("keys", keys, Vec::new())],

@@ -72,6 +72,8 @@ impl Operator for Limit {
             keys: Vec::new(),
             values: vec![StateColumn::new("passed", &DataType::Int64)],
             layout: None,
+            time: None,
+            any_time: false,
         }]
     }
 }

@@ -285,13 +285,19 @@ impl Operator for Sessions {
     }
 
     fn state_definition(&self) -> Vec<TableDefinition> {
-        let table = |name: &str, values| TableDefinition {
+        let table = |name: &str, values, any_time| TableDefinition {
             name: name.to_owned(),
             operator: "sessionWindowStateStoreSaveExec".to_owned(),
             keys: self.grouping.key_columns.clone(),
             values,
             layout: None,
+            time: None,
+            any_time,
         };
-        vec![table("sessions", self.grouping.state_columns.clone()), table("sessions by end", Vec::new())]
+        vec![
+            table("sessions", self.grouping.state_columns.clone(), false),
+            // Without an event time no row is late.
+            table("sessions by end", Vec::new(), !self.has_event_time && self.mode != OutputMode::Append),
+        ]
     }
 }

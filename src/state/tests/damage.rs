@@ -254,6 +254,10 @@ fn what_must_not_be_is_refused() {
     let run = Committed { batch_id: 1, attempt: "other".into() };
     let error = rig.try_open(Some(&run)).err().unwrap();
     assert!(error.to_string().contains("state/changes/1.other is missing"), "{error}");
+    let without = Committed { batch_id: 1, attempt: String::new() };
+    let error = rig.try_open(Some(&without)).err().unwrap();
+    let said = error.to_string();
+    assert!(error.kind() == Kind::Config && said.contains("micro-batch 1 of checkpoint"), "{error}");
     let other = StateOptions { query_id: "other".into(), ..rig.options() };
     let error = StateStore::open_with(other, Some(&rig.committed[&0].0), LIMITS).err().unwrap();
     assert!(error.kind() == Kind::Corrupt && error.to_string().contains("is of query q"), "{error}");
