@@ -19,7 +19,10 @@ const LANE_FETCH_BYTES: usize = 16 * 1024 * 1024;
 const WRITER_BYTES: usize = 128 * 1024 * 1024;
 /// What a merge keeps of a row, beside the row itself: key, place, and a candidate at the commit (measured: 135 to 180).
 const ROW_UNTIL_COMMIT_BYTES: usize = 200;
-/// Rows of a batch of a merge that are allowed under every limit.
+/// What a query that keeps state holds of a row until the commit: the row or its group, its key, and what it changes of the
+/// state (measured: 320, of rows of 270 bytes).
+const ROW_OF_STATE_BYTES: usize = 500;
+/// Rows of a batch that are held in memory and are allowed under every limit.
 const ROWS_UNTIL_COMMIT_MIN: usize = 50_000;
 /// Bytes that the state of a stream may hold, where no memory limit says otherwise.
 const STATE_BYTES: usize = 256 * 1024 * 1024;
@@ -49,8 +52,17 @@ impl StreamMemory {
     /// How many rows of one micro-batch a merge can hold, with a quarter of what the stream may hold: the keys and places of
     /// all rows are in memory until the commit, whatever is spooled to the disk.
     pub fn rows_until_commit(&self) -> u64 {
+        self.rows_of(ROW_UNTIL_COMMIT_BYTES)
+    }
+
+    /// The same of a query that keeps state, with the other quarter.
+    pub fn rows_of_state(&self) -> u64 {
+        self.rows_of(ROW_OF_STATE_BYTES)
+    }
+
+    fn rows_of(&self, row_bytes: usize) -> u64 {
         let bytes = least(self.limit, self.process_limit);
-        (bytes / 4 / ROW_UNTIL_COMMIT_BYTES).max(ROWS_UNTIL_COMMIT_MIN) as u64
+        (bytes / 4 / row_bytes).max(ROWS_UNTIL_COMMIT_MIN) as u64
     }
 
     /// What one lane's reader may hold of fetched records: of a memory limit an eighth is for what is fetched and an
@@ -138,6 +150,9 @@ streams:
             (62_914, 62_914),
             "a quarter of the process's 48 MiB"
         );
+        let large = MemoryAccount::new(1 << 30);
+        assert_eq!(StreamMemory::of(&large, &config.streams[0], 2).rows_of_state(), 50_000);
+        assert_eq!(StreamMemory::of(&large, &config.streams[1], 2).rows_of_state(), 536_870);
         let mut fetched = other.reader().claim();
         fetched.set(30 << 20);
         assert!(!one.writers.is_exceeded());

@@ -291,9 +291,12 @@ impl<'a> Stream<'a> {
         Ok(Batch { planned, range, gone, latest, lag: 0 })
     }
 
-    /// How many rows of one batch the sink can hold in memory, if it must hold them.
+    /// How many rows of one batch the sink and the state can hold in memory, if they must hold them.
     fn rows_in_memory(&self) -> Option<u64> {
-        self.open.sink.keeps_rows_until_commit().then(|| self.open.memory.rows_until_commit())
+        let OpenStream { sink, stateful, memory, .. } = &self.open;
+        let of_sink = sink.keeps_rows_until_commit().then(|| memory.rows_until_commit());
+        let cut = stateful.as_ref().is_some_and(Stateful::may_be_cut);
+        of_sink.into_iter().chain(cut.then(|| memory.rows_of_state())).min()
     }
 
     /// One firing of the trigger. Returns whether there was a batch.

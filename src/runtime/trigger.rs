@@ -41,7 +41,7 @@ pub fn pause(trigger: Trigger, min_commit_interval: Duration, started_ms: i64, n
 }
 
 /// How many offsets the next micro-batch may span where the source's options do not say. `in_memory` is how many rows of one
-/// batch the sink can hold in memory, if it must.
+/// batch the sink and the state can hold in memory, if they must.
 pub fn default_batch_limit(trigger: Trigger, in_memory: Option<u64>) -> Option<u64> {
     match (trigger, in_memory) {
         (Trigger::Once, _) => None,

@@ -41,6 +41,7 @@ fn closing() -> [Message; 2] {
 }
 
 /// A topic of events and a query that keeps state over it.
+#[derive(Clone)]
 pub struct Scene {
     bootstrap: String,
     topic: String,
@@ -196,6 +197,27 @@ fn keys_of_more_than_64_kb_are_state_like_any_other() {
 }
 
 #[test]
+fn a_batch_that_does_not_fit_in_memory_is_cut_unless_a_watermark_would_move_in_it() {
+    let Some(broker) = Broker::shared() else { return };
+    let dedupe = "      dropDuplicates: [id, ts]\n";
+    let scene = Scene::empty(broker, "cut", dedupe);
+    let event = |n: u32| Message::new(format!(r#"{{"id":"e{}","ts":"2024-01-01T00:00:00Z"}}"#, n % 30_000));
+    broker.produce(&scene.topic, (0..60_000).map(event));
+    let watermark = "      watermark: { eventTime: ts, delayThreshold: 1 minute }\n";
+    for (query, batches) in [(dedupe.to_owned(), 2), (format!("{watermark}{dedupe}"), 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let scene = Scene { query, ..scene.clone() };
+        let yaml = scene.yaml().replace(", maxOffsetsPerTrigger: 150", "");
+        let yaml = yaml.replace("    sink:", "    memoryLimit: 32m\n    sink:");
+        let ended = Alluvia::run(&yaml, folder.path()).wait(BOUND).success();
+        let rows = progress(&ended.stderr);
+        let with_rows = rows.iter().filter(|batch| batch["numInputRows"] != 0).count();
+        assert_eq!(with_rows, batches, "{}", ended.stderr);
+        assert_eq!(delta_rows(&folder.path().join("table"), &["id"]).len(), 30_000);
+    }
+}
+
+#[test]
 fn a_kill_at_every_step_gives_the_rows_of_an_unbroken_run() {
     let Some(broker) = Broker::shared() else { return };
     for (hint, query) in [("kept", WINDOWS), ("once", DISTINCT)] {
@@ -280,6 +302,35 @@ fn a_changed_query_on_old_state_is_refused_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_change_by_which_keys_would_not_be_found_is_refused_and_nothing_is_changed() {
+    let Some(broker) = Broker::shared() else { return };
+    let watermark = "      watermark: { eventTime: ts, delayThreshold: 1 minute }\n";
+    let dedupe = "      dropDuplicates: [id, ts]\n";
+    let scene = Scene::new(broker, "moved", &format!("{watermark}{dedupe}"));
+    let windows = Scene { query: WINDOWS.to_owned(), ..scene.clone() };
+    let complete = windows.yaml().replace("    sink:", "    outputMode: complete\n    sink:");
+    let cases = [
+        (
+            &scene,
+            scene.yaml().replace(watermark, ""),
+            "the watermark was added, removed or declared on another",
+        ),
+        (&scene, scene.yaml().replace(dedupe, ""), "the stream keeps no state now"),
+        (&windows, complete, "has forgotten what the watermark had passed"),
+    ];
+    for (scene, changed, reason) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        scene.run(folder.path(), "the first run");
+        let before = scene.rows(folder.path());
+        let ended = Alluvia::run(&changed, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains(reason), "{reason}: {}", ended.stderr);
+        scene.run(folder.path(), "the query as it was");
+        assert_eq!(scene.rows(folder.path()), before);
+    }
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_anything_is_made() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("refused_state", 1);
@@ -307,6 +358,19 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
         assert_eq!(ended.code(), 2, "{}", ended.stderr);
         assert!(ended.stderr.contains(reason), "{reason}: {}", ended.stderr);
         assert!(!folder.path().join("checkpoint").exists() && !folder.path().join("table").exists());
+    }
+    // A table that can't be replaced as a whole.
+    let count =
+        "    sql: SELECT device, count(*) AS n FROM input GROUP BY device\n    outputMode: complete\n";
+    let scene = Scene { bootstrap: broker.bootstrap().to_owned(), topic, query: count.to_owned() };
+    for property in ["delta.appendOnly", "delta.enableChangeDataFeed"] {
+        let folder = tempfile::tempdir().unwrap();
+        let with = format!("path: ./table, tableProperties: {{ {property}: 'true' }} }}");
+        let ended = Alluvia::run(&scene.yaml().replace("path: ./table }", &with), folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        let reason = "outputMode complete can't replace the rows of table";
+        assert!(ended.stderr.contains(reason) && ended.stderr.contains(property), "{}", ended.stderr);
+        assert!(!folder.path().join("table").exists(), "nothing is made");
     }
 }
 
