@@ -162,6 +162,9 @@ fn json_tuple(arrays: &[ArrayRef], fields: Fields) -> Result<ListArray> {
     Ok(ListArray::try_new(element, offsets, Arc::new(rows), None)?)
 }
 
+/// Rows of one `stack`: more are of use to nobody, and each is made for every record.
+const STACK_ROWS_MAX: usize = 10_000;
+
 /// How many rows `stack(rows, value, …)` makes, and their columns. `types` are those of all arguments.
 fn stacked(types: &[DataType], rows: Option<&ScalarValue>) -> Result<(usize, Fields)> {
     let [first, values @ ..] = types else { return plan_err!("WRONG_NUM_ARGS: stack() needs arguments") };
@@ -181,6 +184,11 @@ fn stacked(types: &[DataType], rows: Option<&ScalarValue>) -> Result<(usize, Fie
     let Some(rows) = usize::try_from(rows).ok().filter(|rows| *rows > 0) else {
         return plan_err!("DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE: stack() makes at least one row, not {rows}");
     };
+    if rows > STACK_ROWS_MAX {
+        return plan_err!(
+            "DATATYPE_MISMATCH.VALUE_OUT_OF_RANGE: stack() makes {STACK_ROWS_MAX} rows at the most, not {rows}"
+        );
+    }
     let width = values.len().div_ceil(rows);
     let mut columns = vec![DataType::Null; width];
     for (at, kind) in values.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::layers::all;
+use super::imports::all;
 
 /// A trait of the page, and the file that declares it.
 const TRAITS: [(&str, &str); 6] = [
