@@ -2,6 +2,8 @@
 //!
 //! The rules are Spark's (`UnsupportedOperationChecker`), so that a plan which passes has the results that Spark's has.
 
+use std::collections::HashSet;
+
 use arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{
@@ -47,11 +49,11 @@ fn chained(plan: &LogicalPlan) -> Result<()> {
     plan.inputs().into_iter().try_for_each(chained)
 }
 
-fn count(plan: &LogicalPlan, is: &dyn Fn(&LogicalPlan) -> bool) -> usize {
+pub(super) fn count(plan: &LogicalPlan, is: &dyn Fn(&LogicalPlan) -> bool) -> usize {
     usize::from(is(plan)) + plan.inputs().into_iter().map(|input| count(input, is)).sum::<usize>()
 }
 
-fn is_aggregation(plan: &LogicalPlan) -> bool {
+pub(super) fn is_aggregation(plan: &LogicalPlan) -> bool {
     matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(Distinct::All(_))) && reads_stream(plan)
 }
 
@@ -84,7 +86,7 @@ fn node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             )
             .hint("group by window(…) instead"));
         }
-        LogicalPlan::Sort(_) if mode != OutputMode::Complete => {
+        LogicalPlan::Sort(_) if mode != OutputMode::Complete || count(plan, &is_aggregation) == 0 => {
             plan.inputs().into_iter().try_for_each(|input| node(input, mode))?;
             return Err(Error::config("sql sorts the stream, whose rows have no end").hint(
                 "leave ORDER BY out: a table has no order of rows; it is allowed over an aggregation in outputMode complete",
@@ -140,7 +142,12 @@ fn keys(aggregate: &Aggregate) -> datafusion::common::Result<Vec<(FieldRef, bool
     let input = aggregate.input.schema();
     match GroupingSets::of(&aggregate.group_expr)? {
         Some(sets) => sets.fields(input),
-        None => aggregate.group_expr.iter().map(|key| Ok((key.to_field(input)?.1, false))).collect(),
+        None => {
+            // A key that is named twice is one.
+            let mut seen = HashSet::new();
+            let keys = aggregate.group_expr.iter().filter(|key| seen.insert(*key));
+            keys.map(|key| Ok((key.to_field(input)?.1, false))).collect()
+        }
     }
 }
 
@@ -158,6 +165,16 @@ fn grouped<'a>(keys: impl Iterator<Item = &'a arrow::datatypes::Field>, mode: Ou
             )
             .hint("group by session_window(…) and a key"));
         }
+    }
+    let has_session = keys.iter().any(|key| is_session(key));
+    // In complete mode the watermark counts for sessions only.
+    if (mode != OutputMode::Complete || has_session)
+        && keys.iter().filter(|key| is_event_time(key)).count() > 1
+    {
+        return Err(Error::config(
+            "sql groups by more than one column that carries the event time: which of them closes a group is not said",
+        )
+        .hint("group by one of them, or make the other a plain value: CAST(ts AS STRING), or window.start"));
     }
     if mode == OutputMode::Append && !keys.iter().any(|key| is_event_time(key)) {
         return Err(Error::config(

@@ -20,7 +20,7 @@ use super::event_time::is_session;
 use super::grouping_sets::GroupingSets;
 use super::operator_plan::{Built, aggregate, dedupe, field_of, limit};
 use crate::model::{Error, OutputMode, Result};
-use crate::query::check::reads_stream;
+use crate::query::check::{self, reads_stream};
 use crate::query::fragment::Fragment;
 use crate::query::session::{Session, refused};
 use crate::query::slot::{Of, Places, Slot};
@@ -191,6 +191,7 @@ impl Cutter {
         if !reads_stream(&plan) {
             return Ok(plan);
         }
+        let aggregates = check::count(&plan, &check::is_aggregation) > 0;
         let plan = plan.map_children(|child| Ok(Transformed::yes(self.cut(child)?)))?.data;
         let mut output = Arc::new(plan.schema().as_arrow().clone());
         let fields: Vec<_> =
@@ -222,7 +223,8 @@ impl Cutter {
                 };
                 (Arc::unwrap_or_clone(input), kind)
             }
-            LogicalPlan::Limit(limit) if self.mode == OutputMode::Append => {
+            // Without an aggregation below it, it counts rows over the life of the query in complete mode too.
+            LogicalPlan::Limit(limit) if self.mode == OutputMode::Append || !aggregates => {
                 let (SkipType::Literal(0), FetchType::Literal(Some(rows))) =
                     (limit.get_skip_type()?, limit.get_fetch_type()?)
                 else {

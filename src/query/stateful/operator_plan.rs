@@ -217,9 +217,10 @@ pub(super) fn aggregate(
             let others = (0..keys).filter(|key| *key != start && *key != start + 1);
             let types: Vec<DataType> = others.map(|key| grouping.keys[key].clone()).collect();
             let codec = Arc::new(Codec::with_equality(&types, Equality::Grouping)?);
-            let has_event_time = event_time == Some(start + 1);
+            let has_event_time = event_time.is_some();
+            let by_key = event_time.filter(|key| *key != start + 1);
             let index = TableId(table.0 + 1);
-            Arc::new(Sessions { grouping, start, codec, mode, table, index, has_event_time })
+            Arc::new(Sessions { grouping, start, codec, mode, table, index, has_event_time, by_key })
         }
     };
     Ok(Built { rows: plan, operator, columns, schema })

@@ -1,7 +1,7 @@
 //! Session windows: rows of a key whose spans touch are one session, in a batch and across batches.
 //!
 //! The sessions of a key lie together in the state, by their start; a second table has them by their end, for the
-//! watermark.
+//! watermark, or by the key that carries the event time if they do not.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use arrow::compute;
 use arrow::datatypes::TimestampMicrosecondType;
 
 use super::aggregate::{Grouping, Groups};
-use super::keys::{bound, timed};
+use super::keys::{bound, timed, times_of};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{Error, OutputMode, Result};
 use crate::state::codec::{Codec, Rows};
@@ -27,10 +27,12 @@ pub(in crate::query) struct Sessions {
     pub(super) codec: Arc<Codec>,
     pub(super) mode: OutputMode,
     pub(super) table: TableId,
-    /// The sessions by their end.
+    /// The sessions by the time at which the watermark passes them.
     pub(super) index: TableId,
-    /// Whether the session carries the event time.
+    /// Whether a key carries the event time.
     pub(super) has_event_time: bool,
+    /// The key that does, if the session does not: the watermark passes a session by it, whenever the session ends.
+    pub(super) by_key: Option<usize>,
 }
 
 /// A session of one key: of the state, or of the batch.
@@ -73,10 +75,16 @@ impl Sessions {
         self.codec.encode(&self.other_keys(groups), groups.rows)
     }
 
+    /// The times at which the watermark passes the sessions of each group, if that is not their end.
+    fn by_key(&self, groups: &Groups) -> Option<Vec<i64>> {
+        self.by_key.map(|key| times_of(Some(&groups.keys[key]), groups.rows))
+    }
+
     /// Takes the sessions of the batch's keys out of the state and puts them together with the batch's.
     fn merge_spans(&self, state: &mut dyn StateBatch, groups: &Groups, keys: &Rows) -> Result<Merged> {
         let starts = groups.keys[self.start].as_primitive::<TimestampMicrosecondType>();
         let ends = groups.keys[self.start + 1].as_primitive::<TimestampMicrosecondType>();
+        let by_key = self.by_key(groups);
         let mut order: Vec<usize> = (0..groups.rows).collect();
         order.sort_by_key(|row| keys.row(*row));
         let mut merged = Merged { of_batch: vec![0; groups.rows], ..Merged::default() };
@@ -101,7 +109,8 @@ impl Sessions {
             })?;
             for (found, end) in &old {
                 state.delete(self.table, found.clone());
-                state.delete(self.index, timed(*end, found));
+                let until = by_key.as_ref().map_or(*end, |times| times[rows[0]]);
+                state.delete(self.index, timed(until, found));
             }
             // Of equal starts the state's session comes first.
             spans.sort_by_key(|span| (span.start, matches!(span.from, From::Batch(_))));
@@ -137,12 +146,14 @@ impl Sessions {
         let parts = [(old.as_slice(), merged.of_state.as_slice()), (&groups.states, &merged.of_batch)];
         let states = self.grouping.merged(&parts, count).map_err(failed)?;
         let states = self.grouping.state_codec.encode(&states, count)?;
+        let by_key = self.by_key(groups);
         for ((row, start, end), states) in merged.sessions.into_iter().zip(states.iter()) {
             let mut key = keys.row(row).to_vec();
             key.extend_from_slice(&time_prefix(start));
             let mut value = time_prefix(end).to_vec();
             value.extend_from_slice(states);
-            state.insert(self.index, timed(end, &key), Vec::new());
+            let until = by_key.as_ref().map_or(end, |times| times[row]);
+            state.insert(self.index, timed(until, &key), Vec::new());
             state.insert(self.table, key, value);
         }
         Ok(count as u64)
