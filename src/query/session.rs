@@ -176,7 +176,7 @@ fn own_functions(conf: &Conf) -> Vec<(&'static str, Arc<ScalarUDF>)> {
         now("current_date", Part::Date),
         now("curdate", Part::Date),
     ];
-    for (name, function) in generate::functions() {
+    for (name, function) in generate::functions(conf) {
         functions.push((name, function));
     }
     functions

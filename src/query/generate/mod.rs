@@ -12,7 +12,10 @@ mod window;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{Column, NullHandling, Result, TableReference, UnnestOptions, plan_err};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{
+    Column, NullHandling, Result, ScalarValue, TableReference, UnnestOptions, plan_err,
+};
 
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{
@@ -22,14 +25,15 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, TableFactor, Value};
 
 pub(super) use self::window::copies;
+use super::conf::Conf;
 use super::fields::GetField;
 
 /// The functions behind the generators, by name.
-pub(super) fn functions() -> Vec<(&'static str, Arc<ScalarUDF>)> {
+pub(super) fn functions(conf: &Conf) -> Vec<(&'static str, Arc<ScalarUDF>)> {
     let rows = rows::Rows::all().into_iter().map(|rows| (rows.name, Arc::new(ScalarUDF::from(rows))));
     let windows: [(&'static str, ScalarUDF); 3] = [
         ("window_rows", ScalarUDF::from(window::WindowRows::default())),
-        ("session_window_rows", ScalarUDF::from(session::SessionRows::default())),
+        ("session_window_rows", ScalarUDF::from(session::SessionRows::new(&conf.zone))),
         ("window_time", ScalarUDF::from(session::WindowTime::default())),
     ];
     rows.chain(windows.map(|(name, function)| (name, Arc::new(function)))).collect()
@@ -75,7 +79,27 @@ fn timed(rows: Expr, input: &LogicalPlan) -> Result<Expr> {
         let timestamp = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         *time = cast(std::mem::take(time), timestamp);
     }
+    if call.func.name() == "session_window_rows"
+        && let Some(gap) = call.args.get(1)
+        && !is_gap(gap, input)?
+    {
+        return plan_err!(
+            "DATATYPE_MISMATCH: the gap of session_window() is a text such as '10 minutes', as in Spark, and no INTERVAL or number"
+        );
+    }
     Ok(Expr::ScalarFunction(call))
+}
+
+/// Whether Spark takes an expression for the gap of a session: a text, or what `make_interval()` gives. A literal INTERVAL has
+/// another type there, but the same here.
+fn is_gap(gap: &Expr, input: &LogicalPlan) -> Result<bool> {
+    let has_literal =
+        gap.exists(|node| Ok(matches!(node, Expr::Literal(ScalarValue::IntervalMonthDayNano(_), _))))?;
+    Ok(match gap.get_type(input.schema())? {
+        DataType::Utf8 => true,
+        DataType::Interval(_) => !has_literal,
+        _ => false,
+    })
 }
 
 /// `input` with the rows that `rows` makes of each of its rows, as columns of `relation`.

@@ -1,38 +1,49 @@
 //! `session_window(ts, gap)`: the span that a row opens, from its time on and `gap` long; and `window_time(window)`.
 //!
 //! A row whose time is NULL, or whose gap is not positive or no interval at all, opens none and does not come out. A gap
-//! that the query itself gives and that is no interval is refused: no row would ever come out. Which spans are one session is
+//! that the query itself gives and that is no interval is refused: no row would ever come out. Its days and months are those
+//! of the calendar in the session's zone. Which spans are one session is
 //! decided where they are grouped.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray, TimestampMicrosecondArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{
-    DataType, DurationMicrosecondType, Field, FieldRef, Fields, IntervalMonthDayNanoType, IntervalUnit,
-    TimeUnit, TimestampMicrosecondType,
+    DataType, Field, FieldRef, Fields, IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
+    TimestampMicrosecondType,
 };
 use datafusion::common::{DataFusionError, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 
+use crate::decode::datetime::Zone;
 use crate::query::error::ExpressionError;
+use crate::query::functions::interval::{Span, add_span};
 use crate::query::rewrite::literal::interval_of;
 use crate::query::stateful::event_time::{SESSION, is_window, window_metadata};
 
-/// A day and a month (31 days) in microseconds.
-const DAY: i64 = 86_400_000_000;
-
 /// The rows of `session_window()`: lists of at most one `{session_window: {start, end}}`.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq)]
 pub(super) struct SessionRows {
+    /// By whose calendar a TIMESTAMP's days and months are counted.
+    zone: Zone,
     signature: Signature,
 }
 
-impl Default for SessionRows {
-    fn default() -> Self {
-        SessionRows { signature: Signature::any(2, Volatility::Immutable) }
+impl SessionRows {
+    pub(super) fn new(zone: &Zone) -> SessionRows {
+        SessionRows { zone: zone.clone(), signature: Signature::any(2, Volatility::Immutable) }
+    }
+}
+
+impl Eq for SessionRows {}
+
+impl Hash for SessionRows {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.signature.hash(state);
     }
 }
 
@@ -41,41 +52,26 @@ fn overflow() -> DataFusionError {
     ExpressionError::raise("ArithmeticException", "long overflow: the session of the row ends too late")
 }
 
-/// An interval in microseconds.
-fn micros_of(months: i32, days: i32, micros: i64) -> Result<i64> {
-    let days = i64::from(months) * 31 + i64::from(days);
-    days.checked_mul(DAY).and_then(|days| days.checked_add(micros)).ok_or_else(overflow)
-}
-
-/// The gap that a text says; `None` if it is no interval, which Spark reads as NULL.
-fn gap_of(text: &str) -> Result<Option<i64>> {
-    interval_of(text).map(|(months, days, micros)| micros_of(months, days, micros)).transpose()
-}
-
-/// The gap of each row in microseconds; `None` where it or the row's time is NULL.
-fn gaps(column: &ArrayRef, times: &TimestampMicrosecondArray) -> Result<Vec<Option<i64>>> {
+/// The gap of each row; `None` where it or the row's time is NULL, and where a text is no interval, which Spark reads as NULL.
+fn gaps(column: &ArrayRef, times: &TimestampMicrosecondArray) -> Result<Vec<Option<Span>>> {
     let is_given = |row: &usize| times.is_valid(*row) && column.is_valid(*row);
     let rows = 0..column.len();
     Ok(match column.data_type() {
         DataType::Utf8 => {
             let texts = column.as_string::<i32>();
-            let gap = |row| Some(row).filter(is_given).map_or(Ok(None), |row| gap_of(texts.value(row)));
-            rows.map(gap).collect::<Result<_>>()?
-        }
-        DataType::Duration(TimeUnit::Microsecond) => {
-            let lengths = column.as_primitive::<DurationMicrosecondType>();
-            rows.map(|row| Some(row).filter(is_given).map(|row| lengths.value(row))).collect()
+            let gap = |row| Some(row).filter(is_given).and_then(|row| interval_of(texts.value(row)));
+            rows.map(|row| gap(row).map(|(months, days, micros)| Span { months, days, micros })).collect()
         }
         DataType::Interval(IntervalUnit::MonthDayNano) => {
             let lengths = column.as_primitive::<IntervalMonthDayNanoType>();
-            let micros = |row: usize| {
+            let span = |row: usize| {
                 let length = lengths.value(row);
-                micros_of(length.months, length.days, length.nanoseconds / 1000)
+                Span { months: length.months, days: length.days, micros: length.nanoseconds / 1000 }
             };
-            rows.map(|row| Some(row).filter(is_given).map(micros).transpose()).collect::<Result<_>>()?
+            rows.map(|row| Some(row).filter(is_given).map(span)).collect()
         }
         other => {
-            return plan_err!("DATATYPE_MISMATCH: the gap of session_window() is an interval, not {other}");
+            return plan_err!("DATATYPE_MISMATCH: the gap of session_window() is a text, not {other}");
         }
     })
 }
@@ -102,7 +98,7 @@ impl ScalarUDFImpl for SessionRows {
             );
         }
         if let Some(Some(ScalarValue::Utf8(Some(gap)))) = args.scalar_arguments.get(1)
-            && gap_of(gap)?.is_none()
+            && interval_of(gap).is_none()
         {
             return plan_err!("CANNOT_PARSE_INTERVAL: {gap} is not a valid interval");
         }
@@ -119,13 +115,20 @@ impl ScalarUDFImpl for SessionRows {
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let gaps = gaps(&args.args[1].to_array(args.number_rows)?, times)?;
         let (mut starts, mut ends, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(gaps.len()));
+        let zone = match times.data_type() {
+            DataType::Timestamp(_, Some(_)) => &self.zone,
+            _ => &Zone::UTC,
+        };
         for (row, gap) in gaps.into_iter().enumerate() {
-            let gap = gap.filter(|gap| *gap > 0);
+            let before = starts.len();
             if let Some(gap) = gap {
-                starts.push(times.value(row));
-                ends.push(times.value(row).checked_add(gap).ok_or_else(overflow)?);
+                let end = add_span(times.value(row), gap, zone).ok_or_else(overflow)?;
+                if end > times.value(row) {
+                    starts.push(times.value(row));
+                    ends.push(end);
+                }
             }
-            lengths.push(usize::from(gap.is_some()));
+            lengths.push(starts.len() - before);
         }
         let DataType::List(element) = args.return_field.data_type() else {
             return plan_err!("the rows of session_window() are a list");

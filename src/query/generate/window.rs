@@ -43,8 +43,22 @@ impl Shape {
     fn of<'a>(texts: impl Iterator<Item = Option<&'a ScalarValue>>) -> Result<Shape> {
         let mut lengths = Vec::new();
         for text in texts {
-            let Some(ScalarValue::Utf8(Some(text))) = text else {
-                return plan_err!("window() takes its lengths as literal texts, such as '10 minutes'");
+            let text = match text {
+                Some(ScalarValue::Utf8(Some(text))) => text,
+                // Of microseconds, as in Spark.
+                Some(ScalarValue::Int32(Some(micros))) => {
+                    lengths.push(i64::from(*micros));
+                    continue;
+                }
+                Some(ScalarValue::Int64(Some(micros))) => {
+                    lengths.push(*micros);
+                    continue;
+                }
+                _ => {
+                    return plan_err!(
+                        "window() takes its lengths as literal texts, such as '10 minutes', or as microseconds"
+                    );
+                }
             };
             match interval_of(text) {
                 Some((0, days, micros)) => {
@@ -74,7 +88,7 @@ impl Shape {
                 "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION: a window's slide is longer than it"
             );
         }
-        if start.abs() >= slide {
+        if start.unsigned_abs() >= slide.unsigned_abs() {
             return plan_err!(
                 "DATATYPE_MISMATCH.PARAMETER_CONSTRAINT_VIOLATION: a window's start must be below its slide"
             );
@@ -157,7 +171,7 @@ impl ScalarUDFImpl for WindowRows {
     }
 
     fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
-        plan_err!("window() takes its lengths as literal texts")
+        plan_err!("window() takes its lengths as literals")
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
