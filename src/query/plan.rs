@@ -23,6 +23,7 @@ use super::rewrite::literal::interval_of;
 use super::rewrite::{Rewriter, twins};
 use super::session::{Session, refused};
 use super::slot::{Of, Places, Slot};
+use super::stateful::below;
 use super::stateful::cut::Core;
 use super::stateful::dedupe_node::Dedupe;
 use super::stateful::event_time::{self, EventTimeWatermark};
@@ -109,6 +110,7 @@ impl Query {
         }
         let rows_at_once = (EXPANDED_ROWS / generate::copies(&analyzed).max(1)).max(1);
         let shown = analyzed.clone();
+        let analyzed = below::placed(&session, analyzed).map_err(|error| refused(&error))?;
         let record = match definition.inputs.as_slice() {
             [only] => Some(only.relation.schema.fields().len()),
             _ => None,

@@ -13,7 +13,7 @@ use crate::query::cast::Cast;
 use crate::query::functions::scalar::SparkFunction;
 
 /// Whether an expression may raise an error for a row.
-pub(super) fn may_fail(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+pub(in crate::query) fn may_fail(expr: &Expr, schema: &DFSchema) -> Result<bool> {
     let mut found = false;
     expr.apply(|node| {
         if let Expr::ScalarFunction(call) = node {

@@ -6,7 +6,7 @@
 
 pub(crate) mod chain;
 mod conditions;
-mod failing;
+pub(super) mod failing;
 pub(crate) mod filters;
 pub(crate) mod planner;
 mod replaced;

@@ -10,6 +10,8 @@ use datafusion::logical_expr::{Expr, Join, LogicalPlan, Projection, Union};
 use super::Coercion;
 use super::types::{common, name_of, refused};
 use crate::query::functions::compare::needs_key;
+use crate::query::stateful::event_time::is_event_time;
+use crate::query::stateful::unmarked::unmarked;
 
 impl Coercion {
     pub(super) fn join(&self, mut join: Join, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
@@ -34,7 +36,11 @@ impl Coercion {
                 })?;
             }
         }
-        let inputs = union.inputs.iter().map(|input| self.of_types(input, &types)).collect::<Result<_>>()?;
+        let inputs = union.inputs.iter().map(|input| {
+            let input = marked_as(input, union.inputs[0].schema())?;
+            self.of_types(&input, &types)
+        });
+        let inputs = inputs.collect::<Result<_>>()?;
         Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
     }
 
@@ -68,4 +74,22 @@ impl Coercion {
         let projection = Projection::try_new(columns.collect::<Result<_>>()?, Arc::clone(input))?;
         Ok(Arc::new(LogicalPlan::Projection(projection)))
     }
+}
+
+/// A branch of a UNION: as in Spark, a column carries the event time only if that of the first branch does.
+fn marked_as(branch: &Arc<LogicalPlan>, first: &DFSchema) -> Result<Arc<LogicalPlan>> {
+    let fields = branch.schema().fields().iter().zip(first.fields());
+    let more: Vec<bool> = fields.map(|(own, first)| is_event_time(own) && !is_event_time(first)).collect();
+    if !more.contains(&true) {
+        return Ok(Arc::clone(branch));
+    }
+    let columns = branch.schema().iter().zip(more).map(|((relation, field), more)| {
+        let column = Expr::Column(Column::from((relation, field)));
+        match more {
+            true => unmarked(column).alias_qualified(relation.cloned(), field.name()),
+            false => column,
+        }
+    });
+    let projection = Projection::try_new(columns.collect(), Arc::clone(branch))?;
+    Ok(Arc::new(LogicalPlan::Projection(projection)))
 }

@@ -27,6 +27,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, TableFactor, Value};
 pub(super) use self::window::copies;
 use super::conf::Conf;
 use super::fields::GetField;
+use super::stateful::unmarked::unmarked;
 
 /// The functions behind the generators, by name.
 pub(super) fn functions(conf: &Conf) -> Vec<(&'static str, Arc<ScalarUDF>)> {
@@ -69,10 +70,28 @@ impl RelationPlanner for Generators {
     }
 }
 
+/// The functions of which windows are made.
+const WINDOWS: [&str; 2] = ["window_rows", "session_window_rows"];
+
+fn is_cast(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(_) | Expr::TryCast(_) => true,
+        Expr::ScalarFunction(call) => ["cast", "try_cast"].contains(&call.func.name()),
+        _ => false,
+    }
+}
+
 /// A call that makes windows, with its time as a TIMESTAMP: a DATE or a text is cast, as in Spark.
 fn timed(rows: Expr, input: &LogicalPlan) -> Result<Expr> {
     let Expr::ScalarFunction(mut call) = rows else { return Ok(rows) };
-    if ["window_rows", "session_window_rows"].contains(&call.func.name())
+    if WINDOWS.contains(&call.func.name())
+        && let Some(time) = call.args.first_mut()
+        && is_cast(time)
+    {
+        // As in Spark, what was cast is no column that carries the event time, even if it had the type before.
+        *time = unmarked(std::mem::take(time));
+    }
+    if WINDOWS.contains(&call.func.name())
         && let Some(time) = call.args.first_mut()
         && matches!(time.get_type(input.schema())?, DataType::Date32 | DataType::Utf8)
     {
@@ -100,6 +119,16 @@ fn is_gap(gap: &Expr, input: &LogicalPlan) -> Result<bool> {
         DataType::Interval(_) => !has_literal,
         _ => false,
     })
+}
+
+/// The column whose elements a call makes rows of, if it makes one of each and its argument is a column as it is.
+pub(super) fn exploded(expr: &Expr) -> Option<&Column> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    let rows = call.func.inner().downcast_ref::<rows::Rows>()?;
+    match call.args.as_slice() {
+        [Expr::Column(column)] if rows.is_of_each_element() => Some(column),
+        _ => None,
+    }
 }
 
 /// `input` with the rows that `rows` makes of each of its rows, as columns of `relation`.

@@ -51,6 +51,11 @@ impl Rows {
         ]
     }
 
+    /// Whether a row is made of each element of a collection.
+    pub(super) fn is_of_each_element(&self) -> bool {
+        matches!(self.kind, Kind::Explode | Kind::PosExplode | Kind::Inline)
+    }
+
     /// The columns that the rows have.
     fn columns(&self, args: &[DataType]) -> Result<Fields> {
         let position = Field::new("pos", DataType::Int32, true);

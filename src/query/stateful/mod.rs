@@ -7,11 +7,13 @@
 //!                                                state of the batch (`crate::state`)
 //! ```
 //!
-//! [`cut`] takes the logical plan apart at its stateful operators before it is optimised: what lies between two of
+//! [`below`] first moves filters to where Spark has them. [`cut`] takes the logical plan apart at its stateful operators before it
+//! is optimised: what lies between two of
 //! them is a fragment, planned once. An operator gets the rows of a whole micro-batch and the two watermarks that
 //! count: rows at or before that of the batch before are late; what this batch's has passed is emitted and removed.
 
 pub(super) mod aggregate;
+pub(super) mod below;
 pub(super) mod cut;
 pub(super) mod dedupe;
 pub(super) mod dedupe_node;
@@ -19,6 +21,7 @@ pub(super) mod event_time;
 pub(super) mod grouping_sets;
 mod keys;
 mod limit;
+mod nulls;
 pub(super) mod observed;
 mod operator_plan;
 pub(super) mod run;
@@ -26,6 +29,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 pub(super) mod tracker;
+pub(super) mod unmarked;
 
 use std::sync::Arc;
 

@@ -124,9 +124,10 @@ fn is_sparks_reason(why: &str, class: &str) -> bool {
 }
 
 /// Errors that Spark raises in its first batch although no row is at fault.
-const RAISED_LATE: [&str; 3] = [
+const RAISED_LATE: [&str; 4] = [
     "UNSUPPORTED_STREAMING_OPERATOR_WITHOUT_WATERMARK",
     "_LEGACY_ERROR_TEMP_3068",
+    "_LEGACY_ERROR_TEMP_3077",
     "_LEGACY_ERROR_TEMP_1181",
 ];
 
