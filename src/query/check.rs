@@ -25,12 +25,11 @@ pub(super) fn of_stream(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
         return Err(Error::config("WRITE_STREAM_NOT_ALLOWED: sql does not read the stream")
             .hint("name input in FROM"));
     }
-    node(plan, mode)?;
-    let aggregates = count(plan, &is_aggregation);
-    if mode == OutputMode::Complete && aggregates == 0 {
+    if mode == OutputMode::Complete && count(plan, &is_aggregation) == 0 {
         return Err(Error::config("STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION: outputMode complete needs an aggregation, and sql has none")
             .hint("use outputMode append"));
     }
+    node(plan, mode)?;
     if mode != OutputMode::Append {
         chained(plan)?;
     }

@@ -34,7 +34,9 @@ pub fn pause(trigger: Trigger, min_commit_interval: Duration, started_ms: i64, n
             let aligned = millis(interval).max(1);
             ((started_ms.div_euclid(aligned) + 1).saturating_mul(aligned), interval)
         }
-        Trigger::AsSoonAsPossible => (started_ms.saturating_add(millis(min_commit_interval)), min_commit_interval),
+        Trigger::AsSoonAsPossible => {
+            (started_ms.saturating_add(millis(min_commit_interval)), min_commit_interval)
+        }
         Trigger::ProcessingTime(_) | Trigger::Once | Trigger::AvailableNow => (started_ms, Duration::ZERO),
     };
     Duration::from_millis(u64::try_from(next_ms.saturating_sub(now_ms)).unwrap_or(0)).min(interval)

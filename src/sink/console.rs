@@ -89,8 +89,10 @@ impl Sink for ConsoleSink {
 /// Nobody reads a pipe again that was closed (`alluvia ingest … | head`), so the stream ends.
 fn cannot_write(e: io::Error) -> Error {
     match e.kind() {
-        io::ErrorKind::BrokenPipe => Error::config("standard output is closed: nobody reads what the sink `console` prints")
-            .hint("leave the program that reads it running, or let the stream write to a table"),
+        io::ErrorKind::BrokenPipe => {
+            Error::config("standard output is closed: nobody reads what the sink `console` prints")
+                .hint("leave the program that reads it running, or let the stream write to a table")
+        }
         _ => Error::unavailable("cannot write to standard output"),
     }
     .source(e)

@@ -36,8 +36,8 @@ pub use commit_info::{CommitInfo, DeadLetterBatch, SinkCommit};
 pub use console::ConsoleSink;
 pub use dead_letter::{DeadLetterRows, DeadLetters};
 pub use delta::DeltaAppend;
-pub use delta::under_way as work_beside_batches;
 pub use delta::merge::{DeltaMerge, WaitingRows};
+pub use delta::under_way as work_beside_batches;
 pub use memory::MemorySink;
 pub use show::show_rows;
 

@@ -238,11 +238,7 @@ fn references(condition: &Expr) -> Result<Vec<Column>> {
 }
 
 /// A condition on the columns of `schema` with what each of them is `of` in their place; `None` if one of them is nothing.
-fn replaced(
-    condition: &Expr,
-    schema: &DFSchema,
-    of: &dyn Fn(usize) -> Option<Expr>,
-) -> Result<Option<Expr>> {
+fn replaced(condition: &Expr, schema: &DFSchema, of: &dyn Fn(usize) -> Option<Expr>) -> Result<Option<Expr>> {
     let value = |column: &Column| schema.maybe_index_of_column(column).and_then(of);
     let mut complete = true;
     let replaced = condition.clone().transform_up(|node| {
@@ -379,10 +375,7 @@ mod tests {
             let (_, lanes) = plan(&format!("SELECT ts, count(*) AS n FROM {from} GROUP BY ts"));
             assert!(below_watermark(&lanes).contains("HashJoinExec"), "{lanes}");
         }
-        for from in [
-            "input i JOIN t ON i.k > t.m",
-            "input i LEFT JOIN t ON i.k = t.m WHERE t.m <> 'b'",
-        ] {
+        for from in ["input i JOIN t ON i.k > t.m", "input i LEFT JOIN t ON i.k = t.m WHERE t.m <> 'b'"] {
             let (_, lanes) = plan(&format!("SELECT ts, count(*) AS n FROM {from} GROUP BY ts"));
             assert!(below_watermark(&lanes).contains("IS NOT NULL"), "{lanes}");
         }

@@ -20,9 +20,8 @@ use crate::query::generate::exploded;
 use crate::query::session::Session;
 
 /// Functions that give NULL where an argument is.
-const STRICT: [&str; 16] = [
-    "=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "like", "ilike", "upper", "lower", "length",
-];
+const STRICT: [&str; 16] =
+    ["=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "like", "ilike", "upper", "lower", "length"];
 
 /// The plan without rows that joins and generators drop. A row that has NULL in one of the columns `wanted` comes to nothing
 /// above the plan.

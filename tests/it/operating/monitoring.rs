@@ -318,7 +318,9 @@ fn the_openapi_document_is_what_the_listeners_answer() {
                 };
                 // What is stopped here is started again by the restart of the next path.
                 let named: [&[(&str, &str)]; 2] = [&[], &[("Host", "rebound.example")]];
-                for (address, headers) in addresses.iter().flat_map(|address| named.map(|headers| (address, headers))) {
+                for (address, headers) in
+                    addresses.iter().flat_map(|address| named.map(|headers| (address, headers)))
+                {
                     let answer = request(address, &method.to_uppercase(), &at, headers);
                     assert_eq!(answer.status == 403, !headers.is_empty(), "{method} {at}: {}", answer.body);
                     let Some(response) = responses.get(&answer.status.to_string()) else {
