@@ -17,8 +17,9 @@ use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Distinct, Expr, Filter, JoinType, LogicalPlan, Subquery};
 
-use super::event_time::{EventTimeWatermark, read_watermarks};
+use super::event_time::{EventTimeWatermark, is_session, read_watermarks};
 use super::nulls;
+use super::operator_plan::field_of;
 use crate::query::check::reads_stream;
 use crate::query::coerce::failing::may_fail;
 use crate::query::session::Session;
@@ -163,7 +164,12 @@ fn below(condition: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             if matches!(keys[..], [Expr::GroupingSet(_)]) {
                 return Ok(None);
             }
-            let of = |n: usize| keys.get(n).map(|key| (*key).clone().unalias_nested().data);
+            // A row's own span is not the session that it becomes a part of.
+            let of = |n: usize| {
+                let key = keys.get(n).copied()?;
+                let is_session = field_of(key, &aggregate.input).is_ok_and(|field| is_session(&field));
+                (!is_session).then(|| key.clone().unalias_nested().data)
+            };
             let Some(inner) = replaced(condition, &aggregate.schema, &of)? else { return Ok(None) };
             Ok(onto(inner, &aggregate.input)?.map(|input| {
                 let mut aggregate = aggregate.clone();
@@ -172,7 +178,9 @@ fn below(condition: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             }))
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
-            let with = onto(condition.clone(), input)?;
+            let of = |n: usize| column(input, n).filter(|_| !is_session(input.schema().field(n)));
+            let Some(inner) = replaced(condition, input.schema(), &of)? else { return Ok(None) };
+            let with = onto(inner, input)?;
             Ok(with.map(|input| LogicalPlan::Distinct(Distinct::All(Arc::new(input)))))
         }
         _ => Ok(None),
@@ -356,6 +364,14 @@ mod tests {
         assert!(below_watermark(&lanes).contains("= a"), "{lanes}");
         let (_, lanes) = plan("SELECT k FROM (SELECT DISTINCT k, ts FROM input) WHERE upper(k) = 'A'");
         assert!(below_watermark(&lanes).contains("FilterExec"), "{lanes}");
+    }
+
+    #[test]
+    fn a_condition_on_a_session_is_asked_of_whole_sessions() {
+        let sessions = "SELECT session_window(ts, '10 minutes') AS w, k, count(*) AS n FROM input GROUP BY 1, 2";
+        let filtered = format!("SELECT n FROM ({sessions}) WHERE w.end > TIMESTAMP'2024-01-01 00:00:00'");
+        let (above, lanes) = plan(&filtered);
+        assert!(above.contains("FilterExec") && !lanes.contains("FilterExec"), "{above}\n{lanes}");
     }
 
     #[test]
