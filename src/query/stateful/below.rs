@@ -15,7 +15,9 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{Distinct, Expr, Filter, JoinType, LogicalPlan, Subquery};
+use datafusion::logical_expr::{
+    Aggregate, Distinct, Expr, Filter, Join, JoinType, LogicalPlan, Subquery, Union,
+};
 
 use super::event_time::{EventTimeWatermark, is_session, read_watermarks};
 use super::nulls;
@@ -100,49 +102,9 @@ fn below(condition: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
                 LogicalPlan::Unnest(unnest)
             }))
         }
-        LogicalPlan::Union(union) => {
-            let mut union = union.clone();
-            let mut any = false;
-            for branch in &mut union.inputs {
-                let Some(inner) = replaced(condition, &union.schema, &|n| column(branch, n))? else {
-                    return Ok(None);
-                };
-                let with = match below(&inner, branch)? {
-                    Some(with) => {
-                        any = true;
-                        Some(with)
-                    }
-                    None => onto(inner, branch)?,
-                };
-                let Some(with) = with else { return Ok(None) };
-                *branch = Arc::new(with);
-            }
-            Ok(any.then_some(LogicalPlan::Union(union)))
-        }
-        LogicalPlan::Join(join) => {
-            let all_of = |side: &LogicalPlan| columns.iter().all(|column| side.schema().has_column(column));
-            let mut join = join.clone();
-            let side = match join.join_type {
-                JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti
-                    if all_of(&join.left) =>
-                {
-                    &mut join.left
-                }
-                JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
-                    if all_of(&join.right) =>
-                {
-                    &mut join.right
-                }
-                _ => return Ok(None),
-            };
-            let Some(with) = below(condition, side)? else { return Ok(None) };
-            *side = Arc::new(with);
-            Ok(Some(LogicalPlan::Join(join)))
-        }
-        LogicalPlan::Extension(extension) => {
-            if !extension.node.as_any().is::<EventTimeWatermark>() {
-                return Ok(None);
-            }
+        LogicalPlan::Union(union) => in_branches(condition, union),
+        LogicalPlan::Join(join) => on_side(condition, &columns, join),
+        LogicalPlan::Extension(extension) if extension.node.as_any().is::<EventTimeWatermark>() => {
             let held = extension.node.prevent_predicate_push_down_columns();
             let [input] = extension.node.inputs()[..] else { return Ok(None) };
             if columns.iter().any(|column| held.contains(&column.name)) {
@@ -154,29 +116,7 @@ fn below(condition: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             };
             with.map(|input| plan.with_new_exprs(Vec::new(), vec![input])).transpose()
         }
-        LogicalPlan::Aggregate(aggregate) => {
-            if aggregate.aggr_expr.iter().any(Expr::is_volatile) {
-                return Ok(None);
-            }
-            // As in the plan's columns, a key that is named twice is one.
-            let mut seen = HashSet::new();
-            let keys: Vec<&Expr> = aggregate.group_expr.iter().filter(|key| seen.insert(*key)).collect();
-            if matches!(keys[..], [Expr::GroupingSet(_)]) {
-                return Ok(None);
-            }
-            // A row's own span is not the session that it becomes a part of.
-            let of = |n: usize| {
-                let key = keys.get(n).copied()?;
-                let is_session = field_of(key, &aggregate.input).is_ok_and(|field| is_session(&field));
-                (!is_session).then(|| key.clone().unalias_nested().data)
-            };
-            let Some(inner) = replaced(condition, &aggregate.schema, &of)? else { return Ok(None) };
-            Ok(onto(inner, &aggregate.input)?.map(|input| {
-                let mut aggregate = aggregate.clone();
-                aggregate.input = Arc::new(input);
-                LogicalPlan::Aggregate(aggregate)
-            }))
-        }
+        LogicalPlan::Aggregate(aggregate) => below_groups(condition, aggregate),
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let of = |n: usize| column(input, n).filter(|_| !is_session(input.schema().field(n)));
             let Some(inner) = replaced(condition, input.schema(), &of)? else { return Ok(None) };
@@ -185,6 +125,70 @@ fn below(condition: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         }
         _ => Ok(None),
     }
+}
+
+/// As [`below`], in every branch of a UNION, if it goes down in one of them.
+fn in_branches(condition: &Expr, union: &Union) -> Result<Option<LogicalPlan>> {
+    let mut union = union.clone();
+    let mut any = false;
+    for branch in &mut union.inputs {
+        let input = Arc::clone(branch);
+        let of = |n: usize| column(&input, n);
+        let Some(inner) = replaced(condition, &union.schema, &of)? else { return Ok(None) };
+        let mut with = below(&inner, &input)?;
+        any |= with.is_some();
+        if with.is_none() {
+            with = onto(inner, &input)?;
+        }
+        let Some(with) = with else { return Ok(None) };
+        *branch = Arc::new(with);
+    }
+    Ok(any.then_some(LogicalPlan::Union(union)))
+}
+
+/// As [`below`], on the side of a join that has all `columns` of the condition and whose rows the join only takes away.
+fn on_side(condition: &Expr, columns: &[Column], join: &Join) -> Result<Option<LogicalPlan>> {
+    let all_of = |side: &LogicalPlan| columns.iter().all(|column| side.schema().has_column(column));
+    let mut join = join.clone();
+    let side = match join.join_type {
+        JoinType::Inner | JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti if all_of(&join.left) => {
+            &mut join.left
+        }
+        JoinType::Inner | JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
+            if all_of(&join.right) =>
+        {
+            &mut join.right
+        }
+        _ => return Ok(None),
+    };
+    let Some(with) = below(condition, side)? else { return Ok(None) };
+    *side = Arc::new(with);
+    Ok(Some(LogicalPlan::Join(join)))
+}
+
+/// A GROUP BY over the rows for which a condition on its keys is true; `None` if it reads anything else.
+fn below_groups(condition: &Expr, aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
+    if aggregate.aggr_expr.iter().any(Expr::is_volatile) {
+        return Ok(None);
+    }
+    // As in the plan's columns, a key that is named twice is one.
+    let mut seen = HashSet::new();
+    let keys: Vec<&Expr> = aggregate.group_expr.iter().filter(|key| seen.insert(*key)).collect();
+    if matches!(keys[..], [Expr::GroupingSet(_)]) {
+        return Ok(None);
+    }
+    // A row's own span is not the session that it becomes a part of.
+    let of = |n: usize| {
+        let key = keys.get(n).copied()?;
+        let is_session = field_of(key, &aggregate.input).is_ok_and(|field| is_session(&field));
+        (!is_session).then(|| key.clone().unalias_nested().data)
+    };
+    let Some(inner) = replaced(condition, &aggregate.schema, &of)? else { return Ok(None) };
+    Ok(onto(inner, &aggregate.input)?.map(|input| {
+        let mut aggregate = aggregate.clone();
+        aggregate.input = Arc::new(input);
+        LogicalPlan::Aggregate(aggregate)
+    }))
 }
 
 /// The input of a node with a condition on the node's columns in it, if each of them is `of` the input.
