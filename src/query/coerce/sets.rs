@@ -10,8 +10,7 @@ use datafusion::logical_expr::{Expr, Join, LogicalPlan, Projection, Union};
 use super::Coercion;
 use super::types::{common, name_of, refused};
 use crate::query::functions::compare::needs_key;
-use crate::query::stateful::event_time::is_event_time;
-use crate::query::stateful::unmarked::unmarked;
+use crate::query::stateful::unmarked::marked_as;
 
 impl Coercion {
     pub(super) fn join(&self, mut join: Join, schema: &DFSchema) -> Result<Transformed<LogicalPlan>> {
@@ -74,22 +73,4 @@ impl Coercion {
         let projection = Projection::try_new(columns.collect::<Result<_>>()?, Arc::clone(input))?;
         Ok(Arc::new(LogicalPlan::Projection(projection)))
     }
-}
-
-/// A branch of a UNION: as in Spark, a column carries the event time only if that of the first branch does.
-fn marked_as(branch: &Arc<LogicalPlan>, first: &DFSchema) -> Result<Arc<LogicalPlan>> {
-    let fields = branch.schema().fields().iter().zip(first.fields());
-    let more: Vec<bool> = fields.map(|(own, first)| is_event_time(own) && !is_event_time(first)).collect();
-    if !more.contains(&true) {
-        return Ok(Arc::clone(branch));
-    }
-    let columns = branch.schema().iter().zip(more).map(|((relation, field), more)| {
-        let column = Expr::Column(Column::from((relation, field)));
-        match more {
-            true => unmarked(column).alias_qualified(relation.cloned(), field.name()),
-            false => column,
-        }
-    });
-    let projection = Projection::try_new(columns.collect(), Arc::clone(branch))?;
-    Ok(Arc::new(LogicalPlan::Projection(projection)))
 }
