@@ -372,7 +372,8 @@ mod tests {
 
     #[test]
     fn a_condition_on_a_session_is_asked_of_whole_sessions() {
-        let sessions = "SELECT session_window(ts, '10 minutes') AS w, k, count(*) AS n FROM input GROUP BY 1, 2";
+        let sessions =
+            "SELECT session_window(ts, '10 minutes') AS w, k, count(*) AS n FROM input GROUP BY 1, 2";
         let filtered = format!("SELECT n FROM ({sessions}) WHERE w.end > TIMESTAMP'2024-01-01 00:00:00'");
         let (above, lanes) = plan(&filtered);
         assert!(above.contains("FilterExec") && !lanes.contains("FilterExec"), "{above}\n{lanes}");

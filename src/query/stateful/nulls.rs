@@ -168,17 +168,17 @@ fn rejected(condition: &Expr, columns: &mut Vec<Column>) {
 fn strict(expr: &Expr, columns: &mut Vec<Column>) {
     match expr {
         Expr::Column(column) => columns.push(column.clone()),
-        Expr::BinaryExpr(BinaryExpr { left, op, right })
-            if matches!(
-                op,
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op:
                 Operator::Eq
-                    | Operator::NotEq
-                    | Operator::Lt
-                    | Operator::LtEq
-                    | Operator::Gt
-                    | Operator::GtEq
-            ) =>
-        {
+                | Operator::NotEq
+                | Operator::Lt
+                | Operator::LtEq
+                | Operator::Gt
+                | Operator::GtEq,
+            right,
+        }) => {
             strict(left, columns);
             strict(right, columns);
         }
