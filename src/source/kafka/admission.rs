@@ -4,19 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::debug;
 
 use super::KafkaSource;
+use super::answer::DOUBT_TIMEOUT;
 use super::epochs::{doubts, first_offsets};
+use super::left::{Known, Left};
 use super::loss::{Latest, LossReason, LostRange, check_data_loss, losses, reconcile_positions, recreated};
 use super::native::{EpochPosition, OffsetSpec};
 use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
-
-/// How long an end before the position must stay, where no epoch proves it: longer than a broker that was replaced takes to
-/// notice (`replica.lag.time.max.ms`, 30 s by default, bounds how far behind a new leader may be).
-const BACKWARDS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is there behind a position.
 pub(super) struct AvailableOffsets {
@@ -28,25 +26,40 @@ pub(super) struct AvailableOffsets {
     pub(super) lost: Vec<LostRange>,
     /// The ids of the topics.
     pub(super) topic_ids: BTreeMap<String, String>,
+    /// The position that it was compared with: partitions that were left and are there again included.
+    pub(super) position: Offsets,
+    /// The partitions that are left now.
+    pub(super) left: Left,
 }
 
-/// Finds what there is behind `position`, read from the topics with `known_ids` and from leaders with `known_epochs`.
+/// Finds what there is behind `known`. Partitions of `left` whose topic is the same go on where they were left. With a
+/// `bound`, partitions that neither it nor the position has are not there.
 ///
 /// # Errors
 /// `Data` if something is lost and that is to stop the stream; `Unavailable` if the brokers do not answer.
 pub(super) fn available(
     source: &KafkaSource,
-    position: &Offsets,
-    known_ids: &BTreeMap<String, String>,
-    known_epochs: &Offsets,
+    mut known: Known,
+    mut left: Left,
+    bound: Option<&Offsets>,
 ) -> Result<AvailableOffsets> {
     let fail_on_data_loss = source.options().fail_on_data_loss;
-    let (mut latest, topic_ids) = compared(source, position, known_ids, known_epochs)?;
-    let (position, mut lost) = reconcile_positions(position, known_ids, &topic_ids, &latest);
+    let (mut latest, topic_ids) = loop {
+        rejoin(source, &mut known, &mut left, bound)?;
+        let needed = left.with_ids(&known.ids);
+        let (mut latest, topic_ids) = compared(source, &known.offsets, &needed, &known.epochs)?;
+        leave_out(&mut latest, &known.offsets, bound);
+        // The topics may have been described anew meanwhile.
+        if !latest.added.0.keys().any(|partition| left.has(partition)) {
+            break (latest, topic_ids);
+        }
+    };
+    let (position, mut lost) = reconcile_positions(&known.offsets, &known.ids, &topic_ids, &latest);
     if !lost.is_empty() {
         check_data_loss(&lost, fail_on_data_loss)?;
         let ends = std::mem::take(&mut latest.end);
         latest = source.latest(&position)?;
+        leave_out(&mut latest, &known.offsets, bound);
         // What was held back before is so still.
         for partition in ends.0.keys() {
             raise(&mut latest.end, partition, &position);
@@ -55,11 +68,36 @@ pub(super) fn available(
     lost.extend(losses(&position, &latest));
     check_data_loss(&lost, fail_on_data_loss)?;
     let start = latest.start(&position);
-    Ok(AvailableOffsets { latest, start, lost, topic_ids })
+    left.leave(&known, &lost);
+    Ok(AvailableOffsets { latest, start, lost, topic_ids, position: known.offsets, left })
+}
+
+/// Brings partitions that were left and are there again back to where they were left.
+fn rejoin(source: &KafkaSource, known: &mut Known, left: &mut Left, bound: Option<&Offsets>) -> Result<()> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let ids = source.topic_ids(&left.with_ids(&known.ids))?;
+    let mut there = source.partitions();
+    there.retain(|partition| bound.is_none_or(|bound| bound.get(partition).is_some()));
+    let before = known.offsets.0.len();
+    left.rejoin(known, &there, &ids);
+    debug!(partitions = known.offsets.0.len() - before, "partitions go on where they were left");
+    Ok(())
+}
+
+/// Partitions that neither `bound` nor the position has are not read by this run: nothing of them is lost either.
+fn leave_out(latest: &mut Latest, position: &Offsets, bound: Option<&Offsets>) {
+    let Some(bound) = bound else { return };
+    let is_read = |partition: &TopicPartition| bound.get(partition).or(position.get(partition)).is_some();
+    for offsets in [&mut latest.end, &mut latest.added, &mut latest.epochs] {
+        offsets.0.retain(|partition, _| is_read(partition));
+    }
 }
 
 /// What the leaders answer, compared with a position: partitions whose logs differ from what was read are named, and an end
-/// before the position is believed only with proof, or when it has stayed so for [`BACKWARDS_TIMEOUT`].
+/// before the position is believed only with proof, or when it has stayed so for [`DOUBT_TIMEOUT`], and so is an answer that
+/// leaves a partition out.
 fn compared(
     source: &KafkaSource,
     position: &Offsets,
@@ -72,7 +110,7 @@ fn compared(
         let topic_ids = source.topic_ids(known_ids)?;
         let recreated = recreated(known_ids, &topic_ids);
         let doubts = doubts(position, known_epochs, &latest, |p| recreated.contains(&&*p.topic));
-        let over = started.elapsed() >= BACKWARDS_TIMEOUT;
+        let over = started.elapsed() >= DOUBT_TIMEOUT;
         let same_topic = |p: &TopicPartition| {
             known_ids.get(&*p.topic).is_some_and(|id| topic_ids.get(&*p.topic) == Some(id))
         };
@@ -84,7 +122,7 @@ fn compared(
             ))
             .hint("it does not know yet that it was replaced; check that all brokers reach the cluster's controller"));
         }
-        if over || (doubts.outdated.is_empty() && doubts.unproven.is_empty()) {
+        if over || (doubts.outdated.is_empty() && doubts.unproven.is_empty() && latest.vanished.is_empty()) {
             // Of another topic, whose epochs began anew; where brokers give no ids nothing else tells it.
             latest.truncated.extend(doubts.outdated.into_iter().map(|partition| (partition, None)));
             let first = first_offsets(&source.cluster, &doubts.changed)?;
@@ -99,8 +137,8 @@ fn compared(
             }
             return Ok((latest, topic_ids));
         }
-        debug!(?doubts, "an end before the position is not believed yet");
-        thread::sleep(source.options().fetch_offset_retry_interval.min(BACKWARDS_TIMEOUT / 30));
+        debug!(?doubts, vanished = ?latest.vanished, "what the brokers say is not believed yet");
+        thread::sleep(source.options().fetch_offset_retry_interval.min(DOUBT_TIMEOUT / 30));
     }
 }
 
@@ -212,9 +250,14 @@ pub(super) fn refuse_aged_out(source: &KafkaSource, start: &Offsets, end: &Offse
     check_data_loss(&aged.collect::<Vec<_>>(), source.options().fail_on_data_loss)
 }
 
-/// The ends of `latest`, none beyond `bound`; partitions that the bound does not know are left out.
-pub(super) fn within(latest: &Offsets, bound: &Offsets) -> Offsets {
-    let ends = latest.0.iter().filter_map(|(p, end)| Some((p.clone(), (*end).min(bound.get(p)?))));
+/// How far a batch from `start` may reach: to the ends of `latest`, not beyond `bound`, and nowhere back. A partition that
+/// the bound lacks, or that was read beyond it (another process may have made the plan before), stays where it is.
+pub(super) fn reach(start: &Offsets, latest: &Offsets, bound: Option<&Offsets>) -> Offsets {
+    let ends = latest.0.iter().filter_map(|(partition, &end)| {
+        let from = start.get(partition)?;
+        let most = bound.map_or(end, |bound| bound.get(partition).unwrap_or(from).min(end));
+        Some((partition.clone(), most.max(from)))
+    });
     Offsets(ends.collect())
 }
 
@@ -233,9 +276,34 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_holds_ends_and_leaves_later_partitions_out() {
-        let latest = offsets(&[(0, 50), (1, 7), (2, 9)]);
-        assert_eq!(within(&latest, &offsets(&[(0, 40), (1, 10)])), offsets(&[(0, 40), (1, 7)]));
+    fn a_bound_holds_ends_and_no_end_lies_before_its_start() {
+        let (start, latest) =
+            (offsets(&[(0, 0), (1, 0), (2, 0)]), offsets(&[(0, 50), (1, 7), (2, 9), (3, 4)]));
+        let bound = offsets(&[(0, 40), (1, 10), (2, 9)]);
+        assert_eq!(reach(&start, &latest, Some(&bound)), offsets(&[(0, 40), (1, 7), (2, 9)]));
+        assert_eq!(reach(&start, &latest, None), offsets(&[(0, 50), (1, 7), (2, 9)]));
+        // An adopted plan has read beyond the bound, and a partition that the bound does not know.
+        let start = offsets(&[(0, 41), (1, 3), (2, 5)]);
+        let bound = offsets(&[(0, 40), (1, 10)]);
+        assert_eq!(reach(&start, &latest, Some(&bound)), offsets(&[(0, 41), (1, 7), (2, 5)]));
+        assert_eq!(reach(&start, &offsets(&[(0, 30)]), None), offsets(&[(0, 41)]));
+    }
+
+    #[test]
+    fn what_a_bounded_run_does_not_read_is_not_there() {
+        let there = || Latest {
+            end: offsets(&[(0, 50), (1, 7), (2, 9)]),
+            added: offsets(&[(1, 3), (2, 4)]),
+            epochs: offsets(&[(2, 1)]),
+            ..Latest::default()
+        };
+        let (mut latest, position) = (there(), offsets(&[(0, 10)]));
+        leave_out(&mut latest, &position, Some(&offsets(&[(1, 5)])));
+        assert_eq!((latest.end, latest.added), (offsets(&[(0, 50), (1, 7)]), offsets(&[(1, 3)])));
+        assert_eq!(latest.epochs, Offsets::default());
+        let mut latest = there();
+        leave_out(&mut latest, &position, None);
+        assert_eq!(latest, there());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! `wanted` is held. So a range that starts between the two goes on without asking the broker again.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::model::TopicPartition;
 
@@ -35,8 +36,13 @@ pub(super) struct PartitionCursor<M> {
     pub(super) restarts: u32,
     /// How many reads in a row left held messages where they are.
     pub(super) unused_reads: u32,
+    /// Since when the brokers say that the partition does not exist, if they do.
+    missing_since: Option<Instant>,
     /// The client's own position when the partition was assigned; what it says is news only above it.
     pub(super) position_at_assign: i64,
+    /// Which log the plan of the newest range spoke of: the topic's id, and the leader epoch at its end. Everything that
+    /// is held was fetched under that plan, or under an earlier one that spoke of the same.
+    log: String,
     wanted: i64,
     seen: i64,
     /// One above the highest offset that an error or end-of-partition event named: librdkafka 2.12 lets its
@@ -58,7 +64,9 @@ impl<M> PartitionCursor<M> {
             placed_in: 0,
             restarts: 0,
             unused_reads: 0,
+            missing_since: None,
             position_at_assign: i64::MIN,
+            log: String::new(),
             wanted: 0,
             seen: 0,
             marked: i64::MIN,
@@ -83,13 +91,19 @@ impl<M> PartitionCursor<M> {
         !self.held.is_empty()
     }
 
-    /// Begins the range `[from, until)`. True if what the client delivers goes on from there, false if the
-    /// partition must be [restarted](PartitionCursor::restart) at `from`.
-    pub(super) fn open(&mut self, from: i64, until: i64) -> bool {
+    /// Begins the range `[from, until)` of `log`. True if what the client delivers goes on from there, false if the
+    /// partition must be [restarted](PartitionCursor::restart) at `from`: also if what was fetched ahead may be of a log
+    /// that was cut or made anew since.
+    pub(super) fn open(&mut self, from: i64, until: i64, log: &str) -> bool {
         self.until = Some(until);
         self.restarts = 0;
         self.unused_reads = 0;
         self.short = None;
+        self.missing_since = None;
+        if self.log != log {
+            log.clone_into(&mut self.log);
+            return false;
+        }
         if !self.assigned || from < self.wanted || from > self.seen {
             return false;
         }
@@ -186,6 +200,19 @@ impl<M> PartitionCursor<M> {
         short.is_some() && short == before
     }
 
+    /// A look found that the partition is there, or that the brokers do not know it. Returns since when they do not: the
+    /// first look of the range that found it so, with none behind it that did not.
+    pub(super) fn look(&mut self, is_there: bool) -> Option<Instant> {
+        self.missing_since =
+            if is_there { None } else { self.missing_since.or_else(|| Some(Instant::now())) };
+        self.missing_since
+    }
+
+    /// Whether the partition is one of which a range is being read and which the brokers did not know at the last look.
+    pub(super) fn is_missing(&self) -> bool {
+        self.until.is_some() && self.missing_since.is_some()
+    }
+
     /// The client says that its position is `position`. Only a record, or a marker of a transaction, moves
     /// it above all that was marked; then everything below is passed. True if that is news.
     pub(super) fn pass_position(&mut self, position: i64) -> bool {
@@ -227,22 +254,45 @@ mod tests {
     #[test]
     fn what_lies_behind_the_range_is_held_for_the_next_one() {
         let mut slot = slot(5);
-        assert!(slot.open(5, 7));
+        assert!(slot.open(5, 7, ""));
         assert_eq!(slot.arrive(5), Disposition::Deliver);
         assert_eq!(slot.arrive(9), Disposition::Hold);
         slot.hold(9, 10, 9);
         assert!(slot.ended(), "a record behind the end proves that the range has none left");
         slot.close();
-        assert!(slot.open(7, 10), "the next range starts where the last one ended");
+        assert!(slot.open(7, 10, ""), "the next range starts where the last one ended");
         assert_eq!(slot.take_held(), Some(9));
         assert_eq!((slot.take_held(), slot.held_bytes()), (None, 0));
         assert!(slot.ended());
     }
 
     #[test]
+    fn what_was_fetched_of_another_log_is_not_delivered() {
+        let mut slot = slot(0);
+        let held = |slot: &mut PartitionCursor<i64>, from, until| {
+            slot.arrive(until);
+            slot.hold(until, 10, until);
+            slot.close();
+            assert!(slot.holds(), "[{from}, {until}) left a record for the next range");
+        };
+        assert!(!slot.open(0, 5, "id@3"), "nobody knows what was fetched before");
+        slot.restart(0);
+        held(&mut slot, 0, 5);
+        assert!(slot.open(5, 7, "id@3"), "the same leader: its log never gets shorter");
+        assert_eq!(slot.take_held(), Some(5));
+        held(&mut slot, 5, 7);
+        for (from, log) in [(7, "id@4"), (9, "other@4"), (11, "")] {
+            assert!(!slot.open(from, from + 2, log), "{log}");
+            slot.restart(from);
+            assert_eq!((slot.take_held(), slot.seen()), (None, from), "{log}");
+            held(&mut slot, from, from + 2);
+        }
+    }
+
+    #[test]
     fn a_range_ends_at_its_last_record_or_where_the_client_has_passed_it() {
         let mut slot = slot(0);
-        slot.open(0, 3);
+        slot.open(0, 3, "");
         slot.arrive(1);
         assert!(!slot.ended());
         slot.pass(3);
@@ -252,32 +302,47 @@ mod tests {
     #[test]
     fn a_range_elsewhere_needs_a_restart() {
         let mut slot = slot(5);
-        slot.open(5, 7);
+        slot.open(5, 7, "");
         slot.pass(7);
         slot.close();
-        assert!(!slot.open(6, 8), "offset 6 was passed");
-        assert!(!slot.open(8, 9), "offset 7 was not asked for, but 8 has not come yet either");
+        assert!(!slot.open(6, 8, ""), "offset 6 was passed");
+        assert!(!slot.open(8, 9, ""), "offset 7 was not asked for, but 8 has not come yet either");
         slot.release();
-        assert!(!slot.open(7, 8), "nobody fetches");
+        assert!(!slot.open(7, 8, ""), "nobody fetches");
     }
 
     #[test]
     fn a_log_that_ends_before_the_range_is_believed_the_second_time_in_a_row() {
         let mut slot = slot(5);
-        slot.open(5, 9);
+        slot.open(5, 9, "");
         let mut looks = |ends: &[Option<i64>]| ends.iter().map(|&end| slot.is_cut(end)).collect::<Vec<_>>();
         assert_eq!(looks(&[Some(9), Some(9)]), [false, false], "it does not end before");
         assert_eq!(looks(&[Some(7), Some(7)]), [false, false], "what it holds was not seen yet");
         assert_eq!(looks(&[Some(5), None, Some(5), Some(4)]), [false; 4], "not the same in a row");
         assert_eq!(looks(&[Some(5), Some(5)]), [false, true]);
-        slot.open(5, 9);
+        slot.open(5, 9, "");
         assert!(!slot.is_cut(Some(5)), "another read looks for itself");
+    }
+
+    #[test]
+    fn a_partition_is_missing_since_the_first_look_that_did_not_find_it_again() {
+        let mut slot = slot(5);
+        slot.open(5, 9, "");
+        let first = slot.look(false).unwrap();
+        assert_eq!(slot.look(false), Some(first));
+        assert_eq!((slot.look(true), slot.is_missing()), (None, false));
+        assert!(slot.look(false).unwrap() > first);
+        assert!(slot.is_missing());
+        slot.close();
+        assert!(!slot.is_missing(), "nobody waits for it");
+        slot.open(9, 12, "");
+        assert!(!slot.is_missing(), "another read looks for itself");
     }
 
     #[test]
     fn a_position_that_an_event_moved_proves_nothing() {
         let mut slot = slot(5);
-        slot.open(5, 9);
+        slot.open(5, 9, "");
         slot.mark(7);
         assert!(slot.pass(7));
         assert!(!slot.pass(7), "the same end again is no news");
@@ -289,7 +354,7 @@ mod tests {
     #[test]
     fn a_position_from_before_the_assignment_proves_nothing() {
         let mut slot = slot(5);
-        slot.open(5, 9);
+        slot.open(5, 9, "");
         slot.position_at_assign = 50;
         assert!(!slot.pass_position(50));
         slot.release();
@@ -299,7 +364,7 @@ mod tests {
     #[test]
     fn what_came_before_the_partition_was_placed_anew_is_a_leftover() {
         let mut slot = slot(5);
-        slot.open(5, 9);
+        slot.open(5, 9, "");
         assert!(!slot.is_leftover(1));
         assert_eq!(slot.arrive(5), Disposition::Deliver);
         // An event in round 1 places the partition anew; 6 and 7 came in that round too.
@@ -313,7 +378,7 @@ mod tests {
     #[test]
     fn disorder_and_leftovers_are_seen() {
         let mut slot = slot(5);
-        slot.open(5, 9);
+        slot.open(5, 9, "");
         slot.arrive(7);
         assert_eq!(slot.arrive(6), Disposition::Disorder);
         slot.release();

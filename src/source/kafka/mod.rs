@@ -9,7 +9,7 @@
 //! choose an offset. rdkafka is used in this folder only, its raw part in `native` only.
 //!
 //! The source finds new topics and partitions within [`METADATA_REFRESH`] (sooner if
-//! `kafka.metadata.max.age.ms` is), a deleted one at the next trigger.
+//! `kafka.metadata.max.age.ms` is), and takes one for deleted that the brokers have not known for half a minute.
 
 mod admin;
 mod admission;
@@ -21,6 +21,7 @@ mod epochs;
 mod events;
 mod topic_ids;
 mod splits;
+mod left;
 mod limit;
 mod links;
 mod login;

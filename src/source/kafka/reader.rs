@@ -22,6 +22,7 @@ use super::loss::LostRange;
 use super::native::{Batch, Message};
 use crate::config::kafka::KafkaOptions;
 use crate::model::{Error, Header, MemoryAccount, MemoryClaim, OffsetRange, Record, Result, TopicPartition};
+use crate::source::Split;
 
 /// How many messages are taken from the client at once.
 const BATCH: usize = 4096;
@@ -128,7 +129,22 @@ impl LaneReader {
         })
     }
 
-    /// Delivers the records of `ranges` (each partition at most once) to `on_record`.
+    /// Delivers the records of `ranges` (each partition at most once) to `on_record`, of whatever log is there.
+    ///
+    /// # Errors
+    /// As [`LaneReader::read_splits`].
+    pub fn read(
+        &mut self,
+        ranges: &[OffsetRange],
+        cancel: &AtomicBool,
+        on_record: impl FnMut(&Record<'_>) -> Result<()>,
+    ) -> Result<ReadReport> {
+        let split = |range: &OffsetRange| Split { range: range.clone(), detail: String::new() };
+        self.read_splits(&ranges.iter().map(split).collect::<Vec<_>>(), cancel, on_record)
+    }
+
+    /// Delivers the records of `splits` (each partition at most once) to `on_record`. What was fetched ahead is used only
+    /// for splits that speak of the same log (see [`Split::detail`]).
     ///
     /// After an error nothing fetched is kept: the same ranges may be read again from their start, by this
     /// reader or another.
@@ -137,14 +153,14 @@ impl LaneReader {
     /// `Data` if offsets are lost and `failOnDataLoss` holds, or a message cannot be decoded; `Unavailable`
     /// if nothing came for `kafkaConsumer.pollTimeoutMs` although offsets are outstanding; `Config` if the
     /// brokers refuse the login or the topic; `Unavailable` if the client breaks its order, and soon after
-    /// `cancel` is set; and what `on_record` returns.
-    pub fn read(
+    /// `cancel` is set; `Conflict` if a log was cut while it was read; and what `on_record` returns.
+    pub(super) fn read_splits(
         &mut self,
-        ranges: &[OffsetRange],
+        splits: &[Split],
         cancel: &AtomicBool,
         mut on_record: impl FnMut(&Record<'_>) -> Result<()>,
     ) -> Result<ReadReport> {
-        let outcome = self.read_all(ranges, cancel, &mut on_record);
+        let outcome = self.read_all(splits, cancel, &mut on_record);
         if outcome.is_err() {
             self.forget();
         }
@@ -166,7 +182,7 @@ impl LaneReader {
 
     fn read_all(
         &mut self,
-        ranges: &[OffsetRange],
+        splits: &[Split],
         cancel: &AtomicBool,
         on_record: &mut impl FnMut(&Record<'_>) -> Result<()>,
     ) -> Result<ReadReport> {
@@ -178,7 +194,7 @@ impl LaneReader {
             last: Instant::now(),
             next_stall: STALL,
         };
-        self.begin(ranges, &mut progress)?;
+        self.begin(splits, &mut progress)?;
         self.deliver_held(&mut progress, on_record)?;
         while progress.open > 0 {
             if cancel.load(Ordering::Relaxed) {
@@ -202,7 +218,7 @@ impl LaneReader {
             }
         }
         self.retire()?;
-        progress.report.next = ranges.iter().map(|r| (r.partition.clone(), r.until)).collect();
+        progress.report.next = splits.iter().map(|s| (s.range.partition.clone(), s.range.until)).collect();
         Ok(progress.report)
     }
 
@@ -217,18 +233,18 @@ impl LaneReader {
         Ok(())
     }
 
-    /// Opens the ranges, and places the partitions that are not where their range starts.
-    fn begin(&mut self, ranges: &[OffsetRange], progress: &mut Progress) -> Result<()> {
+    /// Opens the ranges, and places the partitions that are not where their range starts, or not of its log.
+    fn begin(&mut self, splits: &[Split], progress: &mut Progress) -> Result<()> {
         for slot in &mut self.assignment.slots {
             slot.until = None;
         }
         let mut elsewhere = Vec::new();
-        for range in ranges.iter().filter(|range| !range.is_empty()) {
+        for Split { range, detail } in splits.iter().filter(|split| !split.range.is_empty()) {
             let at = self.assignment.slot_of(&range.partition)?;
             if self.assignment.slots[at].until.is_some() {
                 return Err(Error::internal(format!("a lane was given partition {} twice", range.partition)));
             }
-            if !self.assignment.slots[at].open(range.from, range.until) {
+            if !self.assignment.slots[at].open(range.from, range.until, detail) {
                 elsewhere.push((at, range.from));
             }
             progress.open += 1;

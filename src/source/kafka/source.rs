@@ -9,11 +9,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::admission::{self, AvailableOffsets};
+use super::left::{Known, Left};
 use super::loss::check_data_loss;
 use super::mirror::Mirror;
 use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
-use crate::config::kafka::{Isolation, Subscription};
-use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Offsets, Result};
+use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
+use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Offsets, Result, TopicPartition};
 use crate::source::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
 };
@@ -27,6 +28,8 @@ const TOPIC_IDS: &str = "topicIds";
 /// The note of the leader epochs under which the offsets were known, in the form of offsets, as far as the brokers gave
 /// them (KIP-320).
 const LEADER_EPOCHS: &str = "leaderEpochs";
+/// The note of the partitions that vanished or are not subscribed any more, with what was read of them.
+const LEFT: &str = "leftPartitions";
 
 impl Source for KafkaSource {
     fn description(&self) -> String {
@@ -46,8 +49,10 @@ impl Source for KafkaSource {
     }
 
     fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
-        let (position, known_ids) = (offsets(&from.offset)?, topic_ids(&from.notes)?);
-        let available = admission::available(self, &position, &known_ids, &leader_epochs(&from.notes)?)?;
+        let known = known(from)?;
+        let (position, known_ids) = (known.offsets.clone(), known.ids.clone());
+        let bound = admission.bound.map(offsets).transpose()?;
+        let available = admission::available(self, known, left(&from.notes)?, bound.as_ref())?;
         let mut notes = from.notes.clone();
         let mut pinned = known_ids.clone();
         for (name, id) in &available.topic_ids {
@@ -58,7 +63,7 @@ impl Source for KafkaSource {
         if available.lost.is_empty() {
             note_leader_epochs(&mut notes, &available.latest.epochs);
         }
-        let end = self.end_of_batch(&position, &available, admission)?;
+        let end = self.end_of_batch(&available, admission, bound.as_ref());
         let lag = end.as_ref().map_or(0, |end| end.distance_to(&available.latest.end));
         let is_cut = lag > 0 && !admission.unlimited && self.options().max_offsets_per_trigger.is_none();
         Ok(Available {
@@ -98,7 +103,8 @@ impl Source for KafkaSource {
         // What is lost of a range is all of it, or its tail: one piece is left at most.
         ranges = ranges.iter().flat_map(|range| range.minus(&lost)).collect();
         let shares = assign_splits(&ranges, lanes, self.options().min_partitions);
-        let split = |range| Split { range, detail: String::new() };
+        let (ids, epochs) = (topic_ids(&range.notes)?, leader_epochs(&range.notes)?);
+        let split = |range: OffsetRange| Split { detail: log_of(&range.partition, &ids, &epochs), range };
         Ok(shares.into_iter().map(|share| share.into_iter().map(split).collect()).collect())
     }
 
@@ -175,8 +181,7 @@ impl Source for KafkaSource {
                 (start.clone(), end.clone(), end)
             }
             From::Position(position) => {
-                let (offset, ids) = (offsets(&position.offset)?, topic_ids(&position.notes)?);
-                let available = admission::available(self, &offset, &ids, &leader_epochs(&position.notes)?)?;
+                let available = admission::available(self, known(position)?, left(&position.notes)?, None)?;
                 (available.start, available.latest.end.clone(), available.latest.end)
             }
             From::Planned(range) => {
@@ -198,35 +203,31 @@ impl KafkaSource {
     /// How far the next batch reaches; `None` if there is nothing for it.
     fn end_of_batch(
         &mut self,
-        position: &Offsets,
         available: &AvailableOffsets,
         admission: &Admission<'_>,
-    ) -> Result<Option<Offsets>> {
-        let (start, latest) = (&available.start, &available.latest);
-        let mut reach = match admission.bound {
-            Some(bound) => admission::within(&latest.end, &offsets(bound)?),
-            None => latest.end.clone(),
-        };
-        reach.0.retain(|partition, _| start.get(partition).is_some());
+        bound: Option<&Offsets>,
+    ) -> Option<Offsets> {
+        let start = &available.start;
+        let reach = admission::reach(start, &available.latest.end, bound);
         let max = match (admission.unlimited, self.options().max_offsets_per_trigger) {
             (true, _) => None,
             (false, Some(max)) => Some(max),
             (false, None) => admission.default_max,
         };
-        if available.lost.iter().any(|loss| position.get(&loss.range.partition).is_some()) {
+        if available.lost.iter().any(|loss| available.position.get(&loss.range.partition).is_some()) {
             // A loss is recorded by a batch even if there is nothing else to write.
-            return Ok(Some(limit(start, &reach, max)));
+            return Some(limit(start, &reach, max));
         }
         if !admission::advances(start, &reach) {
-            return Ok(None);
+            return None;
         }
         if let Some(gate) = &mut self.min_offsets
             && !admission.unlimited
             && !gate.permits(start, &reach, Instant::now())
         {
-            return Ok(None);
+            return None;
         }
-        Ok(Some(limit(start, &reach, max)))
+        Some(limit(start, &reach, max))
     }
 
     fn range(
@@ -248,6 +249,10 @@ impl KafkaSource {
         let mut epochs = available.latest.epochs.clone();
         epochs.0.retain(|partition, _| end.get(partition).is_some());
         note_leader_epochs(&mut notes, &epochs);
+        if !available.left.is_empty() {
+            let text = serde_json::to_string(&available.left).expect("names and numbers are always JSON");
+            notes.insert(LEFT.to_owned(), text);
+        }
         SourceRange { start: available.start.to_offset(), end: end.to_offset(), notes }
     }
 }
@@ -306,6 +311,26 @@ fn note_leader_epochs(notes: &mut Notes, epochs: &Offsets) {
     }
 }
 
+/// The partitions that were left; none in a plan of Spark.
+fn left(notes: &Notes) -> Result<Left> {
+    match notes.get(LEFT) {
+        Some(text) => serde_json::from_str(text).map_err(|e| damaged(LEFT, e)),
+        None => Ok(Left::default()),
+    }
+}
+
+fn known(position: &Position) -> Result<Known> {
+    let notes = &position.notes;
+    Ok(Known { offsets: offsets(&position.offset)?, ids: topic_ids(notes)?, epochs: leader_epochs(notes)? })
+}
+
+/// Which log a plan speaks of: the topic's id, and the epoch of the leader at its end, as far as the plan knows them. Between
+/// two plans that say the same the log was not cut.
+fn log_of(partition: &TopicPartition, ids: &BTreeMap<String, String>, epochs: &Offsets) -> String {
+    let epoch = epochs.get(partition).map_or(String::new(), |epoch| epoch.to_string());
+    format!("{}@{epoch}", ids.get(&*partition.topic).map_or("", String::as_str))
+}
+
 /// The level that a range was planned with; `None` in a plan of Spark.
 fn isolation(notes: &Notes) -> Result<Option<Isolation>> {
     let Some(name) = notes.get(ISOLATION).filter(|name| !name.is_empty()) else { return Ok(None) };
@@ -336,8 +361,7 @@ impl SplitReader for LaneReader {
         cancel: &AtomicBool,
         intake: &mut dyn Intake,
     ) -> Result<ReadOutcome> {
-        let ranges: Vec<OffsetRange> = splits.iter().map(|split| split.range.clone()).collect();
-        let report = LaneReader::read(self, &ranges, cancel, |record| intake.record(record))?;
+        let report = self.read_splits(splits, cancel, |record| intake.record(record))?;
         Ok(ReadOutcome {
             records: report.records,
             bytes: report.bytes,
@@ -353,7 +377,7 @@ impl SplitReader for LaneReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Kind, TopicPartition};
+    use crate::model::Kind;
 
     #[test]
     fn notes_read_back_and_damaged_ones_are_named() {
@@ -369,10 +393,11 @@ mod tests {
         let epochs = Offsets([(TopicPartition::new("t", 0), 7)].into());
         note_leader_epochs(&mut notes, &epochs);
         assert_eq!(leader_epochs(&notes).unwrap(), epochs);
-        for key in [STARTS, TOPIC_IDS] {
+        for key in [STARTS, TOPIC_IDS, LEFT] {
             notes.insert(key.into(), "{".into());
         }
-        for error in [topic_ids(&notes).unwrap_err(), starts(&notes).unwrap_err()] {
+        for error in [topic_ids(&notes).unwrap_err(), starts(&notes).unwrap_err(), left(&notes).unwrap_err()]
+        {
             assert_eq!(error.kind(), Kind::Corrupt, "{error}");
         }
     }

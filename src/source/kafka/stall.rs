@@ -11,8 +11,9 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
-use super::answer::{is_forbidden, is_missing, is_refusal};
+use super::answer::{DOUBT_TIMEOUT, is_forbidden, is_missing, is_refusal};
 use super::client::{self, failed};
+use super::cursor::PartitionCursor;
 use super::loss::{LossReason, LostRange, check_data_loss};
 use super::native::{self, Message, OffsetSpec, RequestError};
 use super::reader::{LaneReader, Progress, STALL};
@@ -24,6 +25,8 @@ const REFUSED_TIMEOUT: Duration = Duration::from_secs(10);
 const RESTARTS_MAX: u32 = 8;
 /// The longest wait for an answer about a partition in trouble.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How librdkafka says that a log was cut: in words only, for the code is that of every offset that it cannot go on from.
+const CUT: &str = "log truncation detected";
 
 impl LaneReader {
     /// Serves the client's main queue between two reads: it has no bound, and statistics, errors and log lines wait there.
@@ -79,7 +82,9 @@ impl LaneReader {
         if silent >= progress.next_stall {
             self.look_into_stall(progress, silent)?;
             // The answers may have been long in coming.
-            progress.next_stall = (silent * 2).max(progress.last.elapsed() + STALL);
+            let missing = self.assignment.slots.iter().any(PartitionCursor::is_missing);
+            let next = if missing { silent } else { silent * 2 };
+            progress.next_stall = next.max(progress.last.elapsed() + STALL);
         }
         Ok(())
     }
@@ -129,6 +134,14 @@ impl LaneReader {
             // Only the prefetch is hit: the read that wants the partition will find out.
             let assigned = slot.assigned && (out_of_range || is_missing(code));
             return if assigned { self.assignment.release(&[at]) } else { Ok(()) };
+        }
+        if out_of_range && message.error_text().contains(CUT) {
+            // What was delivered of the range may be gone, and what stands there now was never seen.
+            return Err(Error::conflict(format!(
+                "the log of partition {} was cut while it was read: {}",
+                slot.partition,
+                message.error_text()
+            )));
         }
         if out_of_range {
             return self.out_of_range(at, progress);
@@ -259,7 +272,8 @@ impl LaneReader {
         Ok(())
     }
 
-    /// Asks whether partitions of open ranges still exist; those that do are placed anew, and returned.
+    /// Asks whether partitions of open ranges still exist; those that do are placed anew, and returned. That one does not is
+    /// believed when it was said for [`DOUBT_TIMEOUT`]: a broker that has just started, or lags behind, may say so.
     fn look_into(&mut self, slots: &[usize], progress: &mut Progress) -> Result<Vec<usize>> {
         let mut names: Vec<String> =
             slots.iter().map(|&at| self.assignment.slots[at].partition.topic.to_string()).collect();
@@ -282,12 +296,18 @@ impl LaneReader {
                 Ok(numbers) => !numbers.contains(&partition.partition),
                 Err(code) => is_missing(*code),
             };
+            let slot = &mut self.assignment.slots[at];
             if gone {
+                if slot.look(false).is_none_or(|since| since.elapsed() < DOUBT_TIMEOUT) {
+                    debug!(%partition, "the brokers do not know the partition; it is not believed yet");
+                    continue;
+                }
                 let range = OffsetRange { partition, from, until };
                 let lost = LostRange { range, reason: LossReason::PartitionDeleted, found: None };
                 self.lose(lost, progress)?;
                 self.give_up_range(at, progress)?;
             } else {
+                slot.look(true);
                 self.assignment.assign(&[(at, from)])?;
                 there.push(at);
             }
@@ -300,6 +320,12 @@ impl LaneReader {
 mod tests {
     use super::*;
     use crate::source::kafka::testing::options;
+
+    #[test]
+    fn the_words_for_a_log_that_was_cut_are_those_of_librdkafka() {
+        let said = RDKafkaErrorCode::LogTruncation.to_string();
+        assert!(said.contains(CUT), "{said}");
+    }
 
     #[test]
     fn what_a_client_says_of_itself_does_not_pile_up_while_nothing_is_read() {

@@ -134,6 +134,51 @@ fn a_stream_that_knows_ids_waits_for_them_and_goes_on() {
 }
 
 #[test]
+fn a_topic_that_the_brokers_do_not_know_for_a_moment_is_waited_for() {
+    let Some(broker) = Broker::shared() else { return };
+    let (proxy, folder) = (Proxy::new(broker), tempfile::tempdir().unwrap());
+    let topic = broker.topic("away-briefly", 1);
+    let yaml = yaml_over(&proxy, broker, &topic, ", kafka.metadata.max.age.ms: '500'")
+        .replace("availableNow", "{ processingTime: 50 ms }");
+    broker.produce(&topic, numbered("v", 0..10));
+    let program = Alluvia::run(&yaml, folder.path());
+    program.wait_for("\"endOffset\":{", BOUND);
+    proxy.forget(&topic);
+    // Longer than the answers of `fetchOffset.numRetries` questions.
+    std::thread::sleep(Duration::from_secs(8));
+    proxy.recall();
+    broker.produce(&topic, numbered("v", 10..20));
+    until("the rows that waited", BOUND, || (table_rows(folder.path()) == 20).then_some(()));
+    program.terminate();
+    program.wait(BOUND).success();
+    assert_eq!(values(folder.path()), names("v", 0..20));
+    assert!(lost_ranges(folder.path()).is_empty());
+}
+
+#[test]
+fn a_topic_that_was_believed_deleted_and_comes_back_goes_on_where_it_was_left() {
+    let Some(broker) = Broker::shared() else { return };
+    let (proxy, folder) = (Proxy::new(broker), tempfile::tempdir().unwrap());
+    let topic = broker.topic("away-for-long", 1);
+    let yaml = tolerant(&yaml_over(&proxy, broker, &topic, ", kafka.metadata.max.age.ms: '500'"))
+        .replace("availableNow", "{ processingTime: 50 ms }");
+    broker.produce(&topic, numbered("v", 0..10));
+    let program = Alluvia::run(&yaml, folder.path());
+    program.wait_for("\"endOffset\":{", BOUND);
+    proxy.forget(&topic);
+    until("a commit that records the loss", BOUND, || (!lost_ranges(folder.path()).is_empty()).then_some(()));
+    proxy.recall();
+    broker.produce(&topic, numbered("v", 10..20));
+    until("the rows behind", BOUND, || {
+        program.stderr().contains(&format!("\"endOffset\":{{\"{topic}\":{{\"0\":20}}}}")).then_some(())
+    });
+    program.terminate();
+    program.wait(BOUND).success();
+    assert_eq!(values(folder.path()), names("v", 0..20));
+    assert_eq!(lost_ranges(folder.path()), [format!("{topic}-0 [10, 10)")]);
+}
+
+#[test]
 fn a_stream_that_knows_ids_stops_by_name_where_there_are_none() {
     let Some(broker) = Broker::shared() else { return };
     let (proxy, folder) = (Proxy::new(broker), tempfile::tempdir().unwrap());

@@ -30,6 +30,8 @@ struct Rules {
     late: Mutex<HashMap<i16, Duration>>,
     highest: Mutex<HashMap<i16, i16>>,
     asked: Mutex<HashMap<i16, usize>>,
+    /// A topic, and whether it is not known now.
+    away: Mutex<Option<(String, bool)>>,
 }
 
 /// The broker's address and ours, as answers hold them: host, then port.
@@ -74,6 +76,18 @@ impl Proxy {
         self.rules.asked.lock().unwrap().get(&api).copied().unwrap_or_default()
     }
 
+    /// Until [`Proxy::recall`] the broker says of the topic that it does not know it: the door asks for one that is not there.
+    pub fn forget(&self, topic: &str) {
+        *self.rules.away.lock().unwrap() = Some((topic.to_owned(), true));
+    }
+
+    /// The topic is known again.
+    pub fn recall(&self) {
+        if let Some((_, away)) = self.rules.away.lock().unwrap().as_mut() {
+            *away = false;
+        }
+    }
+
     /// On new connections the broker knows the request `api` up to `version` only.
     pub fn up_to_version(&self, api: i16, version: i16) {
         self.rules.highest.lock().unwrap().insert(api, version);
@@ -89,10 +103,14 @@ fn pass(client: TcpStream, broker: TcpStream, addresses: &Arc<Addresses>, rules:
     thread::spawn(move || {
         let mut pass_on = || -> io::Result<()> {
             loop {
-                let frame = frame(&mut from_client)?;
+                let mut frame = frame(&mut from_client)?;
                 let word = |at: usize| i16::from_be_bytes([frame[at], frame[at + 1]]);
-                questions.lock().unwrap().insert(id(&frame[8..]), (word(4), word(6)));
-                *counted.asked.lock().unwrap().entry(word(4)).or_default() += 1;
+                let api = word(4);
+                questions.lock().unwrap().insert(id(&frame[8..]), (api, word(6)));
+                *counted.asked.lock().unwrap().entry(api).or_default() += 1;
+                if let (METADATA, Some((topic, true))) = (api, &*counted.away.lock().unwrap()) {
+                    replace(&mut frame, topic.as_bytes(), &stranger(topic));
+                }
                 to_broker.write_all(&frame)?;
             }
         };
@@ -110,6 +128,9 @@ fn pass(client: TcpStream, broker: TcpStream, addresses: &Arc<Addresses>, rules:
                 lower(&mut frame, version, &rules.highest.lock().unwrap());
             }
             replace(&mut frame, &addresses.theirs, &addresses.ours);
+            if let (METADATA, Some((topic, _))) = (api, &*rules.away.lock().unwrap()) {
+                replace(&mut frame, &stranger(topic), topic.as_bytes());
+            }
             let late = rules.late.lock().unwrap().get(&api).copied().unwrap_or_default();
             if send.send((Instant::now() + late, frame)).is_err() {
                 return Ok(());
@@ -140,6 +161,11 @@ fn frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
 
 fn id(bytes: &[u8]) -> i32 {
     i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// A name of the same length that no topic has.
+fn stranger(topic: &str) -> Vec<u8> {
+    vec![b'Z'; topic.len()]
 }
 
 fn replace(frame: &mut [u8], old: &[u8], new: &[u8]) {

@@ -119,6 +119,9 @@ fn a_topic_taken_out_of_subscribe_is_not_called_deleted() {
     assert_eq!(lost_ranges(folder.path()), [format!("{one}-0 [1, 1)")]);
     let dead = delta_rows(&folder.path().join("dead"), &["errorMessage"]);
     assert!(!dead[0]["errorMessage"].as_str().unwrap().contains("deleted"), "{dead:?}");
+    // Put back, it goes on where it was left.
+    run(&raw_yaml(broker, &format!("{one},{two}"), "", ""), folder.path());
+    assert_eq!(values(folder.path()), [names("a", 0..2), names("b", 0..2)].concat());
 }
 
 #[test]

@@ -1,9 +1,17 @@
 //! Logs that are cut, and that grow again over the offsets that were read or planned.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use alluvia::config::kafka::KafkaOptions;
+use alluvia::model::{MemoryAccount, Notes, Record, Result};
+use alluvia::source::kafka::{KafkaSource, LANE_MEMORY_BYTES};
+use alluvia::source::{Admission, Intake, Position, Source, SplitReader};
+use arrow::array::RecordBatch;
 
 use super::{BOUND, codes, lost_ranges, names, numbered, raw_yaml, run, stops, table_rows, tolerant, values};
-use crate::rig::{Alluvia, Broker};
+use crate::kafka::source::options;
+use crate::rig::{Alluvia, Broker, until};
 
 /// The files of a stopped broker's partition, brought from one folder to another.
 fn bring(from: &Path, to: &Path) {
@@ -123,4 +131,45 @@ fn a_log_that_is_cut_and_grows_again_under_a_running_stream_stops_it() {
     // Whether the stream looks before the log has grown again is chance; that it goes on is not.
     assert!(ended.stderr.lines().last().unwrap().contains("LOG_TRUNCATED"), "{}", ended.stderr);
     assert_eq!(table_rows(folder.path()), 100);
+}
+
+/// The values that a read delivers.
+struct Values(Vec<String>);
+
+impl Intake for Values {
+    fn record(&mut self, record: &Record<'_>) -> Result<()> {
+        self.0.push(String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned());
+        Ok(())
+    }
+
+    fn rows(&mut self, _: RecordBatch) -> Result<()> {
+        panic!("Kafka's records have no columns");
+    }
+}
+
+/// Plans, reads and verifies the batch behind `from`; returns where it ends, and its values.
+fn batch(source: &mut KafkaSource, reader: &mut dyn SplitReader, from: &Position) -> (Position, Vec<String>) {
+    let range = until("a range", BOUND, || source.latest_offset(from, &Admission::default()).ok()?.range);
+    let (splits, mut values) = (source.splits(&range, &[], 1).unwrap().concat(), Values(Vec::new()));
+    reader.read(&splits, &AtomicBool::new(false), &mut values).unwrap();
+    source.verify(&range, &[]).unwrap();
+    (Position { offset: range.end, notes: range.notes }, values.0)
+}
+
+#[test]
+fn what_was_fetched_ahead_of_a_log_that_was_cut_since_is_not_delivered() {
+    let mut running = None;
+    let broker = cut_and_grown("ahead", 150, |broker| {
+        let options = KafkaOptions { max_offsets_per_trigger: Some(50), ..options(broker, &["ahead"]) };
+        let mut source = KafkaSource::open(&options).unwrap();
+        let mut reader = source.reader(&MemoryAccount::new(LANE_MEMORY_BYTES), None).unwrap();
+        let start = Position { offset: source.initial_offset().unwrap(), notes: Notes::new() };
+        let (position, values) = batch(&mut source, reader.as_mut(), &start);
+        assert_eq!(values, names("v", 0..50));
+        running = Some((source, reader, position));
+    });
+    let (Some(_broker), Some((mut source, mut reader, position))) = (broker, running) else { return };
+    // The position lies before the cut: it is as good as it was. What the lane fetched behind it is not.
+    let (_, values) = batch(&mut source, reader.as_mut(), &position);
+    assert_eq!(values, [names("v", 50..60), names("w", 0..40)].concat());
 }

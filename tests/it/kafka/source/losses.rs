@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use alluvia::config::kafka::KafkaOptions;
 use alluvia::model::{Kind, Offsets, TopicPartition};
 use alluvia::source::kafka::{KafkaSource, LossReason, losses};
 use rdkafka::Offset;
 
-use super::{dense, numbered, options, quickly, range, read, reader, tolerant};
+use super::{BOUND, dense, numbered, options, quickly, range, read, reader, tolerant};
 use crate::rig::Broker;
 
 #[test]
@@ -119,16 +120,20 @@ fn a_topic_deleted_while_it_is_read_is_an_error_in_bounded_time() {
     broker.produce(&topic, numbered(0, 0..10));
     let source = KafkaSource::open(&options(broker, &[&topic])).unwrap();
     let known = source.latest(&Offsets::default()).unwrap().end;
-    let mut strict = reader(&options(broker, &[&topic]));
-    let mut tolerant = reader(&tolerant(options(broker, &[&topic])));
+    // Longer than the brokers are doubted.
+    let patient = KafkaOptions { poll_timeout: BOUND * 2, ..options(broker, &[&topic]) };
+    let (mut strict, mut tolerant) = (reader(&patient), reader(&tolerant(patient)));
     read(&mut strict, &[range(&topic, 0, 0, 10)]).unwrap();
     read(&mut tolerant, &[range(&topic, 0, 0, 10)]).unwrap();
     broker.delete_topic(&topic);
-    quickly(Duration::from_secs(25), "a deleted topic", || {
-        let error = read(&mut strict, &[range(&topic, 0, 10, 20)]).unwrap_err();
+    quickly(Duration::from_secs(50), "a deleted topic", || {
+        let (error, report) = thread::scope(|scope| {
+            let error = scope.spawn(|| read(&mut strict, &[range(&topic, 0, 10, 20)]).unwrap_err());
+            let (_, report) = read(&mut tolerant, &[range(&topic, 0, 10, 20)]).unwrap();
+            (error.join().unwrap(), report)
+        });
         assert_eq!(error.kind(), Kind::Data, "{error}");
         assert!(error.to_string().contains("was deleted"), "{error}");
-        let (_, report) = read(&mut tolerant, &[range(&topic, 0, 10, 20)]).unwrap();
         assert_eq!(report.lost[0].reason, LossReason::PartitionDeleted);
     });
     let latest = source.latest(&known).unwrap();

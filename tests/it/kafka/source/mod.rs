@@ -43,7 +43,7 @@ fn options_at(bootstrap: &str, topics: &[&str]) -> KafkaOptions {
     }
 }
 
-fn options(broker: &Broker, topics: &[&str]) -> KafkaOptions {
+pub(super) fn options(broker: &Broker, topics: &[&str]) -> KafkaOptions {
     options_at(broker.bootstrap(), topics)
 }
 
