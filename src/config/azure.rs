@@ -171,15 +171,6 @@ struct Stores<'s> {
 
 impl Stores<'_> {
     fn take(&mut self, reader: &mut Reader<'_>, entry: &Entry, text: &Text) {
-        if text.value.trim_start().starts_with("{{secrets/") {
-            let hint = "secret scopes are Databricks'; give ${env:NAME} or ${file:/path}";
-            return reader.problems.add_with_hint(
-                &text.origin,
-                &text.path,
-                "the secret cannot be looked up",
-                hint,
-            );
-        }
         if is_hadoop(&entry.key) {
             return self.hadoop(reader, &entry.key, text);
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 use uuid::Uuid;
 
+use super::location;
 use super::reader::{Fields, Reader};
 
 /// What decides where a stream's folders are if the file does not say.
@@ -51,6 +52,9 @@ pub(super) fn in_cache(cache: &Path, name: &str, place: &LocalPlace<'_>, of: &Ur
 fn parse(text: &str, base: &Path) -> Result<PathBuf, String> {
     if text.trim().is_empty() {
         return Err("the folder is empty".into());
+    }
+    if let Some(why) = location::home_or_variable(text) {
+        return Err(why);
     }
     if text.contains("://") {
         return Err("this folder is on a local disk: give a path, not a URL".into());

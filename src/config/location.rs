@@ -4,6 +4,8 @@ use std::path::{Component, Path, PathBuf};
 
 use url::Url;
 
+use super::secrets;
+
 /// Schemes that this build can open.
 const SCHEMES: [&str; 7] = ["file", "abfss", "abfs", "az", "azure", "adl", "https"];
 
@@ -15,6 +17,9 @@ pub fn parse(text: &str, base: &Path) -> Result<Url, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("the location is empty".into());
+    }
+    if let Some(why) = home_or_variable(text) {
+        return Err(why);
     }
     let mut url = match scheme(text) {
         None => return from_path(Path::new(text), base),
@@ -41,6 +46,16 @@ pub fn parse(text: &str, base: &Path) -> Result<Url, String> {
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
     Ok(url)
+}
+
+/// What is wrong with a path that only a shell would understand: it would become a folder of that name.
+pub(super) fn home_or_variable(text: &str) -> Option<String> {
+    let first = text.trim().split('/').next().unwrap_or_default();
+    if first == "~" {
+        return Some("~ is not the home folder here; write ${env:HOME}".into());
+    }
+    let name = secrets::shell_variable(first)?;
+    Some(format!("${name} is not looked up; write ${{env:{name}}}"))
 }
 
 /// `name` under `parent`, which may hold references: raw text in, raw text out.
@@ -103,6 +118,7 @@ mod tests {
             ("file:///tmp/x/", "file:///tmp/x"),
             ("abfss://lake@acc.dfs.core.windows.net/t/", "abfss://lake@acc.dfs.core.windows.net/t"),
             ("a:b", "file:///work/a:b"),
+            ("./~/$t", "file:///work/~/$t"),
         ];
         for (text, url) in cases {
             assert_eq!(parse(text, Path::new("/work")).map(String::from).as_deref(), Ok(url), "{text}");
@@ -121,6 +137,9 @@ mod tests {
             ),
             ("abfss:///t", "the URL names no container or account"),
             ("  ", "the location is empty"),
+            ("~/lake", "~ is not the home folder here; write ${env:HOME}"),
+            ("~", "~ is not the home folder here; write ${env:HOME}"),
+            ("$LAKE/t", "$LAKE is not looked up; write ${env:LAKE}"),
         ];
         for (text, message) in cases {
             assert_eq!(parse(text, Path::new("/work")), Err(message.to_owned()), "{text}");

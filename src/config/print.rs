@@ -11,23 +11,40 @@ use super::{harmless, secrets};
 
 impl Config {
     /// The streams as one YAML document.
+    ///
+    /// Values that may be secrets are masked. Such a text cannot be run as it is, so that a warning names them.
     pub fn to_yaml(&self) -> String {
-        let mut printer = Printer { out: String::from("streams:\n"), masked: false };
+        let (yaml, masked) = self.printed();
+        if let Some(masked) = masked {
+            tracing::warn!("{masked}");
+        }
+        yaml
+    }
+
+    /// The document, and what to say of the values in it that are masked, if any are.
+    pub(super) fn printed(&self) -> (String, Option<String>) {
+        let mut printer = Printer { out: String::from("streams:\n"), masked: Vec::new() };
         for stream in &self.declared {
             printer.out.push_str("  - ");
             printer.node(stream, 2, "", false);
         }
-        if printer.masked {
-            let note = "# Secrets are masked; give them as ${env:NAME} or ${file:/path}.\n";
-            printer.out.insert_str(0, note);
+        if printer.masked.is_empty() {
+            return (printer.out, None);
         }
-        printer.out
+        let masked = format!(
+            "values that may be secrets are masked: {}; write ${{env:NAME}} or ${{file:/path}} there, or the printed file cannot be run",
+            printer.masked.join(", ")
+        );
+        let comment = "# Secrets are masked; write ${env:NAME} or ${file:/path} where ******** stands.\n";
+        printer.out.insert_str(0, comment);
+        (printer.out, Some(masked))
     }
 }
 
 struct Printer {
     out: String,
-    masked: bool,
+    /// The keys whose values are masked, each once.
+    masked: Vec<String>,
 }
 
 impl Printer {
@@ -37,7 +54,9 @@ impl Printer {
         match &node.value {
             Value::Null => self.out.push_str("null\n"),
             Value::Text(text) if !open && !may_show(key, text) => {
-                self.masked = true;
+                if self.masked.iter().all(|known| known != key) {
+                    self.masked.push(key.to_owned());
+                }
                 self.scalar(secrets::MASK, depth);
             }
             Value::Text(text) => self.scalar(text, depth),
@@ -168,7 +187,7 @@ mod tests {
     use super::*;
 
     fn printed(text: &str) -> String {
-        let mut printer = Printer { out: String::from("k: "), masked: false };
+        let mut printer = Printer { out: String::from("k: "), masked: Vec::new() };
         printer.scalar(text, 1);
         printer.out
     }

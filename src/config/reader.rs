@@ -92,6 +92,8 @@ impl<'l> Reader<'l> {
                     self.problems.add_with_hint(&entry.origin, &place, text, key.text);
                 }
                 Some(_) => {}
+                // What several streams share has its anchors there.
+                None if section.path.is_empty() && entry.key.starts_with("x-") => {}
                 None if is_option_of(section, &entry.key) => {
                     let text = format!("unknown key {}", entry.key);
                     self.problems.add_with_hint(
@@ -168,6 +170,20 @@ impl<'l> Reader<'l> {
                 return None;
             }
         };
+        if let Some((why, hint)) = pasted(&raw, name) {
+            self.problems.add_with_hint(&node.origin, path, why, hint);
+            return None;
+        }
+        if let Some(variable) = secrets::shell_variable(&raw) {
+            // A password may begin with a dollar sign.
+            let variable = if harmless::may_show(name, &raw) { variable } else { "NAME" };
+            let warning = format!(
+                "{path}: ${variable} is taken as it is written; for the environment variable write ${{env:{variable}}}"
+            );
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
         match secrets::resolve(&raw, self.lookup) {
             Ok(value) => {
                 let secret = !harmless::may_show(name, &raw);
@@ -302,6 +318,19 @@ impl<'n> Fields<'n> {
     ) -> Option<T> {
         self.text(reader, key).and_then(|text| reader.parse(&text, parse))
     }
+}
+
+/// What is wrong with a value that was copied from where it means something else, and what to write.
+fn pasted(raw: &str, name: &str) -> Option<(&'static str, &'static str)> {
+    if raw.trim() == secrets::MASK {
+        let why = "this is what --print-config writes in place of a secret, not the secret";
+        return Some((why, "write ${env:NAME} or ${file:/path}"));
+    }
+    // A query may compare with such a text.
+    (raw.contains("{{secrets/") && name != "sql").then_some((
+        "the secret cannot be looked up",
+        "secret scopes are Databricks'; give ${env:NAME} or ${file:/path}",
+    ))
 }
 
 fn is_option_of(section: &Section, key: &str) -> bool {

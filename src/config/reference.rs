@@ -22,11 +22,13 @@ fn stream_file() -> String {
         "# The stream file\n\n{NOTE}\
          A YAML document. Later layers win: built-in defaults, the file, the environment, flags. Unknown keys,\n\
          keys given twice and values that cannot be read are refused, all of them at once, each with its place.\n\n\
-         In any value `${{env:NAME}}` stands for an environment variable and `${{file:/path}}` for the text of a file,\n\
-         without its last newline; `$${{` stands for `${{`. What they stand for is never printed.\n\n\
+         In any value `${{env:NAME}}` stands for an environment variable, `${{env:NAME:-default}}` for the text `default` if\n\
+         that variable is unset or empty, and `${{file:/path}}` for the text of a file, without its last newline; `$${{` stands\n\
+         for `${{`. What they stand for is never printed. `$NAME`, `~` and `{{{{secrets/SCOPE/KEY}}}}` are not looked up.\n\n\
          Times are written `5 seconds`, `1 minute 30 seconds`, `250 ms` or `15m`; months and years are refused, as in\n\
          Spark. Sizes are written `512 MiB` or `1g`, in powers of two. Relative paths start at the current directory.\n\n\
-         `&anchors`, `*aliases` and `<<` may be used for what several streams share.\n"
+         `&anchors`, `*aliases` and `<<` may be used for what several streams share. Keys at the top that begin with `x-`\n\
+         are ignored: `x-kafka: &kafka {{kafka.bootstrap.servers: b:9092}}`, then `options: {{<<: *kafka, subscribe: t}}`.\n"
     );
     for section in SECTIONS {
         let title =

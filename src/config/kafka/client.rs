@@ -12,6 +12,7 @@ use super::{Isolation, security};
 use crate::config::document::Entry;
 use crate::config::origin::Origin;
 use crate::config::reader::Reader;
+use crate::config::secrets;
 
 /// What the `kafka.*` properties say.
 pub(crate) struct ClientProperties {
@@ -40,8 +41,14 @@ pub(crate) fn read(
         // What belongs together can only be judged when all of it is known.
         return None;
     }
-    if !given.by_name.contains_key("bootstrap.servers") {
-        reader.problems.add(origin, path, "the option kafka.bootstrap.servers is missing");
+    match given.by_name.get("bootstrap.servers") {
+        Some(servers) => {
+            let hosts = servers.value.split(',').filter_map(|server| server.split(':').next());
+            if let Some(variable) = hosts.into_iter().find_map(secrets::shell_variable) {
+                reader.refuse(servers, format!("${variable} is not looked up; write ${{env:{variable}}}"));
+            }
+        }
+        None => reader.problems.add(origin, path, "the option kafka.bootstrap.servers is missing"),
     }
     let isolation = given.take_special("isolation.level").map(|text| {
         let words =

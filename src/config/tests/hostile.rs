@@ -78,11 +78,16 @@ restart: {maxAttempts: 3, backoff: 1s}
 conf: {spark.sql.session.timeZone: UTC}
 "#;
 
+/// The printed file with a text where a literal secret was masked, so that it loads.
+fn unmasked(config: &Config) -> String {
+    config.to_yaml().replace("\"********\"", "k")
+}
+
 #[test]
 fn a_resolved_reference_is_in_no_message_and_in_no_printed_file_wherever_it_stands() {
     let tree = document::parse("rich", RICH, &mut Default::default()).unwrap();
     let print =
-        |node: Node| Config { streams: Vec::new(), warnings: Vec::new(), declared: vec![node] }.to_yaml();
+        |node: Node| unmasked(&Config { streams: Vec::new(), warnings: Vec::new(), declared: vec![node] });
     load(&print(tree.clone())).unwrap_or_else(|e| panic!("{e}"));
     let (mut places, mut refused) = (0, 0);
     loop {
@@ -114,7 +119,7 @@ proptest! {
         let mut rich = rich;
         rich.replace_range(from..until, &text);
         if let Ok(config) = load(&rich) {
-            let again = load(&config.to_yaml()).unwrap();
+            let again = load(&unmasked(&config)).unwrap();
             prop_assert_eq!(again.streams.len(), config.streams.len());
         }
     }

@@ -40,7 +40,39 @@ fn literal_secrets_are_masked_in_print() {
     let printed = load(&yaml).unwrap().to_yaml();
     assert!(!printed.contains("hunter2"), "{printed}");
     assert_eq!(printed.matches("\"********\"").count(), 7, "{printed}");
-    assert!(printed.starts_with("# Secrets are masked"), "{printed}");
+    assert!(printed.starts_with("# Secrets are masked; write ${env:NAME}"), "{printed}");
+}
+
+#[test]
+fn the_values_that_print_masks_are_named_and_refused_in_a_file() {
+    let file = |key: &str| {
+        file_with(
+            "subscribe: t",
+            &format!("storageOptions: {{azure_storage_sas_key: {key}}}"),
+            "tableProperties: {team: lake}",
+        )
+    };
+    let (printed, masked) = load(&file("hunter2")).unwrap().printed();
+    let masked = masked.expect("values are masked");
+    assert!(masked.contains("are masked: team, azure_storage_sas_key; write ${env:NAME}"), "{masked}");
+    let refused = message(&printed);
+    assert!(
+        refused.contains("storageOptions.azure_storage_sas_key: this is what --print-config writes"),
+        "{refused}"
+    );
+    let open = file("'${env:PASSWORD}'").replace("{team: lake}", "{delta.appendOnly: true}");
+    assert_eq!(load(&open).unwrap().printed().1, None);
+}
+
+#[test]
+fn a_default_is_masked_as_any_other_text_under_a_name_of_secrets() {
+    let yaml = file_with(
+        "subscribe: '${env:TOPIC:-t}'",
+        "storageOptions: {azure_storage_sas_key: '${env:NOPE:-hunter2}'}",
+        "",
+    );
+    let printed = load(&yaml).unwrap().to_yaml();
+    assert!(printed.contains("${env:TOPIC:-t}") && !printed.contains("hunter2"), "{printed}");
 }
 
 #[test]

@@ -75,6 +75,14 @@ fn problems_of_options_name_place_key_and_remedy() {
             "s.yaml:7:20: streams[0].source.options.subscribe: the environment variable NOPE is not set",
         ),
         (
+            "subscribe: '{{secrets/scope/topic}}'",
+            "s.yaml:7:20: streams[0].source.options.subscribe: the secret cannot be looked up (secret scopes are Databricks'; give ${env:NAME} or ${file:/path})",
+        ),
+        (
+            "subscribe: '********'",
+            "s.yaml:7:20: streams[0].source.options.subscribe: this is what --print-config writes in place of a secret, not the secret (write ${env:NAME} or ${file:/path})",
+        ),
+        (
             "subscribe: t\nkafka.security.protocol: ${env:NOPE}\nkafka.sasl.mechanism: PLAIN",
             "s.yaml:8:34: streams[0].source.options.kafka.security.protocol: the environment variable NOPE is not set",
         ),
@@ -212,6 +220,16 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
             "mergeSchema: true",
             "s.yaml:11:7: streams[0].sink.mergeSchema: unknown key mergeSchema (it is an option: write it under options)",
         ),
+        (
+            "deadLetter: {format: delta, path: ~/dead}",
+            "",
+            "s.yaml:12:39: streams[0].deadLetter.path: \"~/dead\": ~ is not the home folder here; write ${env:HOME}",
+        ),
+        (
+            "",
+            "merge: {keys: [topic], indexFolder: ~/index}",
+            "s.yaml:11:43: streams[0].sink.merge.indexFolder: \"~/index\": ~ is not the home folder here; write ${env:HOME}",
+        ),
         ("", "table: t", "s.yaml:11:14: streams[0].sink.table: table and path exclude each other"),
     ];
     for (stream, sink, expected) in cases {
@@ -279,6 +297,35 @@ fn problems_of_the_file_itself_are_told() {
         .map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(",")))
         .fold("a0: &a0 [x,x]\n".to_owned(), |all, line| all + &line);
     assert!(message(&bomb).contains("the file expands to more than 50000 values"));
+}
+
+#[test]
+fn a_variable_in_the_way_of_a_shell_is_not_taken_in_silence() {
+    let yaml = file_with("subscribe: t", "", "").replace("b:9092", "b:9092,$KAFKA:9092");
+    assert_eq!(
+        message(&yaml),
+        "s.yaml:6:34: streams[0].source.options.kafka.bootstrap.servers: \"b:9092,$KAFKA:9092\": $KAFKA is not looked up; write ${env:KAFKA}"
+    );
+    let yaml = file_with("subscribe: t\nkafka.client.id: $CLIENT\nkafka.ssl.key.password: $hunter2", "", "");
+    let warnings = load(&yaml).unwrap().warnings.join("\n");
+    assert!(
+        warnings.contains("kafka.client.id: $CLIENT is taken as it is written; for the environment variable write ${env:CLIENT}"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("kafka.ssl.key.password: $NAME is taken") && !warnings.contains("hunter2"),
+        "{warnings}"
+    );
+}
+
+#[test]
+fn what_streams_share_stands_under_a_key_that_begins_with_x() {
+    let yaml = file_with("subscribe: t\n<<: *common", "", "");
+    let config = load(&format!("x-common: &common {{kafka.client.id: c}}\n{yaml}")).unwrap();
+    let SourceFormat::Kafka(kafka) = &config.streams[0].source.format else { panic!("not Kafka") };
+    assert_eq!(kafka.client.get("client.id").map(String::as_str), Some("c"));
+    let nested = message(&file_with("subscribe: t", "x-common: 1", ""));
+    assert!(nested.contains("unknown key x-common"), "{nested}");
 }
 
 #[test]
