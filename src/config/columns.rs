@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use super::document::Node;
 use super::formats::{RateOptions, SocketOptions, SourceFormat};
 use super::reader::{Reader, Text};
+use super::secrets;
 use super::stream::{SourceConfig, ValueConfig};
 use crate::decode::rows;
 use crate::decode::schema::StructType;
@@ -59,15 +60,43 @@ fn timestamp() -> Field {
     Field::new("timestamp", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true)
 }
 
+/// The schema as DDL: as it is given, from Spark's JSON form (`df.schema.json()`), or from the file behind an `@`, as flags
+/// have it. The outer `None`: it could not be had, and the problem was added.
+pub(super) fn ddl(reader: &mut Reader<'_>, mut text: Text) -> Option<Text> {
+    if let Some(path) = text.value.trim().strip_prefix('@') {
+        match secrets::resolve(&format!("${{file:{path}}}"), reader.lookup) {
+            Ok(read) => text.value = read,
+            Err(why) => {
+                reader.problems.add(&text.origin, &text.path, why);
+                return None;
+            }
+        }
+    }
+    if text.value.trim_start().starts_with('{') {
+        match StructType::from_json(&text.value) {
+            Ok(schema) => text.value = schema.to_ddl(),
+            Err(error) => {
+                refuse_schema(reader, &text, &error);
+                return None;
+            }
+        }
+    }
+    Some(text)
+}
+
 /// Whether the schema can be read and a table can hold its columns beside those of `keep`.
 pub(super) fn check_schema(reader: &mut Reader<'_>, text: &Text, keep: &[RecordColumn]) -> bool {
     let Err(error) = names(&text.value, keep) else { return true };
-    // The message quotes a word of the schema, which no one keeps secrets in.
+    refuse_schema(reader, text, &error);
+    false
+}
+
+/// The message quotes a word of the schema, which no one keeps secrets in.
+fn refuse_schema(reader: &mut Reader<'_>, text: &Text, error: &Error) {
     match error.hint_text() {
         Some(hint) => reader.problems.add_with_hint(&text.origin, &text.path, error.message(), hint),
         None => reader.problems.add(&text.origin, &text.path, error.message()),
     }
-    false
 }
 
 /// Checks that a table can be partitioned by the columns that `node` names.

@@ -206,7 +206,10 @@ pub(super) static VALUE: Section = Section {
     path: "streams[].source.value",
     keys: &[
         required("format", "`json`."),
-        required("schema", "The columns, as Spark DDL: `event_id STRING, temperature DOUBLE`."),
+        required(
+            "schema",
+            "The columns, as Spark DDL: `event_id STRING, temperature DOUBLE`, or in Spark's JSON form (`df.schema.json()`). `@FILE` is the text of a file, as `${file:FILE}`.",
+        ),
         optional(
             "mode",
             "What happens to a malformed record if there is no `deadLetter`: `PERMISSIVE`, `FAILFAST` or `DROPMALFORMED`. Default `PERMISSIVE`.",
@@ -404,7 +407,7 @@ pub(super) static TABLE: Section = Section {
         optional("table", "The table's name under `warehouse`, instead of `path`."),
         optional(
             "schema",
-            "The columns, as Spark DDL. Required for `csv` and `json`; Delta and Parquet files declare their own.",
+            "The columns, as Spark DDL, in Spark's JSON form, or `@FILE`. Required for `csv` and `json`; Delta and Parquet files declare their own.",
         ),
         optional("options", "Spark's options for the format: `header` and `sep` for `csv`."),
     ],

@@ -186,6 +186,13 @@ fn place_table(
     if !name.value.chars().all(|c| c.is_alphanumeric() || "_-.".contains(c)) || name.value.starts_with('.') {
         return reader.refuse(&name, "a table's name has letters, digits, _, - and .");
     }
+    if name.value.matches('.').count() == 2 {
+        let folder = name.shown();
+        let warning = format!(
+            "{place}: there is no catalog; {folder} is the name of a folder in the warehouse, not CATALOG.SCHEMA.TABLE"
+        );
+        reader.warnings.push(warning);
+    }
     if let (Value::Text(parent), Value::Text(name)) = (&warehouse.value, &table.value) {
         let url = location::under(parent, name);
         let node = Node::text(table.origin.clone(), url);

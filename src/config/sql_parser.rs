@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use super::columns;
 use super::document::{Node, Value};
 use super::keys;
 use super::location;
@@ -118,9 +119,12 @@ fn table(
         reader.problems.add(&fields.origin, path, "the key path (or table) is missing");
     }
     let url = fields.parsed(reader, "path", |text| location::parse(text, base));
-    let schema = fields.parsed(reader, "schema", |text| match StructType::from_ddl(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(error.to_string()),
+    let schema = fields.text(reader, "schema").and_then(|text| columns::ddl(reader, text));
+    let schema = schema.and_then(|text| {
+        reader.parse(&text, |text| match StructType::from_ddl(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
     });
     let needs = matches!(format, Some(TableFormat::Csv | TableFormat::Json));
     if needs && fields.node("schema").is_none() {

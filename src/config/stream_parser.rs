@@ -278,6 +278,7 @@ fn json(
         Some(node) => kept(reader, node, &fields.path_of("keep")),
         None => Vec::new(),
     };
+    let schema = schema.and_then(|text| columns::ddl(reader, text));
     let schema = schema.filter(|text| columns::check_schema(reader, text, &keep));
     Some(ValueConfig::Json(JsonValue {
         schema: schema?.value,

@@ -238,6 +238,39 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
 }
 
 #[test]
+fn a_schema_is_ddl_or_sparks_json_or_a_file_of_either() {
+    let json = r#"{"type":"struct","fields":[{"name":"a","type":"integer","nullable":true,"metadata":{}},{"name":"b","type":"string","nullable":true,"metadata":{}}]}"#;
+    let mut world = world();
+    world.files.insert("schema.json", json);
+    let file = |schema: &str| {
+        file_with("subscribe: t", "", "").replace(
+            "    sink:\n",
+            &format!("      value: {{format: json, schema: '{schema}'}}\n    sink:\n"),
+        )
+    };
+    for (schema, ddl) in
+        [(json, "a INT, b STRING"), ("@schema.json", "a INT, b STRING"), ("@schema.ddl", "a INT,\nb STRING")]
+    {
+        let config = load_in(&world, &file(schema), &[]).unwrap_or_else(|e| panic!("{schema}: {e}"));
+        let ValueConfig::Json(value) = &config.streams[0].source.value else { panic!("{schema}") };
+        assert_eq!(value.schema, ddl, "{schema}");
+        let table = format!("sql: SELECT 1\ntables: {{d: {{format: csv, path: d, schema: '{schema}'}}}}");
+        let config = load_in(&world, &file_with("subscribe: t", &table, ""), &[]).unwrap();
+        assert_eq!(config.streams[0].tables[0].schema.as_deref(), Some(ddl), "{schema}");
+    }
+    let place = "s.yaml:8:37: streams[0].source.value.schema: ";
+    let cases = [
+        (r#"{"type":"struct"}"#, ""),
+        ("{a INT}", "schema is not JSON"),
+        ("@nope.ddl", "cannot read nope.ddl: entity not found"),
+    ];
+    for (schema, says) in cases {
+        let error = message(&file(schema));
+        assert!(error.starts_with(place) && error.contains(says), "{schema}: {error}");
+    }
+}
+
+#[test]
 fn schemas_and_partition_columns_are_read_with_the_file() {
     let file = |schema: &str, sink: &str| {
         file_with("subscribe: t", "", sink).replace(
@@ -297,6 +330,23 @@ fn problems_of_the_file_itself_are_told() {
         .map(|i| format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(",")))
         .fold("a0: &a0 [x,x]\n".to_owned(), |all, line| all + &line);
     assert!(message(&bomb).contains("the file expands to more than 50000 values"));
+}
+
+#[test]
+fn a_name_of_three_parts_is_a_folder_and_that_is_said() {
+    let named = |table: &str| {
+        let yaml = file_with("subscribe: t", "", "").replace("path: lake/s", &format!("table: {table}"));
+        load(&format!("warehouse: wh\n{yaml}")).unwrap()
+    };
+    let config = named("main.bronze.live");
+    assert_eq!(
+        config.warnings,
+        [
+            "streams[0].sink.table: there is no catalog; \"main.bronze.live\" is the name of a folder in the warehouse, not CATALOG.SCHEMA.TABLE"
+        ]
+    );
+    assert_eq!(config.streams[0].sink.delta().unwrap().url.path(), "/work/wh/main.bronze.live");
+    assert_eq!(named("bronze.live").warnings, Vec::<String>::new());
 }
 
 #[test]
