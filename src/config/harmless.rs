@@ -78,7 +78,7 @@ const STORAGE: &[&str] = &[
 ];
 
 /// Parts of names in the tables of keys and options under which a secret stands.
-const SECRET_PARTS: [&str; 10] = [
+const SECRET_PARTS: [&str; 12] = [
     "password",
     "passphrase",
     "secret",
@@ -89,6 +89,9 @@ const SECRET_PARTS: [&str; 10] = [
     "key.pem",
     "credential",
     "assertion",
+    // `spark.executorEnv.NAME`, `spark.driver.extraJavaOptions`: any text.
+    "env.",
+    "javaoptions",
 ];
 
 /// Names with such a part under which none stands: a word, and the place of a file.
@@ -206,6 +209,11 @@ mod tests {
         {
             assert!(!is_harmless(name), "{name}");
         }
+        for name in
+            ["spark.executorEnv.NAME", "spark.driver.extraJavaOptions", "spark.ui.password", "spark.new"]
+        {
+            assert!(!is_harmless(name), "{name}");
+        }
         for name in [
             "subscribe",
             "startingOffsets",
@@ -219,6 +227,8 @@ mod tests {
             "host",
             "truncate",
             "header",
+            "spark.executor.memory",
+            "compression",
         ] {
             assert!(is_harmless(name), "{name}");
         }

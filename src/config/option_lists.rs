@@ -22,11 +22,18 @@ pub(super) enum List {
 /// One option.
 #[derive(Clone, Copy)]
 pub(super) struct OptionRow {
-    /// As Spark or Kafka spells it; compared without case.
+    /// As Spark or Kafka spells it; compared without case. `*` at its end stands for any rest.
     pub name: &'static str,
     pub list: List,
     /// Of an honoured option: what to know; of the others: why, and what to do instead.
     pub text: &'static str,
+}
+
+impl OptionRow {
+    /// Whether it stands for all names that begin as it does.
+    pub(super) fn is_pattern(&self) -> bool {
+        self.name.ends_with('*')
+    }
 }
 
 const fn honoured(name: &'static str, text: &'static str) -> OptionRow {
@@ -47,7 +54,9 @@ const fn refused(name: &'static str, text: &'static str) -> OptionRow {
 
 /// The row of `name` in `table`, compared without case.
 pub(super) fn find(table: &'static [OptionRow], name: &str) -> Option<&'static OptionRow> {
-    table.iter().find(|row| row.name.eq_ignore_ascii_case(name))
+    let begins = |start: &str| name.get(..start.len()).is_some_and(|own| own.eq_ignore_ascii_case(start));
+    let exact = table.iter().find(|row| row.name.eq_ignore_ascii_case(name));
+    exact.or_else(|| table.iter().find(|row| row.name.strip_suffix('*').is_some_and(begins)))
 }
 
 /// Options of Spark's Kafka source without the `kafka.` ones.
@@ -373,6 +382,11 @@ pub(super) static CONSOLE: &[OptionRow] = &[
 /// Spark's options of the Delta sink (`DeltaOptions`).
 pub(super) static DELTA: &[OptionRow] = &[
     honoured("mergeSchema", "true adds new columns to an existing table. Default false."),
+    honoured(
+        "compression",
+        "Sets the table property delta.parquet.compression.codec, if this stream creates the table.",
+    ),
+    honoured("delta.*", "Set the table properties of these names, if this stream creates the table."),
     no_effect("optimizeWrite", "a batch is written in few files of the target size anyway"),
     no_effect("autoCompact", "the sink's key autoCompact joins small files"),
     no_effect("maxRecordsPerFile", "files are closed by size"),
@@ -398,6 +412,9 @@ pub(super) static TABLE: &[OptionRow] = &[
     refused("timestampAsOf", "a table is read as it is when a micro-batch is planned"),
 ];
 
+/// Why settings of executors, memory, shuffles and the like do nothing.
+const NO_CLUSTER: &str = "there is no Spark cluster and no JVM";
+
 /// Settings of a Spark session.
 pub(super) static CONF: &[OptionRow] = &[
     honoured("spark.sql.session.timeZone", "Of timestamps without a zone. Default UTC."),
@@ -416,6 +433,14 @@ pub(super) static CONF: &[OptionRow] = &[
         "spark.sql.streaming.noDataMicroBatches.enabled",
         "Whether a batch without data writes what the watermark has completed. Default true.",
     ),
+    honoured(
+        "spark.sql.parquet.compression.codec",
+        "Sets the table property delta.parquet.compression.codec, if this stream creates the table and nothing nearer to the sink sets it.",
+    ),
+    honoured(
+        "spark.databricks.delta.properties.defaults.*",
+        "Set the table properties delta.*, if this stream creates the table and sink.tableProperties does not set them. Not for the table of dead letters.",
+    ),
     no_effect("spark.sql.shuffle.partitions", "nothing is shuffled"),
     no_effect("spark.default.parallelism", "lanes decides"),
     no_effect("spark.sql.adaptive.enabled", "there is no plan to adapt"),
@@ -425,6 +450,78 @@ pub(super) static CONF: &[OptionRow] = &[
     no_effect("spark.sql.streaming.stateStore.providerClass", "there is one kind of state store"),
     no_effect("spark.databricks.delta.optimizeWrite.enabled", "a batch is written in few files anyway"),
     no_effect("spark.databricks.delta.autoCompact.enabled", "the sink's key autoCompact joins small files"),
+    no_effect("spark.master", NO_CLUSTER),
+    no_effect("spark.serializer", NO_CLUSTER),
+    no_effect("spark.plugins", NO_CLUSTER),
+    no_effect("spark.extraListeners", NO_CLUSTER),
+    no_effect("spark.sql.extensions", "there are no extensions; Delta is built in"),
+    no_effect("spark.sql.catalogImplementation", "there is no catalog; tables are named by path"),
+    no_effect("spark.sql.warehouse.dir", "the file's key warehouse decides"),
+    no_effect("spark.sql.autoBroadcastJoinThreshold", "static tables are always joined in memory"),
+    no_effect("spark.sql.broadcastTimeout", "nothing is broadcast"),
+    no_effect("spark.sql.queryExecutionListeners", "Java classes cannot run here"),
+    no_effect("spark.sql.streaming.streamingQueryListeners", "Java classes cannot run here"),
+    no_effect("spark.databricks.delta.preview.enabled", "Delta is built in"),
+    no_effect(
+        "spark.databricks.delta.retentionDurationCheck.enabled",
+        "alluvia table vacuum has flags of its own",
+    ),
+    no_effect("spark.app.*", NO_CLUSTER),
+    no_effect("spark.blockManager.*", NO_CLUSTER),
+    no_effect("spark.broadcast.*", NO_CLUSTER),
+    no_effect("spark.cleaner.*", NO_CLUSTER),
+    no_effect("spark.cores.*", NO_CLUSTER),
+    no_effect("spark.decommission.*", NO_CLUSTER),
+    no_effect("spark.driver.*", NO_CLUSTER),
+    no_effect("spark.dynamicAllocation.*", NO_CLUSTER),
+    no_effect("spark.eventLog.*", NO_CLUSTER),
+    no_effect("spark.excludeOnFailure.*", NO_CLUSTER),
+    no_effect("spark.executor.*", NO_CLUSTER),
+    no_effect("spark.executorEnv.*", NO_CLUSTER),
+    no_effect("spark.files.*", NO_CLUSTER),
+    no_effect("spark.history.*", NO_CLUSTER),
+    no_effect("spark.io.*", NO_CLUSTER),
+    no_effect("spark.kryo.*", NO_CLUSTER),
+    no_effect("spark.kubernetes.*", NO_CLUSTER),
+    no_effect("spark.local.*", NO_CLUSTER),
+    no_effect("spark.locality.*", NO_CLUSTER),
+    no_effect("spark.memory.*", NO_CLUSTER),
+    no_effect("spark.metrics.*", NO_CLUSTER),
+    no_effect("spark.network.*", NO_CLUSTER),
+    no_effect("spark.port.*", NO_CLUSTER),
+    no_effect("spark.pyspark.*", NO_CLUSTER),
+    no_effect("spark.python.*", NO_CLUSTER),
+    no_effect("spark.rdd.*", NO_CLUSTER),
+    no_effect("spark.rpc.*", NO_CLUSTER),
+    no_effect("spark.scheduler.*", NO_CLUSTER),
+    no_effect("spark.shuffle.*", NO_CLUSTER),
+    no_effect("spark.speculation.*", NO_CLUSTER),
+    no_effect("spark.stage.*", NO_CLUSTER),
+    no_effect("spark.storage.*", NO_CLUSTER),
+    no_effect("spark.submit.*", NO_CLUSTER),
+    no_effect("spark.task.*", NO_CLUSTER),
+    no_effect("spark.ui.*", NO_CLUSTER),
+    no_effect("spark.yarn.*", NO_CLUSTER),
+    no_effect("spark.jars*", NO_CLUSTER),
+    no_effect("spark.kryoserializer.*", NO_CLUSTER),
+    no_effect("spark.databricks.cluster*", NO_CLUSTER),
+    no_effect("spark.databricks.io.*", NO_CLUSTER),
+    no_effect("spark.databricks.photon.*", NO_CLUSTER),
+    no_effect("spark.databricks.passthrough.*", NO_CLUSTER),
+    no_effect("spark.databricks.preemption.*", NO_CLUSTER),
+    no_effect("spark.sql.adaptive.*", "there is no plan to adapt"),
+    no_effect("spark.sql.catalog.*", "there is no catalog; tables are named by path"),
+    no_effect("spark.sql.codegen.*", "there is no JVM to generate code for"),
+    no_effect("spark.sql.files.*", "files are closed and read by size"),
+    no_effect("spark.sql.hive.*", "there is no metastore; tables are named by path"),
+    no_effect("spark.sql.inMemoryColumnarStorage.*", "nothing is cached"),
+    no_effect("spark.sql.streaming.stateStore.*", "there is one kind of state store"),
+    no_effect("spark.sql.streaming.ui.*", "there is a status page of its own"),
+    no_effect("spark.sql.ui.*", "there is a status page of its own"),
+    no_effect(
+        "spark.databricks.delta.optimize.*",
+        "alluvia table compact and the sink's key autoCompact join small files",
+    ),
     refused("spark.sql.streaming.checkpointLocation", "write it in the stream: checkpointLocation"),
     refused("spark.sql.streaming.stopTimeout", "write it in the stream: shutdownTimeout"),
     refused(

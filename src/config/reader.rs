@@ -252,17 +252,19 @@ impl<'l> Reader<'l> {
         for entry in entries {
             let place = join(path, &entry.key);
             let Some(row) = option_lists::find(table, &entry.key) else {
-                let known = table.iter().filter(|r| r.list != List::Refused).map(|r| r.name);
+                let known =
+                    table.iter().filter(|r| r.list != List::Refused && !r.is_pattern()).map(|r| r.name);
                 self.unknown("option", &entry.key, &entry.origin, &place, known);
                 continue;
             };
-            if !self.usable(row, row.name, entry, &place, stream) {
+            let name = if row.is_pattern() { entry.key.as_str() } else { row.name };
+            if !self.usable(row, name, entry, &place, stream) {
                 continue;
             }
-            if honoured.iter().any(|(other, _)| other.name == row.name) {
+            if !row.is_pattern() && honoured.iter().any(|(other, _)| other.name == row.name) {
                 let text = format!("the option {} is given twice; its case does not matter", row.name);
                 self.problems.add(&entry.origin, &place, text);
-            } else if let Some(text) = self.text(&entry.node, &place, row.name) {
+            } else if let Some(text) = self.text(&entry.node, &place, name) {
                 honoured.push((row, text));
             }
         }

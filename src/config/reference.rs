@@ -70,7 +70,7 @@ fn kafka_options() -> String {
 fn spark_options() -> String {
     let mut page = format!(
         "# Spark options\n\n{NOTE}\
-         Options beside those of Kafka. Names are compared without case, as in Spark.\n"
+         Options beside those of Kafka. Names are compared without case, as in Spark. `*` stands for any rest of a name.\n"
     );
     lists(&mut page, "JSON: `source.value.options`", "", option_lists::JSON);
     lists(&mut page, "Delta: `sink.options`", "", option_lists::DELTA);

@@ -38,7 +38,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path
     let fields = reader.fields(node, path, &keys::STREAM)?;
     let name = fields.parsed(reader, "name", name);
     let shown = name.clone().unwrap_or_else(|| path.to_owned());
-    let mut conf = conf(reader, &fields, &shown);
+    let (mut conf, defaults) = conf(reader, &fields, &shown);
     let identity = azure::block(reader, &fields);
     reader.identity.clone_from(&identity);
     reader.namespace = None;
@@ -54,7 +54,10 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path
     let checkpoint = fields.text(reader, "checkpointLocation");
     let checkpoint_url = checkpoint.as_ref().and_then(|t| reader.parse(t, |t| location::parse(t, base)));
     let place = LocalPlace { base, checkpoint: checkpoint_url.as_ref(), stream: &shown };
-    let sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &place));
+    let mut sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &place));
+    if let Some(SinkConfig::Delta(delta)) = &mut sink {
+        add_missing(&mut delta.table_properties, defaults);
+    }
     if let Some(source) = &source {
         check_partitions(reader, &fields, source);
     }
@@ -177,13 +180,27 @@ fn name(text: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
-fn conf(reader: &mut Reader<'_>, fields: &Fields<'_>, stream: &str) -> BTreeMap<String, String> {
-    let Some(node) = fields.node("conf") else { return BTreeMap::new() };
+/// Adds the properties that are not given yet.
+fn add_missing(properties: &mut BTreeMap<String, String>, more: BTreeMap<String, String>) {
+    for (name, value) in more {
+        properties.entry(name).or_insert(value);
+    }
+}
+
+/// The settings of the session, and the table properties that they are defaults of.
+fn conf(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    stream: &str,
+) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let Some(node) = fields.node("conf") else { return Default::default() };
     let path = fields.path_of("conf");
     let entries = reader.entries(node, &path).unwrap_or_default();
     let entries = entries.iter().filter(|entry| !azure::is_hadoop(&entry.key));
     let honoured = reader.options(entries, &path, option_lists::CONF, stream);
-    honoured.into_iter().map(|(row, text)| (row.name.to_owned(), text.value)).collect()
+    let defaults = table_properties::set_by(reader, &honoured, &path);
+    let settings = honoured.into_iter().filter(|(row, _)| !table_properties::is_set_by(row.name));
+    (settings.map(|(row, text)| (row.name.to_owned(), text.value)).collect(), defaults)
 }
 
 /// The key goes before the Spark setting of the same meaning, which is taken out of `conf`.
@@ -333,6 +350,7 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>
         }
         None => Vec::new(),
     };
+    let properties = table_properties::set_by(reader, &options, &fields.path_of("options"));
     let merge_schema = options
         .iter()
         .find(|(row, _)| row.name == "mergeSchema")
@@ -348,7 +366,8 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>
     let auto_compact =
         fields.text(reader, "autoCompact").and_then(|text| reader.parse(&text, quantity::boolean));
     let auto_vacuum = fields.parsed(reader, "autoVacuum", vacuum_interval);
-    let DeltaTarget { url, table_properties } = target?;
+    let DeltaTarget { url, mut table_properties } = target?;
+    add_missing(&mut table_properties, properties);
     name?;
     Some(SinkConfig::Delta(DeltaSink {
         url,

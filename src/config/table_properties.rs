@@ -3,7 +3,11 @@
 //! A property with a value that Delta can't read makes a table that Spark refuses to open, so that it is refused here,
 //! with its place. Names without `delta.` are the user's own.
 
+use std::collections::BTreeMap;
+
+use super::option_lists::OptionRow;
 use super::problems::nearest;
+use super::reader::{Reader, Text};
 use crate::model::table_property::{Codec, size_bytes};
 
 /// What a property may say.
@@ -70,6 +74,51 @@ static PROPERTIES: &[(&str, Form)] = &[
 const PREFIX: &str = "delta.";
 const FEATURE: &str = "delta.feature.";
 const CONSTRAINT: &str = "delta.constraints.";
+
+/// Under which a session names the properties of new tables.
+const DEFAULTS: &str = "spark.databricks.delta.properties.defaults.";
+/// Options and settings that name the codec of Parquet files.
+const CODEC: [&str; 2] = ["compression", "spark.sql.parquet.compression.codec"];
+
+/// Whether an option or a setting sets a property.
+pub(super) fn is_set_by(name: &str) -> bool {
+    CODEC.contains(&name) || of(name).is_some()
+}
+
+/// The property that an option or a setting names.
+fn of(name: &str) -> Option<String> {
+    let behind = |start: &str| {
+        let own = name.get(..start.len()).filter(|own| own.eq_ignore_ascii_case(start))?;
+        name.get(own.len()..)
+    };
+    behind(DEFAULTS).or_else(|| behind(PREFIX)).map(|rest| format!("{PREFIX}{rest}"))
+}
+
+/// The properties that the honoured options of the mapping at `path` set. A property by its own name goes before a codec.
+pub(super) fn set_by(
+    reader: &mut Reader<'_>,
+    options: &[(&'static OptionRow, Text)],
+    path: &str,
+) -> BTreeMap<String, String> {
+    let mut properties = BTreeMap::new();
+    for (row, text) in options {
+        let name = text.path.strip_prefix(path).map_or("", |key| key.trim_start_matches('.'));
+        let (property, named) = match of(name) {
+            Some(property) => (property, true),
+            None if CODEC.contains(&row.name) => ("delta.parquet.compression.codec".to_owned(), false),
+            None => continue,
+        };
+        if reader.parse(text, |value| check(&property, value)).is_none() {
+            continue;
+        }
+        if named {
+            properties.insert(property, text.value.clone());
+        } else {
+            properties.entry(property).or_insert_with(|| text.value.clone());
+        }
+    }
+    properties
+}
 
 /// Checks a property's name and value.
 ///

@@ -99,6 +99,40 @@ fn what_has_no_effect_is_warned_of_with_the_reason() {
 }
 
 #[test]
+fn options_and_settings_of_spark_set_table_properties_and_those_of_a_cluster_are_warned_of() {
+    let conf = "conf: {spark.executor.memory: 8g, spark.databricks.delta.properties.defaults.appendOnly: true, spark.databricks.delta.properties.defaults.checkpointInterval: 20, spark.sql.parquet.compression.codec: gzip, spark.sql.ansi.enabled: false}";
+    let sink = "options: {compression: zstd, delta.checkpointInterval: 5, delta.logRetentionDuration: interval 9 days}\ntableProperties: {delta.logRetentionDuration: interval 3 days}";
+    let config = load(&file_with("subscribe: t", conf, sink)).unwrap();
+    let stream = &config.streams[0];
+    let expected = [
+        ("delta.appendOnly", "true"),
+        ("delta.checkpointInterval", "5"),
+        ("delta.logRetentionDuration", "interval 3 days"),
+        ("delta.parquet.compression.codec", "zstd"),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(stream.sink.delta().unwrap().table_properties, BTreeMap::from(expected));
+    assert_eq!(stream.conf, BTreeMap::from([("spark.sql.ansi.enabled".into(), "false".into())]));
+    assert_eq!(
+        config.warnings,
+        ["stream s: spark.executor.memory has no effect here: there is no Spark cluster and no JVM"]
+    );
+    for (conf, sink, says) in [
+        ("conf: {spark.sql.nope: 1}", "", "unknown option spark.sql.nope"),
+        (
+            "conf: {spark.databricks.delta.properties.defaults.appendOnyl: true}",
+            "",
+            "did you mean delta.appendOnly?",
+        ),
+        ("", "options: {compression: brotli}", "expected one of"),
+        ("", "options: {delta.appendOnly: yes}", "expected true or false"),
+    ] {
+        let error = message(&file_with("subscribe: t", conf, sink));
+        assert!(error.contains(says), "{conf}{sink}: {error}");
+    }
+}
+
+#[test]
 fn flags_win_over_the_environment_and_the_environment_over_the_file() {
     let yaml = file_with("subscribe: t", "memoryLimit: 1g\nlanes: 1\ntrigger: once", "");
     let mut world = world();
