@@ -162,7 +162,9 @@ data-{{ include "alluvia.fullname" . }}-0
 {{- end -}}
 {{- else -}}
 {{- $key := .key | default "" -}}
-{{- $text := regexReplaceAllLiteral "\\$\\{[^}]*\\}" (.value | default "" | toString | replace "$${" "") "${}" -}}
+{{- /* The default of a reference is written out. */ -}}
+{{- $text := regexReplaceAll "\\$\\{env:[^}:]*:-([^}]+)\\}" (.value | default "" | toString | replace "$${" "") "${1}" -}}
+{{- $text = regexReplaceAllLiteral "\\$\\{[^}]*\\}" $text "${}" -}}
 {{- $literal := and .value (include "alluvia.isSecret" $key) (not (contains "${}" $text)) -}}
 {{- $login := and (contains "jaas" (lower $key)) (include "alluvia.holdsLogin" $text) -}}
 {{- if or $literal $login (include "alluvia.holdsSecret" $text) -}}

@@ -157,7 +157,7 @@ fn the_chart_carries_the_rules_that_are_tested(chart: &Chart) {
     let spec: String =
         spec.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
     let tests = read("helm/alluvia/files/alerts_test.yaml")
-        .replace("RUNBOOK_URL", "docs/operating/runbook.md")
+        .replace("RUNBOOK_URL", "https://wiki.example/runbook")
         .replace("NAMESPACE", "lake")
         .replace("STATEFULSET", "events-alluvia");
     let folder = tempfile::tempdir().unwrap();
