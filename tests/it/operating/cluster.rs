@@ -230,9 +230,14 @@ fn the_install_page_leads_from_an_empty_server_to_a_running_stream() {
     let Some(broker) = Broker::shared() else { return };
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating/install.md")).unwrap();
-    // What stands for a reader's own names on the page.
+    // What stands for a reader's own names on the page, which is followed without a storage account.
     let own = |text: &str| {
         text.replace("REGISTRY", "localhost")
+            .replace("abfss://lake@ACCOUNT.dfs.core.windows.net", "/data/lake")
+            .replace(
+                "workloadIdentity: { enabled: true, clientId: CLIENT_ID }",
+                "persistence: { enabled: true, size: 50Gi }",
+            )
             .replace("kafka:9093", broker.fact("/bootstrap/eventhubs"))
             .replace("USER", "$ConnectionString")
             .replace("PASSWORD", broker.fact("/eventhubs/password"))
