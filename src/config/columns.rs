@@ -61,7 +61,7 @@ fn timestamp() -> Field {
 }
 
 /// The schema as DDL: as it is given, from Spark's JSON form (`df.schema.json()`), or from the file behind an `@`, as flags
-/// have it. The outer `None`: it could not be had, and the problem was added.
+/// have it. `None`: it could not be had, and the problem was added.
 pub(super) fn ddl(reader: &mut Reader<'_>, mut text: Text) -> Option<Text> {
     if let Some(path) = text.value.trim().strip_prefix('@') {
         match secrets::resolve(&format!("${{file:{path}}}"), reader.lookup) {

@@ -193,7 +193,7 @@ fn conf(
     fields: &Fields<'_>,
     stream: &str,
 ) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    let Some(node) = fields.node("conf") else { return Default::default() };
+    let Some(node) = fields.node("conf") else { return (BTreeMap::new(), BTreeMap::new()) };
     let path = fields.path_of("conf");
     let entries = reader.entries(node, &path).unwrap_or_default();
     let entries = entries.iter().filter(|entry| !azure::is_hadoop(&entry.key));

@@ -43,8 +43,8 @@ pub(crate) fn read(
     }
     match given.by_name.get("bootstrap.servers") {
         Some(servers) => {
-            let hosts = servers.value.split(',').filter_map(|server| server.split(':').next());
-            if let Some(variable) = hosts.into_iter().find_map(secrets::shell_variable) {
+            let mut hosts = servers.value.split(',').filter_map(|server| server.split(':').next());
+            if let Some(variable) = hosts.find_map(secrets::shell_variable) {
                 reader.refuse(servers, format!("${variable} is not looked up; write ${{env:{variable}}}"));
             }
         }
