@@ -54,10 +54,7 @@ pub(super) fn read(reader: &mut Reader<'_>, node: &Node, path: &str, base: &Path
     let checkpoint = fields.text(reader, "checkpointLocation");
     let checkpoint_url = checkpoint.as_ref().and_then(|t| reader.parse(t, |t| location::parse(t, base)));
     let place = LocalPlace { base, checkpoint: checkpoint_url.as_ref(), stream: &shown };
-    let mut sink = fields.node("sink").and_then(|node| sink(reader, node, &fields.path_of("sink"), &place));
-    if let Some(SinkConfig::Delta(delta)) = &mut sink {
-        add_missing(&mut delta.table_properties, defaults);
-    }
+    let sink = sink_with(reader, &fields, &place, defaults);
     if let Some(source) = &source {
         check_partitions(reader, &fields, source);
     }
@@ -319,6 +316,20 @@ fn kept(reader: &mut Reader<'_>, node: &Node, path: &str) -> Vec<RecordColumn> {
         }
     }
     columns
+}
+
+/// The stream's sink, with the table properties that are the session's defaults.
+fn sink_with(
+    reader: &mut Reader<'_>,
+    stream: &Fields<'_>,
+    place: &LocalPlace<'_>,
+    defaults: BTreeMap<String, String>,
+) -> Option<SinkConfig> {
+    let mut sink = sink(reader, stream.node("sink")?, &stream.path_of("sink"), place)?;
+    if let SinkConfig::Delta(delta) = &mut sink {
+        add_missing(&mut delta.table_properties, defaults);
+    }
+    Some(sink)
 }
 
 fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>) -> Option<SinkConfig> {
