@@ -156,7 +156,7 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
     if is_refusal(code) {
         if options.security.tokens.is_some() && client.context().worked.load(Ordering::Relaxed) {
             return Error::unavailable(format!(
-                "Kafka at {brokers} refuses the login by a token that may have ended, cannot {what}: {text}"
+                "cannot {what}: Kafka at {brokers} refuses the login by a token that may have ended: {text}"
             ))
             .hint("see in the log why it was not renewed in time");
         }
@@ -166,12 +166,12 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
             }
             None => "check kafka.security.protocol, kafka.sasl.mechanism and kafka.sasl.jaas.config",
         };
-        return Error::config(format!("Kafka at {brokers} refuses the login, cannot {what}: {text}"))
+        return Error::config(format!("cannot {what}: Kafka at {brokers} refuses the login: {text}"))
             .hint(hint);
     }
     // Once TLS has worked, a broken handshake is a broker that restarts.
     if code == RDKafkaErrorCode::SSL && !client.context().worked.load(Ordering::Relaxed) {
-        return Error::config(format!("TLS with Kafka at {brokers} fails, cannot {what}: {text}")).hint(
+        return Error::config(format!("cannot {what}: TLS with Kafka at {brokers} fails: {text}")).hint(
             "check kafka.security.protocol, kafka.ssl.truststore.location, kafka.ssl.keystore.location and the certificate's names",
         );
     }
@@ -179,8 +179,27 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
         return Error::config(format!("Kafka at {brokers} does not allow to {what}: {text}"))
             .hint("grant the user DESCRIBE and READ on the topic");
     }
-    Error::unavailable(format!("Kafka at {brokers} does not answer, cannot {what}: {text}"))
-        .hint("check kafka.bootstrap.servers, and that the brokers are up and can be reached from here")
+    let worked = client.context().worked.load(Ordering::Relaxed);
+    let (does, hint) = silence(options, text, worked);
+    Error::unavailable(format!("cannot {what}: Kafka at {brokers} {does}: {text}")).hint(hint)
+}
+
+/// What brokers do that give no answer, by librdkafka's `text` of it, and what to change. A connection that is taken and closed
+/// at once, from the first on, is the wrong protocol more often than a broker in trouble.
+fn silence(options: &KafkaOptions, text: &str, worked: bool) -> (&'static str, String) {
+    if text.contains("Failed to resolve") {
+        let hint = "check the host in kafka.bootstrap.servers, and the DNS of this machine";
+        return ("cannot be found", hint.to_owned());
+    }
+    if !worked && text.contains("Disconnected") {
+        let protocol = options.client.get("security.protocol").map_or("PLAINTEXT", String::as_str);
+        let hint = format!(
+            "check kafka.security.protocol (it is {protocol}): a port for TLS or for a login closes connections of another protocol; if it is right, see the broker's log"
+        );
+        return ("closes the connection", hint);
+    }
+    let hint = "check kafka.bootstrap.servers, and that the brokers are up and can be reached from here";
+    ("does not answer", hint.to_owned())
 }
 
 /// Why there is no token to log in with: the one that was held has ended, and there is no other.
@@ -208,6 +227,21 @@ mod tests {
         assert_eq!(config.get("enable.auto.commit"), Some("false"));
         assert_eq!(config.get("isolation.level"), Some("read_uncommitted"));
         assert!(config.get("group.id").unwrap().starts_with("test-"));
+    }
+
+    #[test]
+    fn a_closed_connection_names_the_protocol_and_an_unknown_host_the_dns() {
+        let mut options = options("127.0.0.1:1");
+        let closed = "Disconnected: requesting ApiVersion: might be caused by incorrect security.protocol";
+        let (does, hint) = silence(&options, closed, false);
+        assert_eq!(does, "closes the connection");
+        assert!(hint.starts_with("check kafka.security.protocol (it is PLAINTEXT)"), "{hint}");
+        options.client.insert("security.protocol".into(), "SASL_PLAINTEXT".into());
+        assert!(silence(&options, closed, false).1.contains("(it is SASL_PLAINTEXT)"));
+        assert_eq!(silence(&options, closed, true).0, "does not answer", "it worked before");
+        let (does, hint) = silence(&options, "Failed to resolve 'b:9092': Name or service not known", false);
+        assert_eq!(does, "cannot be found");
+        assert!(hint.contains("DNS"), "{hint}");
     }
 
     #[test]

@@ -71,7 +71,10 @@ impl ClientEvents {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let telling = |code| is_refusal(code) || code == RDKafkaErrorCode::SSL;
         if latest.as_ref().is_none_or(|old| !telling(old.code) || telling(code)) {
-            *latest = Some(Trouble { code, text: text.to_owned() });
+            // That all brokers are down is what followed from the trouble before it.
+            let cause = latest.take().filter(|_| code == RDKafkaErrorCode::AllBrokersDown);
+            let text = cause.map_or_else(|| text.to_owned(), |cause| cause.text);
+            *latest = Some(Trouble { code, text });
         }
     }
 }
@@ -150,6 +153,19 @@ mod tests {
         assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::BrokerTransportFailure);
         events.keep(RDKafkaErrorCode::Authentication, &text("Broker: Unsupported SASL mechanism"));
         assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::Authentication);
+    }
+
+    #[test]
+    fn that_all_brokers_are_down_does_not_hide_why() {
+        let events = ClientEvents::default();
+        let why = "b:9092/bootstrap: Failed to resolve 'b:9092': Name or service not known";
+        events.keep(RDKafkaErrorCode::Resolve, why);
+        events.keep(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        let trouble = events.trouble().unwrap();
+        assert_eq!((trouble.code, trouble.text.as_str()), (RDKafkaErrorCode::AllBrokersDown, why));
+        events.forget();
+        events.keep(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        assert_eq!(events.trouble().unwrap().text, "1/1 brokers are down");
     }
 
     #[test]

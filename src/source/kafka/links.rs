@@ -92,12 +92,21 @@ fn resolve(options: &KafkaOptions) -> Result<(Vec<(String, SocketAddr)>, String)
         }
     }
     if servers.is_empty() {
-        return Err(Error::config(format!("no host of kafka.bootstrap.servers is known: {}", lost.join("; "))).hint(
-            "check the name, and the DNS of this machine (a private endpoint needs the zone privatelink.servicebus.windows.net)",
-        ));
+        let error =
+            Error::config(format!("no host of kafka.bootstrap.servers is known: {}", lost.join("; ")));
+        return Err(error.hint(unknown_host(brokers)));
     }
     found.extend(lost);
     Ok((servers, found.join("; ")))
+}
+
+/// What to do about hosts without an address.
+fn unknown_host(brokers: &str) -> &'static str {
+    if brokers.to_lowercase().contains(".servicebus.") {
+        "check the name, and the DNS of this machine (a private endpoint needs the zone privatelink.servicebus.windows.net)"
+    } else {
+        "check the name, and the DNS of this machine"
+    }
 }
 
 /// A connection to each server; one that is taken is enough.
@@ -209,4 +218,16 @@ pub fn may_read(options: &KafkaOptions) -> Result<String> {
 
 fn readable(partition: &TopicPartition) -> String {
     format!("records of partition {partition} may be fetched")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zone_of_private_endpoints_is_named_for_event_hubs_only() {
+        assert!(!unknown_host("kafka.nope.invalid:9092").contains("privatelink"));
+        let zone = "privatelink.servicebus.windows.net";
+        assert!(unknown_host("ns.servicebus.windows.net:9093").contains(zone));
+    }
 }
