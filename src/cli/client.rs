@@ -81,7 +81,10 @@ impl Client {
             let answer = request.send().await?;
             Ok::<_, reqwest::Error>((answer.status(), answer.bytes().await?))
         });
-        let (status, body) = answer.map_err(|e| self.no_answer().source(e.without_url()))?;
+        let (status, body) = answer.map_err(|e| match is_refused(&e) {
+            true => self.no_answer("nothing listens there"),
+            false => self.no_answer("").source(e.without_url()),
+        })?;
         let body: Value = serde_json::from_slice(&body).map_err(|e| {
             Error::config(format!("the server at {} is not an Alluvia process", self.shown()))
                 .source(e)
@@ -90,8 +93,9 @@ impl Client {
         if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
     }
 
-    fn no_answer(&self) -> Error {
-        Error::unavailable(format!("no process answers at {}", self.shown()))
+    fn no_answer(&self, why: &str) -> Error {
+        let colon = if why.is_empty() { "" } else { ": " };
+        Error::unavailable(format!("no process answers at {}{colon}{why}", self.shown()))
             .hint(format!("is `alluvia run` running? {} must be the address that it listens on", self.flag))
     }
 
@@ -105,6 +109,19 @@ impl Client {
         shown.set_fragment(None);
         shown
     }
+}
+
+/// Whether nothing listens at the address.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn refused(status: StatusCode, body: &Value) -> Error {
@@ -130,10 +147,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_nothing_listens_that_is_all_that_is_said() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = Client::new("--url", &free.to_string(), None).unwrap();
+        let error = client.get(&[]).unwrap_err().to_string();
+        let said = format!("no process answers at http://{free}/: nothing listens there (is `alluvia run`");
+        assert!(error.starts_with(&said), "{error}");
+    }
+
+    #[test]
     fn no_message_shows_the_login_of_an_address() {
         let client = Client::new("--url", "http://bob:hunter2@127.0.0.1:9464/x?sig=hunter2", None).unwrap();
         assert!(
-            client.no_answer().to_string().starts_with("no process answers at http://127.0.0.1:9464/x (")
+            client.no_answer("").to_string().starts_with("no process answers at http://127.0.0.1:9464/x (")
         );
         for url in ["http://bob:hunter2@", "http://bob:hunter2@a b", "http://bob:hunter2/x@host:port"] {
             let error = Client::new("--url", url, None).err().map(|error| error.to_string());

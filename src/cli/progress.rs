@@ -32,8 +32,11 @@ pub(super) fn progress(args: &ProgressArgs) -> Result<()> {
     for progress in shown {
         match args.output.output {
             OutputFormat::Json => println!("{progress}"),
-            OutputFormat::Text => println!("{progress:#}"),
+            OutputFormat::Text => println!("{}", line(progress)),
         }
+    }
+    if shown.is_empty() && args.output.output == OutputFormat::Text {
+        println!("{name}: no micro-batch yet");
     }
     Ok(())
 }

@@ -57,6 +57,11 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
     let made_text = sync(&mut inference, &objects)?;
     let schema = inference.schema();
     if schema.fields.is_empty() {
+        if sample.messages.is_empty() {
+            let file = args.file.as_ref().map(|path| path.display().to_string());
+            let topic = || format!("topic {}", args.topic.as_deref().unwrap_or_default());
+            return Err(nothing_in(&file.unwrap_or_else(topic), sample.blank));
+        }
         return Err(Error::data(format!(
             "no columns can be inferred: {left_out} of {} messages are not JSON objects",
             sample.messages.len()
@@ -98,6 +103,16 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The error for a sample without a message that has a value; `blank` ones have none.
+fn nothing_in(from: &str, blank: u64) -> Error {
+    let what = match blank {
+        0 => "no messages".to_owned(),
+        blank => format!("only messages without a value ({blank})"),
+    };
+    Error::data(format!("no columns can be inferred: {from} has {what}"))
+        .hint("write messages first, or use another topic or file")
 }
 
 /// Decodes the sample by its own schema; a column that a message does not fit becomes STRING. Gives the
@@ -180,5 +195,17 @@ fn from_topic(args: &SchemaInferArgs) -> Result<Sample> {
             return Ok(sample);
         }
         position = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_without_messages_is_told_from_one_without_json() {
+        let error = nothing_in("topic empty", 0).to_string();
+        assert!(error.starts_with("no columns can be inferred: topic empty has no messages ("), "{error}");
+        assert!(nothing_in("f.json", 2).to_string().contains("f.json has only messages without a value (2)"));
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::positions::Positions;
 use super::progress::Progress;
+use super::status::StreamStatus;
 use crate::model::{Kind, MemoryAccount, Offset};
 
 /// What happened to a stream.
@@ -192,15 +193,16 @@ pub(crate) struct EventLog {
     /// Whether the program prints the error of its last stream as its own last line: it then has no log line.
     last_error_is_printed: bool,
     rejected: BTreeMap<&'static str, (Instant, u64)>,
+    begun: Instant,
 }
 
 impl EventLog {
     pub(crate) fn new(batches: bool, last_error_is_printed: bool) -> EventLog {
-        EventLog { batches, last_error_is_printed, rejected: BTreeMap::new() }
+        EventLog { batches, last_error_is_printed, rejected: BTreeMap::new(), begun: Instant::now() }
     }
 
-    /// Writes the event's log line, if it has one.
-    pub(crate) fn write(&mut self, stream: &str, event: &Event) {
+    /// Writes the event's log line, if it has one; the last one says what `status` counted.
+    pub(crate) fn write(&mut self, stream: &str, event: &Event, status: &StreamStatus) {
         match event {
             Event::Opened(opened) => {
                 tracing::info!(
@@ -266,7 +268,19 @@ impl EventLog {
             Event::Failed { kind, error, .. } => {
                 tracing::error!(stream, kind = kind.name(), error, "the stream has failed");
             }
-            Event::Ended { .. } => tracing::info!(stream, "the stream has ended"),
+            Event::Ended { .. } => {
+                let totals = status.totals();
+                tracing::info!(
+                    stream,
+                    records = totals.input_rows,
+                    rows = totals.output_rows,
+                    dead_letters = totals.dead_letters,
+                    batches = totals.batches,
+                    table_version = status.last_progress().and_then(|last| last.alluvia.table_version),
+                    seconds = (self.begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+                    "the stream has ended"
+                );
+            }
             _ => {}
         }
     }

@@ -233,7 +233,7 @@ impl StreamReporter {
     /// Takes an event: its log line, its metrics, its part of the status, what is shown of it.
     pub fn emit(&self, event: Event) {
         let stream = self.status.name();
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &event);
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &event, &self.status);
         self.hub.metrics.count(stream, &event);
         self.status.apply(&event, now_ms());
         if let Event::BatchCommitted(progress) = &event {

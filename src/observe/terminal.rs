@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::event::Event;
 use super::positions::Positions;
@@ -97,6 +97,8 @@ struct StreamLine {
     bounded: bool,
     /// Records, or offsets, of them that are in the table.
     committed: u64,
+    /// The micro-batch that runs while none of this run is committed, and its rows so far.
+    first: Option<(i64, u64)>,
 }
 
 impl StreamLine {
@@ -105,21 +107,43 @@ impl StreamLine {
         bar.set_style(style("{prefix}  {wide_msg}"));
         bar.set_prefix(stream.to_owned());
         bar.enable_steady_tick(TICK);
-        StreamLine { bar, bounded: false, committed: 0 }
+        StreamLine { bar, bounded: false, committed: 0, first: None }
     }
 
     fn bound(&mut self, records: u64) {
         self.bounded = true;
         self.committed = 0;
         self.bar.set_style(style(
-            "{prefix} {wide_bar} {percent}%  {human_pos}/{human_len} records, {per_sec}, {eta} left",
+            "{prefix} {wide_bar} {percent}%  {human_pos}/{human_len} records, {rate}, {eta} left",
         ));
         self.bar.set_length(records);
         self.bar.set_position(0);
         self.bar.reset_eta();
     }
 
+    /// A micro-batch runs. What the newest committed one has shown is not taken away for it.
+    fn planned(&mut self, batch_id: i64) {
+        let shown = self.bar.message();
+        if self.first.is_some() || !shown.starts_with("batch ") {
+            self.first = Some((batch_id, 0));
+            self.bar.set_message(format!("batch {batch_id} runs"));
+        }
+    }
+
+    fn rows(&mut self, count: u64) {
+        if self.bounded {
+            self.bar.inc(count);
+        } else if let Some((batch_id, rows)) = &mut self.first {
+            *rows += count;
+            self.bar.set_message(format!(
+                "batch {batch_id} runs  {} rows so far",
+                super::numbers::grouped(*rows)
+            ));
+        }
+    }
+
     fn committed(&mut self, progress: &Progress) {
+        self.first = None;
         for source in &progress.sources {
             let positions = |offset: &Option<Box<serde_json::value::RawValue>>| {
                 Positions::of_json(offset.as_ref().map_or("", |offset| offset.get()))
@@ -140,7 +164,15 @@ impl StreamLine {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates of this file are valid")
+        .with_key("rate", |state: &ProgressState, line: &mut dyn std::fmt::Write| {
+            // A line that can't be drawn is no reason to stop.
+            let _ = line.write_str(&rate(state.per_sec()));
+        })
         .progress_chars("=> ")
+}
+
+fn rate(per_second: f64) -> String {
+    format!("{}/s", super::numbers::grouped(per_second.round() as u64))
 }
 
 impl Terminal {
@@ -158,8 +190,10 @@ impl Terminal {
             Event::Starting => line.bar.set_message("opening checkpoint, table and source"),
             Event::Opened(_) => line.bar.set_message("waiting for data"),
             Event::Bounded { records } => line.bound(*records),
+            Event::BatchPlanned { batch_id, .. } => line.planned(*batch_id),
             Event::BatchCommitted(progress) => line.committed(progress),
             Event::Restarting(restart) => {
+                line.first = None;
                 line.bar.set_position(line.committed);
                 let (attempt, seconds) = (restart.attempt, restart.failing_for.as_secs());
                 line.bar.set_message(format!("waiting  attempt {attempt} failed, no commit for {seconds} s"));
@@ -170,9 +204,9 @@ impl Terminal {
 
     /// Records of a stream were read; they count until their micro-batch is committed or given up.
     pub(super) fn rows_read(&self, stream: &str, count: u64) {
-        let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(line) = streams.get(stream).filter(|line| line.bounded) {
-            line.bar.inc(count);
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = streams.get_mut(stream) {
+            line.rows(count);
         }
     }
 
@@ -190,13 +224,53 @@ impl StreamLine {
     }
 }
 
+/// What is known of the newest micro-batch, the least important last: a terminal is 80 columns wide.
 fn line_of(progress: &Progress) -> String {
-    let version = progress.alluvia.table_version.map_or(String::new(), |v| format!(", table version {v}"));
+    let version = progress.alluvia.table_version.map_or(String::new(), |v| format!("  version {v}"));
     format!(
-        "batch {}  {} rows/s  lag {}  last commit {}{version}",
+        "batch {}{version}  {} rows/s  lag {}  committed {}",
         progress.batch_id,
         super::numbers::grouped(progress.processed_rows_per_second.round() as u64),
         super::numbers::grouped(u64::try_from(progress.alluvia.lag).unwrap_or(0)),
         progress.timestamp.get(11..19).unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::progress::tests::example;
+    use super::*;
+
+    fn message(terminal: &Terminal) -> String {
+        terminal.streams.lock().unwrap()["q"].bar.message()
+    }
+
+    #[test]
+    fn the_first_batch_shows_its_rows_while_it_runs() {
+        let terminal = Terminal::default();
+        terminal.show("q", &Event::Starting);
+        terminal.show("q", &Event::BatchPlanned { batch_id: 7, rerun: false });
+        assert_eq!(message(&terminal), "batch 7 runs");
+        (0..2).for_each(|_| terminal.rows_read("q", 11_500));
+        assert_eq!(message(&terminal), "batch 7 runs  23,000 rows so far");
+        terminal.show("q", &Event::BatchCommitted(Arc::new(example("q", 7))));
+        let committed = message(&terminal);
+        assert!(committed.starts_with("batch 7  ") && committed.chars().count() < 72, "{committed}");
+        terminal.show("q", &Event::BatchPlanned { batch_id: 8, rerun: false });
+        terminal.rows_read("q", 1);
+        assert_eq!(message(&terminal), committed);
+        terminal.clear();
+    }
+
+    #[test]
+    fn a_rate_has_no_fractions() {
+        assert_eq!(rate(41_549.901_2), "41,550/s");
+        let mut line = StreamLine::new("q");
+        line.bound(1_000);
+        line.rows(10);
+        assert_eq!((line.bar.position(), line.bar.length()), (10, Some(1_000)));
+        line.clear();
+    }
 }

@@ -5,14 +5,14 @@
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
 use super::sql::StreamSql;
-use crate::config::{StreamConfig, Trigger};
+use crate::config::{MergeConfig, StreamConfig, Trigger, WhenMatched};
 use crate::model::{OutputMode, Result};
 use crate::sink::Delivery;
 
 /// One step of a stream: its name, and what it does, line by line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// `source`, `decode`, `query`, `table`, `output`, `state`, `rejected`, `trigger`, `sink`.
+    /// `source`, `decode`, `query`, `table`, `output`, `state`, `merge`, `rejected`, `trigger`, `sink`.
     pub name: &'static str,
     /// What it does.
     pub lines: Vec<String>,
@@ -37,8 +37,10 @@ pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
         steps.push(Step { name: "query", lines: sql.plan_lines() });
         steps.extend(sql.table_lines().into_iter().map(|line| Step::new("table", line)));
     }
-    steps.push(Step::new("output", format!("{}: {}", config.output_mode.name(), output(config.output_mode))));
+    let merge = config.sink.delta().and_then(|sink| sink.merge.as_deref());
     let state = pipeline.sql().map(StreamSql::state_lines).unwrap_or_default();
+    let rows = output(config.output_mode, !state.is_empty());
+    steps.push(Step::new("output", format!("{}: {rows}", config.output_mode.name())));
     if state.is_empty() {
         steps.push(Step::new("state", "none: every micro-batch is computed by itself"));
     } else {
@@ -51,9 +53,15 @@ pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
         None => "by the source's mode; see docs/decoding.md".to_owned(),
     };
     steps.push(Step::new("rejected", rejected));
+    steps.extend(merge.map(|merge| Step { name: "merge", lines: merge_lines(merge) }));
     let sink = open::sink(config, access)?.describe();
-    let promise = promise(config, sink.delivery);
-    steps.push(Step { name: "sink", lines: vec![sink.name, promise.to_owned()] });
+    let mut lines = vec![sink.name];
+    let partition_by = config.sink.delta().map(|sink| sink.partition_by.join(", ")).unwrap_or_default();
+    if !partition_by.is_empty() {
+        lines.push(format!("partitioned by {partition_by}"));
+    }
+    lines.push(promise(config, sink.delivery).to_owned());
+    steps.push(Step { name: "sink", lines });
     Ok(steps)
 }
 
@@ -71,8 +79,33 @@ fn promise(config: &StreamConfig, delivery: Delivery) -> &'static str {
     }
 }
 
-fn output(mode: OutputMode) -> &'static str {
+/// What a merge does with rows, by their keys.
+fn merge_lines(merge: &MergeConfig) -> Vec<String> {
+    let mut lines = vec![format!("by {}", merge.keys.join(", "))];
+    match &merge.when_matched {
+        WhenMatched::Ignore => {
+            lines.push("whenMatched ignore: a row whose key the table holds is left out".to_owned());
+        }
+        WhenMatched::Update(update) => {
+            let newest = match &update.order_by {
+                Some(column) => format!("if its {column} is not older"),
+                None => "in the order of the source".to_owned(),
+            };
+            lines.push(format!("whenMatched update: a row takes the place of the table's, {newest}"));
+            lines.extend(update.delete_when.as_ref().map(|when| {
+                format!("deleteWhen: {} is {} deletes the key", when.column, when.values.join(" or "))
+            }));
+        }
+    }
+    lines.extend(merge.within.as_ref().map(|within| {
+        format!("within {:?} of {}: rows further apart are not compared", within.length, within.event_time)
+    }));
+    lines
+}
+
+fn output(mode: OutputMode, stateful: bool) -> &'static str {
     match mode {
+        OutputMode::Append if !stateful => "each row of the micro-batch once",
         OutputMode::Append => "rows that will not change any more",
         OutputMode::Update => "rows that changed in the micro-batch",
         OutputMode::Complete => "all rows of the result, in place of the last ones",
@@ -166,5 +199,40 @@ mod tests {
         }
         let untold: Vec<_> = rows.iter().zip(told).filter(|(_, told)| *told == 0).collect();
         assert!(rows.len() > 8 && untold.is_empty(), "no source and sink say this: {untold:?}");
+    }
+
+    #[test]
+    fn a_merge_is_explained_with_its_keys_order_and_deletions() {
+        let folder = tempfile::tempdir().unwrap();
+        let access = Access { handle: crate::storage::test_runtime().clone(), deadline: None };
+        let place = folder.path().display();
+        let yaml = format!(
+            "streams:
+  - name: s
+    source: {{format: kafka, options: {{kafka.bootstrap.servers: 'b:9092', subscribe: t}}, value: {{format: json, schema: 'id INT, op STRING, at TIMESTAMP, day DATE'}}}}
+    sink:
+      format: delta
+      path: {place}/table
+      partitionBy: [day]
+      merge: {{keys: [id], whenMatched: update, orderBy: at, deleteWhen: {{column: op, values: [d, x]}}}}
+    checkpointLocation: {place}/checkpoint
+"
+        );
+        let config = Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
+        let steps = explain(&config.streams[0], &access).unwrap();
+        let lines = |name: &str| {
+            let step = steps.iter().find(|step| step.name == name);
+            step.map(|step| step.lines.clone()).unwrap_or_default()
+        };
+        assert_eq!(
+            lines("merge"),
+            [
+                "by id",
+                "whenMatched update: a row takes the place of the table's, if its at is not older",
+                "deleteWhen: op is d or x deletes the key",
+            ]
+        );
+        assert_eq!(lines("sink")[1], "partitioned by day");
+        assert_eq!(lines("output"), ["append: each row of the micro-batch once"]);
     }
 }

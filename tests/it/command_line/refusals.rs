@@ -90,7 +90,7 @@ fn a_process_whose_streams_have_all_ended_exits_with_the_code_of_the_one_that_fa
     let ended = Alluvia::run(&format!("{good}{bad}"), folder.path()).wait(BOUND);
     assert_eq!(ended.code(), 2, "{}", ended.stderr);
     for says in [
-        "\"message\":\"the stream has ended\",\"stream\":\"refused\"",
+        "\"message\":\"the stream has ended\",\"stream\":\"refused\",\"records\":0,\"rows\":0,\"dead_letters\":0,\"batches\":0,",
         "\"message\":\"the stream has failed\",\"stream\":\"bad\",\"kind\":\"config\"",
     ] {
         assert!(ended.stderr.contains(says), "no `{says}` in\n{}", ended.stderr);
