@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::args::{CheckArgs, OutputFormat};
 use super::{io_runtime, owner_name};
 use crate::config::{Config, ProcessLookup};
-use crate::model::{Error, Result};
+use crate::model::{Error, Kind, Result};
 use crate::runtime::check::{self, Finding, Outcome};
 use crate::runtime::open::Access;
 
@@ -55,6 +55,11 @@ pub(super) fn check(args: &CheckArgs) -> Result<()> {
             }
         }
     }
+    if let (OutputFormat::Text, Some(first)) = (args.output.output, first) {
+        // What is wrong, and what mends it, stands in the report.
+        let failed = checked.iter().flat_map(|(_, findings)| findings).filter_map(Finding::error).count();
+        return Err(failures(failed, first.kind()));
+    }
     let mut errors = checked.into_iter().flat_map(|(name, findings)| {
         findings.into_iter().filter_map(move |finding| match finding.outcome {
             Outcome::Wrong(error) => Some(error.context(format!("check {} of stream {name}", finding.step))),
@@ -62,6 +67,13 @@ pub(super) fn check(args: &CheckArgs) -> Result<()> {
         })
     });
     errors.next().map_or(Ok(()), Err)
+}
+
+fn failures(count: usize, kind: Kind) -> Error {
+    match count {
+        1 => Error::new(kind, "1 check has failed"),
+        count => Error::new(kind, format!("{count} checks have failed")),
+    }
 }
 
 fn stream_json(name: &str, findings: &[Finding]) -> Value {
@@ -124,6 +136,8 @@ mod tests {
         );
         let after = Finding { step: "read", outcome: Outcome::NotTried("tls") };
         assert_eq!(text(&after), "  -       read         skipped: tls failed\n");
+        assert_eq!(failures(1, Kind::Config).to_string(), "1 check has failed");
+        assert_eq!(failures(2, Kind::Data).kind(), Kind::Data);
         let json = stream_json("s", &[after]);
         assert_eq!(json["checks"][0], json!({"check": "read", "ok": null, "notTriedAfter": "tls"}));
     }

@@ -50,6 +50,10 @@ pub(super) fn run(args: &RunArgs, global: &GlobalArgs) -> Result<()> {
 /// # Errors
 /// As for [`run`].
 pub(super) fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
+    if args.lacks_topic() {
+        return Err(Error::config("no topic is named")
+            .hint("give --topic, --option subscribePattern=… or --option assign=…"));
+    }
     // Without a table nothing of the run is kept, so the checkpoint is not either.
     let temporary = args.lacks_checkpoint().then(|| Temporary::new("alluvia-")).transpose()?;
     let checkpoint = temporary.as_ref().map(|folder| folder.path().join("checkpoint"));
@@ -88,11 +92,17 @@ fn stream(
     end_background(runtime, &stop, deadline);
     let mut failed = ended
         .into_iter()
-        .filter_map(|stream| Some(stream.result.err()?.context(format!("stream {}", stream.name))));
+        .filter_map(|stream| Some(of_stream(stream.result.err()?, &stream.name)));
     let Some(first) = failed.next() else { return Ok(()) };
     // The caller prints the first, and gives its code to the process.
     failed.for_each(|error| eprintln!("alluvia: {}", escaped_lines(&error.to_string())));
     Err(first)
+}
+
+/// An error of a stream of a process, with the stream's name in front unless it begins with that anyway.
+fn of_stream(error: Error, name: &str) -> Error {
+    let stream = format!("stream {name}");
+    if error.to_string().starts_with(&format!("{stream} ")) { error } else { error.context(stream) }
 }
 
 fn reporter(global: &GlobalArgs, observe: &ObserveArgs) -> Result<Reporter> {
@@ -162,4 +172,17 @@ pub(super) fn stop_on_signals(handle: &Handle, stop: &Stop, deadline: Duration) 
         std::process::exit(stop.exit_code().into());
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_its_stream_once() {
+        let owned = of_stream(Error::fenced("stream s is run by pod-0"), "s");
+        assert_eq!(owned.to_string(), "stream s is run by pod-0");
+        let other = of_stream(Error::config("stream s2 is not there"), "s");
+        assert_eq!(other.to_string(), "stream s: stream s2 is not there");
+    }
 }

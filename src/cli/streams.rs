@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::args::{OutputFormat, StatusArgs, StreamsArgs};
@@ -9,6 +10,9 @@ use super::client::Client;
 use crate::model::Result;
 use crate::model::escape::escaped_lines;
 use crate::observe::numbers::grouped;
+
+/// From this age on of a lag it is said: the process measures every ten seconds as long as the source answers.
+const LAG_AGE_SHOWN_SECONDS: i64 = 20;
 
 /// Lists the streams.
 ///
@@ -39,9 +43,9 @@ pub(super) fn status(args: &StatusArgs) -> Result<()> {
         OutputFormat::Json => println!("{answer}"),
         OutputFormat::Text => match answer.as_array() {
             Some(streams) => {
-                streams.iter().for_each(|stream| print!("{}", escaped_lines(&paragraph(stream))));
+                streams.iter().for_each(|stream| print!("{}", escaped_lines(&paragraph(stream, Utc::now()))));
             }
-            None => print!("{}", escaped_lines(&paragraph(&answer))),
+            None => print!("{}", escaped_lines(&paragraph(&answer, Utc::now()))),
         },
     }
     Ok(())
@@ -57,7 +61,7 @@ fn count(value: &Value) -> String {
 }
 
 fn table(streams: &[Value]) -> String {
-    let header = ["NAME", "STATE", "BATCH", "ROWS", "DEAD LETTERS", "LAG", "LAST COMMIT"].map(str::to_owned);
+    let header = ["NAME", "STATE", "BATCH", "ROWS SINCE START", "DEAD LETTERS", "LAG", "LAST COMMIT"].map(str::to_owned);
     let mut rows = vec![header];
     rows.extend(streams.iter().map(|stream| {
         let totals = &stream["totals"];
@@ -83,7 +87,14 @@ fn table(streams: &[Value]) -> String {
     out
 }
 
-fn paragraph(stream: &Value) -> String {
+/// How long ago the lag was measured, if that is longer than a process lets it become while the source answers.
+fn measured(stream: &Value, now: DateTime<Utc>) -> String {
+    let at = stream["lagMeasured"].as_str().and_then(|at| DateTime::parse_from_rfc3339(at).ok());
+    let ago = at.map_or(0, |at| (now - at.to_utc()).num_seconds());
+    if ago >= LAG_AGE_SHOWN_SECONDS { format!("; measured {ago} s ago") } else { String::new() }
+}
+
+fn paragraph(stream: &Value, now: DateTime<Utc>) -> String {
     let mut out = String::new();
     let status = &stream["status"];
     let yes_no = |key: &str| if status[key].as_bool().unwrap_or(false) { "yes" } else { "no" };
@@ -101,7 +112,7 @@ fn paragraph(stream: &Value) -> String {
     ));
     let totals = &stream["totals"];
     line(format!(
-        "  batch {}, table version {}, {} rows written, {} dead letters, {} restarts",
+        "  batch {}, table version {}; since start: {} rows written, {} dead letters, {} restarts",
         stream["batchId"].as_i64().map_or_else(|| "-".to_owned(), |batch| batch.to_string()),
         stream["tableVersion"].as_u64().map_or_else(|| "-".to_owned(), |version| version.to_string()),
         count(&totals["outputRows"]),
@@ -110,9 +121,10 @@ fn paragraph(stream: &Value) -> String {
     ));
     let age = stream["oldestUncommittedAgeSeconds"].as_f64();
     line(format!(
-        "  lag {}, age of the oldest uncommitted record {}",
+        "  lag {}, age of the oldest uncommitted record {}{}",
         count(&stream["lag"]),
-        age.map_or_else(|| "-".to_owned(), |age| format!("at most {age:.1} s"))
+        age.map_or_else(|| "-".to_owned(), |age| format!("at most {age:.1} s")),
+        measured(stream, now)
     ));
     if let Some(watermark) = stream["watermark"].as_str() {
         line(format!("  watermark {watermark}"));
@@ -139,9 +151,20 @@ mod tests {
         });
         assert_eq!(
             table(std::slice::from_ref(&stream)),
-            "NAME  STATE     BATCH  ROWS  DEAD LETTERS  LAG  LAST COMMIT\n\
-             q     starting  -      0     0             -    -\n"
+            "NAME  STATE     BATCH  ROWS SINCE START  DEAD LETTERS  LAG  LAST COMMIT\n\
+             q     starting  -      0                 0             -    -\n"
         );
-        assert!(paragraph(&stream).contains("Initializing sources (data available: no, trigger active: no)"));
+        let said = paragraph(&stream, Utc::now());
+        assert!(said.contains("Initializing sources (data available: no, trigger active: no)"), "{said}");
+    }
+
+    #[test]
+    fn a_lag_that_is_old_says_how_old() {
+        let stream = json!({"lag": 0, "lagMeasured": "2026-01-01T00:00:00.000Z"});
+        let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+        let said = paragraph(&stream, at("2026-01-01T00:00:40Z"));
+        assert!(said.contains("lag 0, age of the oldest uncommitted record -; measured 40 s ago\n"), "{said}");
+        let said = paragraph(&stream, at("2026-01-01T00:00:09Z"));
+        assert!(said.contains("uncommitted record -\n"), "{said}");
     }
 }

@@ -47,6 +47,7 @@ pub use layers::Setting;
 pub use location::parse as parse_location;
 pub use lookup::{Lookup, ProcessLookup};
 pub use merge::{DeleteWhen, MergeConfig, UpdateConfig, WhenMatched};
+pub(crate) use problems::nearest;
 pub use quantity::{duration as parse_duration, size_bytes as parse_size};
 pub use stream::{
     Config, JsonValue, RestartPolicy, SourceConfig, StreamConfig, TableConfig, Trigger, ValueConfig,

@@ -71,7 +71,7 @@ impl Problems {
 }
 
 /// The known name nearest to `name`, if one is near enough to be meant.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
     let distance_max = (lower.chars().count() / 3).clamp(1, 4);
     known

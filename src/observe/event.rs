@@ -26,6 +26,15 @@ pub enum Event {
         /// When the batch before was planned, in ms since the Unix epoch; `None` in a new query.
         since_ms: Option<i64>,
     },
+    /// It goes on after a micro-batch that an earlier start has committed.
+    Resumed {
+        /// That micro-batch.
+        batch_id: i64,
+        /// The table's version that holds it, as far as it is known.
+        table_version: Option<u64>,
+        /// When it was committed, in ms since the Unix epoch, as far as it is known.
+        committed_ms: Option<i64>,
+    },
     /// A trigger has fired.
     TriggerFired,
     /// The source was asked for its ends.

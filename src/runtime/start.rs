@@ -42,6 +42,8 @@ pub struct OpenStream {
     pub sink: Box<dyn Sink>,
     /// The version of the sink's target that holds the newest batch, as far as it is known.
     pub sink_version: Option<u64>,
+    /// When that was made, in ms since the Unix epoch.
+    pub sink_commit_ms: Option<i64>,
     /// The dead letters.
     pub dead_letters: Option<DeadLetterTable>,
     /// Who runs the stream.
@@ -243,7 +245,8 @@ fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<O
         log,
         query_id: identity.id,
         sink,
-        sink_version: recovery.sink_state.commit.map(|commit| commit.version),
+        sink_version: recovery.sink_state.commit.as_ref().map(|commit| commit.version),
+        sink_commit_ms: recovery.sink_state.commit.map(|commit| commit.timestamp_ms).filter(|ms| *ms > 0),
         dead_letters,
         lease,
         row_pipeline,

@@ -133,6 +133,8 @@ pub struct SinkCommit {
     pub version: u64,
     /// The micro-batch.
     pub batch_id: i64,
+    /// When it was made, in ms since the Unix epoch; 0 if it does not say.
+    pub timestamp_ms: i64,
     /// What it says; `None` for a commit of Spark.
     pub info: Option<Box<CommitInfo>>,
 }
@@ -143,7 +145,7 @@ impl SinkCommit {
     /// # Errors
     /// `Corrupt` if what it says cannot be read.
     pub fn of(commit: OwnCommit) -> Result<SinkCommit> {
-        let OwnCommit { version, batch_id, checkpoint, .. } = commit;
+        let OwnCommit { version, batch_id, timestamp_ms, checkpoint, .. } = commit;
         let info = checkpoint.map(|info| serde_json::from_value(Value::Object(info))).transpose();
         let info = info.map_err(|e| {
             Error::corrupt(format!(
@@ -151,7 +153,7 @@ impl SinkCommit {
             ))
             .source(e)
         })?;
-        Ok(SinkCommit { version, batch_id, info })
+        Ok(SinkCommit { version, batch_id, timestamp_ms, info })
     }
 
     /// Where its batch ends; `None` for a commit of Spark.

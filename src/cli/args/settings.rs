@@ -58,6 +58,13 @@ impl LimitArgs {
 }
 
 impl IngestArgs {
+    /// Whether records of Kafka are wanted and nothing says of which topics.
+    pub fn lacks_topic(&self) -> bool {
+        let named = ["subscribe", "subscribePattern", "assign"];
+        let is_named = |option: &KeyValue| named.iter().any(|name| option.key.eq_ignore_ascii_case(name));
+        self.from == "kafka" && self.topic.is_none() && !self.options.iter().any(is_named)
+    }
+
     /// Whether nothing says where the checkpoint is: no flag, and no table that it could lie beside.
     pub fn lacks_checkpoint(&self) -> bool {
         self.checkpoint.is_none() && self.table.is_none()
@@ -290,6 +297,22 @@ mod tests {
         let (kafka, warnings) = crate::config::KafkaOptions::from_flags(&args.settings(), &Nowhere).unwrap();
         assert_eq!(kafka.client["bootstrap.servers"], "b");
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_topic_may_be_named_by_a_flag_or_an_option() {
+        let lacks = |flags: &str| {
+            let words = ["alluvia", "ingest"].into_iter().chain(flags.split_whitespace());
+            match Cli::try_parse_from(words).unwrap().command {
+                Command::Ingest(args) => args.lacks_topic(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let base = "--bootstrap-servers b:9092 --table t";
+        assert!(lacks(base));
+        assert!(!lacks(&format!("{base} --topic t")));
+        assert!(!lacks(&format!("{base} --option subscribePattern=x")));
+        assert!(!lacks("--from rate --table t"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It is Spark's SQL, so it is planned and run as a query: over one row for each partition that has files. NULL is no
 //! match, as in every WHERE.
 
+use arrow::datatypes::FieldRef;
 use chrono::Utc;
 
 use crate::config::StreamConfig;
@@ -50,7 +51,8 @@ impl Condition {
         let relation = Relation { name: "partitions".to_owned(), schema: partitions.rows().schema() };
         // A comment at the end of the text ends with its line.
         let sql = format!("SELECT 1 FROM partitions WHERE (\n{}\n)", self.text);
-        let query = Query::plan(&Definition::of_stream(relation, sql, self.conf.clone())).map_err(refused)?;
+        let plan = Query::plan(&Definition::of_stream(relation, sql, self.conf.clone()));
+        let query = plan.map_err(|error| refused(not_of_partitions(table, error)))?;
         let no_condition = || refused(Error::config("it is not a condition on single partitions"));
         if query.is_stateful() {
             return Err(no_condition());
@@ -65,6 +67,17 @@ impl Condition {
         })?;
         let chosen = made.records.ok_or_else(no_condition)?;
         Ok(partitions.choose(&self.text, &chosen))
+    }
+}
+
+/// The error of a plan over partitions; if a column is missing that the table has, that it is no partition column.
+fn not_of_partitions(table: &DeltaTable, error: Error) -> Error {
+    let Ok(schema) = table.arrow_schema() else { return error };
+    let missing = error.message().rsplit_once("there is no column ").map_or("", |(_, name)| name);
+    let named = |field: &&FieldRef| field.name().eq_ignore_ascii_case(missing.trim_matches('`'));
+    match schema.fields().iter().find(named) {
+        Some(field) => Error::config(format!("{} is no partition column of the table", field.name())),
+        None => error,
     }
 }
 
@@ -172,6 +185,7 @@ mod tests {
                 "{condition}: {said}"
             );
         }
-        assert!(partitions(&table, "k = 1").unwrap_err().to_string().contains('k'));
+        let said = partitions(&table, "K = 1").unwrap_err().to_string();
+        assert!(said.starts_with("apply --where: k is no partition column of the table ("), "{said}");
     }
 }

@@ -40,6 +40,8 @@ struct Inner {
     /// Where the service was last told that the stream is.
     mirrored: Positions,
     recent: VecDeque<Arc<Progress>>,
+    /// The micro-batch after which the stream went on, its version of the table and the time of its commit.
+    resumed: (Option<i64>, Option<u64>, Option<i64>),
     last_commit_ms: Option<i64>,
     last_trigger_ms: Option<i64>,
     lease_confirmed: Option<Instant>,
@@ -83,6 +85,7 @@ impl StreamStatus {
                 lag: Lag::default(),
                 mirrored: Positions::default(),
                 recent: VecDeque::new(),
+                resumed: (None, None, None),
                 last_commit_ms: None,
                 last_trigger_ms: None,
                 lease_confirmed: None,
@@ -181,6 +184,7 @@ impl StreamStatus {
     pub(crate) fn info(&self, now_ms: i64) -> StreamInfo {
         let inner = self.inner();
         let last = inner.recent.back();
+        let (resumed_batch, resumed_version, resumed_ms) = inner.resumed;
         let measured = inner.lag.measured_ms.filter(|_| !inner.lag.places().is_empty());
         StreamInfo {
             name: self.name.clone(),
@@ -193,9 +197,9 @@ impl StreamStatus {
             source: inner.source.clone(),
             sink: inner.sink.clone(),
             last_error: inner.last_error.clone(),
-            batch_id: last.map(|last| last.batch_id),
-            table_version: last.and_then(|last| last.alluvia.table_version),
-            last_commit: inner.last_commit_ms.map(timestamp),
+            batch_id: last.map(|last| last.batch_id).max(resumed_batch),
+            table_version: last.and_then(|last| last.alluvia.table_version).max(resumed_version),
+            last_commit: inner.last_commit_ms.max(resumed_ms).map(timestamp),
             watermark: last.and_then(|last| last.event_time.get("watermark").cloned()),
             input_rows_per_second: last.map_or(0.0, |last| last.input_rows_per_second),
             processed_rows_per_second: last.map_or(0.0, |last| last.processed_rows_per_second),
@@ -227,6 +231,9 @@ impl Inner {
             }
             Event::Positioned { position, since_ms } => {
                 self.lag.start(&Positions::of(position), since_ms.unwrap_or(now_ms).min(now_ms));
+            }
+            Event::Resumed { batch_id, table_version, committed_ms } => {
+                self.resumed = (Some(*batch_id), *table_version, *committed_ms);
             }
             Event::TriggerFired => {
                 self.last_trigger_ms = Some(now_ms);
@@ -349,6 +356,19 @@ mod tests {
         let info = status.info(5_000);
         assert_eq!((info.totals.batches, info.totals.input_rows, info.batch_id), (250, 25_000, Some(249)));
         assert_eq!(info.totals.rejected_rows["MALFORMED_RECORD"], 750);
+    }
+
+    #[test]
+    fn what_an_earlier_start_has_committed_is_shown_until_there_is_more() {
+        let status = StreamStatus::new("q", 0);
+        let resumed = Event::Resumed { batch_id: 5, table_version: Some(9), committed_ms: Some(4_000) };
+        status.apply(&resumed, 5_000);
+        let info = status.info(5_000);
+        assert_eq!((info.batch_id, info.table_version), (Some(5), Some(9)));
+        assert_eq!((info.last_commit, info.totals.batches), (Some(timestamp(4_000)), 0));
+        status.apply(&committed(6), 6_000);
+        let info = status.info(6_000);
+        assert_eq!((info.batch_id, info.last_commit), (Some(6), Some(timestamp(6_000))));
     }
 
     #[test]

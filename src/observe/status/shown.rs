@@ -140,7 +140,7 @@ pub struct StreamInfo {
     pub sink: Option<String>,
     /// The last error of this process, also one that has passed.
     pub last_error: Option<LastError>,
-    /// The newest micro-batch committed by this process.
+    /// The newest committed micro-batch, also of an earlier start.
     pub batch_id: Option<i64>,
     /// The table's version that holds it.
     pub table_version: Option<u64>,

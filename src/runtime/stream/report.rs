@@ -41,6 +41,11 @@ impl Stream<'_> {
     pub(super) fn report_position(&self) -> Result<()> {
         let position = self.position.source()?.offset.clone();
         self.reporter.emit(Event::Positioned { position, since_ms: self.position.planned_ms });
+        self.reporter.emit(Event::Resumed {
+            batch_id: self.position.next_batch - 1,
+            table_version: self.position.sink_version,
+            committed_ms: self.open.sink_commit_ms,
+        });
         Ok(())
     }
 

@@ -245,6 +245,12 @@ pub fn check_data_loss(lost: &[LostRange], fail_on_data_loss: bool) -> Result<()
                 LossReason::LogTruncated => {
                     "set failOnDataLoss: false to record the loss and read on from there, and look for unclean leader elections and lost disks"
                 }
+                LossReason::TopicRecreated => {
+                    "set failOnDataLoss: false to record the loss and read the new topic from its start"
+                }
+                LossReason::PartitionOffsetChanged => {
+                    "set failOnDataLoss: false to record the loss and go on; if the stream is new, startingOffsets is behind the end of the topic: correct it"
+                }
                 _ => {
                     "set failOnDataLoss: false to record the loss and go on, or keep the topic's data longer"
                 }
@@ -288,6 +294,18 @@ mod tests {
             [(1, LossReason::AddedPartitionDoesNotStartFromZero)]
         );
         assert_eq!(reasons(&[], &latest(&[(1, 9)], &[], &[])), [(1, LossReason::InitialOffsetNotFound)]);
+    }
+
+    #[test]
+    fn what_to_do_about_a_loss_fits_its_reason() {
+        let hint = |reason| {
+            let range = OffsetRange { partition: TopicPartition::new("t", 0), from: 9, until: 9 };
+            let lost = [LostRange { range, reason, found: Some(3) }];
+            check_data_loss(&lost, true).unwrap_err().hint_text().unwrap_or_default().to_owned()
+        };
+        assert!(hint(LossReason::AgedOut).contains("keep the topic's data longer"));
+        assert!(hint(LossReason::TopicRecreated).contains("read the new topic from its start"));
+        assert!(hint(LossReason::PartitionOffsetChanged).contains("startingOffsets"));
     }
 
     #[test]

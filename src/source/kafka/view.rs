@@ -19,6 +19,7 @@ use super::cluster::Cluster;
 use super::native::{RequestError, TopicDescription};
 use super::topic_ids::{CONTROLLER_TIMEOUT, TopicIds};
 use crate::config::kafka::Subscription;
+use crate::config::nearest;
 use crate::model::{Error, Result, TopicPartition};
 
 /// How old the view may become before it is renewed.
@@ -143,8 +144,11 @@ impl Topics {
     /// The error for subscribed topics that do not exist.
     pub(super) fn not_there(&self, topics: &[String]) -> Error {
         let brokers = self.shared.cluster.brokers();
+        // Without a list of them there is no suggestion.
+        let all = self.shared.cluster.metadata(None, "list the topics").map(|all| all.topics(|_| true));
+        let there: Vec<String> = all.unwrap_or_default().into_iter().map(|topic| topic.name).collect();
         Error::config(format!("topic {} does not exist at {brokers}", topics.join(", ")))
-            .hint("check subscribe, or create the topic first")
+            .hint(meant(topics, &there))
     }
 
     /// Asks for topics by name that a list of all topics leaves out: it also leaves out what the login may not describe.
@@ -182,6 +186,19 @@ impl Topics {
             self.shared.renew_now()?;
         }
         Ok(())
+    }
+}
+
+/// What to do about `topics` that are not among those that are `there`.
+fn meant(topics: &[String], there: &[String]) -> String {
+    let near: BTreeSet<&str> = topics
+        .iter()
+        .filter_map(|topic| nearest(topic, there.iter().filter(|name| *name != topic).map(String::as_str)))
+        .collect();
+    let near: Vec<&str> = near.into_iter().collect();
+    match near.is_empty() {
+        true => "check subscribe, or create the topic first".to_owned(),
+        false => format!("did you mean {}? check subscribe, or create the topic first", near.join(", ")),
     }
 }
 
@@ -317,4 +334,18 @@ impl Shared {
 fn missing(name: &str) -> TopicDescription {
     let partitions = Err(RDKafkaErrorCode::UnknownTopicOrPartition);
     TopicDescription { name: name.to_owned(), id: None, internal: false, partitions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_nearly_there_is_suggested() {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let there = names(&["orders", "device_events", "__consumer_offsets"]);
+        assert!(meant(&names(&["order"]), &there).starts_with("did you mean orders? "));
+        assert!(meant(&names(&["device-event"]), &there).starts_with("did you mean device_events? "));
+        assert_eq!(meant(&names(&["payments"]), &there), "check subscribe, or create the topic first");
+    }
 }

@@ -289,10 +289,10 @@ async fn delete(store: &Store, files: impl Iterator<Item = Path>) -> Result<()> 
 fn too_short(store: &Store, retention: Duration, of_table: Duration) -> Error {
     let hours = |time: Duration| (time.as_secs_f64() / 36.0).round() / 100.0;
     Error::config(format!(
-        "files of table {} that left it less than {} hours ago may be deleted after {} hours only (delta.deletedFileRetentionDuration)",
-        store.url(),
+        "a retention of {} hours is shorter than the {} hours of table {} (delta.deletedFileRetentionDuration)",
         hours(retention),
-        hours(of_table)
+        hours(of_table),
+        store.url()
     ))
     .hint("a reader or a writer that is at work on an older version needs them, and a file that is not committed yet may be one of them; if nothing else uses the table, --no-retention-check deletes them all the same")
 }
