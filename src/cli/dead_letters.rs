@@ -7,18 +7,22 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
+use tokio::runtime::Handle;
 
 use super::args::{DeadLettersReplayArgs, DeadLettersShowArgs, GlobalArgs, OutputFormat};
 use super::run::{end_background, stop_on_signals, style};
 use super::{io_runtime, one_stream, process_context};
+use crate::config::StreamConfig;
+use crate::decode::json::RejectionCode;
 use crate::model::escape::escaped_char;
 use crate::model::time::utc;
 use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
 use crate::observe::numbers::grouped;
 use crate::runtime::Stop;
-use crate::runtime::replay::{self, Replayed};
-use crate::sink::dead_letter::{self, Letter};
+use crate::runtime::open::Access;
+use crate::runtime::replay::{self, Replayed, TakenLetters};
+use crate::sink::dead_letter::{self, Letter, OFFSETS_LOST};
 use crate::storage::Store;
 use crate::table::DeltaTable;
 
@@ -51,11 +55,14 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let store = Store::open(&target.url, &config.storage.0, runtime.handle())?;
     let table = DeltaTable::open(&store)?;
+    let taken = table.as_ref().and_then(|table| taken(&config, runtime.handle(), table));
+    let mut replayed = 0;
     let mut codes: BTreeMap<String, u64> = BTreeMap::new();
     let mut newest: Vec<Shown> = Vec::new();
     if let Some(table) = &table {
         dead_letter::read(table, &mut |letter| {
             *codes.entry(letter.code.to_owned()).or_default() += 1;
+            replayed += u64::from(taken.as_ref().is_some_and(|taken| taken.has(letter)));
             if args.limit > 0 && args.code.as_ref().is_none_or(|code| code.eq_ignore_ascii_case(letter.code))
             {
                 newest.push(shown(letter, args.output.output));
@@ -66,6 +73,9 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
             Ok(())
         })?;
     }
+    if let Some(code) = &args.code {
+        check_code(code, codes.keys().map(String::as_str))?;
+    }
     keep_newest(&mut newest, args.limit);
     let total: u64 = codes.values().sum();
     match args.output.output {
@@ -74,11 +84,11 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
                 newest.iter().map(|letter| serde_json::from_str(&letter.json).unwrap_or_default()).collect();
             println!(
                 "{}",
-                json!({"stream": config.name, "table": store.url().as_str(), "total": total, "codes": codes, "deadLetters": letters})
+                json!({"stream": config.name, "table": store.url().as_str(), "total": total, "replayed": replayed, "codes": codes, "deadLetters": letters})
             );
         }
         OutputFormat::Text => {
-            println!("{}: {} dead letters in {}", config.name, grouped(total), store.url());
+            println!("{}: {} in {}", config.name, counted(total, replayed), store.url());
             for (code, count) in &codes {
                 println!("  {:>9}  {}", grouped(*count), plain(code.as_bytes()));
             }
@@ -86,6 +96,38 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What replays took; where the checkpoint can't be read the letters are shown all the same.
+fn taken(config: &StreamConfig, handle: &Handle, table: &DeltaTable) -> Option<TakenLetters> {
+    let access = Access { handle: handle.clone(), deadline: None };
+    TakenLetters::of(config, &access, table).unwrap_or_else(|error| {
+        tracing::warn!(%error, "which dead letters were replayed is not known");
+        None
+    })
+}
+
+/// Refuses a code that no letter can have and none of `found` is.
+fn check_code<'c>(code: &str, found: impl Iterator<Item = &'c str>) -> Result<()> {
+    let known = RejectionCode::ALL.map(RejectionCode::name);
+    let mut all = known.into_iter().chain([OFFSETS_LOST]).chain(found);
+    if all.any(|known| known.eq_ignore_ascii_case(code)) {
+        return Ok(());
+    }
+    Err(Error::config(format!("--code: there is no error code {}", plain(code.as_bytes())))
+        .hint(format!("the codes are {}, {OFFSETS_LOST}", known.join(", "))))
+}
+
+fn counted(total: u64, replayed: u64) -> String {
+    match replayed {
+        0 => format!("{} dead letters", grouped(total)),
+        _ => format!(
+            "{} dead letters, {} of them replayed, {} open",
+            grouped(total),
+            grouped(replayed),
+            grouped(total.saturating_sub(replayed))
+        ),
+    }
 }
 
 fn keep_newest(letters: &mut Vec<Shown>, limit: usize) {
@@ -263,6 +305,21 @@ mod tests {
         assert_eq!(plain(b"a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
         assert_eq!(plain("é".repeat(500).as_bytes()), format!("{}…", "é".repeat(SHOWN)));
         assert_eq!(plain(b"\xff{"), "\u{fffd}{");
+    }
+
+    #[test]
+    fn letters_that_were_replayed_are_counted_apart() {
+        assert_eq!(counted(16, 0), "16 dead letters");
+        assert_eq!(counted(1_016, 8), "1,016 dead letters, 8 of them replayed, 1,008 open");
+    }
+
+    #[test]
+    fn a_code_that_no_letter_has_is_refused_with_those_that_there_are() {
+        assert!(check_code("malformed_record", [].into_iter()).is_ok());
+        assert!(check_code("OF_BEFORE", ["OF_BEFORE"].into_iter()).is_ok());
+        let error = check_code("NOPE", [].into_iter()).unwrap_err().to_string();
+        assert!(error.starts_with("--code: there is no error code NOPE (the codes are MALFORMED_RECORD, "), "{error}");
+        assert!(error.contains(OFFSETS_LOST), "{error}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::model::{Error, Kind, Result};
 /// How often a stream that was asked to stop is asked whether it has.
 const POLL: Duration = Duration::from_millis(200);
 /// How long a restarted stream must run that has neither a micro-batch nor an error.
-const SETTLED: Duration = Duration::from_secs(2);
+const RUNS_AT_LEAST: Duration = Duration::from_secs(2);
 
 /// Stops a stream and waits until it has.
 ///
@@ -46,7 +46,7 @@ pub(super) fn stop(args: &StopArgs) -> Result<()> {
         } else {
             match after_restart(&before, &now) {
                 Restarted::NotYet => false,
-                Restarted::Running => running.get_or_insert_with(Instant::now).elapsed() >= SETTLED,
+                Restarted::Running => running.get_or_insert_with(Instant::now).elapsed() >= RUNS_AT_LEAST,
                 Restarted::Works => true,
                 Restarted::Failed(error) => {
                     let fact = format!("stream {} was restarted and has failed again: {error}", args.name);

@@ -5,6 +5,7 @@ use super::document::{Entry, Node};
 use super::event_hubs;
 use super::kafka::KafkaOptions;
 use super::kafka::options::{self as kafka_options, positive};
+use super::merge::MergeConfig;
 use super::option_lists::{self, OptionRow};
 use super::quantity;
 use super::reader::{Fields, Reader, Text};
@@ -73,10 +74,19 @@ impl SinkConfig {
         }
     }
 
+    /// How rows are merged by their keys, if they are.
+    pub fn merge(&self) -> Option<&MergeConfig> {
+        self.delta()?.merge.as_deref()
+    }
+
+    /// The columns by which the target is partitioned.
+    pub fn partition_by(&self) -> &[String] {
+        self.delta().map_or(&[], |sink| &sink.partition_by)
+    }
+
     /// What decides which rows are written, for the hash of the stream's definition; nothing where every row is.
     pub fn definition(&self) -> String {
-        let merge = self.delta().and_then(|sink| sink.merge.as_ref());
-        let Some(merge) = merge else { return String::new() };
+        let Some(merge) = self.merge() else { return String::new() };
         let within = merge.within.as_ref().map(|within| format!(" {within:?}")).unwrap_or_default();
         format!("\nmerge {:?} {:?}{within}", merge.keys, merge.when_matched)
     }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::positions::Positions;
 use super::progress::Progress;
-use super::status::StreamStatus;
 use crate::model::{Kind, MemoryAccount, Offset};
 
 /// What happened to a stream.
@@ -202,16 +201,15 @@ pub(crate) struct EventLog {
     /// Whether the program prints the error of its last stream as its own last line: it then has no log line.
     last_error_is_printed: bool,
     rejected: BTreeMap<&'static str, (Instant, u64)>,
-    begun: Instant,
 }
 
 impl EventLog {
     pub(crate) fn new(batches: bool, last_error_is_printed: bool) -> EventLog {
-        EventLog { batches, last_error_is_printed, rejected: BTreeMap::new(), begun: Instant::now() }
+        EventLog { batches, last_error_is_printed, rejected: BTreeMap::new() }
     }
 
-    /// Writes the event's log line, if it has one; the last one says what `status` counted.
-    pub(crate) fn write(&mut self, stream: &str, event: &Event, status: &StreamStatus) {
+    /// Writes the event's log line, if it has one. That of the end has what the stream did in all, and is its reporter's.
+    pub(crate) fn write(&mut self, stream: &str, event: &Event) {
         match event {
             Event::Opened(opened) => {
                 tracing::info!(
@@ -276,19 +274,6 @@ impl EventLog {
             Event::Failed { last: true, .. } if self.last_error_is_printed => {}
             Event::Failed { kind, error, .. } => {
                 tracing::error!(stream, kind = kind.name(), error, "the stream has failed");
-            }
-            Event::Ended { .. } => {
-                let totals = status.totals();
-                tracing::info!(
-                    stream,
-                    records = totals.input_rows,
-                    rows = totals.output_rows,
-                    dead_letters = totals.dead_letters,
-                    batches = totals.batches,
-                    table_version = status.last_progress().and_then(|last| last.alluvia.table_version),
-                    seconds = (self.begun.elapsed().as_secs_f64() * 10.0).round() / 10.0,
-                    "the stream has ended"
-                );
             }
             _ => {}
         }

@@ -233,7 +233,10 @@ impl StreamReporter {
     /// Takes an event: its log line, its metrics, its part of the status, what is shown of it.
     pub fn emit(&self, event: Event) {
         let stream = self.status.name();
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &event, &self.status);
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).write(stream, &event);
+        if let Event::Ended { .. } = event {
+            self.log_end();
+        }
         self.hub.metrics.count(stream, &event);
         self.status.apply(&event, now_ms());
         if let Event::BatchCommitted(progress) = &event {
@@ -245,6 +248,21 @@ impl StreamReporter {
         if self.hub.style == Style::Terminal {
             self.hub.terminal.show(stream, &event);
         }
+    }
+
+    /// The log line of a stream's end: what it did since the process started.
+    fn log_end(&self) {
+        let totals = self.status.totals();
+        tracing::info!(
+            stream = self.status.name(),
+            records = totals.input_rows,
+            rows = totals.output_rows,
+            dead_letters = totals.dead_letters,
+            batches = totals.batches,
+            table_version = self.status.last_progress().and_then(|last| last.alluvia.table_version),
+            seconds = (self.hub.started.elapsed().as_secs_f64() * 10.0).round() / 10.0,
+            "the stream has ended"
+        );
     }
 
     /// Says for which reasons records may be rejected: each has a counter from then on.

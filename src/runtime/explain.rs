@@ -37,7 +37,7 @@ pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
         steps.push(Step { name: "query", lines: sql.plan_lines() });
         steps.extend(sql.table_lines().into_iter().map(|line| Step::new("table", line)));
     }
-    let merge = config.sink.delta().and_then(|sink| sink.merge.as_deref());
+    let merge = config.sink.merge();
     let state = pipeline.sql().map(StreamSql::state_lines).unwrap_or_default();
     let rows = output(config.output_mode, !state.is_empty());
     steps.push(Step::new("output", format!("{}: {rows}", config.output_mode.name())));
@@ -56,7 +56,7 @@ pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
     steps.extend(merge.map(|merge| Step { name: "merge", lines: merge_lines(merge) }));
     let sink = open::sink(config, access)?.describe();
     let mut lines = vec![sink.name];
-    let partition_by = config.sink.delta().map(|sink| sink.partition_by.join(", ")).unwrap_or_default();
+    let partition_by = config.sink.partition_by().join(", ");
     if !partition_by.is_empty() {
         lines.push(format!("partitioned by {partition_by}"));
     }

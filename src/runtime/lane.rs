@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -260,8 +260,17 @@ struct Out<'a> {
     output: LaneOutput,
 }
 
+/// Ends a lane that was told to stop where its query makes rows, too: of few records it may make many, and take long.
+fn go_on(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::Relaxed) {
+        return Err(Error::unavailable("the lane was told to stop before its end"));
+    }
+    Ok(())
+}
+
 impl Emit for Out<'_> {
     fn rows(&mut self, rows: RecordBatch, places: Option<RowPlaces>) -> Result<()> {
+        go_on(&self.attempt.cancel)?;
         let rows = self.attempt.rows.align(rows)?;
         self.output.counts.output_rows += rows.num_rows() as u64;
         self.attempt.reporter.rows_read(rows.num_rows() as u64);
@@ -368,6 +377,9 @@ impl<'a> Out<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Kind;
+    use crate::observe::{Reporter, Style};
+    use crate::sink::{BatchRun, MemorySink, Sink};
 
     #[test]
     fn a_lane_without_work_lets_its_reader_rest_until_there_is_some() {
@@ -382,5 +394,28 @@ mod tests {
         assert_eq!((job, rests), (Some(7), 3));
         drop(jobs);
         assert_eq!(next(&inbox, Duration::from_secs(60), || {}), None);
+    }
+
+    #[test]
+    fn a_lane_that_is_told_to_stop_takes_no_more_rows_of_its_query() {
+        let (sink, budget) = (MemorySink::new("stopped"), MemoryAccount::new(1 << 20));
+        let run = BatchRun { query_id: "q", batch_id: 0, attempt: "a" };
+        let attempt = Attempt {
+            id: "a".into(),
+            rows: sink.begin(&run, &budget).unwrap(),
+            dead_letters: None,
+            budget,
+            on_reject: OnReject::Fail,
+            now_micros: 0,
+            gather: true,
+            cancel: AtomicBool::new(false),
+            reporter: Reporter::new(Style::Quiet).stream("stopped"),
+        };
+        let mut letters = DeadLetterRows::default();
+        let mut out = Out::new(&attempt, 0, &mut letters);
+        let rows = || RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty()));
+        out.rows(rows(), None).unwrap();
+        attempt.cancel.store(true, Ordering::Relaxed);
+        assert_eq!(out.rows(rows(), None).unwrap_err().kind(), Kind::Unavailable);
     }
 }

@@ -13,6 +13,7 @@ use arrow::array::RecordBatch;
 use uuid::Uuid;
 
 use super::lane_pipeline::Emit;
+use super::open::Access;
 use super::recovery;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, ProcessContext};
@@ -23,7 +24,7 @@ use crate::config::{StreamConfig, Trigger};
 use crate::decode::json::Rejection;
 use crate::model::{Error, MemoryAccount, Record, Result};
 use crate::observe::{Busy, Event, Reporter, StreamReporter};
-use crate::sink::dead_letter::{self, OFFSETS_LOST};
+use crate::sink::dead_letter::{self, Letter, OFFSETS_LOST};
 use crate::sink::{DeltaAppend, RowPlaces};
 use crate::source::Source;
 use crate::source::dead_letters::{DeadLetterSource, Ledger, Letters, Selection};
@@ -87,6 +88,33 @@ impl Letters for TableLetters {
 /// made: with a lost checkpoint the table still knows what was replayed.
 fn query_id(id: &str, letters: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("replay\n{id}\n{letters}").as_bytes()).to_string()
+}
+
+/// The letters that replays of a stream have made rows of its table.
+pub struct TakenLetters {
+    query_id: String,
+    taken: Selection,
+}
+
+impl TakenLetters {
+    /// Those in table `letters`, by the stream's checkpoint; `None` if no replay has read that table.
+    ///
+    /// # Errors
+    /// `Unavailable` if storage does not answer; `Corrupt` if a file is damaged.
+    pub fn of(config: &StreamConfig, access: &Access, letters: &DeltaTable) -> Result<Option<TakenLetters>> {
+        let Some(Identity { id }) = Identity::read(&access.checkpoint(config)?)? else { return Ok(None) };
+        let own = own_config(config, &query_id(&id, letters.id()))?;
+        let store = access.checkpoint(&own)?;
+        let log = CheckpointLog::new(store.clone(), own.min_batches_to_retain);
+        let Some(newest) = log.entries()?.commits.last().copied() else { return Ok(None) };
+        let taken = Ledger::new(store).read_before(newest + 1)?;
+        Ok(Some(TakenLetters { query_id: id, taken }))
+    }
+
+    /// Whether a replay has taken the letter.
+    pub fn has(&self, letter: &Letter<'_>) -> bool {
+        letter.query_id == self.query_id && self.taken.contains(letter.batch_id, &letter.record)
+    }
 }
 
 /// Replays the dead letters of a stream; with `dry_run` only says what would come of it.

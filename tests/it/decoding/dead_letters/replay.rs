@@ -37,6 +37,8 @@ fn letters_that_a_replay_left_are_taken_by_a_later_one() {
     assert_eq!(second["stillRejected"], serde_json::json!({"MALFORMED_RECORD": 1}));
     assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 1), (0, 2)]);
     assert_eq!(places(&folder.path().join("dead")), [(0, 0), (0, 1), (0, 3)]);
+    let shown = command(&comments, folder.path(), &["show"]);
+    assert_eq!((&shown["total"], &shown["replayed"]), (&3.into(), &2.into()));
 
     // New letters, and a new batch of the stream, after all that.
     broker.produce(&topic, [Message::new("{v:4}"), Message::new(r#"{"v":5}"#)]);
