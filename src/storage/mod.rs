@@ -520,6 +520,9 @@ pub fn error(source: object_store::Error, verb: &str, url: &Url, relative: &str)
         }
         _ if denied_by_the_disk(&source) => Some("the user of this process needs the right to write there"),
         _ if file_in_the_way(&source) => Some("a folder belongs there, and a file is in its way"),
+        _ if verb == "write" && from_the_disk(&source) == Some(std::io::ErrorKind::NotFound) => {
+            Some("its folder is not there and cannot be made: correct the path")
+        }
         _ => None,
     };
     let error = Error::new(kind(&source), format!("cannot {verb} {url}{relative}")).source(source);

@@ -96,6 +96,14 @@ fn rights_are_asked_for_by_what_could_not_be_done() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_made_is_a_path_to_correct() {
+    let missing = std::io::Error::from(std::io::ErrorKind::NotFound).into();
+    let missing = object_store::Error::Generic { store: "local disk", source: missing };
+    let said = error(missing, "write", &Url::parse("file:///proc/x/").unwrap(), "offsets/0").to_string();
+    assert!(said.ends_with("cannot be made: correct the path)"), "{said}");
+}
+
+#[test]
 fn an_unknown_scheme_is_refused_by_name() {
     let error =
         Store::open(&Url::parse("ftp://host/x").unwrap(), &BTreeMap::new(), test_runtime()).unwrap_err();
