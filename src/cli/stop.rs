@@ -39,6 +39,9 @@ pub(super) fn stop(args: &StopArgs) -> Result<()> {
                 println!("{}: stopped, and its process has ended", args.name);
                 return Ok(());
             }
+            Err(error) if error.kind() == Kind::Unavailable => {
+                return Err(error.context(format!("wait for stream {} after its restart", args.name)));
+            }
             Err(error) => return Err(error),
         };
         let done = if !args.restart {

@@ -82,6 +82,7 @@ impl ClientEvents {
 impl ClientContext for ClientEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
+            _ if is_repeated(message) => debug!(target: "librdkafka", facility, "{message}"),
             RDKafkaLogLevel::Emerg
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
@@ -122,6 +123,11 @@ fn is_tls_refusal(text: &str) -> bool {
             .any(|part| text.contains(part))
 }
 
+/// Whether librdkafka says again what it has said of the same broker: at once the first time, then every 30 seconds.
+fn is_repeated(message: &str) -> bool {
+    message.contains("identical error(s) suppressed)")
+}
+
 /// Whether librdkafka calls a login refused of which it had no answer: the connection ended, or the time was over, while it
 /// asked for the mechanisms. Its own reasons begin with `Local:`, a broker's with `Broker:`.
 fn is_cut_handshake(text: &str) -> bool {
@@ -153,6 +159,13 @@ mod tests {
         assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::BrokerTransportFailure);
         events.keep(RDKafkaErrorCode::Authentication, &text("Broker: Unsupported SASL mechanism"));
         assert_eq!(events.trouble().unwrap().code, RDKafkaErrorCode::Authentication);
+    }
+
+    #[test]
+    fn what_is_said_again_is_told_from_what_is_new() {
+        let why = "b:9092/bootstrap: Failed to resolve 'b:9092': Name or service not known (after 2ms in state CONNECT";
+        assert!(!is_repeated(&format!("{why})")));
+        assert!(is_repeated(&format!("{why}, 1 identical error(s) suppressed)")));
     }
 
     #[test]
