@@ -71,6 +71,9 @@ fn promise(config: &StreamConfig, delivery: Delivery) -> &'static str {
         return "at most once: what was read and not committed when the process ended is lost, and recorded as lost";
     }
     match delivery {
+        Delivery::Transactional if config.sink.merge().is_some() => {
+            "exactly once, and each key once: the micro-batch, its number and what it does to rows of its keys are one commit"
+        }
         Delivery::Transactional => "exactly once: the micro-batch and its number are one commit",
         Delivery::IdempotentByBatch => {
             "each batch once in the process: a micro-batch that is written again replaces itself"
@@ -233,6 +236,7 @@ mod tests {
             ]
         );
         assert_eq!(lines("sink")[1], "partitioned by day");
+        assert!(lines("sink")[2].starts_with("exactly once, and each key once: "), "{:?}", lines("sink"));
         assert_eq!(lines("output"), ["append: each row of the micro-batch once"]);
     }
 }
