@@ -411,6 +411,8 @@ fn a_stream_is_stopped_and_restarted_from_the_command_line_while_others_go_on() 
     assert!(said(&["status", "copy"]).contains("10 rows written"));
     let progress: Value = serde_json::from_str(&said(&["progress", "copy", "--output", "json"])).unwrap();
     assert_eq!(progress["numInputRows"], 10);
+    let line = said(&["progress", "copy"]);
+    assert!(line.lines().count() == 1 && line.contains("  10 records  "), "{line}");
 
     assert_eq!(said(&["stop", "copy"]).trim_end(), "copy: stopped");
     assert_eq!(watched.stream("copy")["isActive"], false);
