@@ -318,7 +318,10 @@ mod tests {
         assert!(check_code("malformed_record", [].into_iter()).is_ok());
         assert!(check_code("OF_BEFORE", ["OF_BEFORE"].into_iter()).is_ok());
         let error = check_code("NOPE", [].into_iter()).unwrap_err().to_string();
-        assert!(error.starts_with("--code: there is no error code NOPE (the codes are MALFORMED_RECORD, "), "{error}");
+        assert!(
+            error.starts_with("--code: there is no error code NOPE (the codes are MALFORMED_RECORD, "),
+            "{error}"
+        );
         assert!(error.contains(OFFSETS_LOST), "{error}");
     }
 

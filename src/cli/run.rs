@@ -90,9 +90,8 @@ fn stream(
     reporter.summary();
     reporter.finish_traces();
     end_background(runtime, &stop, deadline);
-    let mut failed = ended
-        .into_iter()
-        .filter_map(|stream| Some(of_stream(stream.result.err()?, &stream.name)));
+    let mut failed =
+        ended.into_iter().filter_map(|stream| Some(of_stream(stream.result.err()?, &stream.name)));
     let Some(first) = failed.next() else { return Ok(()) };
     // The caller prints the first, and gives its code to the process.
     failed.for_each(|error| eprintln!("alluvia: {}", escaped_lines(&error.to_string())));

@@ -61,7 +61,8 @@ fn count(value: &Value) -> String {
 }
 
 fn table(streams: &[Value]) -> String {
-    let header = ["NAME", "STATE", "BATCH", "ROWS SINCE START", "DEAD LETTERS", "LAG", "LAST COMMIT"].map(str::to_owned);
+    let header = ["NAME", "STATE", "BATCH", "ROWS SINCE START", "DEAD LETTERS", "LAG", "LAST COMMIT"]
+        .map(str::to_owned);
     let mut rows = vec![header];
     rows.extend(streams.iter().map(|stream| {
         let totals = &stream["totals"];
@@ -163,7 +164,10 @@ mod tests {
         let stream = json!({"lag": 0, "lagMeasured": "2026-01-01T00:00:00.000Z"});
         let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
         let said = paragraph(&stream, at("2026-01-01T00:00:40Z"));
-        assert!(said.contains("lag 0, age of the oldest uncommitted record -; measured 40 s ago\n"), "{said}");
+        assert!(
+            said.contains("lag 0, age of the oldest uncommitted record -; measured 40 s ago\n"),
+            "{said}"
+        );
         let said = paragraph(&stream, at("2026-01-01T00:00:09Z"));
         assert!(said.contains("uncommitted record -\n"), "{said}");
     }
