@@ -2,7 +2,8 @@
 //!
 //! `state/definition` is one line of JSON. A query whose tables have other operators, or other types of keys or values, cannot
 //! read what is there, so it is refused. Names of columns may change, and so may everything that is no part of the definition
-//! (filters, the watermark's delay, the length of a window): Spark compares the same (`StateSchemaCompatibilityChecker`).
+//! (filters, the watermark's delay): Spark compares the same (`StateSchemaCompatibilityChecker`), except for the length of windows,
+//! which it lets change.
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::version::Version;
+use super::words::{change_of, results_of, step_of};
 use super::{RESTORE, codec, files};
 use crate::model::spark_type::name_of;
 use crate::model::{Error, Result};
@@ -70,12 +72,19 @@ pub struct StateColumn {
     /// Its type, as DDL has it.
     #[serde(rename = "type")]
     pub type_name: String,
+    /// Of a window how long it is and where it begins, or the gap of a session. `None`: it is none, or written before this was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
 }
 
 impl StateColumn {
     /// A column.
     pub fn new(name: impl Into<String>, data_type: &DataType) -> StateColumn {
-        StateColumn { name: name.into(), type_name: name_of(data_type).replace(" NOT NULL", "") }
+        StateColumn {
+            name: name.into(),
+            type_name: name_of(data_type).replace(" NOT NULL", ""),
+            window: None,
+        }
     }
 }
 
@@ -191,46 +200,61 @@ impl StateDefinition {
                 kept.codec, self.codec
             ));
         }
-        let tables = kept.tables.iter().zip(&self.tables).enumerate();
-        let changed = tables.filter_map(|(id, (old, new))| new.change_since(old, id)).next();
-        changed.or_else(|| {
-            let listed = |tables: &[TableDefinition]| {
-                let names: Vec<&str> = tables.iter().map(|table| table.operator.as_str()).collect();
-                if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        let names = |tables: &[TableDefinition]| -> Vec<(String, String)> {
+            tables.iter().map(|table| (table.operator.clone(), table.name.clone())).collect()
+        };
+        let (old, new) = (names(&kept.tables), names(&self.tables));
+        if old != new {
+            let steps = |names: Vec<(String, String)>| -> Vec<String> {
+                let mut steps: Vec<String> =
+                    names.iter().map(|(operator, _)| step_of(operator).to_owned()).collect();
+                // An operator may have two tables.
+                steps.dedup();
+                steps
             };
-            (kept.tables.len() != self.tables.len()).then(|| {
-                format!(
-                    "its stateful operators were {}, and are {} now",
-                    listed(&kept.tables),
-                    listed(&self.tables)
-                )
-            })
-        })
+            return Some(change_of("the steps that keep state", steps(old), steps(new)));
+        }
+        kept.tables.iter().zip(&self.tables).find_map(|(old, new)| new.change_since(old))
     }
 }
 
 impl TableDefinition {
-    fn change_since(&self, kept: &TableDefinition, id: usize) -> Option<String> {
+    /// The first thing in which it cannot read `kept`, a table of the same name and operator.
+    fn change_since(&self, kept: &TableDefinition) -> Option<String> {
         let types = |columns: &[StateColumn]| -> Vec<String> {
             columns.iter().map(|column| column.type_name.clone()).collect()
         };
-        let table = format!("table {id} ({} of {})", kept.name, kept.operator);
-        if (&self.operator, &self.name) != (&kept.operator, &kept.name) {
-            return Some(format!("{table} would be {} of {}", self.name, self.operator));
+        let names = |columns: &[StateColumn]| -> Vec<String> {
+            columns.iter().map(|column| column.name.clone()).collect()
+        };
+        let step = step_of(&kept.operator);
+        let (old, new) = (results_of(&names(&kept.values)), results_of(&names(&self.values)));
+        if old != new && types(&kept.values) != types(&self.values) {
+            return Some(change_of(&format!("the results of {step}"), old, new));
         }
         for (what, old, new) in [("keys", &kept.keys, &self.keys), ("values", &kept.values, &self.values)] {
             if types(old) != types(new) {
                 return Some(format!(
-                    "the {what} of {table} were ({}), and are ({}) now",
+                    "the {what} of {step} were ({}), and are ({}) now",
                     listed(old),
                     listed(new)
+                ));
+            }
+        }
+        for (old, new) in kept.keys.iter().zip(&self.keys) {
+            if let Some(window) = &old.window
+                && old.window != new.window
+            {
+                return Some(format!(
+                    "the windows of {step} were of {window}, and are of {} now",
+                    new.window.as_deref().unwrap_or("several lengths")
                 ));
             }
         }
         if self.layout != kept.layout {
             let library = |layout: &Option<String>| layout.clone().unwrap_or_else(|| "Alluvia".into());
             return Some(format!(
-                "values of {table} were laid out by {}, and are by {} now",
+                "the values of {step} were laid out by {}, and are by {} now",
                 library(&kept.layout),
                 library(&self.layout)
             ));
@@ -239,7 +263,7 @@ impl TableDefinition {
             && old != new
         {
             return Some(format!(
-                "the watermark was added, removed or declared on another column: the keys of {table} began with {}, and would with {} now",
+                "the watermark was added, removed or declared on another column: the keys of {step} began with {}, and would with {} now",
                 kept.named(old),
                 self.named(new)
             ));
@@ -328,21 +352,21 @@ mod tests {
         let changes: [(Change, &str); 7] = [
             (
                 |new| new.tables[0].time = Some(KeyTime::Column(0)),
-                "the watermark was added, removed or declared on another column: the keys of table 0 (groups of stateStoreSave) began with no event time, and would with the event time status now",
+                "the watermark was added, removed or declared on another column: the keys of GROUP BY began with no event time, and would with the event time status now",
             ),
             (
                 |new| new.tables[0].keys.push(StateColumn::new("device", &DataType::Utf8)),
-                "the keys of table 0 (groups of stateStoreSave) were (status STRING), and are (status STRING, device STRING) now",
+                "the keys of GROUP BY were (status STRING), and are (status STRING, device STRING) now",
             ),
             (
-                |new| new.tables[0].values[0] = StateColumn::new("sum", &DataType::Float64),
-                "the values of table 0 (groups of stateStoreSave) were (count BIGINT), and are (sum DOUBLE) now",
+                |new| {
+                    new.tables[0].values[0] =
+                        StateColumn::new("sum(input.v)[sum] of sum(input.v)", &DataType::Float64)
+                },
+                "count became sum(v)",
             ),
-            (
-                |new| new.tables[0].operator = "dedupe".into(),
-                "table 0 (groups of stateStoreSave) would be groups of dedupe",
-            ),
-            (|new| new.tables.clear(), "its stateful operators were stateStoreSave, and are none now"),
+            (|new| new.tables[0].operator = "dedupe".into(), "GROUP BY became dropDuplicates"),
+            (|new| new.tables.clear(), "GROUP BY was removed"),
             (
                 |new| new.tables[0].layout = Some("datafusion 56.0.0".into()),
                 "laid out by datafusion 55.2.0, and are by datafusion 56.0.0 now",
@@ -379,6 +403,22 @@ mod tests {
         definition(|_| ()).check_forgotten(&version).unwrap();
         let error = of_any_time.check_forgotten(&version).unwrap_err();
         assert!(error.kind() == Kind::Config && error.to_string().contains("has forgotten"), "{error}");
+    }
+
+    #[test]
+    fn windows_of_another_length_are_refused_and_a_definition_without_their_length_is_read() {
+        let (_folder, store) = checkpoint();
+        let of =
+            |window: Option<&str>| definition(|new| new.tables[0].keys[0].window = window.map(str::to_owned));
+        store.put(DEFINITION, Bytes::from(serde_json::to_string(&of(None)).unwrap())).unwrap();
+        assert!(of(Some("5 minutes")).check(&store).unwrap(), "written before the length was");
+        store.put(DEFINITION, Bytes::from(serde_json::to_string(&of(Some("5 minutes"))).unwrap())).unwrap();
+        assert!(of(Some("5 minutes")).check(&store).unwrap());
+        for (window, expected) in [(Some("10 minutes"), "10 minutes"), (None, "several lengths")] {
+            let error = of(window).check(&store).unwrap_err();
+            let said = format!("the windows of GROUP BY were of 5 minutes, and are of {expected} now");
+            assert!(error.kind() == Kind::Config && error.to_string().contains(&said), "{error}");
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod snapshot;
 mod store;
 mod version;
 mod view;
+mod words;
 
 pub use batch::StoreBatch;
 pub use codec::Codec;

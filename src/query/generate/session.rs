@@ -23,7 +23,7 @@ use crate::decode::datetime::Zone;
 use crate::query::error::ExpressionError;
 use crate::query::functions::interval::{Span, add_span};
 use crate::query::rewrite::literal::interval_of;
-use crate::query::stateful::event_time::{SESSION, is_window, window_metadata};
+use crate::query::stateful::event_time::{SESSION, is_window, metadata_of_time, window_metadata};
 
 /// The rows of `session_window()`: lists of at most one `{session_window: {start, end}}`.
 #[derive(Debug, PartialEq)]
@@ -50,6 +50,39 @@ impl Hash for SessionRows {
 /// An error of Spark for a row: its session would end beyond what a TIMESTAMP holds.
 fn overflow() -> DataFusionError {
     ExpressionError::raise("ArithmeticException", "long overflow: the session of the row ends too late")
+}
+
+/// A time of so many microseconds in the largest unit that says it exactly.
+pub(super) fn in_words(micros: i64) -> String {
+    const UNITS: [(i64, &str); 6] = [
+        (86_400_000_000, "day"),
+        (3_600_000_000, "hour"),
+        (60_000_000, "minute"),
+        (1_000_000, "second"),
+        (1000, "millisecond"),
+        (1, "microsecond"),
+    ];
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| micros % unit == 0).unwrap_or(UNITS[5]);
+    let plural = if micros == unit { "" } else { "s" };
+    format!("{} {name}{plural}", micros / unit)
+}
+
+/// A gap in words, which state keeps: `a gap of 5 minutes`. Days and months count by the calendar, so 24 hours are no day.
+fn shape(gap: Option<&ScalarValue>) -> String {
+    let of_each_row = || "a gap of each row".to_owned();
+    let Some(ScalarValue::Utf8(Some(text))) = gap else { return of_each_row() };
+    let Some((months, days, micros)) = interval_of(text) else { return of_each_row() };
+    let counted = |count: i64, unit: &str| {
+        let plural = if count == 1 { "" } else { "s" };
+        (count != 0).then(|| format!("{count} {unit}{plural}"))
+    };
+    let clock = match micros {
+        0 => None,
+        _ if micros % 86_400_000_000 == 0 => counted(micros / 3_600_000_000, "hour"),
+        _ => Some(in_words(micros)),
+    };
+    let parts = [counted(months.into(), "month"), counted(days.into(), "day"), clock];
+    format!("a gap of {}", parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
 /// The gap of each row; `None` where it or the row's time is NULL, and where a text is no interval, which Spark reads as NULL.
@@ -104,7 +137,9 @@ impl ScalarUDFImpl for SessionRows {
         }
         let bound = |name: &str| Field::new(name, time.data_type().clone(), true);
         let span = DataType::Struct(Fields::from(vec![bound("start"), bound("end")]));
-        let span = Field::new("session_window", span, true).with_metadata(window_metadata(time, SESSION));
+        let shape = shape(args.scalar_arguments.get(1).copied().flatten());
+        let span = Field::new("session_window", span, true);
+        let span = span.with_metadata(window_metadata(time, SESSION, shape));
         let row = DataType::Struct(Fields::from(vec![span]));
         let list = DataType::List(Arc::new(Field::new("element", row, true)));
         Ok(Arc::new(Field::new("session_window_rows", list, true)))
@@ -184,10 +219,8 @@ impl ScalarUDFImpl for WindowTime {
         if !is_window(window) || fields.len() != 2 {
             return plan_err!("window_time() takes a column that window() or session_window() made");
         }
-        let mut metadata = window.metadata().clone();
-        metadata.retain(|key, _| *key != crate::query::stateful::event_time::WINDOW);
         let time = Field::new("window_time", fields[1].data_type().clone(), true);
-        Ok(Arc::new(time.with_metadata(metadata)))
+        Ok(Arc::new(time.with_metadata(metadata_of_time(window))))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-use super::session::last_moments;
+use super::session::{in_words, last_moments};
 use crate::query::error::ExpressionError;
 use crate::query::rewrite::literal::interval_of;
 use crate::query::stateful::event_time::{TUMBLING, is_window, window_metadata};
@@ -96,6 +96,19 @@ impl Shape {
         Ok(Shape { duration, slide, start })
     }
 
+    /// The shape in words, which state keeps: `10 minutes, every 5 minutes`.
+    fn words(&self) -> String {
+        let mut words = in_words(self.duration);
+        if self.slide != self.duration {
+            words += &format!(", every {}", in_words(self.slide));
+        }
+        // Windows that begin a slide later are the same.
+        match self.start.rem_euclid(self.slide) {
+            0 => words,
+            start => format!("{words}, from {}", in_words(start)),
+        }
+    }
+
     /// The most windows that a time lies in.
     fn count(&self) -> i64 {
         (self.duration - 1) / self.slide + 1
@@ -145,7 +158,7 @@ fn made_by(expr: &Expr) -> usize {
     walked.map_or(1, |_| most)
 }
 
-fn row_type(field: &Field) -> Result<DataType> {
+fn row_type(field: &Field, shape: &Shape) -> Result<DataType> {
     let time = match field.data_type() {
         // A window's own time is its last moment.
         DataType::Struct(bounds) if is_window(field) && bounds.len() == 2 => bounds[1].data_type(),
@@ -157,7 +170,7 @@ fn row_type(field: &Field) -> Result<DataType> {
     let bounds =
         Fields::from(vec![Field::new("start", time.clone(), true), Field::new("end", time.clone(), true)]);
     let window = Field::new("window", DataType::Struct(bounds), true);
-    let window = window.with_metadata(window_metadata(field, TUMBLING));
+    let window = window.with_metadata(window_metadata(field, TUMBLING, shape.words()));
     Ok(DataType::Struct(Fields::from(vec![window])))
 }
 
@@ -175,8 +188,8 @@ impl ScalarUDFImpl for WindowRows {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
-        Shape::of(args.scalar_arguments.iter().skip(1).copied())?;
-        let row = row_type(&args.arg_fields[0])?;
+        let shape = Shape::of(args.scalar_arguments.iter().skip(1).copied())?;
+        let row = row_type(&args.arg_fields[0], &shape)?;
         let list = DataType::List(Arc::new(Field::new("element", row, true)));
         Ok(Arc::new(Field::new("window_rows", list, true)))
     }

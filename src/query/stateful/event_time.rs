@@ -37,7 +37,9 @@ const EVENT_TIME: &str = "spark.eventTime";
 /// The delay of its watermark in milliseconds.
 const DELAY: &str = "spark.watermarkDelayMs";
 /// Marks a column that `window` or `session_window` made; the value is [`TUMBLING`] or [`SESSION`].
-pub(in crate::query) const WINDOW: &str = "spark.timeWindow";
+const WINDOW: &str = "spark.timeWindow";
+/// The length, slide and start of such a window, or the gap of such a session, as [`shape_of`] gives them.
+const SHAPE: &str = "spark.timeWindowShape";
 /// A window of fixed length.
 pub(in crate::query) const TUMBLING: &str = "window";
 /// A session.
@@ -53,14 +55,27 @@ pub(super) fn delay_of(field: &Field) -> Option<i64> {
     field.metadata().get(DELAY).and_then(|text| text.parse().ok())
 }
 
-/// What the metadata of a window's column are, made from the column of the times.
-pub(in crate::query) fn window_metadata(time: &Field, kind: &str) -> HashMap<String, String> {
+/// What the metadata of a window's column are, made from the column of the times; `shape` is what [`shape_of`] gives.
+pub(in crate::query) fn window_metadata(time: &Field, kind: &str, shape: String) -> HashMap<String, String> {
     let mut metadata: HashMap<String, String> = [EVENT_TIME, DELAY]
         .into_iter()
         .filter_map(|key| time.metadata().get(key).map(|value| (key.to_owned(), value.clone())))
         .collect();
     metadata.insert(WINDOW.to_owned(), kind.to_owned());
+    metadata.insert(SHAPE.to_owned(), shape);
     metadata
+}
+
+/// What the metadata are of a time that is made from a window: those of the window's event time.
+pub(in crate::query) fn metadata_of_time(window: &Field) -> HashMap<String, String> {
+    let mut metadata = window.metadata().clone();
+    metadata.retain(|key, _| key != WINDOW && key != SHAPE);
+    metadata
+}
+
+/// How long the windows of a column are and where they begin, or the gap of its sessions; `None` for a UNION of several.
+pub(super) fn shape_of(field: &Field) -> Option<&str> {
+    field.metadata().get(SHAPE).map(String::as_str)
 }
 
 /// Whether a column is a window that `window()` or `session_window()` made.

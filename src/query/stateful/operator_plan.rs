@@ -13,7 +13,7 @@ use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
 use super::aggregate::{Aggregate, Argument, GroupBy, GroupColumn, Grouping};
 use super::dedupe::{DropDuplicates, Expiry};
-use super::event_time::{delay_of, is_event_time, is_session, is_window};
+use super::event_time::{delay_of, is_event_time, is_session, is_window, shape_of};
 use super::limit::Limit;
 use super::session::Sessions;
 use super::{Operator, failed};
@@ -130,7 +130,8 @@ fn holds_map(data_type: &DataType) -> bool {
 }
 
 fn named(field: &Field) -> StateColumn {
-    StateColumn::new(field.name(), field.data_type())
+    let window = shape_of(field).map(str::to_owned);
+    StateColumn { window, ..StateColumn::new(field.name(), field.data_type()) }
 }
 
 /// The rows of a GROUP BY while they are put together: expressions under names of their own.
@@ -162,6 +163,7 @@ pub(super) fn aggregate(
     let mut rows = GroupRows::default();
     let mut columns = Vec::with_capacity(groups.len());
     let (mut event_time, mut session) = (None, None);
+    let mut windows = Vec::new();
     let mut distinct: Vec<Expr> = Vec::with_capacity(groups.len());
     for group in groups {
         // As in the plan's columns, a key that is named twice is one.
@@ -180,6 +182,7 @@ pub(super) fn aggregate(
             let start = rows.push(bound("start"));
             let end = rows.push(bound("end"));
             columns.push(GroupColumn::Window(start));
+            windows.push((start, shape_of(&field).map(str::to_owned)));
             if is_session(&field) {
                 session = Some(start);
             }
@@ -208,7 +211,10 @@ pub(super) fn aggregate(
         .and_then(LogicalPlanBuilder::build)
         .map_err(|error| refused(&error))?;
     let schema: SchemaRef = Arc::new(types::conformed(plan.schema().as_arrow())?);
-    let grouping = grouping(drafts, columns, keys, event_time, &schema, output)?;
+    let mut grouping = grouping(drafts, columns, keys, event_time, &schema, output)?;
+    for (start, shape) in windows {
+        grouping.key_columns[start].window = shape;
+    }
     let columns = (0..grouping.output.fields().len()).collect();
     let grouping = Arc::new(grouping);
     let operator: Arc<dyn Operator> = match session {

@@ -109,6 +109,30 @@ impl Stream {
     }
 }
 
+#[test]
+fn the_state_says_how_long_its_windows_are() {
+    let cases = [
+        ("window(ts, '5 minutes')", "5 minutes"),
+        ("window(ts, '300 seconds', '5 minutes')", "5 minutes"),
+        ("window(ts, '1 hour', '1 hour', '90 seconds')", "1 hour, from 90 seconds"),
+        ("window(ts, '10 minutes', '5 minutes', '-1 minute')", "10 minutes, every 5 minutes, from 4 minutes"),
+        ("session_window(ts, '5 minutes')", "a gap of 5 minutes"),
+        ("session_window(ts, INTERVAL 300 SECONDS)", "a gap of 5 minutes"),
+        ("session_window(ts, CASE WHEN k = 'k1' THEN '1 minute' ELSE '2 minutes' END)", "a gap of each row"),
+    ];
+    for (window, expected) in cases {
+        // As it is made, and as a column of a subquery that the group names.
+        let made = format!("SELECT k, count(*) AS n FROM input GROUP BY k, {window}");
+        let named = format!("SELECT w, count(*) AS n FROM (SELECT {window} AS w FROM input) GROUP BY w");
+        for sql in [made, named] {
+            let definition = Stream::new(&sql, OutputMode::Append).runner.query().state_definition();
+            let shapes: Vec<&str> =
+                definition[0].keys.iter().filter_map(|key| key.window.as_deref()).collect();
+            assert_eq!(shapes, [expected, expected], "{sql}");
+        }
+    }
+}
+
 /// Events in disorder of less than the delay.
 fn events(value: impl Strategy<Value = f64>) -> impl Strategy<Value = Vec<Event>> {
     let event = (0_u8..4, 0_i64..20_000, value);

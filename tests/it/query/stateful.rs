@@ -309,6 +309,7 @@ fn a_change_by_which_keys_would_not_be_found_is_refused_and_nothing_is_changed()
     let scene = Scene::new(broker, "moved", &format!("{watermark}{dedupe}"));
     let windows = Scene { query: WINDOWS.to_owned(), ..scene.clone() };
     let complete = windows.yaml().replace("    sink:", "    outputMode: complete\n    sink:");
+    let longer = windows.yaml().replace("'1 minute')", "'2 minutes')");
     let cases = [
         (
             &scene,
@@ -317,6 +318,7 @@ fn a_change_by_which_keys_would_not_be_found_is_refused_and_nothing_is_changed()
         ),
         (&scene, scene.yaml().replace(dedupe, ""), "the stream keeps no state now"),
         (&windows, complete, "has forgotten what the watermark had passed"),
+        (&windows, longer, "the windows of GROUP BY were of 1 minute, and are of 2 minutes now"),
     ];
     for (scene, changed, reason) in cases {
         let folder = tempfile::tempdir().unwrap();
