@@ -178,6 +178,27 @@ impl CheckpointLog {
         Ok(text)
     }
 
+    /// Why a checkpoint that only Spark has written is not carried on in a table that holds no transaction of its query, and
+    /// from which offsets a new one goes on.
+    ///
+    /// # Errors
+    /// `Corrupt` if the plan of the newest committed micro-batch is missing or damaged.
+    pub fn without_transaction(&self, table: &str) -> Result<Error> {
+        let newest = self.entries()?.commits.last().copied();
+        let error = Error::config(format!(
+            "checkpoint {} is of Spark, and table {table} holds no transaction of its query: the query wrote with foreachBatch, which leaves none, or into another table",
+            self.store.url()
+        ));
+        let end =
+            newest.map(|newest| self.plan(newest)).transpose()?.and_then(|plan| plan.end.get(0).cloned());
+        Ok(error.hint(match (newest, end) {
+            (Some(newest), Some(end)) => format!(
+                "start the stream on a new checkpointLocation; after micro-batch {newest} it begins with startingOffsets: '{end}'. Rows of a micro-batch that Spark began and did not commit come once more, which changes nothing with sink.merge; nothing was changed"
+            ),
+            _ => "start the stream on a new checkpointLocation; nothing was changed".to_owned(),
+        }))
+    }
+
     /// Reads the plan of batch `batch_id` and where it starts.
     ///
     /// # Errors
@@ -388,6 +409,22 @@ mod tests {
         log.collect_all(&log.entries().unwrap(), 2).unwrap();
         assert_eq!(left.map(|name| path(name).exists()), [false, false, true, true, true]);
         assert_eq!(log.entries().unwrap().plans, [0, 1, 2].into());
+    }
+
+    #[test]
+    fn a_checkpoint_of_foreach_batch_is_named_with_the_offsets_to_go_on_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = log(&folder, 100);
+        for batch in 0..3 {
+            log.put_plan(plan(batch, 10 * (batch + 1), ""), OffsetSeq::default()).unwrap();
+        }
+        let error = log.without_transaction("file:///t/").unwrap().to_string();
+        assert!(error.contains("foreachBatch") && !error.contains("startingOffsets"), "{error}");
+        log.put_commit(0, &BatchCommitted::default()).unwrap();
+        log.put_commit(1, &BatchCommitted::default()).unwrap();
+        let error = log.without_transaction("file:///t/").unwrap().to_string();
+        let next = format!("after micro-batch 1 it begins with startingOffsets: '{}'", at(20));
+        assert!(error.contains("table file:///t/ holds no transaction") && error.contains(&next), "{error}");
     }
 
     #[test]

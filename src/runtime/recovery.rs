@@ -14,7 +14,7 @@ use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
 use super::stateful::{self, ResumePoint};
 use crate::checkpoint::log::Entries;
-use crate::checkpoint::resume::check_logs;
+use crate::checkpoint::resume::{Refusal, check_logs};
 use crate::checkpoint::{
     CheckpointBinding, CheckpointLog, Decision, Facts, Identity, LetterFacts, LostQuery, Plan, TableFacts,
     decide,
@@ -395,10 +395,18 @@ fn recover(
     let (facts, sink_state) = checkpoint.facts(log, &mut targets, &config.name, definition_hash)?;
     let decision = decide(&facts);
     tracing::debug!(?facts, ?decision, "decided what to do first");
-    let decision = decision.map_err(|refusal| {
-        let letters = targets.dead_letters.as_ref().map(|letters| letters.store().url().as_str());
-        refusal.into_error(log.store().url().as_str(), &targets.sink.target().location, letters)
-    })?;
+    let location = targets.sink.target().location;
+    let of_spark_alone = checkpoint.binding.is_none();
+    let decision = match decision {
+        Ok(decision) => decision,
+        Err(Refusal::TableBehind { table: None, .. }) if of_spark_alone => {
+            return Err(log.without_transaction(&location)?);
+        }
+        Err(refusal) => {
+            let letters = targets.dead_letters.as_ref().map(|letters| letters.store().url().as_str());
+            return Err(refusal.into_error(log.store().url().as_str(), &location, letters));
+        }
+    };
     let sql = pipeline.and_then(RowPipeline::sql);
     let resume_point = stateful::resume_point(sql, log, &decision, sink_state.commit.as_ref())?;
     Ok(Recovery { checkpoint, targets, facts, sink_state, decision, dead_letters_used, resume_point })

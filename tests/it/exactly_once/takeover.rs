@@ -393,13 +393,15 @@ fn what_alluvia_cannot_carry_on_is_refused_by_name_and_left_as_it_is() {
     let other = broker.topic("refused-too", 1);
     let query = Query { broker, topic, folder: folder.path().join("query"), options: Vec::new() };
     query.produce(0, 60);
-    let cases: [(&str, Value, &str); 4] = [
+    let cases: [(&str, Value, &str); 5] = [
         (
             "v2",
             json!({"conf": {"spark.sql.streaming.stateStore.checkpointFormatVersion": "2"}}),
             "commits/0 is in format v2; Alluvia carries on format v1",
         ),
         ("state", json!({"aggregate": true}), "holds state that Spark has written"),
+        // As of foreachBatch, nothing of the query is in the table.
+        ("foreach", json!({"sink": "noop"}), "after micro-batch 0 it begins with startingOffsets: '{"),
         ("sources", json!({"topics": [query.topic, other]}), "offsets/0 holds the offsets of 2 sources"),
         (
             "async",
