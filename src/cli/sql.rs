@@ -16,11 +16,11 @@ use crate::sink::show_rows;
 /// As for the start of the stream; `Data` if nothing could be read because a record stops it.
 pub(super) fn sql(args: &SqlArgs) -> Result<()> {
     let mut config = one_stream(&args.stream)?;
-    if let Some(query) = &args.query {
-        config = sample::with_query(config, query)?;
-    }
     let runtime = io_runtime()?;
     let access = Access { handle: runtime.handle().clone(), deadline: None };
+    if let Some(query) = &args.query {
+        config = sample::with_query(config, query, &access)?;
+    }
     let Sample { schema, rows, records, rejected } = sample::sample(&config, args.sample, &access)?;
     match args.output.output {
         OutputFormat::Text => print!("{}", show_rows(&schema, &rows)?),

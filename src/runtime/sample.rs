@@ -12,9 +12,9 @@ use super::memory::process_account;
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
 use super::sql::StreamSql;
-use crate::config::StreamConfig;
+use crate::config::{SinkConfig, StreamConfig};
 use crate::decode::json::Rejection;
-use crate::model::{Error, MemoryAccount, Notes, Record, Result};
+use crate::model::{Error, MemoryAccount, Notes, OutputMode, Record, Result};
 use crate::query::{Feed, Watermarks};
 use crate::sink::RowPlaces;
 use crate::source::{Admission, Intake, Position};
@@ -111,14 +111,25 @@ impl Emit for Taken {
     fn kept_malformed(&mut self) {}
 }
 
-/// The stream with another query.
+/// The stream with another query, which is tried out over a sample as over a table.
 ///
 /// # Errors
 /// `Config` if the query is empty.
-pub fn with_query(mut config: StreamConfig, sql: &str) -> Result<StreamConfig> {
+pub fn with_query(mut config: StreamConfig, sql: &str, access: &Access) -> Result<StreamConfig> {
     if sql.trim().is_empty() {
         return Err(Error::config("the query is empty").hint("--query takes one SELECT"));
     }
     config.sql = Some(sql.to_owned());
+    // Groups that no watermark ends, or their order, append refuses because of the batches that follow: here none does.
+    if config.output_mode == OutputMode::Append && RowPipeline::of(&config, access).is_err() {
+        let mut complete = StreamConfig { output_mode: OutputMode::Complete, ..config.clone() };
+        if let SinkConfig::Delta(target) = &mut complete.sink {
+            // Nothing is written, so that the mode has not to suit the sink.
+            target.merge = None;
+        }
+        if RowPipeline::of(&complete, access).is_ok() {
+            return Ok(complete);
+        }
+    }
     Ok(config)
 }

@@ -283,6 +283,15 @@ fn explain_shows_what_is_decoded_and_computed_and_sql_runs_the_query_over_a_samp
         command(&["sql", "stream.yaml", "--sample", "4", "--query", "SELECT device AS Device FROM input"]);
     assert_eq!(shown.matches("d0").count(), 2, "{shown}");
     assert!(shown.contains("|Device|"), "{shown}");
+    // A trial runs over the sample as over a table: append would need a watermark.
+    let grouped = "SELECT device, count(*) AS n FROM input GROUP BY device ORDER BY device DESC";
+    for (query, expected) in [
+        ("SELECT count(*) AS n FROM input", "{\"n\":10}\n"),
+        (grouped, "{\"device\":\"d1\",\"n\":5}\n{\"device\":\"d0\",\"n\":5}\n"),
+    ] {
+        let shown = command(&["sql", "stream.yaml", "--sample", "10", "--output", "json", "--query", query]);
+        assert_eq!(shown, expected, "{query}");
+    }
     assert!(!folder.path().join("checkpoint").exists() && !folder.path().join("table").exists());
 }
 
