@@ -23,6 +23,9 @@ Examples:
       --table ./lake/device_events
   alluvia ingest --bootstrap-servers localhost:9092 --topic raw --table ./lake/raw \\
       --trigger '5 seconds'
+  alluvia ingest --bootstrap-servers localhost:9092 --topic orders \\
+      --schema 'id STRING, total DOUBLE' --sql 'SELECT id, total FROM input WHERE total > 0' \\
+      --merge-key id --when-matched update --table ./lake/orders
   alluvia ingest --from rate --option rowsPerSecond=100 --table ./lake/rate --trigger '1 second'
   alluvia ingest --bootstrap-servers localhost:9092 --topic raw --to console
   alluvia ingest … --option kafka.security.protocol=SASL_SSL --option kafka.sasl.mechanism=PLAIN \\
@@ -136,6 +139,15 @@ pub struct IngestArgs {
     /// Partition columns of the table
     #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
     pub partition_by: Vec<String>,
+    /// Query over the rows that are read, which are called input: one SELECT, or @FILE
+    #[arg(long, value_name = "SELECT")]
+    pub sql: Option<String>,
+    /// Columns that make a row's key: of rows with one key, the table keeps one
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    pub merge_key: Vec<String>,
+    /// What becomes of a row whose key the table holds: ignore or update [default: ignore]
+    #[arg(long, value_name = "WHAT", requires = "merge_key")]
+    pub when_matched: Option<String>,
     /// Where a new stream starts: earliest, latest or Spark's JSON [default: earliest]
     #[arg(long, value_name = "WHERE")]
     pub starting_offsets: Option<String>,

@@ -97,12 +97,8 @@ impl IngestArgs {
         }
         settings.extend(source_options(&self.options));
         if let Some(schema) = &self.schema {
-            let schema = match schema.strip_prefix('@') {
-                Some(file) => format!("${{file:{file}}}"),
-                None => schema.clone(),
-            };
             settings.push(Setting::text("--schema", &["source", "value", "format"], "json"));
-            settings.push(Setting::text("--schema", &["source", "value", "schema"], schema));
+            settings.push(Setting::text("--schema", &["source", "value", "schema"], text_or_file(schema)));
         }
         if let Some(mode) = &self.mode {
             settings.push(Setting::text("--mode", &["source", "value", "mode"], mode));
@@ -110,6 +106,7 @@ impl IngestArgs {
         if !self.keep.is_empty() {
             settings.push(Setting::list("--keep", &["source", "value", "keep"], self.keep.clone()));
         }
+        settings.extend(self.sql.as_ref().map(|sql| Setting::text("--sql", &["sql"], text_or_file(sql))));
         settings.push(Setting::text("--to", &["sink", "format"], &self.to));
         settings.extend(table.map(|table| Setting::text("--table", &["sink", "path"], table)));
         for option in &self.sink_options {
@@ -121,6 +118,12 @@ impl IngestArgs {
                 &["sink", "partitionBy"],
                 self.partition_by.clone(),
             ));
+        }
+        if !self.merge_key.is_empty() {
+            settings.push(Setting::list("--merge-key", &["sink", "merge", "keys"], self.merge_key.clone()));
+        }
+        if let Some(what) = &self.when_matched {
+            settings.push(Setting::text("--when-matched", &["sink", "merge", "whenMatched"], what));
         }
         if let Some(dead_letter) = &self.dead_letter {
             settings.push(Setting::text("--dead-letter", &["deadLetter", "format"], "delta"));
@@ -149,6 +152,14 @@ impl SchemaInferArgs {
         settings.push(source_option("--topic", "startingOffsets", "earliest"));
         settings.extend(source_options(&self.options));
         settings
+    }
+}
+
+/// A text of the command line, or the file that it names with an @.
+fn text_or_file(given: &str) -> String {
+    match given.strip_prefix('@') {
+        Some(file) => format!("${{file:{file}}}"),
+        None => given.to_owned(),
     }
 }
 
@@ -187,6 +198,8 @@ mod tests {
         fn file(&self, path: &Path) -> io::Result<String> {
             if path == Path::new("a.ddl") {
                 Ok("a INT, b INT\n".into())
+            } else if path == Path::new("a.sql") {
+                Ok("SELECT value, timestamp FROM input\n".into())
             } else {
                 Err(io::ErrorKind::NotFound.into())
             }
@@ -271,6 +284,24 @@ mod tests {
         assert!(!printed.contains("hunter2") && printed.contains("schema: ${file:a.ddl}"), "{printed}");
         let again = Config::from_texts(&[("printed".into(), printed)], &[], &Nowhere).unwrap();
         assert_eq!(again.streams, config.streams);
+    }
+
+    #[test]
+    fn ingest_takes_a_query_and_the_keys_of_a_merge() {
+        let flags = "--from rate --table ./t --sql @a.sql --merge-key value,timestamp --when-matched update";
+        let config = ingest(flags).unwrap();
+        let stream = &config.streams[0];
+        assert_eq!(stream.sql.as_deref(), Some("SELECT value, timestamp FROM input"));
+        let merge = stream.sink.delta().unwrap().merge.as_ref().unwrap();
+        assert_eq!(merge.keys, ["value", "timestamp"]);
+        assert!(matches!(merge.when_matched, crate::config::WhenMatched::Update(_)));
+        let printed = config.to_yaml();
+        let again = Config::from_texts(&[("printed".into(), printed)], &[], &Nowhere).unwrap();
+        assert_eq!(again.streams, config.streams);
+        let inline = "alluvia ingest --from rate --table ./t --when-matched update";
+        assert!(Cli::try_parse_from(inline.split_whitespace()).is_err(), "it needs a key");
+        let error = ingest("--from rate --table ./t --merge-key value --when-matched replace").unwrap_err();
+        assert!(error.to_string().starts_with("--when-matched: "), "{error}");
     }
 
     #[test]
