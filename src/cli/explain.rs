@@ -20,8 +20,8 @@ pub(super) fn explain(args: &ExplainArgs) -> Result<()> {
     let access = Access { handle: runtime.handle().clone(), deadline: None };
     let mut streams = Vec::with_capacity(config.streams.len());
     for stream in &config.streams {
-        let steps =
-            explain::explain(stream, &access).context(|| format!("explain stream {}", stream.name))?;
+        let steps = explain::explain(stream, args.verbose, &access)
+            .context(|| format!("explain stream {}", stream.name))?;
         streams.push((stream.name.as_str(), steps));
     }
     match args.output.output {

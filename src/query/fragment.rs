@@ -18,6 +18,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use futures::StreamExt;
 use futures::executor::block_on;
 
+use super::outline::outline;
 use super::session::Session;
 use super::slot::{Inputs, Of, Relation, SlotExec};
 use super::stateful::observed::Observed;
@@ -101,9 +102,14 @@ impl Fragment {
         Ok(run)
     }
 
-    /// The plan as people read it, one operator a line.
+    /// The plan with all that is run, one operator a line.
     pub(super) fn explain(&self) -> String {
         displayable(self.plan.as_ref()).indent(false).to_string()
+    }
+
+    /// The plan in the words of a query.
+    pub(super) fn outline(&self) -> String {
+        outline(&self.plan)
     }
 }
 

@@ -22,6 +22,7 @@ mod fields;
 mod fragment;
 pub mod functions;
 mod generate;
+mod outline;
 mod plan;
 mod record;
 mod record_bytes;

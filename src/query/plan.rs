@@ -196,11 +196,20 @@ impl Query {
         read.then(|| columns.into_iter().collect())
     }
 
-    /// The plan as people read it, one operator a line.
+    /// The plan with all that is run, one operator a line.
     pub fn explain(&self) -> String {
+        self.shown(Fragment::explain)
+    }
+
+    /// The plan in the words of a query, one step a line.
+    pub fn outline(&self) -> String {
+        self.shown(Fragment::outline)
+    }
+
+    fn shown(&self, shown: fn(&Fragment) -> String) -> String {
         match &self.core {
-            None => self.lanes.explain(),
-            Some(core) => core.explain(&self.lanes),
+            None => shown(&self.lanes),
+            Some(core) => core.explain(&self.lanes, shown),
         }
     }
 

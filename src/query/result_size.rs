@@ -142,7 +142,7 @@ pub(super) fn check_lists(
 
 /// Passes rows on whose lists become rows behind it, a few at once, unless that is too much for a record.
 #[derive(Debug)]
-struct ListsCheck {
+pub(super) struct ListsCheck {
     input: Arc<dyn ExecutionPlan>,
     /// The columns of the lists.
     lists: Arc<[usize]>,

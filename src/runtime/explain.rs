@@ -24,17 +24,17 @@ impl Step {
     }
 }
 
-/// Explains a stream.
+/// Explains a stream; `verbose`, its query with all that is run.
 ///
 /// # Errors
 /// `Config` if it could not start for its configuration; `Unavailable` or `Corrupt` if a table cannot be read.
-pub fn explain(config: &StreamConfig, access: &Access) -> Result<Vec<Step>> {
+pub fn explain(config: &StreamConfig, verbose: bool, access: &Access) -> Result<Vec<Step>> {
     let pipeline = RowPipeline::of(config, access)?;
     let mut steps = vec![Step::new("source", open::source_words(config))];
     steps.push(Step::new("trigger", trigger(config.trigger)));
     steps.push(Step::new("decode", pipeline.decode_words()));
     if let Some(sql) = pipeline.sql() {
-        steps.push(Step { name: "query", lines: sql.plan_lines() });
+        steps.push(Step { name: "query", lines: sql.plan_lines(verbose) });
         steps.extend(sql.table_lines().into_iter().map(|line| Step::new("table", line)));
     }
     let merge = config.sink.merge();

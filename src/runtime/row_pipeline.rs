@@ -137,8 +137,11 @@ impl RowPipeline {
             (None, None) => format!("nothing but the columns {}", kept.join(", ")),
             (None, Some(schema)) => {
                 let names: Vec<&str> = schema.fields.iter().map(|field| field.name.as_str()).collect();
-                let names = names.into_iter().chain(kept).collect::<Vec<_>>();
-                format!("json, {} of {} columns: {}", schema.fields.len(), self.declared, names.join(", "))
+                let beside = match kept.as_slice() {
+                    [] => String::new(),
+                    kept => format!("; beside them {}", kept.join(", ")),
+                };
+                format!("json, {} of {} columns: {}{beside}", names.len(), self.declared, names.join(", "))
             }
         }
     }

@@ -38,7 +38,9 @@ pub struct StreamSql {
     tables: Arc<Mutex<Vec<StaticTable>>>,
     /// Of each table the columns that are read; `None`: it is not read.
     columns: Arc<[Option<Vec<usize>>]>,
-    /// The plan as people read it.
+    /// The plan in the words of a query.
+    outline: Arc<str>,
+    /// The plan with all that is run.
     plan: Arc<str>,
     /// Whether a micro-batch without data is run when the watermark has moved.
     pub empty_batches: bool,
@@ -164,6 +166,7 @@ impl Planned {
         let columns = (0..self.tables.len()).map(|n| self.query.table_columns(n));
         StreamSql {
             columns: columns.collect(),
+            outline: self.hidden.text(&self.query.outline()).into(),
             plan: self.hidden.text(&self.query.explain()).into(),
             empty_batches: self.empty_batches,
             stage: SqlStage::new(Runner::new(self.query), positions, self.definition, self.hidden),
@@ -173,9 +176,10 @@ impl Planned {
 }
 
 impl StreamSql {
-    /// The query's operators, from the sink to the source, one a line.
-    pub fn plan_lines(&self) -> Vec<String> {
-        self.plan.lines().map(str::to_owned).collect()
+    /// The query's steps, from the sink to the source, one a line; with `all` that is run.
+    pub fn plan_lines(&self, all: bool) -> Vec<String> {
+        let plan = if all { &self.plan } else { &self.outline };
+        plan.lines().map(str::to_owned).collect()
     }
 
     /// Whether the query has a watermark or state.

@@ -51,6 +51,9 @@ pub struct ExplainArgs {
     /// Stream files (YAML)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
+    /// Show the query's plan with every operator that is run
+    #[arg(long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -168,12 +168,12 @@ impl Core {
         self.stages.iter().filter_map(|stage| stage.fragment.as_ref()).chain([&self.root])
     }
 
-    /// The plan as people read it: from the sink to the source.
-    pub(in crate::query) fn explain(&self, lanes: &Fragment) -> String {
-        let mut text = self.root.explain();
+    /// The plan as people read it: from the sink to the source, each fragment as `shown`.
+    pub(in crate::query) fn explain(&self, lanes: &Fragment, shown: fn(&Fragment) -> String) -> String {
+        let mut text = shown(&self.root);
         for (number, stage) in self.stages.iter().enumerate().rev() {
             let fragment = stage.fragment.as_ref().unwrap_or(lanes);
-            let below = fragment.explain();
+            let below = shown(fragment);
             let below: Vec<String> = below.lines().map(|line| format!("  {line}")).collect();
             text.push_str(&format!(
                 "operator {}: {}\n{}\n",

@@ -268,13 +268,15 @@ fn explain_shows_what_is_decoded_and_computed_and_sql_runs_the_query_over_a_samp
     let plan = command(&["explain", "stream.yaml"]);
     for line in [
         "json, 2 of 4 columns: device, t",
-        "HashJoinExec",
+        "Inner join on k = device",
         "d [k, site], read again when it changes",
         "exactly once",
         "none: every micro-batch is computed by itself",
     ] {
         assert!(plan.contains(line), "{line} is not in\n{plan}");
     }
+    let all = command(&["explain", "stream.yaml", "--verbose"]);
+    assert!(all.contains("HashJoinExec") && !plan.contains("Exec"), "{plan}\n{all}");
     let rows = command(&["sql", "stream.yaml", "--sample", "10", "--output", "json"]);
     let rows: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let expected: Vec<Value> = [1, 3, 5, 7].iter().map(|t| json!({"t": t, "site": "north"})).collect();
