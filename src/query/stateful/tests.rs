@@ -123,7 +123,7 @@ fn the_state_says_how_long_its_windows_are() {
     for (window, expected) in cases {
         // As it is made, and as a column of a subquery that the group names.
         let made = format!("SELECT k, count(*) AS n FROM input GROUP BY k, {window}");
-        let named = format!("SELECT w, count(*) AS n FROM (SELECT {window} AS w FROM input) GROUP BY w");
+        let named = format!("SELECT w, count(*) AS n FROM (SELECT k, {window} AS w FROM input) GROUP BY k, w");
         for sql in [made, named] {
             let definition = Stream::new(&sql, OutputMode::Append).runner.query().state_definition();
             let shapes: Vec<&str> =
