@@ -101,9 +101,8 @@ fn called(call: &ScalarFunctionExpr) -> String {
         (name, [left, right]) if !name.contains(|c: char| c == '_' || c.is_alphanumeric()) => {
             format!("{} {name} {}", operand(left), operand(right))
         }
-        ("window_rows" | "session_window_rows", args) => {
-            format!("{}({})", call.name().trim_end_matches("_rows"), listed(args))
-        }
+        ("window_rows", args) => format!("window({})", listed(args)),
+        ("session_window_rows", [args @ .., _]) => format!("session_window({})", listed(args)),
         (name, args) => format!("{name}({})", listed(args)),
     }
 }

@@ -81,7 +81,8 @@ fn is_cast(expr: &Expr) -> bool {
     }
 }
 
-/// A call that makes windows, with its time as a TIMESTAMP: a DATE or a text is cast, as in Spark.
+/// A call that makes windows, with its time as a TIMESTAMP: a DATE or a text is cast, as in Spark. One that makes sessions is
+/// told which gap its rows have, before the plan is optimised, which turns expressions into literals.
 fn timed(rows: Expr, input: &LogicalPlan) -> Result<Expr> {
     let Expr::ScalarFunction(mut call) = rows else { return Ok(rows) };
     if WINDOWS.contains(&call.func.name())
@@ -105,6 +106,13 @@ fn timed(rows: Expr, input: &LogicalPlan) -> Result<Expr> {
         return plan_err!(
             "DATATYPE_MISMATCH: the gap of session_window() is a text such as '10 minutes', as in Spark, and no INTERVAL or number"
         );
+    }
+    if call.func.name() == "session_window_rows" {
+        let gap = match call.args.get(1) {
+            Some(Expr::Literal(gap, _)) => Some(gap),
+            _ => None,
+        };
+        call.args.push(lit(session::shape(gap)));
     }
     Ok(Expr::ScalarFunction(call))
 }

@@ -25,7 +25,8 @@ use crate::query::functions::interval::{Span, add_span};
 use crate::query::rewrite::literal::interval_of;
 use crate::query::stateful::event_time::{SESSION, is_window, metadata_of_time, window_metadata};
 
-/// The rows of `session_window()`: lists of at most one `{session_window: {start, end}}`.
+/// The rows of `session_window()`: lists of at most one `{session_window: {start, end}}`. Behind the time and the gap stands what
+/// [`shape`] says of the gap.
 #[derive(Debug, PartialEq)]
 pub(super) struct SessionRows {
     /// By whose calendar a TIMESTAMP's days and months are counted.
@@ -35,7 +36,7 @@ pub(super) struct SessionRows {
 
 impl SessionRows {
     pub(super) fn new(zone: &Zone) -> SessionRows {
-        SessionRows { zone: zone.clone(), signature: Signature::any(2, Volatility::Immutable) }
+        SessionRows { zone: zone.clone(), signature: Signature::variadic_any(Volatility::Immutable) }
     }
 }
 
@@ -68,7 +69,7 @@ pub(super) fn in_words(micros: i64) -> String {
 }
 
 /// A gap in words, which state keeps: `a gap of 5 minutes`. Days and months count by the calendar, so 24 hours are no day.
-fn shape(gap: Option<&ScalarValue>) -> String {
+pub(super) fn shape(gap: Option<&ScalarValue>) -> String {
     let of_each_row = || "a gap of each row".to_owned();
     let Some(ScalarValue::Utf8(Some(text))) = gap else { return of_each_row() };
     let Some((months, days, micros)) = interval_of(text) else { return of_each_row() };
@@ -123,6 +124,11 @@ impl ScalarUDFImpl for SessionRows {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let (3, Some(Some(ScalarValue::Utf8(Some(shape))))) =
+            (args.arg_fields.len(), args.scalar_arguments.get(2))
+        else {
+            return plan_err!("session_window() takes a time and a gap");
+        };
         let time = &args.arg_fields[0];
         if !matches!(time.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
             return plan_err!(
@@ -137,9 +143,8 @@ impl ScalarUDFImpl for SessionRows {
         }
         let bound = |name: &str| Field::new(name, time.data_type().clone(), true);
         let span = DataType::Struct(Fields::from(vec![bound("start"), bound("end")]));
-        let shape = shape(args.scalar_arguments.get(1).copied().flatten());
         let span = Field::new("session_window", span, true);
-        let span = span.with_metadata(window_metadata(time, SESSION, shape));
+        let span = span.with_metadata(window_metadata(time, SESSION, shape.clone()));
         let row = DataType::Struct(Fields::from(vec![span]));
         let list = DataType::List(Arc::new(Field::new("element", row, true)));
         Ok(Arc::new(Field::new("session_window_rows", list, true)))

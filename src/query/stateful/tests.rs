@@ -118,12 +118,14 @@ fn the_state_says_how_long_its_windows_are() {
         ("window(ts, '10 minutes', '5 minutes', '-1 minute')", "10 minutes, every 5 minutes, from 4 minutes"),
         ("session_window(ts, '5 minutes')", "a gap of 5 minutes"),
         ("session_window(ts, INTERVAL 300 SECONDS)", "a gap of 5 minutes"),
+        ("session_window(ts, concat('5', ' minutes'))", "a gap of each row"),
         ("session_window(ts, CASE WHEN k = 'k1' THEN '1 minute' ELSE '2 minutes' END)", "a gap of each row"),
     ];
     for (window, expected) in cases {
         // As it is made, and as a column of a subquery that the group names.
         let made = format!("SELECT k, count(*) AS n FROM input GROUP BY k, {window}");
-        let named = format!("SELECT w, count(*) AS n FROM (SELECT k, {window} AS w FROM input) GROUP BY k, w");
+        let named =
+            format!("SELECT w, count(*) AS n FROM (SELECT k, {window} AS w FROM input) GROUP BY k, w");
         for sql in [made, named] {
             let definition = Stream::new(&sql, OutputMode::Append).runner.query().state_definition();
             let shapes: Vec<&str> =
