@@ -135,10 +135,9 @@ mod tests {
 
     fn outline(sql: &str) -> String {
         let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        let field = |name: &str, data_type| Field::new(name, data_type, true);
         let list = DataType::new_list(DataType::Utf8, true);
-        let fields = vec![field("id", DataType::Utf8), field("ts", time), field("v", DataType::Float64)];
-        let fields: Vec<Field> = fields.into_iter().chain([field("tags", list)]).collect();
+        let named = [("id", DataType::Utf8), ("ts", time), ("v", DataType::Float64), ("tags", list)];
+        let fields: Vec<Field> = named.map(|(name, of)| Field::new(name, of, true)).into();
         let relation = Relation { name: "input".into(), schema: Arc::new(Schema::new(fields)) };
         Query::plan(&Definition::of_stream(relation, sql, Conf::default())).unwrap().outline()
     }
