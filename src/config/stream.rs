@@ -111,6 +111,8 @@ pub struct JsonValue {
     pub schema: String,
     /// What becomes of a malformed record.
     pub mode: ParseMode,
+    /// Whether the mode is written in the file: rows of NULL are then what was asked for.
+    pub mode_given: bool,
     /// `columnNameOfCorruptRecord`; it is filled only if the schema has a STRING column of this name.
     pub corrupt_column: String,
     /// Spark's JSON options (`timestampFormat`, …), names as Spark spells them, values not yet parsed.

@@ -296,6 +296,7 @@ fn json(
     let schema = schema.filter(|text| columns::check_schema(reader, text, &keep));
     Some(ValueConfig::Json(JsonValue {
         schema: schema?.value,
+        mode_given: mode.is_some(),
         mode: mode.unwrap_or(Some(ParseMode::Permissive))?,
         corrupt_column: corrupt_column
             .or_else(|| corrupt_default.cloned())

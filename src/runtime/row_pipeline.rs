@@ -219,7 +219,7 @@ impl RowPipeline {
         };
         let keep_malformed = !dead_letters && json.mode == ParseMode::Permissive;
         let has_corrupt_column = schema.fields.iter().any(|field| field.name == json.corrupt_column);
-        if keep_malformed && !has_corrupt_column {
+        if keep_malformed && !has_corrupt_column && !json.mode_given {
             tracing::warn!(
                 stream = config.name,
                 "malformed records become rows of NULL and can't be told from others: add `{} STRING` to the schema, or set deadLetter",

@@ -80,6 +80,16 @@ fn every_part_of_a_full_stream_is_read() {
 }
 
 #[test]
+fn whether_the_mode_is_written_is_known() {
+    for (mode, given) in [("", false), (", mode: PERMISSIVE", true)] {
+        let value = format!("      value: {{format: json, schema: a INT{mode}}}\n    sink:\n");
+        let stream = one(&file_with("subscribe: t", "", "").replace("    sink:\n", &value));
+        let ValueConfig::Json(json) = stream.source.value else { panic!("no JSON") };
+        assert_eq!((json.mode.as_str(), json.mode_given), ("PERMISSIVE", given));
+    }
+}
+
+#[test]
 fn what_has_no_effect_is_warned_of_with_the_reason() {
     let yaml = file_with(
         "subscribe: t\nkafka.max.poll.records: 500\nkafka.sasl.mechanism: PLAIN\nstartingTimestamp: 5\nstartingOffsets: earliest",
