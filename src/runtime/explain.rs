@@ -222,7 +222,7 @@ mod tests {
 "
         );
         let config = Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
-        let steps = explain(&config.streams[0], &access).unwrap();
+        let steps = explain(&config.streams[0], false, &access).unwrap();
         let lines = |name: &str| {
             let step = steps.iter().find(|step| step.name == name);
             step.map(|step| step.lines.clone()).unwrap_or_default()

@@ -170,13 +170,7 @@ fn strict(expr: &Expr, columns: &mut Vec<Column>) {
         Expr::Column(column) => columns.push(column.clone()),
         Expr::BinaryExpr(BinaryExpr {
             left,
-            op:
-                Operator::Eq
-                | Operator::NotEq
-                | Operator::Lt
-                | Operator::LtEq
-                | Operator::Gt
-                | Operator::GtEq,
+            op: Operator::Eq | Operator::NotEq | Operator::Lt | Operator::LtEq | Operator::Gt | Operator::GtEq,
             right,
         }) => {
             strict(left, columns);

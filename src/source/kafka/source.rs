@@ -13,7 +13,7 @@ use super::left::{Known, Left};
 use super::loss::check_data_loss;
 use super::mirror::Mirror;
 use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
-use crate::config::kafka::{Isolation, KafkaOptions, Subscription};
+use crate::config::kafka::{Isolation, Subscription};
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Offsets, Result, TopicPartition};
 use crate::source::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
