@@ -104,6 +104,8 @@ fn definition() -> StateDefinition {
             StateColumn::new("sum", &DataType::Float64),
         ],
         layout: None,
+        time: None,
+        any_time: false,
     }])
 }
 

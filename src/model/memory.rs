@@ -1,7 +1,8 @@
 //! What the buffers of a process hold, against a limit.
 //!
-//! Every buffer that grows with its input claims its bytes here: what is fetched, rows that wait for their file,
-//! statistics, row groups being encoded, parts on their way to storage. A stream has an account of its own within the
+//! Buffers claim their bytes here: what is fetched, rows that a query makes or that wait for their file, statistics, row groups
+//! being encoded, parts on their way to storage, state. Bounds of their own, and no claim, have the rows that a lane decodes or
+//! gathers at once, and the keys of a merge (`docs/ARCHITECTURE.md`, Memory). A stream has an account of its own within the
 //! process's, so that it keeps to its limit, and all of them together to the process's. Counts only: whoever finds the
 //! account exceeded writes something out; nobody waits for memory here. What nobody can write out is counted as lasting, too:
 //! rows of static tables.

@@ -72,7 +72,7 @@ fn expression(expr: &Arc<dyn PhysicalExpr>) -> String {
         column.name().to_owned()
     } else if let Some(literal) = expr.downcast_ref::<Literal>() {
         match literal.value() {
-            ScalarValue::Utf8(Some(text)) => format!("'{}'", text.replace('\'', "''")),
+            ScalarValue::Utf8(Some(text)) => format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'")),
             _ => fmt_sql(expr.as_ref()).to_string(),
         }
     } else if let Some(both) = expr.downcast_ref::<BinaryExpr>() {
@@ -144,10 +144,10 @@ mod tests {
 
     #[test]
     fn a_plan_is_told_in_the_words_of_a_query() {
-        let plain = outline("SELECT id, v + 1 AS more FROM input WHERE v > 1.5 AND id LIKE 'it''s%'");
+        let plain = outline(r"SELECT id, v + 1 AS more FROM input WHERE v > 1.5 AND id LIKE 'it\'s%'");
         assert_eq!(
             plain,
-            "Select id, v + 1 AS more\n  Where v > 1.5 AND like(id, 'it''s%')\n    Stream input [id, v]\n"
+            "Select id, v + 1 AS more\n  Where v > 1.5 AND like(id, 'it\\'s%')\n    Stream input [id, v]\n"
         );
         let made = outline("SELECT id, tag FROM input LATERAL VIEW explode(tags) t AS tag");
         for part in ["Select id, col AS tag\n", "  A row for each element\n", "explode(tags) AS rows of t"] {
