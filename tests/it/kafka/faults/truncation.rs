@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use alluvia::config::kafka::KafkaOptions;
-use alluvia::model::{MemoryAccount, Notes, Record, Result};
+use alluvia::model::{Kind, MemoryAccount, Notes, Record, Result};
 use alluvia::source::kafka::{KafkaSource, LANE_MEMORY_BYTES};
 use alluvia::source::{Admission, Intake, Position, Source, SplitReader};
 use arrow::array::RecordBatch;
@@ -150,10 +150,18 @@ impl Intake for Values {
 /// Plans, reads and verifies the batch behind `from`; returns where it ends, and its values.
 fn batch(source: &mut KafkaSource, reader: &mut dyn SplitReader, from: &Position) -> (Position, Vec<String>) {
     let range = until("a range", BOUND, || source.latest_offset(from, &Admission::default()).ok()?.range);
-    let (splits, mut values) = (source.splits(&range, &[], 1).unwrap().concat(), Values(Vec::new()));
-    reader.read(&splits, &AtomicBool::new(false), &mut values).unwrap();
+    let splits = source.splits(&range, &[], 1).unwrap().concat();
+    let values = until("a read", BOUND, || {
+        let mut values = Values(Vec::new());
+        match reader.read(&splits, &AtomicBool::new(false), &mut values) {
+            Ok(_) => Some(values.0),
+            // That the log was cut is said only now: the batch is run again, as a stream does.
+            Err(error) if error.kind() == Kind::Conflict => None,
+            Err(error) => panic!("{error}"),
+        }
+    });
     source.verify(&range, &[]).unwrap();
-    (Position { offset: range.end, notes: range.notes }, values.0)
+    (Position { offset: range.end, notes: range.notes }, values)
 }
 
 #[test]
