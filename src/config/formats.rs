@@ -79,6 +79,15 @@ impl SinkConfig {
         self.delta()?.merge.as_deref()
     }
 
+    /// The same sink, which takes every row as it is.
+    #[must_use]
+    pub fn without_merge(mut self) -> SinkConfig {
+        if let SinkConfig::Delta(sink) = &mut self {
+            sink.merge = None;
+        }
+        self
+    }
+
     /// The columns by which the target is partitioned.
     pub fn partition_by(&self) -> &[String] {
         self.delta().map_or(&[], |sink| &sink.partition_by)

@@ -12,7 +12,7 @@ use super::memory::process_account;
 use super::open::{self, Access};
 use super::row_pipeline::RowPipeline;
 use super::sql::StreamSql;
-use crate::config::{SinkConfig, StreamConfig};
+use crate::config::StreamConfig;
 use crate::decode::json::Rejection;
 use crate::model::{Error, MemoryAccount, Notes, OutputMode, Record, Result};
 use crate::query::{Feed, Watermarks};
@@ -122,11 +122,9 @@ pub fn with_query(mut config: StreamConfig, sql: &str, access: &Access) -> Resul
     config.sql = Some(sql.to_owned());
     // Groups that no watermark ends, or their order, append refuses because of the batches that follow: here none does.
     if config.output_mode == OutputMode::Append && RowPipeline::of(&config, access).is_err() {
-        let mut complete = StreamConfig { output_mode: OutputMode::Complete, ..config.clone() };
-        if let SinkConfig::Delta(target) = &mut complete.sink {
-            // Nothing is written, so that the mode has not to suit the sink.
-            target.merge = None;
-        }
+        // Nothing is written, so the mode need not suit the sink.
+        let sink = config.sink.clone().without_merge();
+        let complete = StreamConfig { output_mode: OutputMode::Complete, sink, ..config.clone() };
         if RowPipeline::of(&complete, access).is_ok() {
             return Ok(complete);
         }

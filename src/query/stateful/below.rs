@@ -15,11 +15,10 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, Filter, Join, JoinType, LogicalPlan, Subquery, Union,
-};
+use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, JoinType, LogicalPlan, Subquery, Union};
 
 use super::event_time::{EventTimeWatermark, is_session, read_watermarks};
+use super::logical::{column, filtered};
 use super::nulls;
 use super::operator_plan::field_of;
 use crate::query::check::reads_stream;
@@ -60,11 +59,6 @@ fn moved(plan: LogicalPlan) -> Result<LogicalPlan> {
         other => other,
     };
     Ok(plan.map_children(|child| Ok(Transformed::yes(moved(child)?)))?.data)
-}
-
-/// The rows of a plan for which a condition is true.
-pub(super) fn filtered(condition: Expr, input: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(LogicalPlan::Filter(Filter::try_new(condition, Arc::new(input))?))
 }
 
 /// The plan with a condition on its columns below its uppermost aggregation, or below the watermark if it has a subquery; `None`
@@ -210,11 +204,6 @@ fn onto(condition: Expr, input: &LogicalPlan) -> Result<Option<LogicalPlan>> {
         return Ok(None);
     }
     filtered(condition, input.clone()).map(Some)
-}
-
-/// Column `n` of a plan.
-pub(super) fn column(plan: &LogicalPlan, n: usize) -> Option<Expr> {
-    plan.schema().columns().get(n).cloned().map(Expr::Column)
 }
 
 /// The subquery that an expression itself is.

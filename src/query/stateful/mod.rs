@@ -21,6 +21,7 @@ pub(super) mod event_time;
 pub(super) mod grouping_sets;
 mod keys;
 mod limit;
+mod logical;
 mod nulls;
 pub(super) mod observed;
 mod operator_plan;

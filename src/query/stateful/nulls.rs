@@ -11,8 +11,8 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, Join, JoinType, LogicalPlan, Operator, ScalarUDF, Unnest, lit,
 };
 
-use super::below::{column, filtered};
 use super::event_time::EventTimeWatermark;
+use super::logical::{column, filtered};
 use crate::query::cast::Cast;
 use crate::query::check::reads_stream;
 use crate::query::functions::scalar::SparkFunction;

@@ -121,8 +121,8 @@ fn a_topic_deleted_while_it_is_read_is_an_error_in_bounded_time() {
     let source = KafkaSource::open(&options(broker, &[&topic])).unwrap();
     let known = source.latest(&Offsets::default()).unwrap().end;
     // Longer than the brokers are doubted.
-    let patient = KafkaOptions { poll_timeout: BOUND * 2, ..options(broker, &[&topic]) };
-    let (mut strict, mut tolerant) = (reader(&patient), reader(&tolerant(patient)));
+    let slow = KafkaOptions { poll_timeout: BOUND * 2, ..options(broker, &[&topic]) };
+    let (mut strict, mut tolerant) = (reader(&slow), reader(&tolerant(slow)));
     read(&mut strict, &[range(&topic, 0, 0, 10)]).unwrap();
     read(&mut tolerant, &[range(&topic, 0, 0, 10)]).unwrap();
     broker.delete_topic(&topic);
