@@ -288,8 +288,8 @@ fn explain_shows_what_is_decoded_and_computed_and_sql_runs_the_query_over_a_samp
     // A trial runs over the sample as over a table: append would need a watermark.
     let grouped = "SELECT device, count(*) AS n FROM input GROUP BY device ORDER BY device DESC";
     for (query, expected) in [
-        ("SELECT count(*) AS n FROM input", "{\"n\":10}\n"),
-        (grouped, "{\"device\":\"d1\",\"n\":5}\n{\"device\":\"d0\",\"n\":5}\n"),
+        ("SELECT count(*) AS n FROM input", "{\"n\":10}"),
+        (grouped, "{\"device\":\"d1\",\"n\":5}\n{\"device\":\"d0\",\"n\":5}"),
     ] {
         let shown = command(&["sql", "stream.yaml", "--sample", "10", "--output", "json", "--query", query]);
         assert_eq!(shown, expected, "{query}");
