@@ -17,15 +17,14 @@ use serde_json::Value;
 
 use super::Entry;
 use super::scalar::{Bind, Bound, Call, Types, count, each, entry, takes, try_each};
-use super::time::MomentWriter;
+use super::time::MomentWriters;
 use crate::decode::json::{
     JsonDecoder, JsonOptions, JsonPath, OnMalformed, Outcome, ParseMode, Policy, write_double, write_float,
     write_json_text,
 };
 use crate::decode::schema::{DataType as SparkType, StructField, StructType};
 use crate::query::arithmetic::decimal::plain_text;
-use crate::query::cast::time::MICROS_PER_DAY;
-use crate::query::cast::to_text::{write_date, write_value};
+use crate::query::cast::to_text::write_value;
 use crate::query::cast::{Mode, Way};
 use crate::query::coerce::types::{Want, castable, instant, list_of, mismatch, name_of, refused};
 use crate::query::conf::Conf;
@@ -239,37 +238,17 @@ fn bind_to(bind: &Bind) -> Result<Bound> {
 /// How values are written.
 struct Shape {
     skip_nulls: bool,
-    instants: MomentWriter,
-    clocks: MomentWriter,
-    days: Option<MomentWriter>,
+    moments: MomentWriters,
 }
 
 impl Shape {
     fn of(call: &Call) -> Result<Shape> {
-        let mut options = BTreeMap::new();
-        if call.has(1) && call.rows > 0 {
-            let entries = call.args[1].as_map().value(0);
-            if let (Some(keys), Some(values)) =
-                (entries.column(0).as_string_opt::<i32>(), entries.column(1).as_string_opt::<i32>())
-            {
-                for (key, value) in keys.iter().zip(values) {
-                    options.insert(
-                        key.unwrap_or_default().to_ascii_lowercase(),
-                        value.unwrap_or_default().to_owned(),
-                    );
-                }
-            }
-        }
-        let zone_id = options.get("timezone").map_or(call.conf.zone_id.as_str(), String::as_str);
-        let format = |key: &str, default: &str| options.get(key).map_or(default.to_owned(), Clone::clone);
-        let instants = format("timestampformat", "yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]");
-        let clocks = format("timestampntzformat", "yyyy-MM-dd'T'HH:mm:ss[.SSS]");
-        let days = options.get("dateformat").map(|format| MomentWriter::new(format, "UTC")).transpose()?;
+        let options = options_at_run(call, 1);
+        let options = options.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+        let moments = MomentWriters::new(&options, &call.conf.zone_id)?;
         Ok(Shape {
             skip_nulls: options.get("ignorenullfields").is_none_or(|value| value != "false"),
-            instants: MomentWriter::new(&instants, zone_id)?,
-            clocks: MomentWriter::new(&clocks, "UTC")?,
-            days,
+            moments,
         })
     }
 }
@@ -311,16 +290,13 @@ fn write(array: &dyn Array, row: usize, shape: &Shape, out: &mut String) -> Resu
         DataType::Date32 => {
             let day = array.as_primitive::<Date32Type>().value(row);
             let mut text = String::new();
-            match &shape.days {
-                Some(writer) => writer.write(i64::from(day) * MICROS_PER_DAY, &mut text)?,
-                None => write_date(day, &mut text),
-            }
+            shape.moments.write_date(day, &mut text)?;
             write_json_text(&text, out);
         }
         DataType::Timestamp(_, zone) => {
-            let writer = if zone.is_some() { &shape.instants } else { &shape.clocks };
+            let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
             let mut text = String::new();
-            writer.write(array.as_primitive::<TimestampMicrosecondType>().value(row), &mut text)?;
+            shape.moments.write_timestamp(micros, zone.is_some(), &mut text)?;
             write_json_text(&text, out);
         }
         DataType::List(_) => {

@@ -8,6 +8,7 @@ use super::record::Format;
 use crate::decode::datetime::{FormatOptions, Formats};
 use crate::query::coerce::types::refused;
 use crate::query::conf::Conf;
+use crate::query::functions::time::MomentWriters;
 
 /// Options as they were given, the names in lower case.
 pub(super) struct Given(BTreeMap<String, String>);
@@ -39,6 +40,11 @@ impl Given {
             Some("false") => Ok(false),
             Some(_) => Err(refused("DATATYPE_MISMATCH", format!("the option {name} is true or false"))),
         }
+    }
+
+    /// How dates and moments are written.
+    pub(super) fn moments(&self, conf: &Conf) -> Result<MomentWriters> {
+        MomentWriters::new(&self.0, &conf.zone_id)
     }
 
     /// One character; `\0` for none.

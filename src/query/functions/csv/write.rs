@@ -9,14 +9,13 @@ use datafusion::common::Result;
 
 use super::options::Given;
 use crate::query::arithmetic::decimal::java_text;
-use crate::query::cast::time::MICROS_PER_DAY;
-use crate::query::cast::to_text::{write_date, write_value};
+use crate::query::cast::to_text::write_value;
 use crate::query::cast::{Mode, Way};
 use crate::query::coerce::types::{name_of, refused};
 use crate::query::conf::Conf;
 use crate::query::functions::json::{options_at_run, options_of};
 use crate::query::functions::scalar::{Bind, Bound, Call, count};
-use crate::query::functions::time::MomentWriter;
+use crate::query::functions::time::MomentWriters;
 
 const KNOWN: [&str; 12] = [
     "sep",
@@ -54,18 +53,13 @@ struct Shape<'a> {
     empty_value: String,
     trims_left: bool,
     trims_right: bool,
-    instants: MomentWriter,
-    clocks: MomentWriter,
-    days: Option<MomentWriter>,
+    moments: MomentWriters,
     conf: &'a Conf,
 }
 
 impl Shape<'_> {
     fn of<'a>(call: &Call<'a>) -> Result<Shape<'a>> {
         let given = Given::new(&options_at_run(call, 1), "to_csv", &KNOWN)?;
-        let zone_id = given.text("timezone").unwrap_or(&call.conf.zone_id);
-        let instants = given.text("timestampformat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]");
-        let clocks = given.text("timestampntzformat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss[.SSS]");
         Ok(Shape {
             separator: given.separator()?,
             quote: given.character("quote", '"')?,
@@ -74,9 +68,7 @@ impl Shape<'_> {
             empty_value: given.text_or("emptyvalue", "\"\""),
             trims_left: given.flag("ignoreleadingwhitespace", true)?,
             trims_right: given.flag("ignoretrailingwhitespace", true)?,
-            instants: MomentWriter::new(instants, zone_id)?,
-            clocks: MomentWriter::new(clocks, "UTC")?,
-            days: given.text("dateformat").map(|format| MomentWriter::new(format, "UTC")).transpose()?,
+            moments: given.moments(call.conf)?,
             conf: call.conf,
         })
     }
@@ -124,14 +116,11 @@ impl Shape<'_> {
             }
             DataType::Date32 => {
                 let day = array.as_primitive::<Date32Type>().value(row);
-                match &self.days {
-                    Some(writer) => writer.write(i64::from(day) * MICROS_PER_DAY, out)?,
-                    None => write_date(day, out),
-                }
+                self.moments.write_date(day, out)?;
             }
             DataType::Timestamp(_, zone) => {
-                let writer = if zone.is_some() { &self.instants } else { &self.clocks };
-                writer.write(array.as_primitive::<TimestampMicrosecondType>().value(row), out)?;
+                let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
+                self.moments.write_timestamp(micros, zone.is_some(), out)?;
             }
             DataType::List(_) => {
                 let values = array.as_list::<i32>().value(row);

@@ -13,4 +13,4 @@ pub(crate) use epoch::ENTRIES as EPOCH;
 pub(crate) use parts::ENTRIES as PARTS;
 pub(crate) use shift::ENTRIES as SHIFT;
 pub(crate) use text::ENTRIES as TEXT;
-pub(crate) use text::MomentWriter;
+pub(crate) use text::MomentWriters;

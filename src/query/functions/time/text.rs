@@ -1,5 +1,6 @@
 //! Dates and timestamps as text, by patterns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Date32Array, Int64Array, StringArray, TimestampMicrosecondArray};
@@ -10,7 +11,8 @@ use super::epoch::start_of_day;
 use super::pattern::{Moment, Writer};
 use crate::decode::datetime::civil::MICROS_PER_SECOND;
 use crate::decode::datetime::{Pattern, Zone};
-use crate::query::cast::time::{day_of, to_clock};
+use crate::query::cast::time::{MICROS_PER_DAY, day_of, to_clock};
+use crate::query::cast::to_text::write_date;
 use crate::query::cast::{self, Mode, Way};
 use crate::query::coerce::types::{Want, castable, clock_time, instant, is_timestamp};
 use crate::query::error::ExpressionError;
@@ -239,8 +241,8 @@ fn unix_timestamp(call: &Call) -> Result<ArrayRef> {
     Ok(Arc::new(values.into_iter().map(|at| at.map(seconds)).collect::<Int64Array>()))
 }
 
-/// Writes moments by one pattern in one zone, for JSON.
-pub(crate) struct MomentWriter {
+/// Writes moments by one pattern in one zone.
+struct MomentWriter {
     writer: Writer,
     zone: Zone,
     zone_id: String,
@@ -251,16 +253,56 @@ impl MomentWriter {
     ///
     /// # Errors
     /// As [`Writer::new`], and `INVALID_TIMEZONE`.
-    pub(crate) fn new(pattern: &str, zone_id: &str) -> Result<MomentWriter> {
+    fn new(pattern: &str, zone_id: &str) -> Result<MomentWriter> {
         let zone = Zone::of_id(zone_id)
             .ok_or_else(|| ExpressionError::raise("INVALID_TIMEZONE", "the text is not a time zone"))?;
         Ok(MomentWriter { writer: Writer::new(pattern)?, zone, zone_id: zone_id.to_owned() })
     }
 
     /// Writes the instant `micros`.
-    pub(crate) fn write(&self, micros: i64, out: &mut String) -> Result<()> {
+    fn write(&self, micros: i64, out: &mut String) -> Result<()> {
         let clock = to_clock(micros, &self.zone);
         let offset = clock.wrapping_sub(micros) / MICROS_PER_SECOND;
         self.writer.write(Moment { clock, offset, zone: &self.zone, zone_id: &self.zone_id }, out)
+    }
+}
+
+/// Writes dates and moments as the options of JSON and CSV say.
+pub(crate) struct MomentWriters {
+    instants: MomentWriter,
+    clocks: MomentWriter,
+    days: Option<MomentWriter>,
+}
+
+impl MomentWriters {
+    /// By `dateFormat`, `timestampFormat`, `timestampNTZFormat` and `timeZone`, whose names are in lower case in `options`;
+    /// `zone_id` is the session's zone.
+    ///
+    /// # Errors
+    /// As [`Writer::new`], and `INVALID_TIMEZONE`.
+    pub(crate) fn new(options: &BTreeMap<String, String>, zone_id: &str) -> Result<MomentWriters> {
+        let text = |name: &str| options.get(name).map(String::as_str);
+        let instants = text("timestampformat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss[.SSS][XXX]");
+        let clocks = text("timestampntzformat").unwrap_or("yyyy-MM-dd'T'HH:mm:ss[.SSS]");
+        Ok(MomentWriters {
+            instants: MomentWriter::new(instants, text("timezone").unwrap_or(zone_id))?,
+            clocks: MomentWriter::new(clocks, "UTC")?,
+            days: text("dateformat").map(|format| MomentWriter::new(format, "UTC")).transpose()?,
+        })
+    }
+
+    /// Writes a DATE.
+    pub(crate) fn write_date(&self, day: i32, out: &mut String) -> Result<()> {
+        match &self.days {
+            Some(writer) => writer.write(i64::from(day) * MICROS_PER_DAY, out)?,
+            None => write_date(day, out),
+        }
+        Ok(())
+    }
+
+    /// Writes a TIMESTAMP, or a TIMESTAMP_NTZ where it `has_zone` not.
+    pub(crate) fn write_timestamp(&self, micros: i64, has_zone: bool, out: &mut String) -> Result<()> {
+        let writer = if has_zone { &self.instants } else { &self.clocks };
+        writer.write(micros, out)
     }
 }
