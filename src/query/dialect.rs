@@ -161,9 +161,14 @@ fn structure(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
         args = parser.parse_comma_separated(structure_field)?;
         parser.expect_token(&Token::RParen)?;
     }
+    Ok(call(ObjectName::from(vec![name]), args))
+}
+
+/// A call of a function, without anything but its arguments.
+pub(super) fn call(name: ObjectName, args: Vec<FunctionArg>) -> Expr {
     let args = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
-    Ok(Expr::Function(Function {
-        name: ObjectName::from(vec![name]),
+    Expr::Function(Function {
+        name,
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(args),
@@ -171,7 +176,7 @@ fn structure(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
         null_treatment: None,
         over: None,
         within_group: Vec::new(),
-    }))
+    })
 }
 
 fn structure_field(parser: &mut Parser<'_>) -> Result<FunctionArg, ParserError> {

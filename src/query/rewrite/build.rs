@@ -2,10 +2,11 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    DictionaryField, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem, SetExpr,
-    TableWithJoins, Value, WildcardAdditionalOptions, With,
+    DictionaryField, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, ObjectName, ObjectNamePart,
+    Query, Select, SelectFlavor, SelectItem, SetExpr, TableWithJoins, Value, WildcardAdditionalOptions, With,
 };
+
+use crate::query::dialect;
 
 /// A name as it is, never normalised.
 pub(super) fn ident(name: impl Into<String>) -> Ident {
@@ -39,17 +40,7 @@ pub(super) fn typed(data_type: &str, value: impl Into<String>) -> Expr {
 /// A call of a function.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect();
-    let args = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
-    Expr::Function(Function {
-        name: object_name(name),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(args),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
+    dialect::call(object_name(name), args)
 }
 
 /// `SELECT projection FROM from`, after WITH.

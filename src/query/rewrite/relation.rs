@@ -5,8 +5,8 @@
 use arrow::datatypes::FieldRef;
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArgumentList, FunctionArguments, Join, JoinConstraint,
-    JoinOperator, LateralView, ObjectName, TableAlias, TableFactor, TableWithJoins, Value,
+    BinaryOperator, Expr, Join, JoinConstraint, JoinOperator, LateralView, ObjectName, TableAlias,
+    TableFactor, TableWithJoins, Value,
 };
 
 use super::expression::binary;
@@ -15,6 +15,7 @@ use super::refusal::unsupported;
 use super::scope::{Column, Scope};
 use super::{Rewriter, build};
 use crate::model::{Error, Result};
+use crate::query::dialect;
 
 impl Rewriter<'_> {
     /// The relations of a FROM and the columns that they show together.
@@ -230,17 +231,6 @@ fn lateral_view(relation: &TableFactor, outer: bool) -> Option<LateralView> {
     if !is_generator(&name.to_string().replace('`', "").to_lowercase()) {
         return None;
     }
-    let args = FunctionArgumentList { duplicate_treatment: None, args: args.clone(), clauses: Vec::new() };
-    let call = Function {
-        name: name.clone(),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(args),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    };
     let (view, columns) = match alias {
         Some(alias) => {
             let columns = alias.columns.iter().map(|column| column.name.clone()).collect();
@@ -249,7 +239,7 @@ fn lateral_view(relation: &TableFactor, outer: bool) -> Option<LateralView> {
         None => (name.clone(), Vec::new()),
     };
     Some(LateralView {
-        lateral_view: Expr::Function(call),
+        lateral_view: dialect::call(name.clone(), args.clone()),
         lateral_view_name: view,
         lateral_col_alias: columns,
         outer,
