@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::decode::datetime::Zone;
+use crate::query::cast::time::MICROS_PER_DAY;
 use crate::query::error::ExpressionError;
 use crate::query::functions::interval::{Span, add_span};
 use crate::query::rewrite::literal::interval_of;
@@ -56,7 +57,7 @@ fn overflow() -> DataFusionError {
 /// A time of so many microseconds in the largest unit that says it exactly.
 pub(super) fn in_words(micros: i64) -> String {
     const UNITS: [(i64, &str); 6] = [
-        (86_400_000_000, "day"),
+        (MICROS_PER_DAY, "day"),
         (3_600_000_000, "hour"),
         (60_000_000, "minute"),
         (1_000_000, "second"),
@@ -64,8 +65,12 @@ pub(super) fn in_words(micros: i64) -> String {
         (1, "microsecond"),
     ];
     let (unit, name) = UNITS.into_iter().find(|(unit, _)| micros % unit == 0).unwrap_or(UNITS[5]);
-    let plural = if micros == unit { "" } else { "s" };
-    format!("{} {name}{plural}", micros / unit)
+    counted(micros / unit, name)
+}
+
+/// `1 day`, `2 days`.
+fn counted(count: i64, unit: &str) -> String {
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A gap in words, which state keeps: `a gap of 5 minutes`. Days and months count by the calendar, so 24 hours are no day.
@@ -73,16 +78,13 @@ pub(super) fn shape(gap: Option<&ScalarValue>) -> String {
     let of_each_row = || "a gap of each row".to_owned();
     let Some(ScalarValue::Utf8(Some(text))) = gap else { return of_each_row() };
     let Some((months, days, micros)) = interval_of(text) else { return of_each_row() };
-    let counted = |count: i64, unit: &str| {
-        let plural = if count == 1 { "" } else { "s" };
-        (count != 0).then(|| format!("{count} {unit}{plural}"))
-    };
+    let some = |count: i64, unit: &str| (count != 0).then(|| counted(count, unit));
     let clock = match micros {
         0 => None,
-        _ if micros % 86_400_000_000 == 0 => counted(micros / 3_600_000_000, "hour"),
+        _ if micros % MICROS_PER_DAY == 0 => some(micros / 3_600_000_000, "hour"),
         _ => Some(in_words(micros)),
     };
-    let parts = [counted(months.into(), "month"), counted(days.into(), "day"), clock];
+    let parts = [some(months.into(), "month"), some(days.into(), "day"), clock];
     format!("a gap of {}", parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
