@@ -9,14 +9,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
+    Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader, go_on,
 };
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Record, Result, TopicPartition};
 use crate::storage::{Put, Store};
@@ -337,9 +337,7 @@ impl SplitReader for LetterReader {
         }
         let mut outcome = ReadOutcome::default();
         self.letters.visit(&mut |batch_id, record| {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(Error::unavailable("the read was stopped before its end"));
-            }
+            go_on(cancel)?;
             if !wanted.contains(batch_id, record) {
                 return Ok(());
             }

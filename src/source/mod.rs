@@ -23,11 +23,11 @@ pub mod socket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 
-use crate::model::{Loss, MemoryAccount, Notes, Offset, OffsetRange, Record, Result};
+use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Record, Result};
 use crate::storage::credentials::RenewedTokens;
 
 /// Offsets of one partition that a batch never deals to two lanes, counted from offset 0: 16,384. So what is computed of each
@@ -250,6 +250,17 @@ pub struct Split {
     pub range: OffsetRange,
     /// The source's own addition; empty if there is none.
     pub detail: String,
+}
+
+/// Ends a read that was told to stop.
+///
+/// # Errors
+/// `Unavailable` if `cancel` is set.
+fn go_on(cancel: &AtomicBool) -> Result<()> {
+    if cancel.load(Ordering::Relaxed) {
+        return Err(Error::unavailable("the read was told to stop before its end"));
+    }
+    Ok(())
 }
 
 /// The reading side of a source: one per lane, used from that lane's thread only.

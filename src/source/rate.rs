@@ -7,7 +7,7 @@
 mod schedule;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use self::schedule::Schedule;
 use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceOptions, SourceRange, Split,
-    SplitReader,
+    SplitReader, go_on,
 };
 use crate::config::RateOptions;
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
@@ -165,9 +165,7 @@ impl SplitReader for RateReader {
                 .map_err(|e| Error::internal("a split of the rate source is damaged").source(e))?;
             let mut next = range.from;
             while next < range.until {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(Error::unavailable("the read was stopped before its end"));
-                }
+                go_on(cancel)?;
                 let until = range.until.min(next + BATCH_ROWS);
                 let micros =
                     |value: i64| (start_ms + ((value - first) as f64 * ms_per_value).round() as i64) * 1000;

@@ -9,7 +9,7 @@ mod lines;
 
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
@@ -17,7 +17,7 @@ use arrow::datatypes::SchemaRef;
 use self::lines::{LINE_BYTES_MAX, Lines, read_lines};
 use super::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceOptions, SourceRange, Split,
-    SplitReader,
+    SplitReader, go_on,
 };
 use crate::config::SocketOptions;
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Result, TopicPartition};
@@ -209,9 +209,7 @@ impl SplitReader for SocketReader {
         for Split { range, .. } in splits {
             let mut next = range.from;
             while next < range.until {
-                if cancel.load(Ordering::Relaxed) {
-                    return Err(Error::unavailable("the read was stopped before its end"));
-                }
+                go_on(cancel)?;
                 let (rows, lines, bytes) = self.rows(next, range.until)?;
                 if lines == 0 {
                     return Err(Error::unavailable(
@@ -405,7 +403,7 @@ mod tests {
         }
 
         fn rows(&mut self, rows: RecordBatch) -> Result<()> {
-            self.0.store(true, Ordering::Relaxed);
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
             self.1 += rows.num_rows();
             Ok(())
         }

@@ -9,7 +9,7 @@
 //! Per record there is no allocation, no lock of ours, no clock and no log line.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, warn};
@@ -22,7 +22,7 @@ use super::loss::LostRange;
 use super::native::{Batch, Message};
 use crate::config::kafka::KafkaOptions;
 use crate::model::{Error, Header, MemoryAccount, MemoryClaim, OffsetRange, Record, Result, TopicPartition};
-use crate::source::Split;
+use crate::source::{Split, go_on};
 
 /// How many messages are taken from the client at once.
 const BATCH: usize = 4096;
@@ -197,9 +197,7 @@ impl LaneReader {
         self.begin(splits, &mut progress)?;
         self.deliver_held(&mut progress, on_record)?;
         while progress.open > 0 {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(Error::unavailable("the read was told to stop before its end"));
-            }
+            go_on(cancel)?;
             self.assignment.round += 1;
             self.assignment.queue.consume(&mut self.batch, WAIT);
             let came = !self.batch.is_empty();
