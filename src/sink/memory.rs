@@ -142,27 +142,6 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
     use super::*;
-    use crate::model::OffsetSeq;
-
-    fn batch(batch_id: i64) -> BatchCommit {
-        BatchCommit {
-            query_id: "q".into(),
-            stream: "s".into(),
-            checkpoint_location: String::new(),
-            batch_id,
-            attempt: "a".into(),
-            start: OffsetSeq::default(),
-            end: OffsetSeq::default(),
-            plan: "{}".into(),
-            next_watermark_ms: 0,
-            definition_hash: String::new(),
-            lost: Vec::new(),
-            dead_letters_pending: false,
-            newest_dead_letter_batch: None,
-            replaces_table: false,
-            is_of_lost_ranges: false,
-        }
-    }
 
     #[test]
     fn a_batch_that_is_written_again_replaces_itself() {
@@ -177,7 +156,7 @@ mod tests {
             writer
                 .write(&RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(column)]).unwrap())
                 .unwrap();
-            sink.commit(&batch(batch_id), writer.finish().unwrap()).unwrap();
+            sink.commit(&BatchCommit::of_test(batch_id), writer.finish().unwrap()).unwrap();
         };
         for (batch_id, value) in [(0, 1), (1, 2), (1, 3)] {
             write(batch_id, value);

@@ -358,6 +358,28 @@ pub struct BatchCommit {
 }
 
 impl BatchCommit {
+    /// A batch without rows of its own to say of, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_test(batch_id: i64) -> BatchCommit {
+        BatchCommit {
+            query_id: "q".into(),
+            stream: "s".into(),
+            checkpoint_location: String::new(),
+            batch_id,
+            attempt: "a".into(),
+            start: OffsetSeq::default(),
+            end: OffsetSeq::default(),
+            plan: "{}".into(),
+            next_watermark_ms: 0,
+            definition_hash: String::new(),
+            lost: Vec::new(),
+            dead_letters_pending: false,
+            newest_dead_letter_batch: None,
+            replaces_table: false,
+            is_of_lost_ranges: false,
+        }
+    }
+
     /// The commit of the letters for what was gone, where another run of the batch has committed its dead
     /// letters without them: a query of its own, and its definition is what was gone.
     pub fn of_lost_ranges(&self) -> BatchCommit {

@@ -152,31 +152,10 @@ mod tests {
     use super::*;
     use crate::config::DeltaSink;
     use crate::decode::datetime::Zone;
-    use crate::model::OffsetSeq;
     use crate::sink::{BatchCommit, BatchRun, Sink};
     use crate::storage::{Store, test_runtime};
 
     const FILE_ROWS: usize = 2000;
-
-    fn batch(batch_id: i64) -> BatchCommit {
-        BatchCommit {
-            query_id: "q".into(),
-            stream: "s".into(),
-            checkpoint_location: String::new(),
-            batch_id,
-            attempt: "a".into(),
-            start: OffsetSeq::default(),
-            end: OffsetSeq::default(),
-            plan: "{}".into(),
-            next_watermark_ms: 0,
-            definition_hash: String::new(),
-            lost: Vec::new(),
-            dead_letters_pending: false,
-            newest_dead_letter_batch: None,
-            replaces_table: false,
-            is_of_lost_ranges: false,
-        }
-    }
 
     /// Numbers that can't be compressed.
     fn numbers(file: usize) -> RecordBatch {
@@ -211,7 +190,7 @@ mod tests {
             let rows = sink.begin(&run, &writers).unwrap();
             let mut writer = rows.writer(0).unwrap();
             writer.write(&rows.align(numbers(file)).unwrap()).unwrap();
-            sink.commit(&batch(file as i64), writer.finish().unwrap()).unwrap();
+            sink.commit(&BatchCommit::of_test(file as i64), writer.finish().unwrap()).unwrap();
         }
         sink.maintain(account);
         sink.finish(&mut || true);
