@@ -98,7 +98,7 @@ def high_water(pid):
 
 
 def measured(call, log):
-    """Runs a command to its end: wall and CPU seconds, peak RSS in MiB, start in ns of the wall clock."""
+    """Runs a command to its end: wall and CPU seconds, those of the kernel, page faults, peak RSS in MiB, start in ns of the wall clock."""
     os.sync()
     with open(log, "wb") as out:
         started_ns, started = time.time_ns(), time.monotonic()
@@ -117,7 +117,8 @@ def measured(call, log):
     if child.returncode != 0:
         sys.exit(f"bench: {Path(call[0]).name} ended with {child.returncode}; it said:\n{Path(log).read_text()[-3000:]}")
     return {
-        "wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "rss": peak, "started_ns": started_ns,
+        "wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "kernel": usage.ru_stime, "faults": usage.ru_minflt, "rss": peak,
+        "started_ns": started_ns,
     }
 
 

@@ -2,7 +2,7 @@
 
 Run by `tests/rig/readers python benches/e2e/run.py`. Builds both in release, keeps the filled topic in the cache, checks
 after every run that each message is in the result once, prints the table. `--peers` adds what a user would otherwise do,
-`--tls` Alluvia over TLS with a password (SASL_SSL, PLAIN), as an Event Hubs namespace is read.
+`--tls` Alluvia over TLS with a password (SASL_SSL, PLAIN), as an Event Hubs namespace is read, `--before FILE` another build of Alluvia.
 """
 import argparse
 import json
@@ -23,6 +23,7 @@ from harness import (
 
 SMALL_BATCH = 10
 TLS = "Alluvia by TLS"
+BEFORE = "Alluvia before"
 
 
 # ---- throughput ------------------------------------------------------------------------------------------------
@@ -37,10 +38,14 @@ def raw_limit(bench):
     return run | {"files": len(list(folder.glob("*.parquet")))}
 
 
-def alluvia(bench, options=()):
+def alluvia(bench, options=(), program=None):
     folder = fresh("alluvia")
     file = stream_file(folder, bench, bench.topic, "availableNow", options=options)
-    return of_table(measured([bench.alluvia, "run", file], SCRATCH / "alluvia.log"), folder / "table", bench)
+    return of_table(measured([program or bench.alluvia, "run", file], SCRATCH / "alluvia.log"), folder / "table", bench)
+
+
+def alluvia_before(bench):
+    return alluvia(bench, program=bench.before)
 
 
 def alluvia_by_tls(bench):
@@ -85,12 +90,16 @@ def throughput(bench, rounds, contenders):
 
 def print_table(bench, result):
     print(f"\nW1: {bench.messages:,} messages, {bench.value_bytes / bench.messages:.0f} bytes each, 4 partitions; medians")
-    print(f"{'':<14} {'wall s':>8} {'rows/s':>10} {'MB/s':>7} {'CPU s/M rows':>13} {'peak RSS MiB':>13} {'files':>6} {'of raw limit':>13}")
+    print(
+        f"{'':<14} {'wall s':>8} {'rows/s':>10} {'MB/s':>7} {'CPU s/M rows':>13} {'kernel':>7} {'faults':>8} {'peak RSS MiB':>13}"
+        f" {'files':>6} {'of raw limit':>13}"
+    )
     raw = result["raw limit"]
     for name, run in result.items():
         print(
             f"{name:<14} {run['wall']:>8.2f} {bench.messages / run['wall']:>10,.0f} {bench.value_bytes / run['wall'] / 1e6:>7.1f}"
-            f" {run['cpu'] / bench.messages * 1e6:>13.2f} {run['rss']:>13.0f} {run['files']:>6.0f} {raw['wall'] / run['wall']:>13.2f}"
+            f" {run['cpu'] / bench.messages * 1e6:>13.2f} {run['kernel'] / run['cpu']:>7.0%} {run['faults']:>8,.0f} {run['rss']:>13.0f}"
+            f" {run['files']:>6.0f} {raw['wall'] / run['wall']:>13.2f}"
         )
     ours = result.get("Alluvia")
     for name, run in result.items():
@@ -174,6 +183,7 @@ def main():
     parser.add_argument("--peers", action="store_true", help="also a Python loop and Spark")
     parser.add_argument("--tls", action="store_true", help="also Alluvia over SASL_SSL")
     parser.add_argument("--only", choices=["all", "throughput", "latency", "raw"], default="all", help="raw: without Alluvia")
+    parser.add_argument("--before", type=Path, metavar="FILE", help="also a release binary of another version of Alluvia")
     bench = parser.parse_args()
     if bench.only == "raw":
         bench.alluvia = bench.alluvia or Path("not-needed")
@@ -183,6 +193,7 @@ def main():
     load, results = os.getloadavg()[0], {}
     contenders = {"raw limit": raw_limit}
     contenders |= {"Alluvia": alluvia} if bench.only != "raw" else {}
+    contenders |= {BEFORE: alluvia_before} if bench.before and bench.only != "raw" else {}
     contenders |= {TLS: alluvia_by_tls} if bench.tls and bench.only != "raw" else {}
     contenders |= {"Python loop": python_loop, "Spark 4.0": spark} if bench.peers else {}
     with broker() as bench.bootstrap:
