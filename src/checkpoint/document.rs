@@ -24,6 +24,8 @@ const LOST: &str = "alluvia.lostRanges";
 const SINK_VERSION: &str = "alluvia.sinkVersion";
 /// The versions of static tables.
 const TABLES: &str = "alluvia.tables";
+/// What is left of a batch of which the plan reads a part.
+const REMAINDER: &str = "alluvia.remainder";
 /// What makes the document unique to its writer.
 const WRITER: &str = "alluvia.writer";
 /// What stands for the offset of a source that has read nothing yet.
@@ -51,10 +53,23 @@ pub struct Plan {
     pub sink_version: Option<u64>,
     /// The versions of the static tables that the batch is joined with, by name.
     pub table_versions: BTreeMap<String, String>,
+    /// What is left to read of the trigger's batch, where that did not fit in memory and this is a part of it.
+    pub remainder: Option<Remainder>,
     /// Who wrote the plan; unique to one attempt at writing it. Empty in a plan of Spark.
     pub writer: String,
     /// Settings that a plan of Spark carries and that are handed on.
     pub conf: BTreeMap<String, String>,
+}
+
+/// What is left to read of a batch that does not fit in memory. The micro-batches that follow read it, with one watermark, as
+/// if the batch were one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remainder {
+    /// Where it ends, for each source.
+    pub end: OffsetSeq,
+    /// The watermark that the last of these micro-batches runs with, in milliseconds since the Unix epoch.
+    pub watermark_ms: i64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,6 +174,10 @@ impl Plan {
             let versions = serde_json::to_string(&self.table_versions).expect("strings are always JSON");
             conf.insert(TABLES.into(), versions);
         }
+        if let Some(remainder) = &self.remainder {
+            let remainder = serde_json::to_string(remainder).expect("offsets and numbers are always JSON");
+            conf.insert(REMAINDER.into(), remainder);
+        }
         if let Some(version) = self.sink_version {
             conf.insert(SINK_VERSION.into(), version.to_string());
         }
@@ -222,6 +241,7 @@ impl Plan {
             Some(text) => serde_json::from_str(&text).map_err(|e| damaged(&file, e))?,
             None => BTreeMap::new(),
         };
+        let remainder = conf.remove(REMAINDER).map(|text| serde_json::from_str(&text)).transpose();
         let sink_version = conf.remove(SINK_VERSION).map(|text| text.parse()).transpose();
         let mut plan = Plan {
             batch_id,
@@ -230,6 +250,7 @@ impl Plan {
             definition_hash: conf.remove(DEFINITION).unwrap_or_default(),
             lost: lost.into_iter().map(LossEntry::into_loss).collect(),
             table_versions,
+            remainder: remainder.map_err(|e| damaged(&file, e))?,
             sink_version: sink_version.map_err(|e| damaged(&file, e))?,
             writer: conf.remove(WRITER).unwrap_or_default(),
             ..Plan::default()
@@ -353,6 +374,7 @@ mod tests {
             lost: Vec::new(),
             table_versions: BTreeMap::from([("devices".into(), "7@id".into())]),
             sink_version: Some(12),
+            remainder: None,
             writer: "w".into(),
             conf: BTreeMap::from([("spark.sql.shuffle.partitions".into(), "200".into())]),
         }
@@ -362,7 +384,9 @@ mod tests {
     fn a_plan_reads_back() {
         let range = OffsetRange { partition: TopicPartition::new("t", 0), from: 2, until: 5 };
         let lost = vec![Loss { range, why: "t-0 was \"made\" again".into() }];
-        for plan in [plan(), Plan { lost, ..plan() }] {
+        let end = OffsetSeq::of(offset(r#"{"t":{"0":9}}"#));
+        let remainder = Some(Remainder { end, watermark_ms: 60_000 });
+        for plan in [plan(), Plan { lost, ..plan() }, Plan { remainder, ..plan() }] {
             assert_eq!(Plan::from_text(3, &plan.to_text()).unwrap(), plan);
             assert_eq!(Plan::from_parts(3, &plan.metadata(), &plan.end).unwrap(), plan);
         }

@@ -30,7 +30,7 @@ pub mod paths;
 pub mod rebuild;
 pub mod resume;
 
-pub use document::{BatchCommitted, Plan};
+pub use document::{BatchCommitted, Plan, Remainder};
 pub use identity::{CheckpointBinding, Identity};
 pub use lease::{Lease, Owner};
 pub use log::{CheckpointLog, Planned};

@@ -82,6 +82,7 @@ fn before(batch: &CommittedBatch) -> Plan {
         notes: Vec::new(),
         lost: Vec::new(),
         sink_version: None,
+        remainder: None,
         writer: format!("rebuilt from {}", batch.plan.writer),
         ..batch.plan.clone()
     }

@@ -92,7 +92,7 @@ pub(super) static SOURCE: &[OptionRow] = &[
     ),
     honoured(
         "maxOffsetsPerTrigger",
-        "At most about this many offsets per micro-batch. Default: 5,000,000 without a trigger, and what fits a quarter of memoryLimit at 200 bytes an offset with sink.merge, at 500 with state and no watermark; else no limit.",
+        "At most about this many offsets per micro-batch. Default: 5,000,000 without a trigger, and what fits a quarter of memoryLimit at 200 bytes an offset with sink.merge, at 500 with state, where a watermark stays as it is until the whole batch is read; else no limit.",
     ),
     honoured("minOffsetsPerTrigger", "Wait until this many offsets are there. No default."),
     honoured("maxTriggerDelay", "The longest wait for minOffsetsPerTrigger. Default 15m."),

@@ -50,7 +50,7 @@ pub fn sample(config: &StreamConfig, records: u64, access: &Access) -> Result<Sa
     let mut taken = Taken::default();
     let mut source = open::source(&config)?;
     let from = Position { offset: source.initial_offset()?, notes: Notes::new() };
-    let admission = Admission { unlimited: false, default_max: Some(records), bound: None };
+    let admission = Admission { default_max: Some(records), ..Admission::default() };
     let mut read = 0;
     if let Some(range) = source.latest_offset(&from, &admission)?.range {
         let splits = source.splits(&range, &[], 1)?.into_iter().flatten().collect::<Vec<_>>();

@@ -11,11 +11,11 @@ use arrow::array::RecordBatch;
 use super::lane_rows::LaneRows;
 use super::memory::StreamMemory;
 use super::sql::StreamSql;
-use crate::checkpoint::{CheckpointLog, Decision};
+use crate::checkpoint::{CheckpointLog, Decision, Plan, Remainder};
 use crate::config::StreamConfig;
 use crate::decode::stage::{Stage, StageRows};
 use crate::model::error::Context;
-use crate::model::{Error, MemoryAccount, MemoryClaim, Result};
+use crate::model::{Error, MemoryAccount, MemoryClaim, Offset, OffsetSeq, Result};
 use crate::query::{EventTimes, OperatorProgress, WatermarkTracker, Watermarks};
 use crate::sink::SinkCommit;
 use crate::source::Split;
@@ -32,6 +32,8 @@ const OPENING: &str = "open the state of sql";
 pub struct ResumePoint {
     /// Of the batch before the next one, and of the next one.
     pub watermarks: Watermarks,
+    /// Where the watermark stands by all that was read, of the batch too that was read in part.
+    pub reached_ms: i64,
     /// The newest committed batch, and the run of it that counts.
     pub committed: Option<Committed>,
 }
@@ -52,34 +54,48 @@ impl ResumePoint {
         match *decision {
             Decision::StartFresh => Ok(ResumePoint::default()),
             Decision::PlanAfter(batch) => {
-                let before = log.plan(batch)?.watermark_ms;
                 let commit = log.committed(batch)?.unwrap_or_default();
-                let now = before.max(commit.next_watermark_ms);
-                Ok(ResumePoint {
-                    watermarks: Watermarks { before, now },
-                    committed: run(batch, commit.attempt),
-                })
+                let committed = run(batch, commit.attempt);
+                Ok(ResumePoint::after(&log.plan(batch)?, commit.next_watermark_ms, committed))
             }
             Decision::MendCommitLog(batch) => {
-                let before = log.plan(batch)?.watermark_ms;
                 let info = newest.and_then(|commit| commit.info.as_ref());
                 let next = info.map_or(0, |info| info.next_batch_watermark_ms);
-                let attempt = info.and_then(|info| info.attempt.clone());
-                let watermarks = Watermarks { before, now: before.max(next) };
-                Ok(ResumePoint { watermarks, committed: run(batch, attempt) })
+                let committed = run(batch, info.and_then(|info| info.attempt.clone()));
+                Ok(ResumePoint::after(&log.plan(batch)?, next, committed))
             }
             Decision::Rerun(batch) => {
-                let now = log.plan(batch)?.watermark_ms;
+                let now = whole_watermark_ms(&log.plan(batch)?);
                 if batch == 0 {
-                    return Ok(ResumePoint { watermarks: Watermarks { before: 0, now }, committed: None });
+                    let watermarks = Watermarks { before: 0, now };
+                    return Ok(ResumePoint { watermarks, reached_ms: now, committed: None });
                 }
                 let before = log.plan(batch - 1)?.watermark_ms;
                 let commit = log.committed(batch - 1)?.unwrap_or_default();
-                let watermarks = Watermarks { before, now };
-                Ok(ResumePoint { watermarks, committed: run(batch - 1, commit.attempt) })
+                Ok(ResumePoint {
+                    watermarks: Watermarks { before, now },
+                    reached_ms: now.max(commit.next_watermark_ms),
+                    committed: run(batch - 1, commit.attempt),
+                })
             }
         }
     }
+}
+
+impl ResumePoint {
+    /// Behind the batch of `plan`, whose commit says where the watermark stands: `reached_ms`.
+    fn after(plan: &Plan, reached_ms: i64, committed: Option<Committed>) -> ResumePoint {
+        let whole = whole_watermark_ms(plan);
+        let reached_ms = whole.max(reached_ms);
+        // It moves when the batch is read whole.
+        let now = if plan.remainder.is_some() { whole } else { reached_ms };
+        ResumePoint { watermarks: Watermarks { before: plan.watermark_ms, now }, reached_ms, committed }
+    }
+}
+
+/// The watermark of the batch that `plan` reads, or reads a part of.
+fn whole_watermark_ms(plan: &Plan) -> i64 {
+    plan.remainder.as_ref().map_or(plan.watermark_ms, |remainder| remainder.watermark_ms)
 }
 
 /// A query's progress through event time, and its state.
@@ -87,6 +103,10 @@ pub struct Stateful {
     sql: StreamSql,
     tracker: WatermarkTracker,
     watermarks: Watermarks,
+    /// The watermark that the newest micro-batch was planned with.
+    planned_ms: i64,
+    /// Whether that one is a part of a batch, and not the last.
+    is_part: bool,
     /// The event times of the last batch, of a query with a watermark.
     seen: Option<EventTimes>,
     /// Whether a batch was run since the start: before it none without data is due, as in Spark.
@@ -147,9 +167,11 @@ impl Stateful {
             }
         };
         Ok(Stateful {
-            tracker: sql.stage.watermark_tracker(point.watermarks.now),
+            tracker: sql.stage.watermark_tracker(point.reached_ms),
             sql: sql.clone(),
             watermarks: point.watermarks,
+            planned_ms: point.watermarks.before,
+            is_part: false,
             seen: None,
             has_run: false,
             quiet_since: Instant::now(),
@@ -159,9 +181,22 @@ impl Stateful {
         })
     }
 
-    /// The watermark of the next batch, in milliseconds since the Unix epoch.
-    pub fn watermark_ms(&self) -> i64 {
-        self.watermarks.now
+    /// What the next micro-batch is planned with: its watermark, in milliseconds since the Unix epoch, and what of its batch is
+    /// left to read where it does not fit in memory and ends at `remainder`.
+    ///
+    /// All parts of a batch but the last run with the watermark of the batch before: nothing more is late to them, and nothing
+    /// is complete. So the parts give together what the whole batch would give.
+    pub fn next_plan(&self, remainder: Option<Offset>) -> (i64, Option<Remainder>) {
+        let Watermarks { before, now } = self.watermarks;
+        match remainder {
+            None => (now, None),
+            Some(end) => (before, Some(Remainder { end: OffsetSeq::of(end), watermark_ms: now })),
+        }
+    }
+
+    /// Where the watermark stands by all that was read, in milliseconds since the Unix epoch.
+    pub fn reached_ms(&self) -> i64 {
+        self.tracker.watermark_ms()
     }
 
     /// Whether it keeps state, and not a watermark alone.
@@ -169,10 +204,15 @@ impl Stateful {
         self.state.is_some()
     }
 
-    /// Whether a batch that has more rows than fit in memory may become several. A watermark moves between two batches, and rows
-    /// would be late that are not in one: so not with a watermark.
-    pub fn may_be_cut(&self) -> bool {
-        self.state.is_some() && !self.sql.stage.has_watermark()
+    /// Whether a batch that has more rows than fit in memory is read in parts, which share a watermark: between batches it
+    /// moves, and rows would be late that are not in one.
+    pub fn reads_parts(&self) -> bool {
+        self.state.is_some() && self.sql.stage.has_watermark()
+    }
+
+    /// Nothing is left of the batch of which parts were read: the watermark moves.
+    pub fn end_batch(&mut self) {
+        self.watermarks.now = self.tracker.watermark_ms();
     }
 
     /// Whether a batch without data is due: the watermark has passed what the last batch saw of it, and
@@ -204,10 +244,12 @@ impl Stateful {
         std::mem::take(&mut self.is_moved_by_clock)
     }
 
-    /// The plan of the next batch says `watermark_ms`: another process may have made it, and moved the watermark by the clock.
-    pub fn follow_plan(&mut self, watermark_ms: i64) {
-        self.tracker.follow_plan(watermark_ms);
-        self.watermarks.now = watermark_ms;
+    /// The next micro-batch is that of `plan`: another process may have made it, and moved the watermark by the clock.
+    pub fn follow_plan(&mut self, plan: &Plan) {
+        self.planned_ms = plan.watermark_ms;
+        self.is_part = plan.remainder.is_some();
+        self.watermarks.now = whole_watermark_ms(plan);
+        self.tracker.follow_plan(self.watermarks.now);
     }
 
     /// Where the lanes of a run write.
@@ -229,7 +271,8 @@ impl Stateful {
             return Err(Error::internal("a query without state was run as one that has some"));
         };
         let mut batch = store.begin(batch_id)?;
-        let answer = self.sql.stage.run_state(&mut batch, lanes.feed(), self.watermarks)?;
+        let watermarks = Watermarks { now: self.planned_ms, ..self.watermarks };
+        let answer = self.sql.stage.run_state(&mut batch, lanes.feed(), watermarks)?;
         let rows = match admission {
             None => answer.rows,
             Some(mut stage) => {
@@ -289,7 +332,9 @@ impl Stateful {
         }
         self.seen = self.sql.stage.has_watermark().then_some(all);
         let next = self.tracker.advance(&seen);
-        self.watermarks = Watermarks { before: self.watermarks.now, now: next };
+        if !self.is_part {
+            self.watermarks = Watermarks { before: self.planned_ms, now: next };
+        }
         self.has_run = true;
         Ok(())
     }
@@ -394,5 +439,22 @@ fn admit(stage: &mut dyn Stage, rows: RecordBatch, taken: &mut Vec<RecordBatch>)
         None => Ok(()),
         Some((_, why)) => Err(Error::data(format!("the sink does not take a row of sql: {why}"))
             .hint("change the query so that it gives a value that fits; a row of a result has no record that could be rejected for it")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watermark_moves_when_a_batch_is_read_whole() {
+        let whole = Plan { watermark_ms: 10, ..Plan::default() };
+        let point = ResumePoint::after(&whole, 30, None);
+        assert_eq!((point.watermarks, point.reached_ms), (Watermarks { before: 10, now: 30 }, 30));
+        let end = OffsetSeq::of(Offset::of(7.into()));
+        let part = Plan { remainder: Some(Remainder { end, watermark_ms: 20 }), ..whole };
+        let point = ResumePoint::after(&part, 30, None);
+        assert_eq!((point.watermarks, point.reached_ms), (Watermarks { before: 10, now: 20 }, 30));
+        assert_eq!(ResumePoint::after(&part, 0, None).reached_ms, 20, "a commit that knows no watermark");
     }
 }

@@ -67,7 +67,7 @@ pub struct Stream<'a> {
     run_id: String,
     position: StreamPosition,
     pace: Pace,
-    /// Whether the newest batch ended before all there was, because of the limit that its size has by default.
+    /// Whether the newest batch ended before all there was, because of a limit that nobody gave: its size by default, or memory.
     is_cut: bool,
 }
 
@@ -295,8 +295,8 @@ impl<'a> Stream<'a> {
     fn rows_in_memory(&self) -> Option<u64> {
         let OpenStream { sink, stateful, memory, .. } = &self.open;
         let of_sink = sink.keeps_rows_until_commit().then(|| memory.rows_until_commit());
-        let cut = stateful.as_ref().is_some_and(Stateful::may_be_cut);
-        of_sink.into_iter().chain(cut.then(|| memory.rows_of_state())).min()
+        let keeps_state = stateful.as_ref().is_some_and(Stateful::keeps_state);
+        of_sink.into_iter().chain(keeps_state.then(|| memory.rows_of_state())).min()
     }
 
     /// One firing of the trigger. Returns whether there was a batch.
@@ -307,13 +307,17 @@ impl<'a> Stream<'a> {
         }
         let position = self.position.source()?;
         let trigger = self.config.trigger;
+        let parts = self.open.stateful.as_ref().is_some_and(Stateful::reads_parts);
+        let in_memory = self.rows_in_memory();
         let admission = Admission {
             unlimited: trigger == Trigger::Once,
-            default_max: trigger::default_batch_limit(trigger, self.rows_in_memory()),
+            default_max: trigger::default_batch_limit(trigger, in_memory.filter(|_| !parts)),
+            part_max: in_memory.filter(|_| parts && trigger != Trigger::Once),
             bound: self.restart.bound.as_ref().filter(|_| trigger == Trigger::AvailableNow),
+            remainder: self.position.remainder.as_ref().and_then(|remainder| remainder.end.get(0)),
         };
         let source = &mut self.open.source;
-        let Available { latest, range, lag, is_cut, notes, losses } =
+        let Available { latest, range, lag, is_cut, remainder, notes, losses } =
             clock.time("latestOffset", || source.latest_offset(position, &admission))?;
         if trigger == Trigger::AvailableNow && self.restart.bound.is_none() {
             if let Some(event) = Event::bounded(&position.offset, &latest) {
@@ -329,12 +333,18 @@ impl<'a> Stream<'a> {
             tracing::warn!(stream = self.config.name, "{loss}; going on, because failOnDataLoss is false");
         }
         self.position.note(notes, losses.clone())?;
-        self.is_cut = is_cut;
+        self.is_cut = is_cut || remainder.is_some();
+        if range.is_none() && self.position.remainder.take().is_some() {
+            if let Some(stateful) = &mut self.open.stateful {
+                stateful.end_batch();
+            }
+            return self.trigger(clock);
+        }
         let Some(range) = range.or_else(|| self.empty_range()) else {
             self.reporter.emit(Event::NoData);
             return Ok(false);
         };
-        let batch = match clock.time("walCommit", || self.plan(&range, losses))? {
+        let batch = match clock.time("walCommit", || self.plan(&range, remainder, losses))? {
             Some(planned) => Batch { planned, range, gone: Vec::new(), latest, lag },
             None => self.adopt()?,
         };
@@ -344,14 +354,22 @@ impl<'a> Stream<'a> {
     }
 
     /// Makes the plan durable; `None` if a former owner made one for the same batch.
-    fn plan(&mut self, range: &SourceRange, lost: Vec<Loss>) -> Result<Option<Planned>> {
+    fn plan(
+        &mut self,
+        range: &SourceRange,
+        remainder: Option<Offset>,
+        lost: Vec<Loss>,
+    ) -> Result<Option<Planned>> {
         let batch = self.position.next_batch;
+        let stateful = self.open.stateful.as_ref();
+        let (watermark_ms, remainder) = stateful.map_or((0, None), |stateful| stateful.next_plan(remainder));
         let plan = Plan {
             batch_id: batch,
             end: OffsetSeq::of(range.end.clone()),
             notes: vec![range.notes.clone()],
             timestamp_ms: now_ms(),
-            watermark_ms: self.open.stateful.as_ref().map_or(0, Stateful::watermark_ms),
+            watermark_ms,
+            remainder,
             definition_hash: self.open.row_pipeline.definition_hash.clone(),
             lost,
             sink_version: self.position.sink_version,
@@ -395,7 +413,7 @@ impl<'a> Stream<'a> {
         self.restart.unfinished = Some(batch_id);
         let _span = tracing::error_span!("batch", batch = batch_id).entered();
         if let Some(stateful) = &mut self.open.stateful {
-            stateful.follow_plan(planned.plan().watermark_ms);
+            stateful.follow_plan(planned.plan());
         }
         let mut written = self.write(planned, &range, &gone, clock)?;
         failpoint!("files.after");

@@ -285,6 +285,7 @@ impl Source for DeadLetterSource {
             range: (end > start).then_some(range),
             lag: count - end,
             is_cut: false,
+            remainder: None,
             notes: Notes::new(),
             losses: Vec::new(),
         })

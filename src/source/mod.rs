@@ -199,8 +199,13 @@ pub struct Admission<'a> {
     pub unlimited: bool,
     /// How many records a batch may have where the source's options do not say.
     pub default_max: Option<u64>,
+    /// How many records fit in memory: a batch that has more is read in parts.
+    pub part_max: Option<u64>,
     /// Nothing beyond this offset is read: what there was when an `availableNow` stream began.
     pub bound: Option<&'a Offset>,
+    /// The end of a batch of which parts were read. Nothing beyond it is read, and of the limits only `part_max` counts: the
+    /// others have made the batch.
+    pub remainder: Option<&'a Offset>,
 }
 
 /// What a source has now.
@@ -214,6 +219,8 @@ pub struct Available {
     pub lag: i64,
     /// Whether the range ends where it does only because of [`Admission::default_max`].
     pub is_cut: bool,
+    /// The end of the batch of which the range is a part because of [`Admission::part_max`], with more to follow.
+    pub remainder: Option<Offset>,
     /// What the source noted of the position, to be remembered even if no batch is planned.
     pub notes: Notes,
     /// Records that are gone since the batch before; the next plan records them.

@@ -94,9 +94,11 @@ impl Source for RateSource {
         let notes = Notes::from([(BEGAN.to_owned(), began_ms.to_string())]);
         // A clock that was set back does not take back what was read.
         let latest = ((now_ms - began_ms) / 1000).max(start);
-        let bound = admission.bound.map(seconds).transpose()?.unwrap_or(latest);
-        let max = admission.default_max.filter(|_| !admission.unlimited);
-        let end = self.schedule.limited(start, latest.min(bound).max(start), max);
+        let bound = admission.remainder.or(admission.bound).map(seconds).transpose()?.unwrap_or(latest);
+        let unlimited = admission.unlimited || admission.remainder.is_some();
+        let max = admission.default_max.filter(|_| !unlimited);
+        let batch_end = self.schedule.limited(start, latest.min(bound).max(start), max);
+        let end = self.schedule.limited(start, batch_end, admission.part_max);
         let range = SourceRange { start: at(start), end: at(end), notes: notes.clone() };
         let has_rows = self.schedule.values_before(end) > self.schedule.values_before(start);
         Ok(Available {
@@ -104,6 +106,7 @@ impl Source for RateSource {
             range: has_rows.then_some(range),
             lag: self.schedule.values_before(latest) - self.schedule.values_before(end),
             is_cut: end < latest.min(bound),
+            remainder: (end < batch_end).then(|| at(batch_end)),
             notes,
             losses: Vec::new(),
         })
@@ -263,7 +266,7 @@ mod tests {
         let from = Position { offset: at(3), notes: Notes::from([(BEGAN.to_owned(), long_ago)]) };
         let bound = at(7);
         let mut cut = |unlimited, default_max, bound| {
-            let admission = Admission { unlimited, default_max, bound };
+            let admission = Admission { unlimited, default_max, bound, ..Admission::default() };
             let available = source.latest_offset(&from, &admission).unwrap();
             (available.range.unwrap().end, available.is_cut)
         };
@@ -271,5 +274,23 @@ mod tests {
         assert_eq!(cut(false, Some(25), Some(&bound)), (at(5), true));
         assert_eq!(cut(false, Some(40), Some(&bound)), (at(7), false));
         assert!(!cut(true, Some(25), None).1 && !cut(false, None, None).1);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_in_memory_is_read_in_parts() {
+        let mut source = source(10, 0, None);
+        let long_ago = (chrono::Utc::now().timestamp_millis() - 60_000).to_string();
+        let mut part = |start: i64, remainder: Option<&Offset>| {
+            let notes = Notes::from([(BEGAN.to_owned(), long_ago.clone())]);
+            let from = Position { offset: at(start), notes };
+            let default_max = Some(30);
+            let admission = Admission { default_max, part_max: Some(20), remainder, ..Admission::default() };
+            let available = source.latest_offset(&from, &admission).unwrap();
+            (available.range.map(|range| range.end), available.remainder)
+        };
+        assert_eq!(part(3, None), (Some(at(5)), Some(at(6))));
+        assert_eq!(part(5, Some(&at(6))), (Some(at(6)), None));
+        assert_eq!(part(6, Some(&at(6))), (None, None), "nothing beyond the batch");
+        assert_eq!(part(3, Some(&at(9))), (Some(at(5)), Some(at(9))), "the limit has made the batch");
     }
 }

@@ -92,13 +92,17 @@ impl Source for SocketSource {
 
     fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
         let start = number(&from.offset)?;
-        let bound = admission.bound.map(number).transpose()?.unwrap_or(i64::MAX);
-        let max = admission.default_max.filter(|_| !admission.unlimited);
-        let max = max.and_then(|max| i64::try_from(max).ok()).unwrap_or(i64::MAX);
+        let bound = admission.remainder.or(admission.bound).map(number).transpose()?.unwrap_or(i64::MAX);
+        let unlimited = admission.unlimited || admission.remainder.is_some();
+        let limited = |max: Option<u64>, end: i64| {
+            let max = max.and_then(|max| i64::try_from(max).ok()).unwrap_or(i64::MAX);
+            end.min(start.saturating_add(max)).max(start)
+        };
         let mut waiting = self.lines.lock();
         waiting.number_from(start);
         let latest = waiting.end();
-        let end = latest.min(bound).min(start.saturating_add(max)).max(start);
+        let batch_end = limited(admission.default_max.filter(|_| !unlimited), latest.min(bound));
+        let end = limited(admission.part_max, batch_end);
         if waiting.too_long && latest == start {
             let SocketOptions { host, port, .. } = &self.options;
             return Err(Error::data(format!(
@@ -113,6 +117,7 @@ impl Source for SocketSource {
             range: (end > start).then_some(range),
             lag: latest - end,
             is_cut: end < latest.min(bound),
+            remainder: (end < batch_end).then(|| at(batch_end)),
             notes: Notes::new(),
             losses: Vec::new(),
         })
@@ -383,7 +388,7 @@ mod tests {
         let from = Position { offset: at(0), notes: Notes::new() };
         let bound = at(3);
         let mut cut = |unlimited, default_max, bound| {
-            let admission = Admission { unlimited, default_max, bound };
+            let admission = Admission { unlimited, default_max, bound, ..Admission::default() };
             let available = source.latest_offset(&from, &admission).unwrap();
             (available.range.unwrap().end, available.is_cut)
         };
@@ -392,6 +397,23 @@ mod tests {
         assert_eq!(cut(false, Some(3), Some(&bound)), (at(3), false));
         assert_eq!(cut(true, Some(2), None), (at(4), false));
         assert_eq!(cut(false, None, None), (at(4), false));
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_in_memory_is_read_in_parts() {
+        let (mut source, mut server) = connected();
+        server.write_all(b"a\nb\nc\nd\n").unwrap();
+        wait_for(&source, |waiting| waiting.end() == 4);
+        let mut part = |start: i64, default_max, remainder: Option<&Offset>| {
+            let from = Position { offset: at(start), notes: Notes::new() };
+            let admission = Admission { default_max, part_max: Some(2), remainder, ..Admission::default() };
+            let available = source.latest_offset(&from, &admission).unwrap();
+            (available.range.map(|range| range.end), available.remainder)
+        };
+        assert_eq!(part(0, Some(3), None), (Some(at(2)), Some(at(3))));
+        assert_eq!(part(2, Some(3), Some(&at(3))), (Some(at(3)), None));
+        assert_eq!(part(3, Some(3), Some(&at(3))), (None, None), "nothing beyond the batch");
+        assert_eq!(part(0, Some(1), Some(&at(4))), (Some(at(2)), Some(at(4))), "the limit has made the batch");
     }
 
     /// Cancels the read when the first rows come.

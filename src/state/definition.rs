@@ -168,13 +168,14 @@ impl StateDefinition {
     /// Refuses to go on from a version in which the watermark has passed keys of a table that keys of any time are put into now.
     ///
     /// # Errors
-    /// `Config`, naming the table.
+    /// `Config`, naming the step of the query.
     pub(super) fn check_forgotten(&self, version: &Version) -> Result<()> {
-        let mut tables = self.tables.iter().zip(&version.tables).enumerate();
-        match tables.find(|(_, (table, state))| table.any_time && !state.expired_below.is_empty()) {
+        let mut tables = self.tables.iter().zip(&version.tables);
+        match tables.find(|(table, state)| table.any_time && !state.expired_below.is_empty()) {
             None => Ok(()),
-            Some((id, (TableDefinition { name, operator, .. }, _))) => Err(Error::config(format!(
-                "table {id} of the state ({name} of {operator}) has forgotten what the watermark had passed, and the query counts rows of any time now: outputMode has become complete, or the watermark was removed"
+            Some((TableDefinition { operator, .. }, _)) => Err(Error::config(format!(
+                "the state of {} has forgotten what the watermark had passed, and the query counts rows of any time now: outputMode has become complete, or the watermark was removed",
+                step_of(operator)
             ))
             .hint("run the query as it was, or start the changed one on a new checkpointLocation, with startingOffsets from where its groups must be filled again")),
         }

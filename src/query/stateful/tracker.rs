@@ -71,9 +71,9 @@ impl WatermarkTracker {
         self.rules.iter().filter(|rule| rule.is_read).filter_map(|rule| rule.idle_timeout_ms).min()
     }
 
-    /// Takes over the watermark of a plan that another process made.
+    /// A batch is planned with `watermark_ms`: another process may have moved it there by the clock.
     pub fn follow_plan(&mut self, watermark_ms: i64) {
-        self.watermark_ms = watermark_ms;
+        self.watermark_ms = self.watermark_ms.max(watermark_ms);
     }
 
     fn follow_reached(&mut self) -> i64 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::checkpoint::Plan;
+use crate::checkpoint::{Plan, Remainder};
 use crate::model::{Error, Loss, Notes, Offset, Result};
 use crate::source::Position;
 
@@ -27,6 +27,8 @@ pub(super) struct StreamPosition {
     pub(super) sink_version: Option<u64>,
     /// Losses that were reported, and that no batch has recorded yet: the source finds them again until one has.
     reported_losses: Vec<Loss>,
+    /// What is left to read of a batch that was read in part.
+    pub(super) remainder: Option<Remainder>,
 }
 
 impl StreamPosition {
@@ -49,6 +51,7 @@ impl StreamPosition {
         self.planned_ms = Some(plan.timestamp_ms);
         self.source = Some(Position { offset: plan.only_end()?.clone(), notes: plan.notes_of(0) });
         self.spark_conf = plan.conf.clone();
+        self.remainder = plan.remainder.clone();
         self.reported_losses.clear();
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Stream<'_> {
         let Some(stateful) = &self.open.stateful else {
             return Ok(BatchCommitted { next_watermark_ms: plan.watermark_ms, attempt: None });
         };
-        let (next_watermark_ms, keeps_state) = (stateful.watermark_ms(), stateful.keeps_state());
+        let (next_watermark_ms, keeps_state) = (stateful.reached_ms(), stateful.keeps_state());
         let attempt = match keeps_state {
             false => None,
             true => {

@@ -51,7 +51,7 @@ impl Source for KafkaSource {
     fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
         let known = known(from)?;
         let (position, known_ids) = (known.offsets.clone(), known.ids.clone());
-        let bound = admission.bound.map(offsets).transpose()?;
+        let bound = admission.remainder.or(admission.bound).map(offsets).transpose()?;
         let available = admission::available(self, known, left(&from.notes)?, bound.as_ref())?;
         let mut notes = from.notes.clone();
         let mut pinned = known_ids.clone();
@@ -63,13 +63,16 @@ impl Source for KafkaSource {
         if available.lost.is_empty() {
             note_leader_epochs(&mut notes, &available.latest.epochs);
         }
-        let end = self.end_of_batch(&available, admission, bound.as_ref());
+        let batch_end = self.end_of_batch(&available, admission, bound.as_ref());
+        let end = batch_end.as_ref().map(|end| limit(&available.start, end, admission.part_max));
         let lag = end.as_ref().map_or(0, |end| end.distance_to(&available.latest.end));
         let is_cut = lag > 0 && !admission.unlimited && self.options().max_offsets_per_trigger.is_none();
+        let remainder = batch_end.filter(|batch_end| end.as_ref() != Some(batch_end));
         Ok(Available {
             latest: available.latest.end.to_offset(),
             lag,
             is_cut,
+            remainder: remainder.map(|end| end.to_offset()),
             range: end.map(|end| self.range(&position, known_ids, &available, &end)),
             notes,
             losses: available.lost.iter().map(Loss::from).collect(),
@@ -200,7 +203,7 @@ impl Source for KafkaSource {
 }
 
 impl KafkaSource {
-    /// How far the next batch reaches; `None` if there is nothing for it.
+    /// How far the next batch reaches, whether it fits in memory or not; `None` if there is nothing for it.
     fn end_of_batch(
         &mut self,
         available: &AvailableOffsets,
@@ -209,7 +212,8 @@ impl KafkaSource {
     ) -> Option<Offsets> {
         let start = &available.start;
         let reach = admission::reach(start, &available.latest.end, bound);
-        let max = match (admission.unlimited, self.options().max_offsets_per_trigger) {
+        let unlimited = admission.unlimited || admission.remainder.is_some();
+        let max = match (unlimited, self.options().max_offsets_per_trigger) {
             (true, _) => None,
             (false, Some(max)) => Some(max),
             (false, None) => admission.default_max,
@@ -222,7 +226,7 @@ impl KafkaSource {
             return None;
         }
         if let Some(gate) = &mut self.min_offsets
-            && !admission.unlimited
+            && !unlimited
             && !gate.permits(start, &reach, Instant::now())
         {
             return None;

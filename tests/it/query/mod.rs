@@ -6,3 +6,5 @@ mod sql;
 mod state_store;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 pub mod stateful;
+#[cfg(any(debug_assertions, feature = "failpoints"))]
+mod stateful_parts;
