@@ -54,6 +54,8 @@ impl Source for KafkaSource {
         let bound = admission.remainder.or(admission.bound).map(offsets).transpose()?;
         let available = admission::available(self, known, left(&from.notes)?, bound.as_ref())?;
         let mut notes = from.notes.clone();
+        // They are of the batch that the position is behind.
+        notes.remove(STARTS);
         let mut pinned = known_ids.clone();
         for (name, id) in &available.topic_ids {
             // Before the first batch, pin the ids of the topics on which the initial offsets were resolved.
@@ -160,7 +162,10 @@ impl Source for KafkaSource {
     fn replay(&mut self, range: SourceRange) -> Result<(SourceRange, Vec<Loss>)> {
         let end = offsets(&range.end)?;
         let mut start = offsets(&range.start)?;
-        start.0.extend(starts(&range.notes)?.0);
+        // Older versions copied the starts of a batch into the plan of the one without data behind it.
+        if range.start != range.end {
+            start.0.extend(starts(&range.notes)?.0);
+        }
         let (start, mut lost) = admission::start_added(self, start, &end)?;
         lost.extend(admission::gone(self, &start, &end, &topic_ids(&range.notes)?)?);
         let mut planned = start.ranges_to(&end)?;

@@ -250,6 +250,31 @@ fn a_kill_at_every_step_gives_the_rows_of_an_unbroken_run() {
 }
 
 #[test]
+fn a_batch_without_data_that_is_run_again_reads_no_record_again() {
+    let Some(broker) = Broker::shared() else { return };
+    let query = "      watermark: { eventTime: ts, delayThreshold: 1 minute }
+    sql: SELECT window.start AS start, device, count(*) AS n, avg(v) AS mean FROM input GROUP BY window(ts, '1 minute'), device
+";
+    let scene = Scene::empty(broker, "added", query);
+    let event = |n: u32, partition: i32| {
+        let event = format!(r#"{{"id":"e{n}","device":"d","v":1,"ts":"2024-01-01T00:{:02}:00Z"}}"#, n % 60);
+        Message::new(event).partition(partition)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    broker.produce(&scene.topic, (0..10).map(|n| event(n, (n % 2) as i32)));
+    scene.run(folder.path(), "the first partitions");
+    // The batch that reads a new partition notes where that begins, and the next one, without data, moves the watermark.
+    broker.add_partitions(&scene.topic, 3);
+    broker.produce(&scene.topic, (10..30).map(|n| event(n, 2)));
+    assert!(scene.killed_at(folder.path(), "plan.after", 2), "no batch without data was planned");
+    scene.run(folder.path(), "after the kill");
+    broker.produce(&scene.topic, closing());
+    scene.run(folder.path(), "the end");
+    let rows = delta_rows(&folder.path().join("table"), scene.columns());
+    assert_eq!((rows.len(), counted(&rows)), (30, 30), "{rows:?}");
+}
+
+#[test]
 fn a_woken_zombie_does_not_touch_the_state_of_its_successor() {
     let Some(broker) = Broker::shared() else { return };
     let scene = Scene::new(broker, "frozen_state", WINDOWS);
