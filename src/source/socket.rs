@@ -7,7 +7,7 @@
 
 mod lines;
 
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -30,6 +30,7 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub struct SocketSource {
     options: SocketOptions,
     lines: Arc<Lines>,
+    connection: TcpStream,
 }
 
 impl SocketSource {
@@ -46,17 +47,21 @@ impl SocketSource {
         })?;
         let lines = Arc::new(Lines::default());
         let wanted = Arc::clone(&lines);
+        let failed = |e| Error::unavailable("cannot read from the socket").source(e);
+        let connection = socket.try_clone().map_err(failed)?;
         std::thread::Builder::new()
             .name("socket".into())
             .spawn(move || read_lines(socket, &wanted))
             .map_err(|e| Error::unavailable("cannot start a thread for the socket").source(e))?;
-        Ok(SocketSource { options: options.clone(), lines })
+        Ok(SocketSource { options: options.clone(), lines, connection })
     }
 }
 
 impl Drop for SocketSource {
+    /// Ends the connection, and with it the thread that reads it.
     fn drop(&mut self) {
         self.lines.close();
+        let _ = self.connection.shutdown(Shutdown::Both);
     }
 }
 
@@ -233,7 +238,7 @@ impl SplitReader for SocketReader {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::time::{Duration, Instant};
 
@@ -397,6 +402,14 @@ mod tests {
         assert_eq!(cut(false, Some(3), Some(&bound)), (at(3), false));
         assert_eq!(cut(true, Some(2), None), (at(4), false));
         assert_eq!(cut(false, None, None), (at(4), false));
+    }
+
+    #[test]
+    fn a_source_that_is_given_up_ends_its_connection() {
+        let (source, mut server) = connected();
+        server.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        drop(source);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]
