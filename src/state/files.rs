@@ -180,8 +180,17 @@ impl Files {
 /// in them is seen when the state is opened: the local copy may be current, and then they are not read.
 ///
 /// # Errors
-/// `Corrupt` if a file is missing, which is named; `Unavailable` if storage does not answer.
+/// `Config` if the commit names no run, so that another program has made it; `Corrupt` if a file is missing, which is named;
+/// `Unavailable` if storage does not answer.
 pub fn check_files(checkpoint: &Store, committed: &Committed) -> Result<()> {
+    if committed.attempt.is_empty() {
+        return Err(Error::config(format!(
+            "micro-batch {} of checkpoint {} was committed without state, and the query keeps state: another program or a query without state has run it",
+            committed.batch_id,
+            checkpoint.url()
+        ))
+        .hint("start the stream on a new checkpointLocation"));
+    }
     let chain = Files::list(checkpoint)?.chain(checkpoint, Some(committed), None)?;
     let Start::Snapshot(name) = chain.start else { return Ok(()) };
     let parts = match read_snapshot(checkpoint, &name) {

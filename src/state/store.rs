@@ -140,13 +140,6 @@ impl StateStore {
         if !has_state {
             options.definition.write(checkpoint)?;
         }
-        if let Some(Committed { batch_id, .. }) = committed.filter(|run| run.attempt.is_empty()) {
-            return Err(Error::config(format!(
-                "micro-batch {batch_id} of checkpoint {} was committed without state, and the query keeps state: another program or a query without state has run it",
-                checkpoint.url()
-            ))
-            .hint("start the stream on a new checkpointLocation"));
-        }
         let definition = options.definition.to_string();
         let Restored { cache, cached, version, layer, since, origin } =
             restore(&options, &definition, committed, limits.layer_bytes)?;
