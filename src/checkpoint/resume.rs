@@ -281,7 +281,7 @@ impl Refusal {
             Refusal::LettersMissing { batch_id } => Error::config(format!(
                 "micro-batch {batch_id} is in table {table}, but its dead letters are not, and the stream was changed since"
             ))
-            .hint("run it once more with the release of Alluvia, the source.value and the deadLetter that it had then; nothing was changed"),
+            .hint("run it once more with the release of Alluvia, the source.value, the sql, the deadLetter and the memoryLimit (or the memory of its container) that it had then; nothing was changed"),
             Refusal::PlansLost { commit, plan } => Error::corrupt(format!(
                 "checkpoint {checkpoint} lost entries of its offset log: micro-batch {commit} is committed, the newest plan is {}",
                 plan.map_or("none".to_owned(), |plan| plan.to_string())

@@ -18,11 +18,11 @@ impl Default for RecordBytes {
 }
 
 impl RecordBytes {
-    /// For a stream that may hold `memory_bytes`: a quarter of it in whole MiB, for what is made of a record may be there up to
-    /// three times, as it was made, put together, and encoded.
+    /// For a stream that may hold `memory_bytes`: at most a quarter of it, for what is made of a record may be there up to three
+    /// times, as it was made, put together, and encoded. A power of two MiB: a machine with a little less memory gives the same.
     pub fn within(memory_bytes: usize) -> RecordBytes {
-        let mebibytes = (memory_bytes / 4) >> 20;
-        RecordBytes((mebibytes.max(1) << 20).min(BYTES_MAX))
+        let mebibytes = ((memory_bytes / 4) >> 20).max(1);
+        RecordBytes((1 << mebibytes.ilog2() << 20).min(BYTES_MAX))
     }
 
     /// How many.
@@ -41,9 +41,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_may_become_a_quarter_of_what_the_stream_may_hold_and_no_more_than_a_message_may_have() {
+    fn a_record_may_become_at_most_a_quarter_of_what_the_stream_may_hold_and_no_more_than_a_message_may_have() {
         for (memory, most, of_several) in
-            [(0, 1 << 20, 1 << 18), (255, 63 << 20, (63 << 20) / 4), (1024, 256 << 20, 32 << 20)]
+            [(0, 1 << 20, 1 << 18), (255, 32 << 20, 8 << 20), (256, 64 << 20, 16 << 20), (1024, 256 << 20, 32 << 20)]
         {
             let bytes = RecordBytes::within(memory << 20);
             assert_eq!((bytes.most(), bytes.of_several()), (most, of_several), "{memory} MiB");
