@@ -72,7 +72,11 @@ pub(super) fn watch(streams: &Weak<Shared>) {
                     Ok(None) => {}
                     Err(error) => {
                         let rest = Rest::after(&error, rests.get(name).copied(), Instant::now());
-                        tracing::debug!(stream = name, %error, ?rest, "the ends of the source are not known");
+                        if rest == Rest::ForGood {
+                            tracing::warn!(stream = name, %error, "the lag stays as it is until the stream asks its source again");
+                        } else {
+                            tracing::debug!(stream = name, %error, ?rest, "the ends of the source are not known");
+                        }
                         rests.insert(name.to_owned(), rest);
                         sources.remove(name);
                     }
