@@ -122,6 +122,7 @@ impl<M> PartitionCursor<M> {
         self.seen = offset;
         self.marked = i64::MIN;
         self.position_at_assign = i64::MIN;
+        self.missing_since = None;
     }
 
     /// The partition is not assigned any more; a range being read stays open at `seen`.
@@ -152,6 +153,7 @@ impl<M> PartitionCursor<M> {
             return Disposition::Disorder;
         }
         self.seen = offset + 1;
+        self.forget_looks();
         match self.until {
             Some(until) if offset < until => Disposition::Deliver,
             _ => Disposition::Hold,
@@ -187,8 +189,18 @@ impl<M> PartitionCursor<M> {
     /// Everything below `offset` has come out of the client or does not exist. True if that is news.
     pub(super) fn pass(&mut self, offset: i64) -> bool {
         let news = offset > self.seen;
-        self.seen = self.seen.max(offset);
+        if news {
+            self.seen = offset;
+            self.forget_looks();
+        }
         news
+    }
+
+    /// The partition has got on: it is there, and what earlier looks found counts no more.
+    #[inline]
+    fn forget_looks(&mut self) {
+        self.missing_since = None;
+        self.short = None;
     }
 
     /// A look found that the log ends at `end` (`None`: no answer). True if the rest of the range is lost: all
@@ -201,7 +213,7 @@ impl<M> PartitionCursor<M> {
     }
 
     /// A look found that the partition is there, or that the brokers do not know it. Returns since when they do not: the
-    /// first look of the range that found it so, with none behind it that did not.
+    /// first look of the range that found it so, since when no look has found it and nothing has come of it.
     pub(super) fn look(&mut self, is_there: bool) -> Option<Instant> {
         self.missing_since =
             if is_there { None } else { self.missing_since.or_else(|| Some(Instant::now())) };
@@ -222,6 +234,7 @@ impl<M> PartitionCursor<M> {
             && position > self.seen;
         if news {
             self.seen = position;
+            self.forget_looks();
         }
         news
     }
@@ -322,6 +335,9 @@ mod tests {
         assert_eq!(looks(&[Some(5), Some(5)]), [false, true]);
         slot.open(5, 9, "");
         assert!(!slot.is_cut(Some(5)), "another read looks for itself");
+        slot.arrive(6);
+        assert!(!slot.is_cut(Some(5)), "a record behind that end came between the looks");
+        assert!(slot.is_cut(Some(5)));
     }
 
     #[test]
@@ -337,6 +353,29 @@ mod tests {
         assert!(!slot.is_missing(), "nobody waits for it");
         slot.open(9, 12, "");
         assert!(!slot.is_missing(), "another read looks for itself");
+    }
+
+    #[test]
+    fn a_partition_of_which_something_came_since_is_not_missing_any_more() {
+        let came: [(&str, fn(&mut PartitionCursor<i64>)); 5] = [
+            ("a record of the range", |slot| assert_eq!(slot.arrive(5), Disposition::Deliver)),
+            ("a record behind it", |slot| assert_eq!(slot.arrive(20), Disposition::Hold)),
+            ("the end of the partition", |slot| assert!(slot.pass(6))),
+            ("a position", |slot| assert!(slot.pass_position(6))),
+            ("a restart", |slot| slot.restart(5)),
+        ];
+        for (what, come) in came {
+            let mut slot = slot(5);
+            slot.open(5, 9, "");
+            slot.look(false);
+            come(&mut slot);
+            assert!(!slot.is_missing(), "{what}: the next look that does not find it is the first");
+        }
+        let mut slot = slot(5);
+        slot.open(5, 9, "");
+        let first = slot.look(false);
+        assert!(!slot.pass(5) && !slot.pass_position(5));
+        assert_eq!(slot.look(false), first, "the same end or position again says nothing");
     }
 
     #[test]
