@@ -9,7 +9,7 @@ use std::time::Instant;
 use tracing::debug;
 
 use super::KafkaSource;
-use super::answer::DOUBT_TIMEOUT;
+use super::doubt::DOUBT_TIMEOUT;
 use super::epochs::{doubts, first_offsets};
 use super::left::{Known, Left};
 use super::loss::{Latest, LossReason, LostRange, check_data_loss, losses, reconcile_positions, recreated};

@@ -1,14 +1,6 @@
-//! What an answer's error code says: refused, not allowed, not there, or nothing came back; and how
-//! long one that nothing proves is doubted.
-
-use std::time::Duration;
+//! What an answer's error code says: refused, not allowed, not there, or nothing came back.
 
 use rdkafka::error::RDKafkaErrorCode;
-
-/// How long an answer that nothing proves must stay the same before it is believed that a partition is gone, or ends before
-/// what was read: longer than a broker that was replaced takes to notice (`replica.lag.time.max.ms`, 30 s by default, bounds
-/// how far behind a new leader may be), and than one that has just started takes to learn of its topics.
-pub(super) const DOUBT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whether the brokers refuse who we say we are: no wait mends it.
 pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {

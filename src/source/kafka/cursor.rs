@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::doubt::Doubt;
 use crate::model::TopicPartition;
 
 /// What to do with a message that came out of the client.
@@ -36,8 +37,8 @@ pub(super) struct PartitionCursor<M> {
     pub(super) restarts: u32,
     /// How many reads in a row left held messages where they are.
     pub(super) unused_reads: u32,
-    /// Since when the brokers say that the partition does not exist, if they do.
-    missing_since: Option<Instant>,
+    /// Whether the partition exists, if the brokers say that it does not.
+    missing: Option<Doubt>,
     /// The client's own position when the partition was assigned; what it says is news only above it.
     pub(super) position_at_assign: i64,
     /// Which log the plan of the newest range spoke of: the topic's id, and the leader epoch at its end. Everything that
@@ -64,7 +65,7 @@ impl<M> PartitionCursor<M> {
             placed_in: 0,
             restarts: 0,
             unused_reads: 0,
-            missing_since: None,
+            missing: None,
             position_at_assign: i64::MIN,
             log: String::new(),
             wanted: 0,
@@ -99,7 +100,7 @@ impl<M> PartitionCursor<M> {
         self.restarts = 0;
         self.unused_reads = 0;
         self.short = None;
-        self.missing_since = None;
+        self.missing = None;
         if self.log != log {
             log.clone_into(&mut self.log);
             return false;
@@ -122,7 +123,7 @@ impl<M> PartitionCursor<M> {
         self.seen = offset;
         self.marked = i64::MIN;
         self.position_at_assign = i64::MIN;
-        self.missing_since = None;
+        self.missing = None;
     }
 
     /// The partition is not assigned any more; a range being read stays open at `seen`.
@@ -199,7 +200,7 @@ impl<M> PartitionCursor<M> {
     /// The partition has got on: it is there, and what earlier looks found counts no more.
     #[inline]
     fn forget_looks(&mut self) {
-        self.missing_since = None;
+        self.missing = None;
         self.short = None;
     }
 
@@ -212,17 +213,20 @@ impl<M> PartitionCursor<M> {
         short.is_some() && short == before
     }
 
-    /// A look found that the partition is there, or that the brokers do not know it. Returns since when they do not: the
-    /// first look of the range that found it so, since when no look has found it and nothing has come of it.
-    pub(super) fn look(&mut self, is_there: bool) -> Option<Instant> {
-        self.missing_since =
-            if is_there { None } else { self.missing_since.or_else(|| Some(Instant::now())) };
-        self.missing_since
+    /// A look that lasted from `began` to `now` was told that the partition does not exist. Returns the doubt about that,
+    /// which ends when another look of the range finds it, or something comes of it.
+    pub(super) fn miss(&mut self, began: Instant, now: Instant) -> Doubt {
+        *self.missing.insert(Doubt::again(self.missing, began, now))
     }
 
-    /// Whether the partition is one of which a range is being read and which the brokers did not know at the last look.
-    pub(super) fn is_missing(&self) -> bool {
-        self.until.is_some() && self.missing_since.is_some()
+    /// A look found the partition.
+    pub(super) fn find(&mut self) {
+        self.missing = None;
+    }
+
+    /// The doubt whether the partition exists, if a range of it is being read and the last look did not find it.
+    pub(super) fn missing(&self) -> Option<Doubt> {
+        self.until.and(self.missing)
     }
 
     /// The client says that its position is `position`. Only a record, or a marker of a transaction, moves
@@ -256,6 +260,9 @@ impl<M> PartitionCursor<M> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+    use std::time::Duration;
+
     use super::*;
 
     fn slot(at: i64) -> PartitionCursor<i64> {
@@ -340,19 +347,28 @@ mod tests {
         assert!(slot.is_cut(Some(5)));
     }
 
+    /// A look does not find the partition `second`s after the first one; whether it is believed.
+    fn miss(slot: &mut PartitionCursor<i64>, second: u64) -> bool {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let now = *START + Duration::from_secs(second);
+        slot.miss(now, now).is_over()
+    }
+
     #[test]
     fn a_partition_is_missing_since_the_first_look_that_did_not_find_it_again() {
         let mut slot = slot(5);
         slot.open(5, 9, "");
-        let first = slot.look(false).unwrap();
-        assert_eq!(slot.look(false), Some(first));
-        assert_eq!((slot.look(true), slot.is_missing()), (None, false));
-        assert!(slot.look(false).unwrap() >= first);
-        assert!(slot.is_missing());
+        assert!(!miss(&mut slot, 0));
+        assert!(!miss(&mut slot, 20));
+        assert!(miss(&mut slot, 30));
+        slot.find();
+        assert_eq!(slot.missing(), None);
+        assert!(!miss(&mut slot, 40));
+        assert!(slot.missing().is_some());
         slot.close();
-        assert!(!slot.is_missing(), "nobody waits for it");
+        assert_eq!(slot.missing(), None, "nobody waits for it");
         slot.open(9, 12, "");
-        assert!(!slot.is_missing(), "another read looks for itself");
+        assert_eq!(slot.missing(), None, "another read looks for itself");
     }
 
     #[test]
@@ -367,15 +383,16 @@ mod tests {
         for (what, come) in came {
             let mut slot = slot(5);
             slot.open(5, 9, "");
-            slot.look(false);
+            assert!(!miss(&mut slot, 0) && !miss(&mut slot, 15));
             come(&mut slot);
-            assert!(!slot.is_missing(), "{what}: the next look that does not find it is the first");
+            assert_eq!(slot.missing(), None, "{what}");
+            assert!(!miss(&mut slot, 30), "{what}: this look is the first again");
         }
         let mut slot = slot(5);
         slot.open(5, 9, "");
-        let first = slot.look(false);
+        assert!(!miss(&mut slot, 0) && !miss(&mut slot, 15));
         assert!(!slot.pass(5) && !slot.pass_position(5));
-        assert_eq!(slot.look(false), first, "the same end or position again says nothing");
+        assert!(miss(&mut slot, 30), "the same end or position again says nothing");
     }
 
     #[test]

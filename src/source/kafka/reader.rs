@@ -20,6 +20,7 @@ use super::cursor::{Disposition, PartitionCursor};
 use super::login::Login;
 use super::loss::LostRange;
 use super::native::{Batch, Message};
+use super::standstill::Standstill;
 use crate::config::kafka::KafkaOptions;
 use crate::model::{Error, Header, MemoryAccount, MemoryClaim, OffsetRange, Record, Result, TopicPartition};
 use crate::source::{Split, go_on};
@@ -34,9 +35,6 @@ const SERVE_EVERY: Duration = Duration::from_millis(100);
 const EXPANSION: usize = 6;
 /// What a held message costs beside its bytes.
 const HELD_OVERHEAD: usize = 200;
-/// After how long without progress it is asked whether the partitions still exist and how far they reach, and
-/// again after twice that, and so on; a partition that librdkafka has forgotten is placed anew then.
-pub(super) const STALL: Duration = Duration::from_secs(5);
 
 /// What a read did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,10 +75,8 @@ pub(super) struct Progress {
     pub(super) open: usize,
     /// Whether a range has got on since this was last looked at: a record was delivered, or its position moved.
     pub(super) moved: bool,
-    /// When a range last got on.
-    pub(super) last: Instant,
-    /// How long no range may get on before it is looked into.
-    pub(super) next_stall: Duration,
+    /// How long none has.
+    pub(super) standstill: Standstill,
 }
 
 impl LaneReader {
@@ -191,8 +187,7 @@ impl LaneReader {
             report: ReadReport::default(),
             open: 0,
             moved: false,
-            last: Instant::now(),
-            next_stall: STALL,
+            standstill: Standstill::begin(Instant::now(), self.options.poll_timeout),
         };
         self.begin(splits, &mut progress)?;
         self.deliver_held(&mut progress, on_record)?;
@@ -208,8 +203,7 @@ impl LaneReader {
             }
             let moved = std::mem::take(&mut progress.moved);
             if moved {
-                progress.last = now;
-                progress.next_stall = STALL;
+                progress.standstill = Standstill::begin(now, self.options.poll_timeout);
             }
             if now.duration_since(self.served) >= SERVE_EVERY {
                 self.serve(now, came || moved)?;

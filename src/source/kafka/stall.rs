@@ -2,7 +2,8 @@
 //! partition while it is read.
 //!
 //! Each wait here is bounded: by the end-of-partition event or the client's position, by asking whether the
-//! partition still exists and reaches the end of its range, and at last by `kafkaConsumer.pollTimeoutMs`.
+//! partition still exists and reaches the end of its range, and at last by `kafkaConsumer.pollTimeoutMs`, or when it is
+//! decided whether a partition that the brokers do not know is gone.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -11,12 +12,14 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::{debug, warn};
 
-use super::answer::{DOUBT_TIMEOUT, is_forbidden, is_missing, is_refusal};
+use super::answer::{is_forbidden, is_missing, is_refusal};
 use super::client::{self, failed};
 use super::cursor::PartitionCursor;
+use super::doubt::DOUBT_TIMEOUT;
 use super::loss::{LossReason, LostRange, check_data_loss};
 use super::native::{self, Message, OffsetSpec, RequestError};
-use super::reader::{LaneReader, Progress, STALL};
+use super::reader::{LaneReader, Progress};
+use super::standstill::STALL;
 use crate::model::{Error, OffsetRange, Result};
 
 /// How long a login that is refused again and again is believed to mend itself.
@@ -68,25 +71,29 @@ impl LaneReader {
                 self.close_if_ended(at, progress);
             }
         }
-        let silent = now.duration_since(progress.last);
-        if progress.moved || silent < STALL.min(self.options.poll_timeout) {
+        if progress.moved {
             return Ok(());
         }
-        let trouble = self.assignment.client.context().trouble();
-        if silent >= REFUSED_TIMEOUT && trouble.is_some_and(|t| is_refusal(t.code)) {
+        let silent = progress.standstill.elapsed(now);
+        let trouble = || self.assignment.client.context().trouble();
+        if silent >= REFUSED_TIMEOUT && trouble().is_some_and(|t| is_refusal(t.code)) {
             return Err(self.silence("fetch messages"));
         }
-        if silent >= self.options.poll_timeout {
+        if progress.standstill.is_look_due(now) {
+            self.look_into_stall(progress, now)?;
+            progress.standstill.looked(now, Instant::now(), self.is_in_doubt());
+        }
+        if !progress.moved && progress.standstill.is_over(now) && !self.is_in_doubt() {
             return Err(self.timed_out(silent));
         }
-        if silent >= progress.next_stall {
-            self.look_into_stall(progress, silent)?;
-            // The answers may have been long in coming.
-            let missing = self.assignment.slots.iter().any(PartitionCursor::is_missing);
-            let next = if missing { silent } else { silent * 2 };
-            progress.next_stall = next.max(progress.last.elapsed() + STALL);
-        }
         Ok(())
+    }
+
+    /// Whether the brokers do not know a partition of an open range, and the next looks will show whether to believe it: so
+    /// long a read lasts, whatever its timeout, for the next one would begin to doubt anew.
+    fn is_in_doubt(&self) -> bool {
+        let mut doubts = self.assignment.slots.iter().filter_map(PartitionCursor::missing);
+        doubts.any(|doubt| doubt.elapsed(Instant::now()) < DOUBT_TIMEOUT + STALL * 2)
     }
 
     fn silence(&self, what: &str) -> Error {
@@ -231,15 +238,17 @@ impl LaneReader {
         self.assignment.assign(&[(at, next)])
     }
 
-    fn look_into_stall(&mut self, progress: &mut Progress, silent: Duration) -> Result<()> {
+    fn look_into_stall(&mut self, progress: &mut Progress, now: Instant) -> Result<()> {
         let open = self.assignment.open();
-        let first = open.first().map(|&at| self.assignment.slots[at].partition.to_string());
-        warn!(
-            first,
-            partitions = open.len(),
-            seconds = silent.as_secs(),
-            "no records arrive from partitions that a micro-batch still has to read; asking the brokers about them"
-        );
+        if progress.standstill.is_told(now) {
+            let first = open.first().map(|&at| self.assignment.slots[at].partition.to_string());
+            warn!(
+                first,
+                partitions = open.len(),
+                seconds = progress.standstill.elapsed(now).as_secs(),
+                "no records arrive from partitions that a micro-batch still has to read; asking the brokers about them"
+            );
+        }
         let there = self.look_into(&open, progress)?;
         self.look_at_ends(&there, progress)
     }
@@ -279,6 +288,7 @@ impl LaneReader {
             slots.iter().map(|&at| self.assignment.slots[at].partition.topic.to_string()).collect();
         names.sort();
         names.dedup();
+        let began = Instant::now();
         let topics = match native::describe_topics(&self.assignment.client, &names, ASK_TIMEOUT, &|| false) {
             Ok(topics) => topics,
             Err(error) => {
@@ -298,7 +308,7 @@ impl LaneReader {
             };
             let slot = &mut self.assignment.slots[at];
             if gone {
-                if slot.look(false).is_none_or(|since| since.elapsed() < DOUBT_TIMEOUT) {
+                if !slot.miss(began, Instant::now()).is_over() {
                     debug!(%partition, "the brokers do not know the partition; it is not believed yet");
                     continue;
                 }
@@ -307,7 +317,7 @@ impl LaneReader {
                 self.lose(lost, progress)?;
                 self.give_up_range(at, progress)?;
             } else {
-                slot.look(true);
+                slot.find();
                 self.assignment.assign(&[(at, from)])?;
                 there.push(at);
             }

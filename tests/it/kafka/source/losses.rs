@@ -120,9 +120,10 @@ fn a_topic_deleted_while_it_is_read_is_an_error_in_bounded_time() {
     broker.produce(&topic, numbered(0, 0..10));
     let source = KafkaSource::open(&options(broker, &[&topic])).unwrap();
     let known = source.latest(&Offsets::default()).unwrap().end;
-    // Longer than the brokers are doubted.
-    let slow = KafkaOptions { poll_timeout: BOUND * 2, ..options(broker, &[&topic]) };
-    let (mut strict, mut tolerant) = (reader(&slow), reader(&tolerant(slow)));
+    // Shorter and longer than the brokers are doubted.
+    let [hasty, slow] = [Duration::from_secs(6), BOUND * 2]
+        .map(|poll_timeout| KafkaOptions { poll_timeout, ..options(broker, &[&topic]) });
+    let (mut strict, mut tolerant) = (reader(&hasty), reader(&tolerant(slow)));
     read(&mut strict, &[range(&topic, 0, 0, 10)]).unwrap();
     read(&mut tolerant, &[range(&topic, 0, 0, 10)]).unwrap();
     broker.delete_topic(&topic);
