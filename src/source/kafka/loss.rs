@@ -245,6 +245,9 @@ pub fn check_data_loss(lost: &[LostRange], fail_on_data_loss: bool) -> Result<()
                 LossReason::LogTruncated => {
                     "set failOnDataLoss: false to record the loss and read on from there, and look for unclean leader elections and lost disks"
                 }
+                LossReason::PartitionDeleted | LossReason::InitialOffsetNotFound => {
+                    "set failOnDataLoss: false to record the loss and go on without it; if the same topic comes back, it is read on from where the stream was"
+                }
                 LossReason::TopicRecreated => {
                     "set failOnDataLoss: false to record the loss and read the new topic from its start"
                 }
@@ -304,6 +307,11 @@ mod tests {
             check_data_loss(&lost, true).unwrap_err().hint_text().unwrap_or_default().to_owned()
         };
         assert!(hint(LossReason::AgedOut).contains("keep the topic's data longer"));
+        for reason in [LossReason::PartitionDeleted, LossReason::InitialOffsetNotFound] {
+            let hint = hint(reason);
+            assert!(hint.contains("go on without it") && hint.contains("comes back"), "{hint}");
+            assert!(!hint.contains("longer"), "no retention brings it back: {hint}");
+        }
         assert!(hint(LossReason::TopicRecreated).contains("read the new topic from its start"));
         assert!(hint(LossReason::PartitionOffsetChanged).contains("startingOffsets"));
     }
