@@ -83,6 +83,17 @@ struct Batch {
     lag: i64,
 }
 
+/// What came of a firing of the trigger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fired {
+    /// A batch.
+    Batch,
+    /// There was nothing for one.
+    NoData,
+    /// Whether there is, the source says when it is asked again.
+    Undecided,
+}
+
 /// The times of one trigger.
 struct Clock {
     started: Instant,
@@ -173,14 +184,15 @@ impl<'a> Stream<'a> {
         }
         while !self.ctx.stop.requested() {
             let mut clock = Clock::start();
-            let did = self.trigger(&mut clock)?;
+            let fired = self.trigger(&mut clock)?;
             match self.config.trigger {
+                _ if fired == Fired::Undecided => {}
                 Trigger::Once => return Ok(()),
-                Trigger::AvailableNow if !did => return Ok(()),
+                Trigger::AvailableNow if fired == Fired::NoData => return Ok(()),
                 _ => {}
             }
             let (trigger, started) = (self.config.trigger, clock.started_ms);
-            let pause = if did {
+            let pause = if fired == Fired::Batch {
                 self.pace.batch_ended();
                 // By a limit that nobody gave, what waits must not be read in one batch for each interval.
                 let trigger = match trigger {
@@ -193,7 +205,10 @@ impl<'a> Stream<'a> {
                     // A replaced owner that has nothing to do can do no harm, but no good either.
                     self.check_lease()?;
                 }
-                let pause = trigger::pause(trigger, Duration::ZERO, started, now_ms());
+                let pause = match fired {
+                    Fired::Undecided => Duration::ZERO,
+                    _ => trigger::pause(trigger, Duration::ZERO, started, now_ms()),
+                };
                 pause.max(trigger::polling_delay(clock.started.elapsed()))
             };
             if !pause.is_zero() {
@@ -299,8 +314,8 @@ impl<'a> Stream<'a> {
         of_sink.into_iter().chain(keeps_state.then(|| memory.rows_of_state())).min()
     }
 
-    /// One firing of the trigger. Returns whether there was a batch.
-    fn trigger(&mut self, clock: &mut Clock) -> Result<bool> {
+    /// One firing of the trigger.
+    fn trigger(&mut self, clock: &mut Clock) -> Result<Fired> {
         self.reporter.emit(Event::TriggerFired);
         if let Some(position) = self.open.source.mirrored() {
             self.reporter.emit(Event::Mirrored { position });
@@ -317,8 +332,12 @@ impl<'a> Stream<'a> {
             remainder: self.position.remainder.as_ref().and_then(|remainder| remainder.end.get(0)),
         };
         let source = &mut self.open.source;
-        let Available { latest, range, lag, is_cut, remainder, notes, losses } =
+        let Available { latest, range, lag, is_cut, remainder, notes, losses, undecided } =
             clock.time("latestOffset", || source.latest_offset(position, &admission))?;
+        if undecided {
+            self.reporter.emit(Event::NoData);
+            return Ok(Fired::Undecided);
+        }
         if trigger == Trigger::AvailableNow && self.restart.bound.is_none() {
             if let Some(event) = Event::bounded(&position.offset, &latest) {
                 self.reporter.emit(event);
@@ -342,7 +361,7 @@ impl<'a> Stream<'a> {
         }
         let Some(range) = range.or_else(|| self.empty_range()) else {
             self.reporter.emit(Event::NoData);
-            return Ok(false);
+            return Ok(Fired::NoData);
         };
         let batch = match clock.time("walCommit", || self.plan(&range, remainder, losses))? {
             Some(planned) => Batch { planned, range, gone: Vec::new(), latest, lag },
@@ -350,7 +369,7 @@ impl<'a> Stream<'a> {
         };
         self.reporter.emit(Event::BatchPlanned { batch_id: batch.planned.plan().batch_id, rerun: false });
         self.complete(batch, clock)?;
-        Ok(true)
+        Ok(Fired::Batch)
     }
 
     /// Makes the plan durable; `None` if a former owner made one for the same batch.

@@ -288,6 +288,7 @@ impl Source for DeadLetterSource {
             remainder: None,
             notes: Notes::new(),
             losses: Vec::new(),
+            undecided: false,
         })
     }
 

@@ -225,6 +225,25 @@ pub struct Available {
     pub notes: Notes,
     /// Records that are gone since the batch before; the next plan records them.
     pub losses: Vec<Loss>,
+    /// Whether the source does not believe yet what the service says: nothing is known but the position, and the source is
+    /// to be asked again before long, whatever the trigger.
+    pub undecided: bool,
+}
+
+impl Available {
+    /// Nothing is known behind `position`.
+    pub fn undecided(position: &Position) -> Available {
+        Available {
+            latest: position.offset.clone(),
+            range: None,
+            lag: 0,
+            is_cut: false,
+            remainder: None,
+            notes: position.notes.clone(),
+            losses: Vec::new(),
+            undecided: true,
+        }
+    }
 }
 
 /// What one micro-batch reads of a source.

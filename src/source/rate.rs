@@ -109,6 +109,7 @@ impl Source for RateSource {
             remainder: (end < batch_end).then(|| at(batch_end)),
             notes,
             losses: Vec::new(),
+            undecided: false,
         })
     }
 

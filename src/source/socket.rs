@@ -125,6 +125,7 @@ impl Source for SocketSource {
             remainder: (end < batch_end).then(|| at(batch_end)),
             notes: Notes::new(),
             losses: Vec::new(),
+            undecided: false,
         })
     }
 

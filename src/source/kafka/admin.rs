@@ -11,6 +11,7 @@ use std::thread;
 use tracing::debug;
 
 use super::cluster::{Cluster, first_unanswered, unanswered};
+use super::doubt::Doubted;
 use super::limit::MinOffsets;
 use super::login::Login;
 use super::loss::Latest;
@@ -26,6 +27,8 @@ use crate::storage::credentials::TokenProvider;
 pub struct KafkaSource {
     pub(super) cluster: Arc<Cluster>,
     pub(super) topics: Topics,
+    /// What the last look was told of partitions and does not believe yet.
+    pub(super) doubted: Doubted,
     /// `minOffsetsPerTrigger`, if it is given.
     pub(super) min_offsets: Option<MinOffsets>,
     /// The consumer group that is told where the stream is, from the first commit on (`commitOffsets`).
@@ -58,7 +61,7 @@ impl KafkaSource {
         let topics = Topics::open(&cluster)?;
         let min_offsets =
             options.min_offsets_per_trigger.map(|min| MinOffsets::new(min, options.max_trigger_delay));
-        Ok(KafkaSource { cluster, topics, min_offsets, mirror: None })
+        Ok(KafkaSource { cluster, topics, doubted: Doubted::default(), min_offsets, mirror: None })
     }
 
     /// What the source was opened with.
@@ -139,8 +142,8 @@ impl KafkaSource {
     /// from those of `known`, the next offsets to read.
     ///
     /// A partition that vanished or whose end went backwards is asked for again `fetchOffset.numRetries` times, because a
-    /// broker that has just taken over may answer so for a moment. Whether an end that stays back is believed is decided
-    /// in `admission`.
+    /// broker that has just taken over may answer so for a moment. Whether what stays so is believed is decided in
+    /// `admission`.
     ///
     /// # Errors
     /// `Unavailable` if the brokers do not answer; `Config` if they refuse.

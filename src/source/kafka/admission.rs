@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::Instant;
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::KafkaSource;
-use super::doubt::DOUBT_TIMEOUT;
+use super::doubt::{Claim, DOUBT_TIMEOUT};
 use super::epochs::{doubts, first_offsets};
 use super::left::{Known, Left};
 use super::loss::{Latest, LossReason, LostRange, check_data_loss, losses, reconcile_positions, recreated};
@@ -33,21 +33,24 @@ pub(super) struct AvailableOffsets {
 }
 
 /// Finds what there is behind `known`. Partitions of `left` whose topic is the same go on where they were left. With a
-/// `bound`, partitions that neither it nor the position has are not there.
+/// `bound`, partitions that neither it nor the position has are not there. `None` while something that the brokers say is
+/// in doubt: they are to be asked again.
 ///
 /// # Errors
 /// `Data` if something is lost and that is to stop the stream; `Unavailable` if the brokers do not answer.
 pub(super) fn available(
-    source: &KafkaSource,
+    source: &mut KafkaSource,
     mut known: Known,
     mut left: Left,
     bound: Option<&Offsets>,
-) -> Result<AvailableOffsets> {
+) -> Result<Option<AvailableOffsets>> {
     let fail_on_data_loss = source.options().fail_on_data_loss;
     let (mut latest, topic_ids) = loop {
         rejoin(source, &mut known, &mut left, bound)?;
         let needed = left.with_ids(&known.ids);
-        let (mut latest, topic_ids) = compared(source, &known.offsets, &needed, &known.epochs)?;
+        let Some((mut latest, topic_ids)) = compared(source, &known.offsets, &needed, &known.epochs)? else {
+            return Ok(None);
+        };
         leave_out(&mut latest, &known.offsets, bound);
         // The topics may have been described anew meanwhile.
         if !latest.added.0.keys().any(|partition| left.has(partition)) {
@@ -57,11 +60,14 @@ pub(super) fn available(
     let (position, mut lost) = reconcile_positions(&known.offsets, &known.ids, &topic_ids, &latest);
     if !lost.is_empty() {
         check_data_loss(&lost, fail_on_data_loss)?;
-        let ends = std::mem::take(&mut latest.end);
-        latest = source.latest(&position)?;
+        let before = std::mem::replace(&mut latest, source.latest(&position)?);
+        if latest.vanished.iter().any(|partition| !before.vanished.contains(partition)) {
+            debug!(vanished = ?latest.vanished, "partitions vanished while losses were looked into");
+            return Ok(None);
+        }
         leave_out(&mut latest, &known.offsets, bound);
         // What was held back before is so still.
-        for partition in ends.0.keys() {
+        for partition in before.end.0.keys() {
             raise(&mut latest.end, partition, &position);
         }
     }
@@ -69,7 +75,23 @@ pub(super) fn available(
     check_data_loss(&lost, fail_on_data_loss)?;
     let start = latest.start(&position);
     left.leave(&known, &lost);
-    Ok(AvailableOffsets { latest, start, lost, topic_ids, position: known.offsets, left })
+    Ok(Some(AvailableOffsets { latest, start, lost, topic_ids, position: known.offsets, left }))
+}
+
+/// The same for one who asks only once: waits until nothing is in doubt.
+///
+/// # Errors
+/// As for [`available`]; `Unavailable` too if what the brokers say keeps changing.
+pub(super) fn awaited(source: &mut KafkaSource, known: &Known, left: &Left) -> Result<AvailableOffsets> {
+    let started = Instant::now();
+    while started.elapsed() < DOUBT_TIMEOUT * 3 {
+        if let Some(available) = available(source, known.clone(), left.clone(), None)? {
+            return Ok(available);
+        }
+        thread::sleep(source.options().fetch_offset_retry_interval.min(DOUBT_TIMEOUT / 30));
+    }
+    Err(Error::unavailable("the brokers keep contradicting themselves about which partitions there are")
+        .hint("check that all brokers reach the cluster's controller"))
 }
 
 /// Brings partitions that were left and are there again back to where they were left.
@@ -97,49 +119,48 @@ fn leave_out(latest: &mut Latest, position: &Offsets, bound: Option<&Offsets>) {
 
 /// What the leaders answer, compared with a position: partitions whose logs differ from what was read are named, and an end
 /// before the position is believed only with proof, or when it has stayed so for [`DOUBT_TIMEOUT`], and so is an answer that
-/// leaves a partition out.
+/// leaves a partition out. `None` while one of these is not believed yet.
 fn compared(
-    source: &KafkaSource,
+    source: &mut KafkaSource,
     position: &Offsets,
     known_ids: &BTreeMap<String, String>,
     known_epochs: &Offsets,
-) -> Result<(Latest, BTreeMap<String, String>)> {
-    let started = Instant::now();
-    loop {
-        let mut latest = source.latest(position)?;
-        let topic_ids = source.topic_ids(known_ids)?;
-        let recreated = recreated(known_ids, &topic_ids);
-        let doubts = doubts(position, known_epochs, &latest, |p| recreated.contains(&&*p.topic));
-        let over = started.elapsed() >= DOUBT_TIMEOUT;
-        let same_topic = |p: &TopicPartition| {
-            known_ids.get(&*p.topic).is_some_and(|id| topic_ids.get(&*p.topic) == Some(id))
-        };
-        if let (true, Some(partition)) =
-            (over, doubts.outdated.iter().find(|partition| same_topic(partition)))
-        {
-            return Err(Error::unavailable(format!(
-                "the broker that answers for partition {partition} says that it leads it with an older epoch than one before it"
-            ))
-            .hint("it does not know yet that it was replaced; check that all brokers reach the cluster's controller"));
-        }
-        if over || (doubts.outdated.is_empty() && doubts.unproven.is_empty() && latest.vanished.is_empty()) {
-            // Of another topic, whose epochs began anew; where brokers give no ids nothing else tells it.
-            latest.truncated.extend(doubts.outdated.into_iter().map(|partition| (partition, None)));
-            let first = first_offsets(&source.cluster, &doubts.changed)?;
-            let truncated =
-                first.into_iter().filter(|(p, first)| position.get(p).is_some_and(|next| *first < next));
-            latest.truncated.extend(truncated.map(|(partition, first)| (partition, Some(first))));
-            for partition in doubts.changed.iter().map(|changed| &changed.partition).chain(&doubts.held_back)
-            {
-                if !latest.truncated.contains_key(partition) {
-                    raise(&mut latest.end, partition, position);
-                }
-            }
-            return Ok((latest, topic_ids));
-        }
-        debug!(?doubts, vanished = ?latest.vanished, "what the brokers say is not believed yet");
-        thread::sleep(source.options().fetch_offset_retry_interval.min(DOUBT_TIMEOUT / 30));
+) -> Result<Option<(Latest, BTreeMap<String, String>)>> {
+    let began = Instant::now();
+    let mut latest = source.latest(position)?;
+    let topic_ids = source.topic_ids(known_ids)?;
+    let recreated = recreated(known_ids, &topic_ids);
+    let doubts = doubts(position, known_epochs, &latest, |p| recreated.contains(&&*p.topic));
+    let gone = latest.vanished.iter().map(|p| (p.clone(), Claim::Gone));
+    let shorter = doubts.unproven.iter().map(|p| (p.clone(), Claim::Shorter));
+    let outdated = doubts.outdated.iter().map(|p| (p.clone(), Claim::Outdated));
+    let new = source.doubted.note(gone.chain(shorter).chain(outdated), began, Instant::now());
+    if let Some((partition, claim)) = new.first() {
+        let (partitions, seconds) = (new.len(), DOUBT_TIMEOUT.as_secs());
+        warn!(%partition, partitions, "{claim}; they are asked again for {seconds} s before this is believed");
     }
+    if !source.doubted.are_over() {
+        return Ok(None);
+    }
+    let same_topic =
+        |p: &TopicPartition| known_ids.get(&*p.topic).is_some_and(|id| topic_ids.get(&*p.topic) == Some(id));
+    if let Some(partition) = doubts.outdated.iter().find(|partition| same_topic(partition)) {
+        return Err(Error::unavailable(format!(
+            "the broker that answers for partition {partition} says that it leads it with an older epoch than one before it"
+        ))
+        .hint("it does not know yet that it was replaced; check that all brokers reach the cluster's controller"));
+    }
+    // Of another topic, whose epochs began anew; where brokers give no ids nothing else tells it.
+    latest.truncated.extend(doubts.outdated.into_iter().map(|partition| (partition, None)));
+    let first = first_offsets(&source.cluster, &doubts.changed)?;
+    let truncated = first.into_iter().filter(|(p, first)| position.get(p).is_some_and(|next| *first < next));
+    latest.truncated.extend(truncated.map(|(partition, first)| (partition, Some(first))));
+    for partition in doubts.changed.iter().map(|changed| &changed.partition).chain(&doubts.held_back) {
+        if !latest.truncated.contains_key(partition) {
+            raise(&mut latest.end, partition, position);
+        }
+    }
+    Ok(Some((latest, topic_ids)))
 }
 
 /// An end before the position of a log that is the one that was read: there is nothing to read yet.

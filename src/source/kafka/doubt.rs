@@ -2,7 +2,11 @@
 //!
 //! Pure: clocks are handed in.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
+
+use crate::model::TopicPartition;
 
 /// How long an answer that nothing proves must stay the same before it is believed that a partition is gone, or ends before
 /// what was read: longer than a broker that was replaced takes to notice (`replica.lag.time.max.ms`, 30 s by default, bounds
@@ -35,6 +39,57 @@ impl Doubt {
     }
 }
 
+/// What an answer says of a partition without proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Claim {
+    /// It does not exist.
+    Gone,
+    /// It ends before what was read.
+    Shorter,
+    /// Its leader has an older epoch than one before.
+    Outdated,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Claim::Gone => "the brokers do not know a partition that was read",
+            Claim::Shorter => "the brokers say that a partition ends before what was read",
+            Claim::Outdated => "the brokers say that a partition has a leader of an older epoch than one before",
+        })
+    }
+}
+
+/// What a source is told and does not believe yet: each partition has a doubt of its own.
+#[derive(Debug, Default)]
+pub(super) struct Doubted(BTreeMap<(TopicPartition, Claim), Doubt>);
+
+impl Doubted {
+    /// A look that lasted from `began` to `now` found these claims, and no other. Returns those that are new.
+    pub(super) fn note(
+        &mut self,
+        claims: impl IntoIterator<Item = (TopicPartition, Claim)>,
+        began: Instant,
+        now: Instant,
+    ) -> Vec<(TopicPartition, Claim)> {
+        let before = std::mem::take(&mut self.0);
+        let mut new = Vec::new();
+        for claim in claims {
+            let known = before.get(&claim).copied();
+            if known.is_none() {
+                new.push(claim.clone());
+            }
+            self.0.insert(claim, Doubt::again(known, began, now));
+        }
+        new
+    }
+
+    /// Whether everything that the last look found is to be believed.
+    pub(super) fn are_over(&self) -> bool {
+        self.0.values().all(Doubt::is_over)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +115,28 @@ mod tests {
         assert!(!is_believed(&[0, 30]));
         assert!(!is_believed(&[0, 20, 300]));
         assert!(is_believed(&[0, 20, 300, 320, 330]));
+    }
+
+    #[test]
+    fn each_partition_and_each_claim_is_doubted_for_itself() {
+        let start = Instant::now();
+        let mut doubted = Doubted::default();
+        // Returns how many claims are new, and whether all are believed.
+        let mut look = |second, claims: &[(i32, Claim)]| {
+            let now = start + Duration::from_secs(second);
+            let claims = claims.iter().map(|&(number, claim)| (TopicPartition::new("t", number), claim));
+            (doubted.note(claims, now, now).len(), doubted.are_over())
+        };
+        assert_eq!(look(0, &[]), (0, true));
+        assert_eq!(look(1, &[(0, Claim::Gone)]), (1, false));
+        assert_eq!(look(20, &[(0, Claim::Gone)]), (0, false));
+        assert_eq!(look(40, &[(0, Claim::Gone), (1, Claim::Gone)]), (1, false), "one has just vanished");
+        assert_eq!(look(60, &[(0, Claim::Gone), (1, Claim::Gone)]), (0, false));
+        assert_eq!(look(70, &[(0, Claim::Gone), (1, Claim::Gone)]), (0, true));
+        assert_eq!(look(71, &[(1, Claim::Gone)]), (0, true));
+        assert_eq!(look(72, &[(0, Claim::Gone)]), (1, false), "it was there meanwhile");
+        assert_eq!(look(85, &[(0, Claim::Shorter)]), (1, false), "this is said for the first time");
+        assert_eq!(look(103, &[(0, Claim::Shorter)]), (0, false));
     }
 
     #[test]

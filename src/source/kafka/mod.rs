@@ -9,7 +9,7 @@
 //! choose an offset. rdkafka is used in this folder only, its raw part in `native` only.
 //!
 //! The source finds new topics and partitions within [`METADATA_REFRESH`] (sooner if
-//! `kafka.metadata.max.age.ms` is), and takes one for deleted that the brokers have not known for half a minute.
+//! `kafka.metadata.max.age.ms` is), and takes one for deleted that the brokers have not known for half a minute (`doubt`).
 
 mod admin;
 mod admission;

@@ -52,7 +52,10 @@ impl Source for KafkaSource {
         let known = known(from)?;
         let (position, known_ids) = (known.offsets.clone(), known.ids.clone());
         let bound = admission.remainder.or(admission.bound).map(offsets).transpose()?;
-        let available = admission::available(self, known, left(&from.notes)?, bound.as_ref())?;
+        let left = left(&from.notes)?;
+        let Some(available) = admission::available(self, known, left, bound.as_ref())? else {
+            return Ok(Available::undecided(from));
+        };
         let mut notes = from.notes.clone();
         // They are of the batch that the position is behind.
         notes.remove(STARTS);
@@ -78,6 +81,7 @@ impl Source for KafkaSource {
             range: end.map(|end| self.range(&position, known_ids, &available, &end)),
             notes,
             losses: available.lost.iter().map(Loss::from).collect(),
+            undecided: false,
         })
     }
 
@@ -189,7 +193,7 @@ impl Source for KafkaSource {
                 (start.clone(), end.clone(), end)
             }
             From::Position(position) => {
-                let available = admission::available(self, known(position)?, left(&position.notes)?, None)?;
+                let available = admission::awaited(self, &known(position)?, &left(&position.notes)?)?;
                 (available.start, available.latest.end.clone(), available.latest.end)
             }
             From::Planned(range) => {

@@ -1,8 +1,14 @@
 //! Brokers whose answers come late, without the ids of topics, or from one that does not lead: the stream waits or stops
 //! by name, and never takes a topic that was made anew for the one it read.
 
+use std::collections::BTreeMap;
+use std::thread;
 use std::time::Duration;
 
+use alluvia::config::kafka::KafkaOptions;
+use alluvia::model::Notes;
+use alluvia::source::kafka::KafkaSource;
+use alluvia::source::{Admission, Position, Source};
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -11,6 +17,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use crate::kafka::faults::{
     lost_ranges, names, numbered, raw_yaml, run, stops, table_rows, tolerant, values,
 };
+use crate::kafka::source::options;
 use crate::rig::proxy::{LIST_OFFSETS, METADATA};
 use crate::rig::{Alluvia, Broker, Message, Proxy, until};
 
@@ -145,7 +152,7 @@ fn a_topic_that_the_brokers_do_not_know_for_a_moment_is_waited_for() {
     program.wait_for("\"endOffset\":{", BOUND);
     proxy.forget(&topic);
     // Longer than the answers of `fetchOffset.numRetries` questions.
-    std::thread::sleep(Duration::from_secs(8));
+    thread::sleep(Duration::from_secs(8));
     proxy.recall();
     broker.produce(&topic, numbered("v", 10..20));
     until("the rows that waited", BOUND, || (table_rows(folder.path()) == 20).then_some(()));
@@ -176,6 +183,93 @@ fn a_topic_that_was_believed_deleted_and_comes_back_goes_on_where_it_was_left() 
     program.wait(BOUND).success();
     assert_eq!(values(folder.path()), names("v", 0..20));
     assert_eq!(lost_ranges(folder.path()), [format!("{topic}-0 [10, 10)")]);
+}
+
+/// What a stream says that does not believe yet that a topic is gone.
+const DOUBT: &str = "the brokers do not know a partition that was read";
+
+#[test]
+fn a_run_does_not_end_while_it_is_in_doubt_whether_a_topic_is_gone() {
+    let Some(broker) = Broker::shared() else { return };
+    for trigger in ["availableNow", "once"] {
+        let (proxy, folder) = (Proxy::new(broker), tempfile::tempdir().unwrap());
+        let topic = broker.topic("away-at-start", 1);
+        let yaml = yaml_over(&proxy, broker, &topic, "").replace("availableNow", trigger);
+        broker.produce(&topic, numbered("v", 0..10));
+        run(&yaml, folder.path());
+        broker.produce(&topic, numbered("v", 10..20));
+        proxy.forget(&topic);
+        let program = Alluvia::run(&yaml, folder.path());
+        program.wait_for(DOUBT, BOUND);
+        proxy.recall();
+        program.wait(BOUND).success();
+        assert_eq!(values(folder.path()), names("v", 0..20), "{trigger}");
+        assert!(lost_ranges(folder.path()).is_empty(), "{trigger}");
+    }
+}
+
+#[test]
+fn a_stop_does_not_wait_until_it_is_decided_whether_a_topic_is_gone() {
+    let Some(broker) = Broker::shared() else { return };
+    let (proxy, folder) = (Proxy::new(broker), tempfile::tempdir().unwrap());
+    let topic = broker.topic("away-at-stop", 1);
+    let yaml = yaml_over(&proxy, broker, &topic, "").replace("availableNow", "{ processingTime: 50 ms }");
+    broker.produce(&topic, numbered("v", 0..10));
+    let program = Alluvia::run(&yaml, folder.path());
+    program.wait_for("\"endOffset\":{", BOUND);
+    proxy.forget(&topic);
+    program.wait_for(DOUBT, BOUND);
+    program.terminate();
+    // Once it was decided, the loss would stop the stream with another code.
+    program.wait(BOUND).success();
+    proxy.recall();
+    broker.produce(&topic, numbered("v", 10..20));
+    run(&yaml.replace("{ processingTime: 50 ms }", "availableNow"), folder.path());
+    assert_eq!(values(folder.path()), names("v", 0..20));
+}
+
+/// A source of these topics over the door, which soon hears of changes and asks each question once.
+fn source_over(proxy: &Proxy, broker: &Broker, topics: &[&str], fail_on_data_loss: bool) -> KafkaSource {
+    let mut options = KafkaOptions { fail_on_data_loss, fetch_offset_retries: 1, ..options(broker, topics) };
+    options.client.insert("bootstrap.servers".into(), proxy.bootstrap().into());
+    options.client.insert("topic.metadata.refresh.interval.ms".into(), "200".into());
+    KafkaSource::open(&options).unwrap()
+}
+
+#[test]
+fn a_topic_that_vanishes_while_a_loss_is_looked_into_is_doubted_too() {
+    let Some(broker) = Broker::shared() else { return };
+    let proxy = Proxy::new(broker);
+    let (anew, away) = (broker.topic("anew-beside", 1), broker.topic("away-beside", 1));
+    broker.produce(&anew, numbered("old", 0..10));
+    broker.produce(&away, numbered("v", 0..10));
+    let mut source = source_over(&proxy, broker, &[&anew, &away], false);
+    let start = Position { offset: source.initial_offset().unwrap(), notes: Notes::new() };
+    let look = |source: &mut KafkaSource, from: &Position| source.latest_offset(from, &Admission::default()).unwrap();
+    let range = look(&mut source, &start).range.unwrap();
+    let position = Position { offset: range.end, notes: range.notes };
+    let id = |source: &KafkaSource| source.topic_ids(&BTreeMap::new()).unwrap().get(&anew).cloned();
+    let before = id(&source);
+    make_anew(broker, &anew, 25);
+    until("the topic that was made anew", BOUND, || id(&source).filter(|now| Some(now) != before.as_ref()));
+    // The first look has found both when the other one vanishes, and its answer comes when the view of the topics is newer.
+    proxy.late(LIST_OFFSETS, LATE);
+    let asked = proxy.asked(LIST_OFFSETS);
+    let mut looks = vec![thread::scope(|scope| {
+        scope.spawn(|| {
+            until("the first look", BOUND, || (proxy.asked(LIST_OFFSETS) > asked).then_some(()));
+            proxy.forget(&away);
+        });
+        look(&mut source, &position)
+    })];
+    proxy.late(LIST_OFFSETS, Duration::ZERO);
+    proxy.recall();
+    until("a batch", BOUND, || {
+        looks.push(look(&mut source, &position));
+        looks.last().unwrap().range.is_some().then_some(())
+    });
+    let lost: Vec<&str> = looks.iter().flat_map(|look| &look.losses).map(|l| &*l.range.partition.topic).collect();
+    assert!(!lost.is_empty() && lost.iter().all(|topic| *topic == anew), "{looks:?}");
 }
 
 #[test]
@@ -220,7 +314,7 @@ fn a_topic_made_anew_before_the_first_batch_is_told() {
     until("the offsets that it starts from", BOUND, || {
         folder.path().join("checkpoint/sources/0/0").exists().then_some(())
     });
-    std::thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     make_anew(broker, &topic, 25);
     let ended = program.wait(BOUND);
     assert_eq!(ended.code(), 6, "{}", ended.stderr);
