@@ -171,7 +171,8 @@ fn raise(end: &mut Offsets, partition: &TopicPartition, position: &Offsets) {
 }
 
 /// Gives every partition of a plan up to `end` a start. A plan of Spark does not say where the partitions start that
-/// no batch before it knew: as in Spark, at their earliest offset now. What is before it is lost.
+/// no batch before it knew: as in Spark, at their earliest offset now. What is before it is lost. Partitions that are not
+/// there start at 0: whether they are gone shows when they are read.
 ///
 /// # Errors
 /// `Data` if something is lost and that is to stop the stream; `Unavailable` if the brokers do not answer.
@@ -185,15 +186,15 @@ pub(super) fn start_added(
     if end.0.is_empty() {
         return Ok((start, Vec::new()));
     }
-    let earliest = source.latest(&start)?.added;
-    let first = end.0.iter().filter_map(|(p, until)| Some((p.clone(), earliest.get(p)?.min(*until))));
-    let seen = Latest { added: Offsets(first.collect()), end, ..Latest::default() };
+    let there = source.partitions().into_iter().filter(|partition| end.get(partition).is_some());
+    let asked: Vec<_> = there.map(|partition| (partition, OffsetSpec::Earliest)).collect();
+    let earliest: BTreeMap<_, _> = source.cluster.ask(&asked)?.into_iter().collect();
+    let first = |p: &TopicPartition, until: i64| earliest.get(p).map_or(0, |listed| listed.offset.min(until));
+    let added = Offsets(end.0.iter().map(|(p, &until)| (p.clone(), first(p, until))).collect());
+    let seen = Latest { added, end, ..Latest::default() };
     let lost = losses(&start, &seen);
     check_data_loss(&lost, source.options().fail_on_data_loss)?;
-    // A partition that is gone has nothing left to read: it starts at its end.
-    for (partition, from) in seen.added.0.into_iter().chain(seen.end.0) {
-        start.0.entry(partition).or_insert(from);
-    }
+    start.0.extend(seen.added.0);
     Ok((start, lost))
 }
 

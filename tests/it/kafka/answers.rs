@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use alluvia::config::kafka::KafkaOptions;
-use alluvia::model::Notes;
+use alluvia::model::{Notes, Offset};
 use alluvia::source::kafka::KafkaSource;
-use alluvia::source::{Admission, Position, Source};
+use alluvia::source::{Admission, Position, Source, SourceRange};
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -270,6 +270,24 @@ fn a_topic_that_vanishes_while_a_loss_is_looked_into_is_doubted_too() {
     });
     let lost: Vec<&str> = looks.iter().flat_map(|look| &look.losses).map(|l| &*l.range.partition.topic).collect();
     assert!(!lost.is_empty() && lost.iter().all(|topic| *topic == anew), "{looks:?}");
+}
+
+#[test]
+fn a_plan_of_spark_does_not_lose_a_topic_that_the_brokers_do_not_know_for_a_moment() {
+    let Some(broker) = Broker::shared() else { return };
+    let proxy = Proxy::new(broker);
+    let topic = broker.topic("away-planned", 1);
+    broker.produce(&topic, numbered("v", 0..10));
+    let mut source = source_over(&proxy, broker, &[&topic], true);
+    proxy.forget(&topic);
+    until("a look that does not find the topic", BOUND, || source.partitions().is_empty().then_some(()));
+    // It notes no starts and no ids.
+    let end = Offset::from_json(&format!("{{\"{topic}\":{{\"0\":10}}}}")).unwrap();
+    let planned = SourceRange { start: Offset::from_json("{}").unwrap(), end, notes: Notes::new() };
+    let (range, lost) = source.replay(planned).unwrap();
+    assert!(lost.is_empty(), "{lost:?}");
+    let splits = source.splits(&range, &lost, 1).unwrap().concat();
+    assert_eq!(splits.iter().map(|split| (split.range.from, split.range.until)).collect::<Vec<_>>(), [(0, 10)]);
 }
 
 #[test]
