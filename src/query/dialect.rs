@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 
+use super::except;
 use crate::model::{Error, Result};
 
 /// How deep expressions and queries may nest.
@@ -68,12 +69,7 @@ impl Dialect for Spark {
         INNER.supports_lambda_functions()
     }
 
-    fn supports_select_wildcard_except(&self) -> bool {
-        INNER.supports_select_wildcard_except()
-    }
-
-    // For `* EXCEPT (…)` as an argument: the parser reads what may follow a star there only for dialects with EXCLUDE,
-    // which the rewriter refuses.
+    // The rewriter refuses it, and says to write EXCEPT, whose lists the tokens' pass takes out.
     fn supports_select_wildcard_exclude(&self) -> bool {
         true
     }
@@ -199,7 +195,8 @@ fn structure_field(parser: &mut Parser<'_>) -> Result<FunctionArg, ParserError> 
 /// `Config` with the place in the text if it is no query.
 pub(crate) fn parse(sql: &str) -> Result<Query> {
     let refuse = |why: String| {
-        Error::config(format!("PARSE_SYNTAX_ERROR: {}", why.trim_start_matches("sql parser error: ")))
+        let why = except::as_written(why.trim_start_matches("sql parser error: "));
+        Error::config(format!("PARSE_SYNTAX_ERROR: {why}"))
             .hint("sql takes one SELECT in Spark's dialect")
     };
     let tokens = Tokenizer::new(&Spark, sql)
@@ -230,10 +227,6 @@ const TYPED_NUMBERS: [(&str, &str); 5] =
 
 /// The types that have types inside.
 const NESTED_TYPES: [&str; 3] = ["ARRAY", "MAP", "STRUCT"];
-
-/// What begins the name of a column that `relation.* EXCEPT (…)` leaves out: the names travel as parts of the star's own
-/// name, for in a call the parser takes nothing behind a star that has a relation.
-pub(super) const EXCEPTED: &str = "\u{0}except ";
 
 /// The operator `>>>`.
 pub(super) const SHIFT_UNSIGNED: &str = ">>>";
@@ -291,10 +284,11 @@ fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                     }
                 }
             }
-            (Token::Mul, _) if out.last().is_some_and(|before| before.token == Token::Period) => {
-                let (names, taken) = excepted(&tokens[at + 1..]);
-                for name in names {
-                    out.push(spanned(Token::make_word(&format!("{EXCEPTED}{name}"), Some('`')), token));
+            (Token::Mul, _) => {
+                let list = except::lifted(&tokens[at + 1..]);
+                let taken = list.as_ref().map_or(0, |(_, taken)| *taken);
+                if let Some((list, _)) = list {
+                    out.push(spanned(Token::make_word(&list, Some('`')), token));
                     out.push(spanned(Token::Period, token));
                 }
                 out.push(token.clone());
@@ -322,29 +316,6 @@ fn behind_cast(before: &[TokenWithSpan]) -> bool {
         Some(Token::Word(word)) => is_word(word, "AS"),
         Some(other) => *other == Token::DoubleColon,
         None => false,
-    }
-}
-
-/// The names of `EXCEPT (a, b)`, and how many tokens it takes: none if something else follows.
-fn excepted(rest: &[TokenWithSpan]) -> (Vec<&str>, usize) {
-    let mut significant =
-        rest.iter().enumerate().filter(|(_, token)| !matches!(token.token, Token::Whitespace(_)));
-    let mut next = || significant.next().map(|(at, token)| (at, &token.token));
-    let mut names = Vec::new();
-    match (next(), next()) {
-        (Some((_, Token::Word(word))), Some((_, Token::LParen))) if is_word(word, "EXCEPT") => {}
-        _ => return (names, 0),
-    }
-    loop {
-        match (next(), next()) {
-            (Some((_, Token::Word(word))), Some((end, behind @ (Token::Comma | Token::RParen)))) => {
-                names.push(word.value.as_str());
-                if *behind == Token::RParen {
-                    return (names, end + 1);
-                }
-            }
-            _ => return (Vec::new(), 0),
-        }
     }
 }
 

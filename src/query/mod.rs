@@ -18,6 +18,7 @@ pub mod conf;
 mod definition;
 mod dialect;
 pub mod error;
+mod except;
 mod fields;
 mod fragment;
 pub mod functions;

@@ -241,7 +241,7 @@ fn trims_take_the_characters_where_spark_takes_them() {
 }
 
 /// Queries with stars as arguments, and Spark's rows over `input` ("a", 1, 1), ("b", 2, 2) and `d` as [`tables`] has it.
-const STARS: [(&str, &[&str]); 14] = [
+const STARS: [(&str, &[&str]); 18] = [
     (
         "SELECT to_json(struct(*)) AS value FROM input",
         &[r#"{"k":"a","v":1,"unread":1}"#, r#"{"k":"b","v":2,"unread":2}"#],
@@ -301,6 +301,16 @@ const STARS: [(&str, &[&str]); 14] = [
         ],
     ),
     ("SELECT k FROM input i WHERE EXISTS (SELECT 1 FROM d WHERE struct(*).x = i.v + 9)", &["a", "b"]),
+    ("SELECT * EXCEPT (d.k, i.unread, V) FROM input i JOIN d ON i.k = d.k WHERE v = 1", &["a"]),
+    (
+        "SELECT to_json(struct(* EXCEPT (d.`k`, unread))) AS j FROM input i JOIN d ON i.k = d.k WHERE v = 1",
+        &[r#"{"k":"a","v":1,"x":10}"#],
+    ),
+    ("SELECT concat_ws(',', k, (SELECT count(* EXCEPT (k)) FROM d)) AS c FROM input", &["a,3", "b,3"]),
+    (
+        "SELECT to_json(struct(s.* EXCEPT (n))) AS j FROM (SELECT struct(v AS n, k) AS s FROM input)",
+        &[r#"{"k":"a"}"#, r#"{"k":"b"}"#],
+    ),
 ];
 
 #[test]
@@ -430,6 +440,17 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
     for (sql, reason) in [
         ("SELECT count(i.*) AS n FROM input i", "count(i.*) is not allowed (write count(*)"),
         ("SELECT to_json(struct(* EXCLUDE (v))) AS j FROM input", "write * EXCEPT (…)"),
+        ("SELECT * EXCEPT (unred) FROM input", "there is no column unred (the nearest name is unread)"),
+        ("SELECT struct(i.* EXCEPT (k, i.unred)) AS s FROM input i", "there is no column i.unred"),
+        ("SELECT s.* EXCEPT (nn) FROM (SELECT struct(v AS n, k) AS s FROM input)", "the nearest name is n)"),
+        ("SELECT * EXCEPT (d.k) FROM input i JOIN d USING (k)", "there is no column d.k"),
+        ("SELECT * EXCEPT (v, V) FROM input", "EXCEPT_OVERLAPPING_COLUMNS: EXCEPT names the column V twice"),
+        ("SELECT * EXCEPT (k) FROM input i JOIN d ON i.k = d.k", "AMBIGUOUS_REFERENCE: k can be"),
+        (
+            "SELECT * EXCEPT (s.n) FROM (SELECT struct(v AS n, k) AS s FROM input)",
+            "EXCEPT (s.n), which leaves out a field, is not supported in sql (write EXCEPT (s), and struct(…) AS s",
+        ),
+        ("SELECT * EXCEPT k FROM input", "PARSE_SYNTAX_ERROR"),
         ("SELECT to_json(struct(x.*)) AS j FROM input", "UNRESOLVED_COLUMN: there is no column x"),
         ("SELECT to_json(struct(k.*)) AS j FROM input", "k.* needs a struct"),
         (

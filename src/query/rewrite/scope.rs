@@ -6,6 +6,7 @@
 use datafusion::sql::sqlparser::ast::{Expr, Ident};
 
 use super::build;
+use super::refusal::unsupported;
 use crate::model::{Error, Result};
 use crate::query::conf::is_same_name;
 
@@ -91,7 +92,33 @@ impl Scopes {
                 return Ok(found);
             }
         }
-        Err(self.unresolved(parts))
+        Err(unresolved(parts, self.levels.iter().flat_map(|level| &level.columns)))
+    }
+
+    /// What is left of the columns that a star stands for without those that EXCEPT names.
+    ///
+    /// # Errors
+    /// `Config`: a name means none of the columns, several, one that was named before, or a field in one.
+    pub(super) fn without(&self, star: Vec<Column>, except: &[Vec<Ident>]) -> Result<Vec<Column>> {
+        let star = Scope { columns: star, ..Scope::default() };
+        let mut left_out: Vec<Expr> = Vec::with_capacity(except.len());
+        for name in except {
+            let found = self.at(&star, name)?.ok_or_else(|| unresolved(name, star.columns.iter()))?;
+            if found.taken < name.len() {
+                let column = dotted(&name[..found.taken]);
+                return Err(unsupported(&format!("EXCEPT ({}), which leaves out a field,", dotted(name))).hint(
+                    format!("write EXCEPT ({column}), and struct(…) AS {column} of the fields that stay"),
+                ));
+            }
+            if left_out.contains(&found.expr) {
+                return Err(Error::config(format!(
+                    "EXCEPT_OVERLAPPING_COLUMNS: EXCEPT names the column {} twice",
+                    dotted(name)
+                )));
+            }
+            left_out.push(found.expr);
+        }
+        Ok(star.columns.into_iter().filter(|column| !left_out.contains(&column.expr())).collect())
     }
 
     /// The column of the SELECT list at hand that has this alias.
@@ -121,28 +148,30 @@ impl Scopes {
         let alias = level.aliases.iter().rev().find(|(name, _)| self.same(name, &first.value));
         Ok(alias.map(|(_, expr)| Found { expr: expr.clone(), taken: 1 }))
     }
+}
 
-    fn unresolved(&self, parts: &[Ident]) -> Error {
-        let written: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
-        let written = written.join(".");
-        let error = Error::config(format!("UNRESOLVED_COLUMN: there is no column {written}"));
-        let columns = self.levels.iter().flat_map(|level| &level.columns);
-        let wanted = parts.last().map(|part| part.value.to_lowercase()).unwrap_or_default();
-        let nearest = columns.min_by_key(|column| strsim::levenshtein(&column.name.to_lowercase(), &wanted));
-        match nearest {
-            Some(column) => error.hint(format!("the nearest name is {}", column.name)),
-            None => error.hint("sql needs a FROM that has the column"),
-        }
+fn unresolved<'a>(parts: &[Ident], columns: impl Iterator<Item = &'a Column>) -> Error {
+    let error = Error::config(format!("UNRESOLVED_COLUMN: there is no column {}", dotted(parts)));
+    let wanted = parts.last().map(|part| part.value.to_lowercase()).unwrap_or_default();
+    let nearest = columns.min_by_key(|column| strsim::levenshtein(&column.name.to_lowercase(), &wanted));
+    match nearest {
+        Some(column) => error.hint(format!("the nearest name is {}", column.name)),
+        None => error.hint("sql needs a FROM that has the column"),
     }
 }
 
 fn one<'a>(mut columns: impl Iterator<Item = &'a Column>, parts: &[Ident]) -> Result<Option<&'a Column>> {
     let first = columns.next();
     if first.is_some() && columns.next().is_some() {
-        let written: Vec<&str> = parts.iter().map(|part| part.value.as_str()).collect();
-        let written = written.join(".");
-        return Err(Error::config(format!("AMBIGUOUS_REFERENCE: {written} can be more than one column"))
-            .hint("write the relation's name before it"));
+        return Err(Error::config(format!(
+            "AMBIGUOUS_REFERENCE: {} can be more than one column",
+            dotted(parts)
+        ))
+        .hint("write the relation's name before it"));
     }
     Ok(first)
+}
+
+fn dotted(parts: &[Ident]) -> String {
+    parts.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".")
 }

@@ -92,11 +92,11 @@ impl Rewriter<'_> {
     fn item(&mut self, item: SelectItem, items: &mut Vec<Item>) -> Result<()> {
         let (expr, names) = match item {
             SelectItem::Wildcard(options) => {
-                items.extend(self.star(options)?);
+                items.extend(self.star(&options)?);
                 return Ok(());
             }
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), options) => {
-                items.extend(self.qualified_star(&name, options)?);
+                items.extend(self.qualified_star(&name, &options)?);
                 return Ok(());
             }
             SelectItem::QualifiedWildcard(other, _) => return Err(unsupported(&format!("{other}.*"))),

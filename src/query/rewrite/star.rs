@@ -2,14 +2,14 @@
 
 use arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast::{
-    ExceptSelectItem, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, WildcardAdditionalOptions,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, WildcardAdditionalOptions,
 };
 
 use super::refusal::unsupported;
 use super::scope::Column;
 use super::{Rewriter, build};
 use crate::model::{Error, Result};
-use crate::query::dialect::EXCEPTED;
+use crate::query::except::taken_apart;
 
 /// A column: its expression, resolved, and its name.
 pub(super) type Item = (Expr, String);
@@ -19,33 +19,39 @@ impl Rewriter<'_> {
     ///
     /// # Errors
     /// `Config`: something other than EXCEPT stands behind the star.
-    pub(super) fn star(&self, options: WildcardAdditionalOptions) -> Result<Vec<Item>> {
-        let except = excepted(options)?;
-        let shown = self.scopes.columns().iter().filter(|column| !column.hidden);
-        let kept = shown.filter(|column| !except.iter().any(|name| self.scopes.same(name, &column.name)));
-        Ok(kept.map(|column| (column.expr(), column.name.clone())).collect())
+    pub(super) fn star(&self, options: &WildcardAdditionalOptions) -> Result<Vec<Item>> {
+        refuse_options(options)?;
+        self.all_but(&[])
     }
 
-    /// `relation.*`, or `column.*` for the fields of a struct.
+    /// The columns of the FROM but for some.
+    fn all_but(&self, except: &[Vec<Ident>]) -> Result<Vec<Item>> {
+        let shown = self.scopes.columns().iter().filter(|column| !column.hidden).cloned().collect();
+        Ok(items(self.scopes.without(shown, except)?))
+    }
+
+    /// `relation.*`, or `column.*` for the fields of a struct; without either, `* EXCEPT (…)`.
     ///
     /// # Errors
-    /// As for [`Rewriter::star`]; there is no such relation or struct.
+    /// As for [`Rewriter::star`]; there is no such relation or struct; EXCEPT names what the star has not.
     pub(super) fn qualified_star(
         &mut self,
         name: &ObjectName,
-        options: WildcardAdditionalOptions,
+        options: &WildcardAdditionalOptions,
     ) -> Result<Vec<Item>> {
-        let (parts, mut except) = parts(name);
-        except.extend(excepted(options)?);
+        refuse_options(options)?;
+        let (parts, except) = taken_apart(name);
+        if parts.is_empty() {
+            return self.all_but(&except);
+        }
         let name = ObjectName::from(parts.clone());
-        let kept = |name: &str| !except.iter().any(|other| self.scopes.same(other, name));
         if let [relation] = parts.as_slice() {
             let relation = relation.value.to_lowercase();
             let of = |column: &&Column| column.qualifier.as_deref() == Some(&relation);
-            let mut of = self.scopes.columns().iter().filter(of).peekable();
-            if of.peek().is_some() {
-                let kept = of.filter(|column| kept(&column.name));
-                return Ok(kept.map(|column| (column.expr(), column.name.clone())).collect());
+            let of = self.scopes.columns().iter().filter(of);
+            let of: Vec<Column> = of.map(|column| Column { hidden: false, ..column.clone() }).collect();
+            if !of.is_empty() {
+                return Ok(items(self.scopes.without(of, &except)?));
             }
         }
         let value = self.expr(Expr::CompoundIdentifier(parts))?;
@@ -59,10 +65,11 @@ impl Rewriter<'_> {
         let DataType::Struct(fields) = schema.field(0).data_type() else {
             return Err(Error::config(format!("{name}.* needs a struct, {name} is not one")));
         };
-        let kept = |name: &str| !except.iter().any(|other| self.scopes.same(other, name));
-        let field =
-            |name: &String| (build::call("get_field", vec![value.clone(), build::text(name)]), name.clone());
-        Ok(fields.iter().filter(|field| kept(field.name())).map(|of| field(of.name())).collect())
+        let column = |name: &String| Column { qualifier: None, name: name.clone(), hidden: false };
+        let fields = fields.iter().map(|field| column(field.name())).collect();
+        let fields = self.scopes.without(fields, &except)?.into_iter();
+        let get = |name: &str| build::call("get_field", vec![value.clone(), build::text(name)]);
+        Ok(fields.map(|field| (get(&field.name), field.name)).collect())
     }
 
     /// The columns that an argument of a function stands for, if it is a star.
@@ -73,10 +80,10 @@ impl Rewriter<'_> {
         let FunctionArg::Unnamed(arg) = arg else { return Ok(None) };
         match arg {
             FunctionArgExpr::Expr(_) => Ok(None),
-            FunctionArgExpr::Wildcard => self.star(WildcardAdditionalOptions::default()).map(Some),
-            FunctionArgExpr::WildcardWithOptions(options) => self.star(options.clone()).map(Some),
+            FunctionArgExpr::Wildcard => self.star(&WildcardAdditionalOptions::default()).map(Some),
+            FunctionArgExpr::WildcardWithOptions(options) => self.star(options).map(Some),
             FunctionArgExpr::QualifiedWildcard(name) => {
-                self.qualified_star(name, WildcardAdditionalOptions::default()).map(Some)
+                self.qualified_star(name, &WildcardAdditionalOptions::default()).map(Some)
             }
         }
     }
@@ -91,7 +98,7 @@ impl Rewriter<'_> {
                 continue;
             };
             let mut path: Vec<Ident> = match &arg {
-                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(of)) => parts(of).0,
+                FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(of)) => taken_apart(of).0,
                 _ => Vec::new(),
             };
             let relations = self.scopes.resolve(&path).map_or(0, |found| found.taken.saturating_sub(1));
@@ -111,16 +118,8 @@ impl Rewriter<'_> {
     }
 }
 
-/// The name before a star, and the names behind EXCEPT that came with it.
-fn parts(name: &ObjectName) -> (Vec<Ident>, Vec<String>) {
-    let (mut parts, mut except) = (Vec::new(), Vec::new());
-    for part in name.0.iter().filter_map(|part| part.as_ident()) {
-        match part.value.strip_prefix(EXCEPTED) {
-            Some(name) => except.push(name.to_owned()),
-            None => parts.push(part.clone()),
-        }
-    }
-    (parts, except)
+fn items(columns: Vec<Column>) -> Vec<Item> {
+    columns.into_iter().map(|column| (column.expr(), column.name)).collect()
 }
 
 /// `count(*)` counts rows, and no columns.
@@ -128,17 +127,15 @@ pub(super) fn counts_rows(function: &str, args: &[FunctionArg], distinct: bool) 
     function == "count" && !distinct && matches!(args, [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)])
 }
 
-/// The names behind EXCEPT.
-fn excepted(options: WildcardAdditionalOptions) -> Result<Vec<String>> {
+fn refuse_options(options: &WildcardAdditionalOptions) -> Result<()> {
     if options.opt_ilike.is_some()
         || options.opt_exclude.is_some()
+        || options.opt_except.is_some()
         || options.opt_replace.is_some()
         || options.opt_rename.is_some()
         || options.opt_alias.is_some()
     {
         return Err(unsupported("* with ILIKE, EXCLUDE, REPLACE or RENAME").hint("write * EXCEPT (…)"));
     }
-    Ok(options.opt_except.map_or_else(Vec::new, |ExceptSelectItem { first_element, additional_elements }| {
-        std::iter::once(first_element).chain(additional_elements).map(|name| name.value).collect()
-    }))
+    Ok(())
 }
