@@ -330,7 +330,7 @@ fn a_star_among_the_arguments_of_a_function_stands_for_the_columns() {
 }
 
 /// Queries whose rows are made by `stack`, and Spark's rows over `input` ("a", 1, 1), ("b", 2, 2).
-const STACKED: [(&str, &[&str]); 7] = [
+const STACKED: [(&str, &[&str]); 9] = [
     (
         "SELECT concat_ws(',', k, n, x) AS c FROM input LATERAL VIEW stack(2, 'v', v, 'w', unread + 1) AS n, x",
         &["a,v,1", "a,w,2", "b,v,2", "b,w,3"],
@@ -356,6 +356,14 @@ const STACKED: [(&str, &[&str]); 7] = [
         &["a1", "a8", "b2", "b9"],
     ),
     ("SELECT concat(k, x) AS c FROM input LATERAL VIEW stack(2, 'x', 'y') AS x", &["ax", "ay", "bx", "by"]),
+    (
+        "SELECT concat('n', x) AS c FROM (SELECT stack(2, *) AS x FROM (SELECT v, unread + 2 FROM input))",
+        &["n1", "n2", "n3", "n4"],
+    ),
+    (
+        "SELECT concat(k, x) AS c FROM input i LATERAL VIEW stack(2, i.* EXCEPT (k)) AS x",
+        &["a1", "a1", "b2", "b2"],
+    ),
 ];
 
 #[test]
@@ -439,6 +447,14 @@ fn a_query_may_make_a_record_fail() {
 fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
     for (sql, reason) in [
         ("SELECT count(i.*) AS n FROM input i", "count(i.*) is not allowed (write count(*)"),
+        ("SELECT count(i.* EXCEPT (k)) AS n FROM input i", "count(i.* EXCEPT (k)) is not allowed"),
+        ("SELECT upper(i.* EXCEPT (k, v)) AS (a, b) FROM input i", "not upper(i.* EXCEPT (k, v))"),
+        ("SELECT k FROM input i WHERE i.* EXCEPT (v, i.k)", "i.* EXCEPT (v, i.k) is not supported"),
+        ("SELECT k FROM input IN * EXCEPT (v)", "PARSE_SYNTAX_ERROR"),
+        (
+            "SELECT e FROM input i, LATERAL explode(array(i.* EXCEPT (k))) AS x(e), d",
+            "explode(array(i.* EXCEPT (k)))",
+        ),
         ("SELECT to_json(struct(* EXCLUDE (v))) AS j FROM input", "write * EXCEPT (…)"),
         ("SELECT * EXCEPT (unred) FROM input", "there is no column unred (the nearest name is unread)"),
         ("SELECT struct(i.* EXCEPT (k, i.unred)) AS s FROM input i", "there is no column i.unred"),
@@ -479,7 +495,7 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
         let of_stream = Definition::of_stream(relation("input", stream()), sql.to_owned(), Conf::default());
         let definition = Definition { tables: vec![relation("d", table())], ..of_stream };
         let error = Query::plan(&definition).expect_err(sql).to_string();
-        assert!(error.contains(reason), "{sql}: {error}");
+        assert!(error.contains(reason) && !error.contains('\0'), "{sql}: {error}");
     }
 }
 

@@ -9,6 +9,7 @@ use super::refusal::unsupported;
 use super::star::counts_rows;
 use super::{Rewriter, build};
 use crate::model::{Error, Result};
+use crate::query::except::{as_written, taken_apart};
 
 /// Functions whose first argument of three is a unit, written without quotes.
 const UNIT_FIRST: [&str; 6] =
@@ -59,10 +60,12 @@ impl Rewriter<'_> {
         if counts_rows(name, &list.args, distinct) {
             return Ok(());
         }
-        if let ("count", [FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(of))]) =
+        if let ("count", [FunctionArg::Unnamed(star @ FunctionArgExpr::QualifiedWildcard(of))]) =
             (name, list.args.as_slice())
+            && !taken_apart(of).0.is_empty()
         {
-            return Err(Error::config(format!("count({of}.*) is not allowed")).hint(
+            let star = as_written(&star.to_string());
+            return Err(Error::config(format!("count({star}) is not allowed")).hint(
                 "write count(*), or count(column, …) for rows in which each of the columns has a value",
             ));
         }

@@ -259,7 +259,7 @@ impl Rewriter<'_> {
                     let index = self.expr(index)?;
                     self.call("get_item", vec![value, index])?
                 }
-                other => return Err(unsupported(&format!("{other:?}"))),
+                other => return Err(unsupported(&format!("the access {other}"))),
             };
         }
         Ok(value)

@@ -81,10 +81,23 @@ impl Rewriter<'_> {
             return Err(Error::config(format!("{name} is not a function that makes rows"))
                 .hint("LATERAL VIEW takes explode, posexplode, inline, json_tuple or stack"));
         };
-        let args = arguments(function.args)?;
-        let args = self.exprs(args)?;
+        let args = self.row_arguments(function.args)?;
         let call = self.call(rows, args)?;
         self.wrap(call, outer || *keeps, relation, names)
+    }
+
+    /// The arguments of a function that makes rows, and the columns that stars among them stand for.
+    fn row_arguments(&mut self, args: FunctionArguments) -> Result<Vec<Expr>> {
+        let FunctionArguments::List(list) = args else { return Ok(Vec::new()) };
+        let mut exprs = Vec::with_capacity(list.args.len());
+        for arg in list.args {
+            match (self.star_of(&arg)?, arg) {
+                (Some(columns), _) => exprs.extend(columns.into_iter().map(|(expr, _)| expr)),
+                (None, FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))) => exprs.push(self.expr(expr)?),
+                (None, other) => return Err(unsupported(&format!("the argument {other}"))),
+            }
+        }
+        Ok(exprs)
     }
 
     /// The reference to a window's column; its rows are made when the SELECT is read to its end.
@@ -93,8 +106,7 @@ impl Rewriter<'_> {
         (name, rows): (&'static str, &'static str),
         args: FunctionArguments,
     ) -> Result<Expr> {
-        let args = arguments(args)?;
-        let args = self.exprs(args)?;
+        let args = self.row_arguments(args)?;
         let call = self.call(rows, args)?;
         let known = self.windows.iter().find(|pending| pending.call == call);
         let relation = match known {
@@ -174,13 +186,4 @@ fn one_factor(from: Vec<TableWithJoins>) -> TableFactor {
         return first.relation;
     }
     TableFactor::NestedJoin { table_with_joins: Box::new(first), alias: None }
-}
-
-fn arguments(args: FunctionArguments) -> Result<Vec<Expr>> {
-    let FunctionArguments::List(list) = args else { return Ok(Vec::new()) };
-    let one = |arg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Ok(expr),
-        other => Err(unsupported(&format!("the argument {other}"))),
-    };
-    list.args.into_iter().map(one).collect()
 }

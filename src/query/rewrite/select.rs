@@ -17,6 +17,7 @@ use super::scope::Scope;
 use super::star::{Item, counts_rows};
 use super::{Rewriter, build, generator, name};
 use crate::model::{Error, Result};
+use crate::query::except::as_written;
 
 impl Rewriter<'_> {
     /// One SELECT, and the ORDER BY behind it, which sees its columns.
@@ -116,7 +117,8 @@ impl Rewriter<'_> {
                 self.require_function(&function.name.to_string().to_lowercase())?;
             }
             return Err(Error::config(format!(
-                "only a function that makes rows takes several names, not {expr}"
+                "only a function that makes rows takes several names, not {}",
+                as_written(&expr.to_string())
             )));
         }
         let alias = names.into_iter().next().map(|name| name.value);
