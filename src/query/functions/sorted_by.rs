@@ -54,6 +54,28 @@ impl Sorting {
     }
 }
 
+/// What the lambda is asked in one step: pairs of elements, and the rows of their lists.
+#[derive(Default)]
+struct Questions {
+    firsts: Vec<u32>,
+    seconds: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+/// A question of each list of `open`, in their order; a list that is sorted is taken out of `open`.
+fn questions(lists: &mut [Sorting], open: &mut Vec<usize>) -> Questions {
+    let mut asked = Questions::default();
+    open.retain(|number| {
+        let sorting = &mut lists[*number];
+        let Some((first, second)) = sorting.question() else { return false };
+        asked.firsts.push(first as u32);
+        asked.seconds.push(second as u32);
+        asked.rows.push(sorting.row as u32);
+        true
+    });
+    asked
+}
+
 /// The lists, each sorted. `compare` runs the lambda for pairs of elements, of the rows that it is given.
 pub(super) fn sorted_by(
     list: &ListArray,
@@ -64,17 +86,10 @@ pub(super) fn sorted_by(
     let span = |row: usize| offsets[row] as usize..offsets[row + 1] as usize;
     let valid = (0..list.len()).filter(|row| list.is_valid(*row));
     let mut lists: Vec<Sorting> = valid.map(|row| Sorting::new(row, span(row))).collect();
+    let mut open: Vec<usize> = (0..lists.len()).collect();
     loop {
-        let (mut asked, mut firsts, mut seconds, mut rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (number, sorting) in lists.iter_mut().enumerate() {
-            if let Some((first, second)) = sorting.question() {
-                asked.push(number);
-                firsts.push(first as u32);
-                seconds.push(second as u32);
-                rows.push(sorting.row as u32);
-            }
-        }
-        if asked.is_empty() {
+        let Questions { firsts, seconds, rows } = questions(&mut lists, &mut open);
+        if open.is_empty() {
             break;
         }
         let pair = [
@@ -85,14 +100,14 @@ pub(super) fn sorted_by(
         let Some(orders) = orders.as_primitive_opt::<Int32Type>() else {
             return exec_err!("the lambda of array_sort gives {}", orders.data_type());
         };
-        for (at, number) in asked.into_iter().enumerate() {
+        for (at, number) in open.iter().enumerate() {
             if orders.is_null(at) {
                 return Err(ExpressionError::raise(
                     "COMPARATOR_RETURNS_NULL",
                     "the lambda of array_sort gives NULL for two elements",
                 ));
             }
-            lists[number].answer(orders.value(at));
+            lists[*number].answer(orders.value(at));
         }
     }
     let mut made = Gather::new(list.len());
@@ -104,4 +119,30 @@ pub(super) fn sorted_by(
         made.close(is_valid);
     }
     made.finish(values, returns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_sorted_costs_nothing_while_a_longer_one_is_sorted() {
+        let values = [7, 3, 1, 2, 9, 4, 8];
+        let mut lists: Vec<Sorting> =
+            [0..1, 1..3, 3..7, 7..7].into_iter().enumerate().map(|(row, span)| Sorting::new(row, span)).collect();
+        let mut open = vec![0, 1, 2, 3];
+        let mut asked = Vec::new();
+        loop {
+            let Questions { firsts, seconds, rows } = questions(&mut lists, &mut open);
+            asked.push(rows);
+            if open.is_empty() {
+                break;
+            }
+            for (at, number) in open.iter().enumerate() {
+                lists[*number].answer(values[firsts[at] as usize] - values[seconds[at] as usize]);
+            }
+        }
+        assert_eq!(asked[..2], [vec![1, 2], vec![2]]);
+        assert_eq!(lists[2].sorted, [3, 5, 6, 4]);
+    }
 }
