@@ -398,6 +398,10 @@ fn a_lateral_function_at_the_end_of_from_is_a_lateral_view() {
             "SELECT k, e FROM input LEFT JOIN LATERAL explode(filter(array(v), n -> n > 1)) AS x(e) ON true",
             "SELECT k, e FROM input LATERAL VIEW OUTER explode(filter(array(v), n -> n > 1)) x AS e",
         ),
+        (
+            "SELECT k, x.e FROM input JOIN LATERAL explode(array(v, 7)) AS x(e) ON e > 1 AND k <> 'z' JOIN LATERAL explode(array(x.e)) AS y(e) ON true WHERE v < 3",
+            "SELECT k, x.e FROM input LATERAL VIEW explode(array(v, 7)) x AS e WHERE x.e > 1 AND v < 3",
+        ),
     ] {
         let found = answer(&mut runner(function), 0, &batch);
         assert_eq!(found, answer(&mut runner(view), 0, &batch), "{function}");
@@ -484,6 +488,13 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
         ("SELECT stack(2L, v) AS a FROM input", "UNEXPECTED_INPUT_TYPE"),
         ("SELECT stack(2) AS a FROM input", "WRONG_NUM_ARGS"),
         ("SELECT e FROM input, LATERAL explode(array(v)) AS x(e), d", "write it last in FROM"),
+        (
+            "SELECT e FROM input LEFT JOIN LATERAL explode(array(v)) AS x(e) ON e > 1",
+            "LEFT JOIN LATERAL explode(array(v)) AS x (e) ON e > 1 is not supported in sql (write ON true",
+        ),
+        ("SELECT k FROM input JOIN LATERAL explode(array(k)) AS x(k) USING (k)", "by USING or NATURAL"),
+        ("SELECT e FROM input RIGHT JOIN LATERAL explode(array(v)) AS x(e) ON true", "neither inner nor LEFT"),
+        ("SELECT e FROM input, LATERAL range(3) AS x(e)", "LATERAL takes explode"),
         ("SELECT k FROM input WHERE (k, v) IN (SELECT k, x FROM d)", "write EXISTS"),
         (
             "SELECT (SELECT x FROM d WHERE d.k = i.k) AS x FROM input i",

@@ -5,8 +5,8 @@
 use arrow::datatypes::FieldRef;
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Join, JoinConstraint, JoinOperator, LateralView, ObjectName, TableAlias,
-    TableFactor, TableWithJoins, Value,
+    BinaryOperator, Expr, FunctionArg, Join, JoinConstraint, JoinOperator, LateralView, ObjectName,
+    TableAlias, TableFactor, TableWithJoins, Value,
 };
 
 use super::expression::binary;
@@ -190,47 +190,66 @@ impl Rewriter<'_> {
     }
 }
 
+/// A function that makes rows behind LATERAL, and the condition that its rows are joined on.
+pub(super) type Lateral = (LateralView, Option<Expr>);
+
 /// Takes what is `LATERAL explode(…) AS view(column)` at the end of a FROM, as the LATERAL VIEW that it is.
-pub(super) fn lateral_views(from: &mut Vec<TableWithJoins>) -> Vec<LateralView> {
+///
+/// # Errors
+/// `Config`: the function makes no rows, or the join is none that a LATERAL VIEW can be.
+pub(super) fn lateral_views(from: &mut Vec<TableWithJoins>) -> Result<Vec<Lateral>> {
     let mut views = Vec::new();
     while let Some(last) = from.last_mut() {
-        let view = match last.joins.last() {
-            Some(join) => match &join.join_operator {
-                JoinOperator::CrossJoin(JoinConstraint::None) => lateral_view(&join.relation, false),
-                JoinOperator::Join(on) | JoinOperator::Inner(on) if is_all(on) => {
-                    lateral_view(&join.relation, false)
-                }
-                JoinOperator::Left(on) | JoinOperator::LeftOuter(on) if is_all(on) => {
-                    lateral_view(&join.relation, true)
-                }
-                _ => None,
-            },
-            None => lateral_view(&last.relation, false),
+        let (relation, operator) = match last.joins.last() {
+            Some(join) => (&join.relation, Some(&join.join_operator)),
+            None => (&last.relation, None),
         };
-        let Some(view) = view else { break };
-        views.push(view);
+        let TableFactor::Function { lateral: true, name, args, alias, .. } = relation else { break };
+        if !is_generator(&name.to_string().replace('`', "").to_lowercase()) {
+            return Err(unsupported(&relation.to_string())
+                .hint("LATERAL takes explode, posexplode, inline, json_tuple or stack"));
+        }
+        let (outer, on) = match operator {
+            None => (false, None),
+            Some(operator) => lateral_join(operator, relation)?,
+        };
+        views.push((lateral_view(name, args, alias.as_ref(), outer), on));
         if last.joins.pop().is_none() {
             from.pop();
         }
     }
     views.reverse();
-    views
+    Ok(views)
 }
 
-/// Whether a join keeps every pair: without a condition, or `ON true`.
-fn is_all(constraint: &JoinConstraint) -> bool {
+/// Whether a join with a function keeps a row of which the function makes none, and the condition that it joins on.
+fn lateral_join(operator: &JoinOperator, function: &TableFactor) -> Result<(bool, Option<Expr>)> {
+    let (constraint, outer) = match operator {
+        JoinOperator::CrossJoin(on) | JoinOperator::Join(on) | JoinOperator::Inner(on) => (on, false),
+        JoinOperator::Left(on) | JoinOperator::LeftOuter(on) => (on, true),
+        _ => {
+            return Err(unsupported(&format!("a join with {function} that is neither inner nor LEFT")));
+        }
+    };
     match constraint {
-        JoinConstraint::None => true,
-        JoinConstraint::On(Expr::Value(value)) => value.value == Value::Boolean(true),
-        _ => false,
+        JoinConstraint::None => Ok((outer, None)),
+        JoinConstraint::On(Expr::Value(value)) if value.value == Value::Boolean(true) => Ok((outer, None)),
+        JoinConstraint::On(condition) if outer => {
+            Err(unsupported(&format!("LEFT JOIN {function} ON {condition}"))
+                .hint("write ON true, and leave elements out with filter(array, element -> …)"))
+        }
+        JoinConstraint::On(condition) => Ok((outer, Some(condition.clone()))),
+        _ => Err(unsupported(&format!("a join with {function} by USING or NATURAL"))
+            .hint("write ON, or the condition in WHERE")),
     }
 }
 
-fn lateral_view(relation: &TableFactor, outer: bool) -> Option<LateralView> {
-    let TableFactor::Function { lateral: true, name, args, alias, .. } = relation else { return None };
-    if !is_generator(&name.to_string().replace('`', "").to_lowercase()) {
-        return None;
-    }
+fn lateral_view(
+    name: &ObjectName,
+    args: &[FunctionArg],
+    alias: Option<&TableAlias>,
+    outer: bool,
+) -> LateralView {
     let (view, columns) = match alias {
         Some(alias) => {
             let columns = alias.columns.iter().map(|column| column.name.clone()).collect();
@@ -238,12 +257,12 @@ fn lateral_view(relation: &TableFactor, outer: bool) -> Option<LateralView> {
         }
         None => (name.clone(), Vec::new()),
     };
-    Some(LateralView {
-        lateral_view: dialect::call(name.clone(), args.clone()),
+    LateralView {
+        lateral_view: dialect::call(name.clone(), args.to_vec()),
         lateral_view_name: view,
         lateral_col_alias: columns,
         outer,
-    })
+    }
 }
 
 /// Relations' names are compared without case: all are in lower case.

@@ -5,14 +5,14 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, DuplicateTreatment, Expr, FunctionArguments, GroupByExpr, GroupByWithModifier, OrderBy,
-    OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, Value, visit_expressions_mut,
+    BinaryOperator, Distinct, DuplicateTreatment, Expr, FunctionArguments, GroupByExpr, GroupByWithModifier,
+    OrderBy, OrderByKind, Select, SelectItem, SelectItemQualifiedWildcardKind, Value, visit_expressions_mut,
 };
 
 use super::call::{Place, grouping_keys};
-use super::expression::CALLED_BARE;
+use super::expression::{CALLED_BARE, binary};
 use super::refusal::unsupported;
-use super::relation::lateral_views;
+use super::relation::{Lateral, lateral_views};
 use super::scope::Scope;
 use super::star::{Item, counts_rows};
 use super::{Rewriter, build, generator, name};
@@ -28,13 +28,13 @@ impl Rewriter<'_> {
         refuse_clauses(&select)?;
         let outer_windows = std::mem::take(&mut self.windows);
         let outer_keys = std::mem::replace(&mut self.grouping_keys, grouping_keys(&select.group_by));
-        let mut views = lateral_views(&mut select.from);
-        views.append(&mut select.lateral_views);
-        select.lateral_views = views;
+        let views = lateral_views(&mut select.from)?;
+        let views: Vec<Lateral> =
+            views.into_iter().chain(select.lateral_views.drain(..).map(|view| (view, None))).collect();
         let (from, columns) = self.from(std::mem::take(&mut select.from))?;
         let outer_from = std::mem::replace(&mut self.from, from);
         self.scopes.push(Scope { columns, ..Scope::default() });
-        let outcome = self.body(&mut select, order_by);
+        let outcome = self.body(&mut select, views, order_by);
         self.scopes.pop();
         select.from = std::mem::replace(&mut self.from, outer_from);
         self.windows = outer_windows;
@@ -43,13 +43,24 @@ impl Rewriter<'_> {
         Ok(select)
     }
 
-    fn body(&mut self, select: &mut Select, order_by: Option<&mut OrderBy>) -> Result<()> {
-        for view in std::mem::take(&mut select.lateral_views) {
+    fn body(
+        &mut self,
+        select: &mut Select,
+        views: Vec<Lateral>,
+        order_by: Option<&mut OrderBy>,
+    ) -> Result<()> {
+        let mut conditions = Vec::new();
+        for (view, on) in views {
             self.lateral_view(view)?;
+            if let Some(on) = on {
+                conditions.push(self.condition(on)?);
+            }
         }
         if let Some(condition) = select.selection.take() {
-            select.selection = Some(self.without_aggregates(Place::Where, |own| own.expr(condition))?);
+            conditions.push(self.condition(condition)?);
         }
+        select.selection =
+            conditions.into_iter().reduce(|left, right| binary(left, BinaryOperator::And, right));
         self.name_windows(&select.group_by)?;
         let mut items = Vec::new();
         for item in std::mem::take(&mut select.projection) {
@@ -73,6 +84,10 @@ impl Rewriter<'_> {
         let aliased = |(expr, name): Item| SelectItem::ExprWithAlias { expr, alias: build::ident(name) };
         select.projection = items.into_iter().map(aliased).collect();
         Ok(())
+    }
+
+    fn condition(&mut self, condition: Expr) -> Result<Expr> {
+        self.without_aggregates(Place::Where, |own| own.expr(condition))
     }
 
     /// A window of GROUP BY is a column that SELECT may name: `window`, `session_window`.
