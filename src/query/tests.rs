@@ -228,6 +228,34 @@ fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for
     }
 }
 
+/// Spark takes such a text wherever a literal becomes a date or a time (`SpecialDatetimeValues`).
+#[test]
+fn a_text_that_names_a_day_is_of_the_batch_wherever_it_is_cast() {
+    const DAY: i64 = 86_400_000_000;
+    let batch = rows(&stream(), &["a", "b", "c"], 10);
+    for (condition, expected) in [
+        ("day = 'today'", [vec!["b"], vec!["c"]]),
+        ("day = CAST('today' AS DATE)", [vec!["b"], vec!["c"]]),
+        ("t >= 'tomorrow'", [vec!["c"], vec![]]),
+        ("t < 'now'", [vec!["a", "b"], vec!["a", "b", "c"]]),
+        ("CAST(t AS TIMESTAMP_NTZ) = ' Yesterday '", [vec!["a"], vec!["b"]]),
+        ("day IN ('yesterday', 'tomorrow')", [vec!["a", "c"], vec!["b"]]),
+        ("t > 'epoch' AND day NOT BETWEEN 'today' AND 'tomorrow'", [vec!["a"], vec!["a", "b"]]),
+        ("datediff('today', day) = 1", [vec!["a"], vec!["b"]]),
+    ] {
+        let mut runner = runner(&format!(
+            "SELECT k FROM (SELECT k, DATE '1970-01-01' + v AS day, timestamp_seconds(v * 86400) AS t FROM input)
+             WHERE {condition}"
+        ));
+        for (day, expected) in [11, 12].into_iter().zip(expected) {
+            let run = runner.begin(day * DAY + DAY / 2, &[]).unwrap();
+            let made = run.rows(batch.project(&runner.query().input_columns()).unwrap()).unwrap();
+            let keys = made.iter().flat_map(|rows| rows.column(0).as_string::<i32>().iter().flatten());
+            assert_eq!(keys.collect::<Vec<_>>(), expected, "{condition}, on day {day}");
+        }
+    }
+}
+
 /// As in Spark, a call names the characters first; `TRIM(… FROM …)` and `btrim` say which is which themselves.
 #[test]
 fn trims_take_the_characters_where_spark_takes_them() {

@@ -8,6 +8,7 @@ pub(crate) mod chain;
 mod conditions;
 pub(super) mod failing;
 pub(crate) mod filters;
+pub(super) mod moment;
 pub(crate) mod planner;
 mod replaced;
 mod sets;
@@ -195,7 +196,8 @@ impl Coercion {
         self.function(ScalarFunction::new_udf(Arc::clone(function), args), schema)
     }
 
-    /// Casts `expr`; a literal is cast at once, unless that fails: then each row says so.
+    /// Casts `expr`; a literal is cast at once, unless that fails: then each row says so. One that names a moment becomes a
+    /// call, for each batch has its own.
     pub(crate) fn cast(&self, expr: Expr, to: &DataType, mode: Mode, schema: &DFSchema) -> Result<Expr> {
         let from = expr.get_type(schema)?;
         if from == *to {
@@ -204,6 +206,9 @@ impl Coercion {
         let function = Cast::new(to.clone(), mode, &self.conf);
         function.check(&from)?;
         if let Expr::Literal(value, _) = &expr {
+            if let Some(moment) = self.moment(value, to, schema)? {
+                return Ok(moment);
+            }
             let way = Way { mode, conf: &self.conf };
             let cast = value.to_array().and_then(|array| cast::cast(&array, to, way));
             if let Ok(value) = cast.and_then(|array| ScalarValue::try_from_array(&array, 0)) {

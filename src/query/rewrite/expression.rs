@@ -58,12 +58,8 @@ impl Rewriter<'_> {
                 negate(negated, binary(low, BinaryOperator::And, high))
             }
             Expr::Cast { kind, expr, data_type, format: None, .. } => {
-                let data_type = type_text(&data_type);
-                if let Some(moment) = self.moment(&data_type, &expr)? {
-                    return Ok(moment);
-                }
                 let name = if kind == CastKind::TryCast { "try_cast" } else { "cast" };
-                let args = vec![self.expr(*expr)?, build::text(data_type)];
+                let args = vec![self.expr(*expr)?, build::text(type_text(&data_type))];
                 self.call(name, args)?
             }
             Expr::Case { operand, conditions, else_result, .. } => {
