@@ -437,6 +437,24 @@ fn a_lateral_function_at_the_end_of_from_is_a_lateral_view() {
     }
 }
 
+#[test]
+fn typeof_names_the_units_of_an_interval() {
+    for (interval, expected) in [
+        ("INTERVAL 1 DAY", "interval day"),
+        ("(INTERVAL '1 week')", "interval day"),
+        ("INTERVAL '2' HOUR", "interval hour"),
+        ("INTERVAL 3 DAYS 4 MINUTES", "interval day to minute"),
+        ("INTERVAL '10 milliseconds'", "interval second"),
+        ("INTERVAL '1-2' YEAR TO MONTH", "interval year to month"),
+        ("make_interval(0, v)", "interval"),
+        ("make_dt_interval(1)", "interval day to second"),
+    ] {
+        let text =
+            answer(&mut runner(&format!("SELECT typeof({interval}) AS t FROM input")), 0, &rows(&stream(), &["a"], 1));
+        assert!(text.contains(&format!("| {expected} ")), "{interval}: {text}");
+    }
+}
+
 /// The record fails, the others are rows, and no message has a value of the record in it.
 #[test]
 fn a_query_may_make_a_record_fail() {
@@ -510,6 +528,10 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
         ("SELECT input_file_name() AS f FROM input", "Spark's function input_file_name is not supported"),
         ("SELECT uper(k) AS u FROM input", "the nearest name is upper"),
         ("SELECT aes_encrypt(k, k) AS a FROM input", "Spark's function aes_encrypt is not supported"),
+        (
+            "SELECT typeof(make_interval(v) + INTERVAL 1 DAY) AS t FROM input",
+            "typeof() of what is computed from an INTERVAL is not supported in sql",
+        ),
         ("SELECT stack(2, v, k) AS a FROM input", "STACK_COLUMN_DIFF_TYPES"),
         ("SELECT stack(v, v, v) AS a FROM input", "NON_FOLDABLE_INPUT"),
         ("SELECT stack(0, v) AS a FROM input", "VALUE_OUT_OF_RANGE"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, NullArray, StringArray};
 use arrow::datatypes::DataType;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, plan_err};
 
 use super::Entry;
 use super::scalar::{Bind, Bound, Call, Types, count, entry, takes};
@@ -27,11 +27,11 @@ pub(crate) const ENTRIES: &[Entry] = &[
 /// What `typeof` says of a type.
 ///
 /// # Errors
-/// Of a literal such as `INTERVAL 1 DAY` the type is not known: it depends on what it is added to or compared with.
+/// Of a value that was made of `INTERVAL 1 DAY` or `make_interval()` the units are not known.
 pub(crate) fn type_name(kind: &DataType) -> Result<String> {
     match kind {
         DataType::Interval(_) => {
-            Err(refused("DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE", "typeof takes no INTERVAL"))
+            plan_err!("typeof() of what is computed from an INTERVAL is not supported in sql")
         }
         kind => Ok(simple_name(kind)),
     }

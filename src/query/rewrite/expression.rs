@@ -342,7 +342,11 @@ impl Rewriter<'_> {
         if name == "unix_timestamp" && list.args.is_empty() {
             return self.call(&name, vec![self.call("current_timestamp", Vec::new())?]);
         }
+        let interval = (name == "typeof").then(|| literal::type_of_interval(&list.args)).flatten();
         self.arguments(&name, &mut list)?;
+        if let Some(interval) = interval {
+            return Ok(build::text(interval));
+        }
         if name::CONVERSIONS.contains(&name.as_str())
             && !self.session.has_function(&name)
             && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] = list.args.as_slice()

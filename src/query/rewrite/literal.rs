@@ -7,9 +7,10 @@ use arrow::array::types::IntervalMonthDayNanoType;
 use datafusion::common::{DFSchema, Result as PlanResult, ScalarValue, plan_err};
 use datafusion::logical_expr::Expr as PlanExpr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawDictionaryExpr};
-use datafusion::sql::sqlparser::ast::{Expr, Interval, TypedString, Value};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Interval, TypedString, Value};
 
 use super::build;
+use super::name::unnested;
 use crate::decode::datetime::{Zone, cast};
 use crate::model::{Error, Result};
 use crate::query::dialect;
@@ -136,6 +137,48 @@ pub(super) fn interval(interval: &Interval) -> Result<Expr> {
     let sign = if negative { -1 } else { 1 };
     let value = format!("{} {} {}", months * sign, days * sign, micros * i64::from(sign));
     Ok(build::typed("INTERVAL", value))
+}
+
+/// The units that Spark's types of intervals have, the longest first.
+const UNITS_OF_TYPES: [&str; 6] = ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"];
+
+/// What `typeof` says of an interval. The plan does not tell: it has one type for all that are written or made of parts.
+pub(super) fn type_of_interval(args: &[FunctionArg]) -> Option<String> {
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))] = args else { return None };
+    match unnested(expr) {
+        Expr::Interval(interval) => type_of_literal(interval),
+        Expr::Function(function) => {
+            let name = function.name.to_string().replace('`', "");
+            name.eq_ignore_ascii_case("make_interval").then(|| "interval".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// The type of an interval literal: from its longest unit to its shortest. Months and days do not mix.
+fn type_of_literal(interval: &Interval) -> Option<String> {
+    let words = match (&interval.leading_field, &interval.last_field, &*interval.value) {
+        (Some(first), Some(last), _) => format!("{first} {last}"),
+        (Some(unit), None, _) => unit.to_string(),
+        (None, _, Expr::Value(value)) => value.value.clone().into_string()?,
+        (None, ..) => return None,
+    };
+    let place = |word: &str| {
+        let unit = match dialect::unit(word)? {
+            "WEEK" => "DAY",
+            "MILLISECOND" | "MICROSECOND" => "SECOND",
+            unit => unit,
+        };
+        UNITS_OF_TYPES.iter().position(|known| *known == unit)
+    };
+    let places: Vec<usize> = words.split_whitespace().filter_map(place).collect();
+    let (first, last) = (*places.iter().min()?, *places.iter().max()?);
+    let [longest, shortest] = [first, last].map(|place| UNITS_OF_TYPES[place].to_lowercase());
+    if first == last {
+        return Some(format!("interval {longest}"));
+    }
+    let days = UNITS_OF_TYPES.iter().position(|unit| *unit == "DAY")?;
+    (first >= days || last < days).then(|| format!("interval {longest} to {shortest}"))
 }
 
 /// `1-6` YEAR TO MONTH, `1 02:03:04.5` DAY TO SECOND and what lies between.

@@ -240,7 +240,8 @@ pub(super) fn cast_column(expr: &Expr) -> Option<&str> {
     }
 }
 
-fn unnested(expr: &Expr) -> &Expr {
+/// The expression within parentheses.
+pub(super) fn unnested(expr: &Expr) -> &Expr {
     match expr {
         Expr::Nested(inner) => unnested(inner),
         other => other,
