@@ -4,12 +4,13 @@
 
 use std::collections::HashSet;
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{Field, FieldRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{
     Aggregate, Distinct, Expr, ExprSchemable, FetchType, JoinType, LogicalPlan, SkipType,
 };
 
+use super::generate::computes_event_time;
 use super::slot::{Of, Slot};
 use super::stateful::dedupe_node::Dedupe;
 use super::stateful::event_time::{is_event_time, is_session};
@@ -73,10 +74,11 @@ fn node(plan: &LogicalPlan, mode: OutputMode) -> Result<()> {
             if keys.iter().any(|(key, left_out)| *left_out && is_session(key)) {
                 return Err(unsupported("groups by a session window that some grouping sets leave out"));
             }
-            grouped(keys.iter().filter(|(_, left_out)| !left_out).map(|(key, _)| key.as_ref()), mode)?;
+            let keys = keys.iter().filter(|(_, left_out)| !left_out).map(|(key, _)| key.as_ref());
+            grouped(keys, mode, &aggregate.input)?;
         }
         LogicalPlan::Distinct(Distinct::All(input)) => {
-            grouped(input.schema().fields().iter().map(AsRef::as_ref), mode)?;
+            grouped(input.schema().fields().iter().map(AsRef::as_ref), mode, input)?;
         }
         LogicalPlan::Distinct(Distinct::On(_)) => return Err(unsupported("has DISTINCT ON")),
         LogicalPlan::Window(_) => {
@@ -151,7 +153,7 @@ fn keys(aggregate: &Aggregate) -> datafusion::common::Result<Vec<(FieldRef, bool
 }
 
 /// What an aggregation needs of its keys.
-fn grouped<'a>(keys: impl Iterator<Item = &'a arrow::datatypes::Field>, mode: OutputMode) -> Result<()> {
+fn grouped<'a>(keys: impl Iterator<Item = &'a Field>, mode: OutputMode, input: &LogicalPlan) -> Result<()> {
     let keys: Vec<_> = keys.collect();
     if keys.iter().any(|key| is_session(key)) {
         if mode == OutputMode::Update {
@@ -176,10 +178,13 @@ fn grouped<'a>(keys: impl Iterator<Item = &'a arrow::datatypes::Field>, mode: Ou
         .hint("group by one of them, or make the other a plain value: CAST(ts AS STRING), or window.start"));
     }
     if mode == OutputMode::Append && !keys.iter().any(|key| is_event_time(key)) {
-        return Err(Error::config(
+        let error = Error::config(
             "STREAMING_OUTPUT_MODE.UNSUPPORTED_OPERATION: outputMode append needs a watermark on one of the keys of GROUP BY: without it a group is never complete",
-        )
-        .hint("declare watermark: {eventTime: …, delayThreshold: …} and group by window(eventTime, …), or use outputMode update or complete"));
+        );
+        if computes_event_time(input).map_err(|e| super::session::refused(&e))? {
+            return Err(error.hint("a CAST of the event time, as any expression over it, carries no watermark: write window(…) of the column as it is, or compute the time in a view and declare the watermark on the view"));
+        }
+        return Err(error.hint("declare watermark: {eventTime: …, delayThreshold: …} and group by window(eventTime, …), or use outputMode update or complete"));
     }
     Ok(())
 }

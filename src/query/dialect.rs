@@ -196,8 +196,7 @@ fn structure_field(parser: &mut Parser<'_>) -> Result<FunctionArg, ParserError> 
 pub(crate) fn parse(sql: &str) -> Result<Query> {
     let refuse = |why: String| {
         let why = except::as_written(why.trim_start_matches("sql parser error: "));
-        Error::config(format!("PARSE_SYNTAX_ERROR: {why}"))
-            .hint("sql takes one SELECT in Spark's dialect")
+        Error::config(format!("PARSE_SYNTAX_ERROR: {why}")).hint("sql takes one SELECT in Spark's dialect")
     };
     let tokens = Tokenizer::new(&Spark, sql)
         .with_unescape(false)

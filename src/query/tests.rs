@@ -10,7 +10,7 @@ use arrow::util::pretty::pretty_format_batches;
 
 use super::result_size::SliceSize;
 use super::*;
-use crate::model::{Marks, OutputMode, Result};
+use crate::model::{Marks, OutputMode, Result, Watermark};
 
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     let field = |(name, data_type): &(&str, DataType)| Field::new(*name, data_type.clone(), true);
@@ -449,8 +449,11 @@ fn typeof_names_the_units_of_an_interval() {
         ("make_interval(0, v)", "interval"),
         ("make_dt_interval(1)", "interval day to second"),
     ] {
-        let text =
-            answer(&mut runner(&format!("SELECT typeof({interval}) AS t FROM input")), 0, &rows(&stream(), &["a"], 1));
+        let text = answer(
+            &mut runner(&format!("SELECT typeof({interval}) AS t FROM input")),
+            0,
+            &rows(&stream(), &["a"], 1),
+        );
         assert!(text.contains(&format!("| {expected} ")), "{interval}: {text}");
     }
 }
@@ -543,7 +546,10 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
             "LEFT JOIN LATERAL explode(array(v)) AS x (e) ON e > 1 is not supported in sql (write ON true",
         ),
         ("SELECT k FROM input JOIN LATERAL explode(array(k)) AS x(k) USING (k)", "by USING or NATURAL"),
-        ("SELECT e FROM input RIGHT JOIN LATERAL explode(array(v)) AS x(e) ON true", "neither inner nor LEFT"),
+        (
+            "SELECT e FROM input RIGHT JOIN LATERAL explode(array(v)) AS x(e) ON true",
+            "neither inner nor LEFT",
+        ),
         ("SELECT e FROM input, LATERAL range(3) AS x(e)", "LATERAL takes explode"),
         ("SELECT k FROM input WHERE (k, v) IN (SELECT k, x FROM d)", "write EXISTS"),
         (
@@ -558,6 +564,44 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
         let error = Query::plan(&definition).expect_err(sql).to_string();
         assert!(error.contains(reason) && !error.contains('\0'), "{sql}: {error}");
     }
+}
+
+/// As in Spark, what is cast is no event time any more, even if it had the type before.
+#[test]
+fn a_window_of_a_cast_event_time_is_refused_with_the_cast_as_the_reason() {
+    let refused = |time: &str, watermark: Option<&str>| {
+        let instant = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+        let input =
+            Relation { name: "input".into(), schema: schema(&[("ts", instant), ("k", DataType::Utf8)]) };
+        let sql = format!(
+            "SELECT w.start, n FROM (SELECT window({time}, '1 minute') AS w, count(*) AS n FROM input GROUP BY 1)"
+        );
+        let mut definition = Definition::of_stream(input, sql, Conf::default());
+        definition.inputs[0].marks.watermark = watermark.map(|event_time| Watermark {
+            event_time: event_time.into(),
+            delay_threshold: "10 seconds".into(),
+            max_future_skew: None,
+            idle_timeout: None,
+        });
+        Query::plan(&definition).err().map(|error| error.to_string())
+    };
+    assert_eq!(refused("ts", Some("ts")), None);
+    for time in [
+        "CAST(ts AS TIMESTAMP)",
+        "CAST(ts AS DATE)",
+        "CAST(CAST(ts AS STRING) AS TIMESTAMP)",
+        "date_trunc('HOUR', ts)",
+    ] {
+        let error = refused(time, Some("ts")).unwrap_or_else(|| panic!("{time} is taken"));
+        assert!(
+            error.contains("a CAST of the event time, as any expression over it, carries no watermark"),
+            "{time}: {error}"
+        );
+    }
+    let error = refused("CAST(k AS TIMESTAMP)", Some("ts")).unwrap();
+    assert!(error.contains("declare watermark"), "{error}");
+    let error = refused("CAST(ts AS TIMESTAMP)", None).unwrap();
+    assert!(error.contains("declare watermark"), "{error}");
 }
 
 /// A unit is a keyword: a column of its name is not asked for, but where two arguments are given.

@@ -128,8 +128,11 @@ mod tests {
     #[test]
     fn a_list_that_is_sorted_costs_nothing_while_a_longer_one_is_sorted() {
         let values = [7, 3, 1, 2, 9, 4, 8];
-        let mut lists: Vec<Sorting> =
-            [0..1, 1..3, 3..7, 7..7].into_iter().enumerate().map(|(row, span)| Sorting::new(row, span)).collect();
+        let mut lists: Vec<Sorting> = [0..1, 1..3, 3..7, 7..7]
+            .into_iter()
+            .enumerate()
+            .map(|(row, span)| Sorting::new(row, span))
+            .collect();
         let mut open = vec![0, 1, 2, 3];
         let mut asked = Vec::new();
         loop {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
-    Column, NullHandling, Result, ScalarValue, TableReference, UnnestOptions, plan_err,
+    Column, ExprSchema, NullHandling, Result, ScalarValue, TableReference, UnnestOptions, plan_err,
 };
 
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -27,6 +27,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, TableFactor, Value};
 pub(super) use self::window::copies;
 use super::conf::Conf;
 use super::fields::GetField;
+use super::stateful::event_time::is_event_time;
 use super::stateful::unmarked::unmarked;
 
 /// The functions behind the generators, by name.
@@ -115,6 +116,31 @@ fn timed(rows: Expr, input: &LogicalPlan) -> Result<Expr> {
         call.args.push(lit(session::shape(gap)));
     }
     Ok(Expr::ScalarFunction(call))
+}
+
+/// Whether a window below is of a time that is computed from the event time, as by a CAST: it carries no watermark.
+pub(super) fn computes_event_time(plan: &LogicalPlan) -> Result<bool> {
+    plan.exists(|node| {
+        let carries = |expr: &Expr| match expr {
+            Expr::Column(column) => node.inputs().iter().any(|input| {
+                input.schema().field_from_column(column).is_ok_and(|field| is_event_time(field))
+            }),
+            _ => false,
+        };
+        let computes = |expr: &Expr| match expr {
+            Expr::ScalarFunction(call) if WINDOWS.contains(&call.func.name()) => match call.args.first() {
+                None | Some(Expr::Column(_)) => Ok(false),
+                Some(time) => time.exists(|expr| Ok(carries(expr))),
+            },
+            _ => Ok(false),
+        };
+        for expr in node.expressions() {
+            if expr.exists(computes)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
 }
 
 /// Whether Spark takes an expression for the gap of a session: a text, or what `make_interval()` gives. A literal INTERVAL has

@@ -106,9 +106,10 @@ impl Scopes {
             let found = self.at(&star, name)?.ok_or_else(|| unresolved(name, star.columns.iter()))?;
             if found.taken < name.len() {
                 let column = dotted(&name[..found.taken]);
-                return Err(unsupported(&format!("EXCEPT ({}), which leaves out a field,", dotted(name))).hint(
-                    format!("write EXCEPT ({column}), and struct(…) AS {column} of the fields that stay"),
-                ));
+                return Err(unsupported(&format!("EXCEPT ({}), which leaves out a field,", dotted(name)))
+                    .hint(format!(
+                        "write EXCEPT ({column}), and struct(…) AS {column} of the fields that stay"
+                    )));
             }
             if left_out.contains(&found.expr) {
                 return Err(Error::config(format!(
