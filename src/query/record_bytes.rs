@@ -41,10 +41,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_may_become_at_most_a_quarter_of_what_the_stream_may_hold_and_no_more_than_a_message_may_have() {
-        for (memory, most, of_several) in
-            [(0, 1 << 20, 1 << 18), (255, 32 << 20, 8 << 20), (256, 64 << 20, 16 << 20), (1024, 256 << 20, 32 << 20)]
-        {
+    fn a_record_may_become_at_most_a_quarter_of_what_the_stream_may_hold_and_no_more_than_a_message_may_have()
+    {
+        for (memory, most, of_several) in [
+            (0, 1 << 20, 1 << 18),
+            (255, 32 << 20, 8 << 20),
+            (256, 64 << 20, 16 << 20),
+            (1024, 256 << 20, 32 << 20),
+        ] {
             let bytes = RecordBytes::within(memory << 20);
             assert_eq!((bytes.most(), bytes.of_several()), (most, of_several), "{memory} MiB");
         }

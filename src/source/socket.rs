@@ -427,7 +427,11 @@ mod tests {
         assert_eq!(part(0, Some(3), None), (Some(at(2)), Some(at(3))));
         assert_eq!(part(2, Some(3), Some(&at(3))), (Some(at(3)), None));
         assert_eq!(part(3, Some(3), Some(&at(3))), (None, None), "nothing beyond the batch");
-        assert_eq!(part(0, Some(1), Some(&at(4))), (Some(at(2)), Some(at(4))), "the limit has made the batch");
+        assert_eq!(
+            part(0, Some(1), Some(&at(4))),
+            (Some(at(2)), Some(at(4))),
+            "the limit has made the batch"
+        );
     }
 
     /// Cancels the read when the first rows come.

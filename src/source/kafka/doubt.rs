@@ -55,7 +55,9 @@ impl fmt::Display for Claim {
         f.write_str(match self {
             Claim::Gone => "the brokers do not know a partition that was read",
             Claim::Shorter => "the brokers say that a partition ends before what was read",
-            Claim::Outdated => "the brokers say that a partition has a leader of an older epoch than one before",
+            Claim::Outdated => {
+                "the brokers say that a partition has a leader of an older epoch than one before"
+            }
         })
     }
 }

@@ -245,7 +245,9 @@ fn a_topic_that_vanishes_while_a_loss_is_looked_into_is_doubted_too() {
     broker.produce(&away, numbered("v", 0..10));
     let mut source = source_over(&proxy, broker, &[&anew, &away], false);
     let start = Position { offset: source.initial_offset().unwrap(), notes: Notes::new() };
-    let look = |source: &mut KafkaSource, from: &Position| source.latest_offset(from, &Admission::default()).unwrap();
+    let look = |source: &mut KafkaSource, from: &Position| {
+        source.latest_offset(from, &Admission::default()).unwrap()
+    };
     let range = look(&mut source, &start).range.unwrap();
     let position = Position { offset: range.end, notes: range.notes };
     let id = |source: &KafkaSource| source.topic_ids(&BTreeMap::new()).unwrap().get(&anew).cloned();
@@ -268,7 +270,8 @@ fn a_topic_that_vanishes_while_a_loss_is_looked_into_is_doubted_too() {
         looks.push(look(&mut source, &position));
         looks.last().unwrap().range.is_some().then_some(())
     });
-    let lost: Vec<&str> = looks.iter().flat_map(|look| &look.losses).map(|l| &*l.range.partition.topic).collect();
+    let lost: Vec<&str> =
+        looks.iter().flat_map(|look| &look.losses).map(|l| &*l.range.partition.topic).collect();
     assert!(!lost.is_empty() && lost.iter().all(|topic| *topic == anew), "{looks:?}");
 }
 
@@ -287,7 +290,10 @@ fn a_plan_of_spark_does_not_lose_a_topic_that_the_brokers_do_not_know_for_a_mome
     let (range, lost) = source.replay(planned).unwrap();
     assert!(lost.is_empty(), "{lost:?}");
     let splits = source.splits(&range, &lost, 1).unwrap().concat();
-    assert_eq!(splits.iter().map(|split| (split.range.from, split.range.until)).collect::<Vec<_>>(), [(0, 10)]);
+    assert_eq!(
+        splits.iter().map(|split| (split.range.from, split.range.until)).collect::<Vec<_>>(),
+        [(0, 10)]
+    );
 }
 
 #[test]

@@ -16,14 +16,18 @@ const EVENTS: u32 = 55_000;
 const REPEATED: u32 = 2_000;
 
 fn event(partition: u32, id: u32, time: &str) -> Message {
-    let event = format!(r#"{{"id":"p{partition}-{id}","device":"d{}","v":1,"ts":"2024-01-01T{time}Z"}}"#, id % 3);
+    let event =
+        format!(r#"{{"id":"p{partition}-{id}","device":"d{}","v":1,"ts":"2024-01-01T{time}Z"}}"#, id % 3);
     Message::new(event).partition(partition as i32)
 }
 
 /// The first events, from 12:00 to 12:05.
 fn first() -> Vec<Message> {
     let time = |n: u32| format!("12:{:02}:{:02}", n * 3 / 60, n * 3 % 60);
-    [0, 1].iter().flat_map(|&partition| (0..100).map(move |n| event(partition, 1_000_000 + n, &time(n)))).collect()
+    [0, 1]
+        .iter()
+        .flat_map(|&partition| (0..100).map(move |n| event(partition, 1_000_000 + n, &time(n))))
+        .collect()
 }
 
 /// A backlog: at its beginning events that would make all others late, then times that go back, some to windows that the
