@@ -454,7 +454,7 @@ fn typeof_names_the_units_of_an_interval() {
             0,
             &rows(&stream(), &["a"], 1),
         );
-        assert!(text.contains(&format!("| {expected} ")), "{interval}: {text}");
+        assert!(text.contains(&format!("| {expected} |")), "{interval}: {text}");
     }
 }
 
