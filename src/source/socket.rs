@@ -30,7 +30,7 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub struct SocketSource {
     options: SocketOptions,
     lines: Arc<Lines>,
-    connection: TcpStream,
+    connection: Arc<TcpStream>,
 }
 
 impl SocketSource {
@@ -47,11 +47,11 @@ impl SocketSource {
         })?;
         let lines = Arc::new(Lines::default());
         let wanted = Arc::clone(&lines);
-        let failed = |e| Error::unavailable("cannot read from the socket").source(e);
-        let connection = socket.try_clone().map_err(failed)?;
+        let connection = Arc::new(socket);
+        let read = Arc::clone(&connection);
         std::thread::Builder::new()
             .name("socket".into())
-            .spawn(move || read_lines(socket, &wanted))
+            .spawn(move || read_lines(&read, &wanted))
             .map_err(|e| Error::unavailable("cannot start a thread for the socket").source(e))?;
         Ok(SocketSource { options: options.clone(), lines, connection })
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{MemoryAccount, MemoryClaim};
@@ -154,9 +154,14 @@ impl Waiting {
     }
 }
 
-/// Reads lines until the server closes the connection, a line is too long, or no one wants them.
-pub(super) fn read_lines(socket: TcpStream, lines: &Lines) {
-    let mut socket = BufReader::new(socket);
+/// Reads lines until the server closes the connection, a line is too long, or no one wants them. Then the connection is closed.
+pub(super) fn read_lines(connection: &TcpStream, lines: &Lines) {
+    read(connection, lines);
+    let _ = connection.shutdown(Shutdown::Both);
+}
+
+fn read(connection: &TcpStream, lines: &Lines) {
+    let mut socket = BufReader::new(connection);
     loop {
         let mut line = Vec::new();
         // One byte more, the end of a line that is as long as it may be.
@@ -176,6 +181,9 @@ pub(super) fn read_lines(socket: TcpStream, lines: &Lines) {
         if !lines.push(String::from_utf8_lossy(&line).into_owned()) {
             return;
         }
+    }
+    if lines.lock().closed {
+        return;
     }
     tracing::warn!("the server of the socket source has closed the connection; no more lines come");
 }
