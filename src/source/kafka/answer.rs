@@ -29,6 +29,11 @@ pub(super) fn is_missing(code: RDKafkaErrorCode) -> bool {
     )
 }
 
+/// Whether the text of a lost connection, or of a line of the log, says that the other side closed it.
+pub(super) fn is_closed(text: &str) -> bool {
+    ["Disconnected", "Broken pipe", "Connection reset"].iter().any(|part| text.contains(part))
+}
+
 /// Whether an error only says that nothing came back.
 pub(super) fn is_silence(code: RDKafkaErrorCode) -> bool {
     matches!(

@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{Level, enabled};
 use uuid::Uuid;
 
-use super::answer::{is_forbidden, is_refusal, is_silence};
+use super::answer::{is_closed, is_forbidden, is_refusal, is_silence};
 use super::events::ClientEvents;
 use super::native::{Client, RequestError};
 use super::throttle::Throttle;
@@ -191,7 +191,7 @@ fn silence(options: &KafkaOptions, text: &str, worked: bool) -> (&'static str, S
         let hint = "check the host in kafka.bootstrap.servers, and the DNS of this machine";
         return ("cannot be found", hint.to_owned());
     }
-    if !worked && text.contains("Disconnected") {
+    if !worked && is_closed(text) {
         let protocol = options.client.get("security.protocol").map_or("PLAINTEXT", String::as_str);
         let hint = format!(
             "check kafka.security.protocol (it is {protocol}): a port for TLS or for a login closes connections of another protocol; if it is right, see the broker's log"

@@ -12,7 +12,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{debug, warn};
 
-use super::answer::is_refusal;
+use super::answer::{is_closed, is_refusal};
 use super::throttle::Throttle;
 
 /// The last thing that went wrong in a client, for the message of whoever waits in vain.
@@ -79,8 +79,32 @@ impl ClientEvents {
     }
 }
 
+impl ClientEvents {
+    /// Keeps what the log says of a connection that was closed before one has worked: often no error says it.
+    fn keep_closed(&self, message: &str) {
+        if self.worked.load(Ordering::Relaxed) || !is_closed(message) {
+            return;
+        }
+        let text = message.split_once("]: ").map_or(message, |(_, text)| text).to_owned();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        match latest.as_mut() {
+            None => *latest = Some(Trouble { code: RDKafkaErrorCode::BrokerTransportFailure, text }),
+            Some(old)
+                if matches!(
+                    old.code,
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown
+                ) =>
+            {
+                old.text = text;
+            }
+            Some(_) => {}
+        }
+    }
+}
+
 impl ClientContext for ClientEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.keep_closed(message);
         match level {
             _ if is_repeated(message) => debug!(target: "librdkafka", facility, "{message}"),
             RDKafkaLogLevel::Emerg
@@ -166,6 +190,24 @@ mod tests {
         let why = "b:9092/bootstrap: Failed to resolve 'b:9092': Name or service not known (after 2ms in state CONNECT";
         assert!(!is_repeated(&format!("{why})")));
         assert!(is_repeated(&format!("{why}, 1 identical error(s) suppressed)")));
+    }
+
+    #[test]
+    fn a_closed_connection_that_only_the_log_names_is_kept_until_one_has_worked() {
+        let line = "[thrd:b:9093/bootstrap]: b:9093/bootstrap: Disconnected: connection closed by peer";
+        let events = ClientEvents::default();
+        events.keep(RDKafkaErrorCode::AllBrokersDown, "1/1 brokers are down");
+        events.log(RDKafkaLogLevel::Info, "FAIL", "[thrd:main]: something else");
+        events.log(RDKafkaLogLevel::Info, "FAIL", line);
+        let trouble = events.trouble().unwrap();
+        assert_eq!(trouble.code, RDKafkaErrorCode::AllBrokersDown);
+        assert_eq!(trouble.text, "b:9093/bootstrap: Disconnected: connection closed by peer");
+        events.keep(RDKafkaErrorCode::Authentication, "refused");
+        events.log(RDKafkaLogLevel::Info, "FAIL", line);
+        assert_eq!(events.trouble().unwrap().text, "refused");
+        events.forget();
+        events.log(RDKafkaLogLevel::Info, "FAIL", line);
+        assert!(events.trouble().is_none(), "brokers close idle connections");
     }
 
     #[test]
