@@ -95,8 +95,12 @@ fn unseen<'a>(recent: &'a [Value], seen: Option<&str>) -> &'a [Value] {
 
 fn line(progress: &Value) -> String {
     let number = |value: &Value| grouped(value.as_f64().unwrap_or(0.0).max(0.0).round() as u64);
+    let operators = progress["stateOperators"].as_array();
+    let late: u64 =
+        operators.into_iter().flatten().filter_map(|one| one["numRowsDroppedByWatermark"].as_u64()).sum();
+    let late = if late > 0 { format!("  late rows {}", grouped(late)) } else { String::new() };
     format!(
-        "{}  batch {}  {} records  {} records/s  {} ms  lag {}  dead letters {}",
+        "{}  batch {}  {} records  {} records/s  {} ms  lag {}  dead letters {}{late}",
         progress["timestamp"].as_str().unwrap_or_default(),
         progress["batchId"],
         number(&progress["numInputRows"]),

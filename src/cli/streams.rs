@@ -113,11 +113,12 @@ fn paragraph(stream: &Value, now: DateTime<Utc>) -> String {
     ));
     let totals = &stream["totals"];
     line(format!(
-        "  batch {}, table version {}; since start: {} rows written, {} dead letters, {} restarts",
+        "  batch {}, table version {}; since start: {} rows written, {} dead letters, {} late rows, {} restarts",
         stream["batchId"].as_i64().map_or_else(|| "-".to_owned(), |batch| batch.to_string()),
         stream["tableVersion"].as_u64().map_or_else(|| "-".to_owned(), |version| version.to_string()),
         count(&totals["outputRows"]),
         count(&totals["deadLetters"]),
+        count(&totals["lateRows"]),
         count(&totals["restarts"])
     ));
     let age = stream["oldestUncommittedAgeSeconds"].as_f64();

@@ -20,7 +20,7 @@ use crate::config::StreamConfig;
 use crate::model::{Error, Loss, Result};
 use crate::observe::Rejected;
 use crate::query::OperatorProgress;
-use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, Part, RowPlaces};
+use crate::sink::{AttemptWriter, BatchCommit, DeadLetterRows, DeadLetters, FilesAdded, Part, RowPlaces};
 use crate::source::Split;
 use crate::state::StoreBatch;
 use crate::storage::Store;
@@ -41,8 +41,7 @@ pub struct Written {
     lost: Vec<Loss>,
     counts: Counts,
     rejected: BTreeMap<&'static str, Rejected>,
-    file_count: u64,
-    file_bytes: u64,
+    files: FilesAdded,
     operators: Vec<OperatorProgress>,
     state: Option<StoreBatch>,
 }
@@ -73,14 +72,9 @@ impl Written {
         &self.rejected
     }
 
-    /// How many files of rows there are, taken out or not.
-    pub fn file_count(&self) -> u64 {
-        self.file_count
-    }
-
-    /// Their bytes.
-    pub fn file_bytes(&self) -> u64 {
-        self.file_bytes
+    /// The data files of the lanes.
+    pub fn files(&self) -> FilesAdded {
+        self.files
     }
 
     /// What the stateful operators did.
@@ -110,8 +104,8 @@ impl Written {
     fn add_parts(&mut self, parts: Vec<Part>) {
         for part in &parts {
             if let Part::File(file) = part {
-                self.file_count += 1;
-                self.file_bytes += file.size_bytes;
+                self.files.count += 1;
+                self.files.bytes += file.size_bytes;
             }
         }
         self.parts.extend(parts);
@@ -216,8 +210,7 @@ fn gather(planned: Planned, attempt: &Attempt, lost: Vec<Loss>, outputs: Vec<Lan
         lost,
         counts: Counts::default(),
         rejected: BTreeMap::new(),
-        file_count: 0,
-        file_bytes: 0,
+        files: FilesAdded::default(),
         operators: Vec::new(),
         state: None,
     };

@@ -172,10 +172,21 @@ pub trait Sink: Send {
 /// What a commit did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SinkMetrics {
+    /// The data files that it wrote at the commit; `None` where the lanes write them.
+    pub files: Option<FilesAdded>,
     /// Rows that it added, if not every row of the batch was.
     pub output_rows: Option<u64>,
     /// What else it counted, by name.
     pub counts: Vec<(&'static str, u64)>,
+}
+
+/// Data files that a commit has added to a table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FilesAdded {
+    /// How many.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// What a sink writes to.

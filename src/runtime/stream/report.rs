@@ -131,6 +131,7 @@ impl Stream<'_> {
     ) {
         let (planned, counts) = (written.planned(), written.counts());
         let metrics = self.open.sink.metrics();
+        let files = metrics.files.unwrap_or_else(|| written.files());
         let since_last_trigger =
             self.pace.last_trigger.replace(clock.started).map(|last| clock.started - last);
         let times = BatchTimes {
@@ -197,8 +198,8 @@ impl Stream<'_> {
                 future_rows,
                 watermark_moved_by_clock,
                 lost_ranges: written.lost().iter().map(ToString::to_string).collect(),
-                files: written.file_count(),
-                file_bytes: written.file_bytes(),
+                files: files.count,
+                file_bytes: files.bytes,
                 add_batch_ms: parts,
             },
         })));

@@ -300,7 +300,7 @@ impl Sink for DeltaAppend {
     }
 
     fn metrics(&self) -> SinkMetrics {
-        SinkMetrics { output_rows: None, counts: self.compaction.counts() }
+        SinkMetrics { counts: self.compaction.counts(), ..SinkMetrics::default() }
     }
 
     fn maintain(&mut self, account: &Arc<MemoryAccount>) {

@@ -42,8 +42,8 @@ use crate::decode::admission::Admission;
 use crate::failpoint;
 use crate::model::{Error, MemoryAccount, Result};
 use crate::sink::{
-    AttemptWriter, BatchCommit, BatchRun, CommitOutcome, Description, Part, Sink, SinkCommit, SinkMetrics,
-    SinkState, Target,
+    AttemptWriter, BatchCommit, BatchRun, CommitOutcome, Description, FilesAdded, Part, Sink, SinkCommit,
+    SinkMetrics, SinkState, Target,
 };
 use crate::storage::Store;
 use crate::table::compact::Compacted;
@@ -51,7 +51,7 @@ use crate::table::key_index::{
     EventTimes, IndexedBy, KeyColumns, OwnChanges, OwnFiles, Snapshots, TableKeys,
 };
 use crate::table::vacuum::VacuumReport;
-use crate::table::{ChangedBy, DeltaTable, check_new_table};
+use crate::table::{AddedFile, ChangedBy, DeltaTable, check_new_table};
 
 pub use waiting::WaitingRows;
 
@@ -76,6 +76,8 @@ pub struct DeltaMerge {
     counts: MergeCounts,
     /// What the last batch did that changed rows.
     updates: UpdateCounts,
+    /// The files of the newest batch.
+    added: FilesAdded,
 }
 
 impl DeltaMerge {
@@ -98,6 +100,7 @@ impl DeltaMerge {
             rules: RowRules::default(),
             counts: MergeCounts::default(),
             updates: UpdateCounts::default(),
+            added: FilesAdded::default(),
         }
     }
 
@@ -173,13 +176,14 @@ impl DeltaMerge {
                 _ => writer::write(waiting, &chosen, round)?,
             };
             failpoint!("merge.files");
-            let added = files.iter().flat_map(|own| own.files.iter().cloned()).collect();
+            let added: Vec<_> = files.iter().flat_map(|own| own.files.iter().cloned()).collect();
+            let sizes = sizes_of(&added);
             let Some(outcome) = self.target.commit_as_read(batch, added, None, read_version)? else {
                 written = Some((chosen, files));
                 continue;
             };
             if let CommitOutcome::Committed { .. } = outcome {
-                self.counts = chosen.counts;
+                (self.counts, self.added) = (chosen.counts, sizes);
                 failpoint!("merge.committed");
                 let own = OwnChanges { added: files, ..OwnChanges::default() };
                 follow_own(keys, self.target.table_mut()?, read_version, own);
@@ -188,6 +192,10 @@ impl DeltaMerge {
         }
         Err(moved_on(&self.target, batch))
     }
+}
+
+fn sizes_of(files: &[AddedFile]) -> FilesAdded {
+    FilesAdded { count: files.len() as u64, bytes: files.iter().map(|file| file.size_bytes).sum() }
 }
 
 fn moved_on(target: &DeltaAppend, batch: &BatchCommit) -> Error {
@@ -294,6 +302,7 @@ impl Sink for DeltaMerge {
 
     fn commit(&mut self, batch: &BatchCommit, parts: Vec<Part>) -> Result<CommitOutcome> {
         (self.counts, self.updates) = (MergeCounts::default(), UpdateCounts::default());
+        self.added = FilesAdded::default();
         let mut waiting = WaitingBatch::of(parts)?;
         match &self.merge.when_matched {
             WhenMatched::Ignore => self.try_commit(batch, &mut waiting),
@@ -313,7 +322,8 @@ impl Sink for DeltaMerge {
                 ("numCopiedRows", counts.copied),
             ];
             shown.extend(self.target.metrics().counts);
-            return SinkMetrics { output_rows: Some(counts.inserted + counts.updated), counts: shown };
+            let output_rows = Some(counts.inserted + counts.updated);
+            return SinkMetrics { files: Some(self.added), output_rows, counts: shown };
         }
         let mut shown = vec![
             ("numDuplicateRowsInBatch", self.counts.duplicates_in_batch),
@@ -323,7 +333,7 @@ impl Sink for DeltaMerge {
             shown.push(("numInsertedRowsNotWithin", self.counts.not_within));
         }
         shown.extend(self.target.metrics().counts);
-        SinkMetrics { output_rows: Some(self.counts.inserted), counts: shown }
+        SinkMetrics { files: Some(self.added), output_rows: Some(self.counts.inserted), counts: shown }
     }
 
     fn maintain(&mut self, account: &Arc<MemoryAccount>) {

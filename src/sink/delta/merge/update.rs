@@ -20,7 +20,7 @@ use super::choose::RowPerKey;
 use super::matched::{Matcher, NotMatched};
 use super::rewrite::{Rewriter, Rewritten, UpdateCounts};
 use super::waiting::WaitingBatch;
-use super::{DeltaMerge, ROUNDS_MAX, follow_own, moved_on};
+use super::{DeltaMerge, ROUNDS_MAX, follow_own, moved_on, sizes_of};
 use crate::config::{MergeConfig, UpdateConfig, WhenMatched};
 use crate::failpoint;
 use crate::model::{Error, Result};
@@ -76,13 +76,14 @@ impl DeltaMerge {
                 parameters: parameters(&self.merge),
                 metrics: metrics(&written.files, &counts, source_rows, written.times, started),
             };
-            let added = written.files.files().cloned().collect();
+            let added: Vec<_> = written.files.files().cloned().collect();
+            let sizes = sizes_of(&added);
             let Some(outcome) = self.target.commit_as_read(batch, added, Some(changes), read_version)? else {
                 before = Some(written);
                 continue;
             };
             if let CommitOutcome::Committed { .. } = outcome {
-                self.updates = counts;
+                (self.updates, self.added) = (counts, sizes);
                 failpoint!("merge.committed");
                 let keys = self.keys.as_mut().ok_or_else(not_prepared)?;
                 follow_own(keys, self.target.table_mut()?, read_version, written.files.into_changes());
