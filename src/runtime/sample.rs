@@ -125,8 +125,11 @@ pub fn with_query(mut config: StreamConfig, sql: &str, access: &Access) -> Resul
         // Nothing is written, so the mode need not suit the sink.
         let sink = config.sink.clone().without_merge();
         let complete = StreamConfig { output_mode: OutputMode::Complete, sink, ..config.clone() };
-        if RowPipeline::of(&complete, access).is_ok() {
-            return Ok(complete);
+        match RowPipeline::of(&complete, access) {
+            Ok(_) => return Ok(complete),
+            // What is wrong in every mode says more than that append wants a watermark.
+            Err(error) if !error.to_string().contains("STREAMING_OUTPUT_MODE") => return Err(error),
+            Err(_) => {}
         }
     }
     Ok(config)

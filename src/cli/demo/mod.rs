@@ -128,7 +128,7 @@ fn cannot_write(path: &Path, source: std::io::Error) -> Error {
 fn stream_file(brokers: &str, folder: &Path) -> String {
     let folder = folder.display();
     format!(
-        "# The streams of `alluvia demo`. To run them against a real broker, change bootstrap.servers.
+        "# The streams of `alluvia demo`. To read another broker, change kafka.bootstrap.servers, and give new tables and checkpoints.
 streams:
   - name: {STREAM}
     source:
@@ -182,7 +182,7 @@ fn next_steps(folder: &Path) {
     let program = std::env::args().next().unwrap_or_else(|| "alluvia".to_owned());
     println!("\nTry next:");
     println!("  {program} explain {}", folder.join("ingest.yaml").display());
-    println!("  {program} checkpoint show {}", folder.join("checkpoint").display());
+    println!("  {program} checkpoint show {} --stream {STREAM}", folder.join("ingest.yaml").display());
     println!("  {program} dead-letters show {} --stream {STREAM}", folder.join("ingest.yaml").display());
     println!("  python -c \"import deltalake; print(deltalake.DeltaTable('{table}').history())\"");
     println!(

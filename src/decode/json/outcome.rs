@@ -105,7 +105,7 @@ impl RejectionCode {
                 "set deadLetter to keep such records aside, or make the column nullable: in source.value.schema and, if it is there already, in the table"
             }
             RejectionCode::CastInvalidInput | RejectionCode::CastOverflow => {
-                "set deadLetter to keep such records aside, or write to a column of the type that source.value.schema names"
+                "set deadLetter to keep such records aside, or give the stream's column (source.value.schema, sql) and the table's one type"
             }
             RejectionCode::ExceedsLength => {
                 "set deadLetter to keep such records aside, or give the table's column a greater length"
