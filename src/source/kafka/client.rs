@@ -91,10 +91,11 @@ pub(super) fn properties(options: &KafkaOptions, role: Role) -> ClientConfig {
             .set("max.partition.fetch.bytes", "1024")
             .set("fetch.min.bytes", "1");
     }
+    // That a connection was closed is information to librdkafka (`ClientEvents::log`).
     config.set_log_level(if enabled!(target: "librdkafka", Level::DEBUG) {
         RDKafkaLogLevel::Debug
     } else {
-        RDKafkaLogLevel::Warning
+        RDKafkaLogLevel::Info
     });
     config
 }
