@@ -180,17 +180,9 @@ impl Files {
 /// in them is seen when the state is opened: the local copy may be current, and then they are not read.
 ///
 /// # Errors
-/// `Config` if the commit names no run, so that another program has made it; `Corrupt` if a file is missing, which is named;
-/// `Unavailable` if storage does not answer.
+/// As for [`check_run`]; `Corrupt` if a file is missing, which is named; `Unavailable` if storage does not answer.
 pub fn check_files(checkpoint: &Store, committed: &Committed) -> Result<()> {
-    if committed.attempt.is_empty() {
-        return Err(Error::config(format!(
-            "micro-batch {} of checkpoint {} was committed without state, and the query keeps state: another program or a query without state has run it",
-            committed.batch_id,
-            checkpoint.url()
-        ))
-        .hint("start the stream on a new checkpointLocation"));
-    }
+    check_run(checkpoint, committed)?;
     let chain = Files::list(checkpoint)?.chain(checkpoint, Some(committed), None)?;
     let Start::Snapshot(name) = chain.start else { return Ok(()) };
     let parts = match read_snapshot(checkpoint, &name) {
@@ -204,6 +196,22 @@ pub fn check_files(checkpoint: &Store, committed: &Committed) -> Result<()> {
         None => Ok(()),
         Some(part) => Err(missing(&format!("{}{}", checkpoint.url(), part_path(&name, part)))),
     }
+}
+
+/// Checks that a commit names the run of its micro-batch.
+///
+/// # Errors
+/// `Config` if it does not: a program that keeps no state has made it.
+pub(super) fn check_run(checkpoint: &Store, committed: &Committed) -> Result<()> {
+    if !committed.attempt.is_empty() {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "micro-batch {} of checkpoint {} was committed without state, and the query keeps state: another program or a query without state has run it",
+        committed.batch_id,
+        checkpoint.url()
+    ))
+    .hint("start the stream on a new checkpointLocation"))
 }
 
 /// How a version is made.

@@ -7,7 +7,7 @@ use super::TableId;
 use super::batch::{BatchChanges, StoreBatch};
 use super::cache::{Cache, Marker};
 use super::file::{FileKind, RowWriter, to_bytes};
-use super::files::{CHANGES, ChangesHeader, changes_name, check_attempt};
+use super::files::{CHANGES, ChangesHeader, changes_name, check_attempt, check_run};
 use super::options::StateOptions;
 use super::restore::{Origin, Restored, SinceSnapshot, restore};
 use super::snapshot::{Job, Task};
@@ -139,6 +139,9 @@ impl StateStore {
         let has_state = options.definition.check_start(checkpoint, newest)?;
         if !has_state {
             options.definition.write(checkpoint)?;
+        }
+        if let Some(committed) = committed {
+            check_run(checkpoint, committed)?;
         }
         let definition = options.definition.to_string();
         let Restored { cache, cached, version, layer, since, origin } =

@@ -39,7 +39,7 @@ fn a_record_is_rejected_by_the_limit_alone_whatever_records_it_is_among() {
     ] {
         let batch = megabytes(&[3, 20, 2, 14, 14, 17, 1, 1, 0]);
         for (conf, expected) in
-            [(Conf::default(), vec![]), (within(64), vec![1, 5]), (within(60), vec![1, 5])]
+            [(Conf::default(), vec![]), (within(64), vec![1, 5]), (within(127), vec![1, 5])]
         {
             let (among_others, alone) = failures(&mut runner_of(sql, conf), &batch);
             assert_eq!(among_others, expected, "{sql}");
