@@ -307,8 +307,12 @@ impl Operator for Sessions {
         };
         vec![
             table("sessions", self.grouping.state_columns.clone(), false),
-            // Without an event time no row is late.
-            table("sessions by end", Vec::new(), !self.has_event_time && self.mode != OutputMode::Append),
+            // Every session is written out, or without an event time no row is late.
+            table(
+                "sessions by end",
+                Vec::new(),
+                self.mode == OutputMode::Complete || (!self.has_event_time && self.mode != OutputMode::Append),
+            ),
         ]
     }
 }

@@ -335,6 +335,11 @@ fn a_change_by_which_keys_would_not_be_found_is_refused_and_nothing_is_changed()
     let windows = Scene { query: WINDOWS.to_owned(), ..scene.clone() };
     let complete = windows.yaml().replace("    sink:", "    outputMode: complete\n    sink:");
     let longer = windows.yaml().replace("'1 minute')", "'2 minutes')");
+    let of_sessions = WINDOWS
+        .replace("window.start", "session_window.start")
+        .replace("window(ts, '1 minute')", "session_window(ts, '10 seconds')");
+    let sessions = Scene { query: of_sessions, ..scene.clone() };
+    let all_sessions = sessions.yaml().replace("    sink:", "    outputMode: complete\n    sink:");
     let cases = [
         (
             &scene,
@@ -343,6 +348,7 @@ fn a_change_by_which_keys_would_not_be_found_is_refused_and_nothing_is_changed()
         ),
         (&scene, scene.yaml().replace(dedupe, ""), "the stream keeps no state now"),
         (&windows, complete, "has forgotten what the watermark had passed"),
+        (&sessions, all_sessions, "has forgotten what the watermark had passed"),
         (&windows, longer, "the windows of GROUP BY were of 1 minute, and are of 2 minutes now"),
     ];
     for (scene, changed, reason) in cases {
