@@ -3,7 +3,7 @@
 //! `state/definition` is one line of JSON. A query whose tables have other operators, or other types of keys or values, cannot
 //! read what is there, so it is refused. Names of columns may change, and so may everything that is no part of the definition
 //! (filters, the watermark's delay): Spark compares the same (`StateSchemaCompatibilityChecker`), except for the length of windows,
-//! which it lets change.
+//! which it lets change, and for columns of one type that have changed places.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::version::Version;
-use super::words::{change_of, results_of, step_of};
+use super::words::{are_others, argument_of, change_of, in_words, result_of, results_of, step_of};
 use super::{RESTORE, codec, files};
 use crate::model::spark_type::name_of;
 use crate::model::{Error, Result};
@@ -67,7 +67,7 @@ pub enum KeyTime {
 /// A column of keys or values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateColumn {
-    /// Its name, which only messages show.
+    /// Its name. It may change, but not to that of another column.
     pub name: String,
     /// Its type, as DDL has it.
     #[serde(rename = "type")]
@@ -75,6 +75,10 @@ pub struct StateColumn {
     /// Of a window how long it is and where it begins, or the gap of a session. `None`: it is none, or written before this was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<String>,
+    /// Columns of the query, as it is now, that this one is not: a column of before that has one of their names was another. Not
+    /// written down.
+    #[serde(skip)]
+    pub others: Vec<String>,
 }
 
 impl StateColumn {
@@ -84,6 +88,7 @@ impl StateColumn {
             name: name.into(),
             type_name: name_of(data_type).replace(" NOT NULL", ""),
             window: None,
+            others: Vec::new(),
         }
     }
 }
@@ -230,17 +235,37 @@ impl TableDefinition {
         };
         let step = step_of(&kept.operator);
         let (old, new) = (results_of(&names(&kept.values)), results_of(&names(&self.values)));
-        if old != new && types(&kept.values) != types(&self.values) {
+        let same_types = types(&kept.values) == types(&self.values);
+        if old != new && (!same_types || are_others(&old, &new) || self.has_other_arguments(kept)) {
             return Some(change_of(&format!("the results of {step}"), old, new));
         }
-        for (what, old, new) in [("keys", &kept.keys, &self.keys), ("values", &kept.values, &self.values)] {
-            if types(old) != types(new) {
-                return Some(format!(
-                    "the {what} of {step} were ({}), and are ({}) now",
-                    listed(old),
-                    listed(new)
-                ));
-            }
+        let said = |columns: &[StateColumn]| -> Vec<String> {
+            columns.iter().map(|column| in_words(&column.name)).collect()
+        };
+        let mut keys = kept.keys.iter().zip(&self.keys);
+        if types(&kept.keys) != types(&self.keys)
+            || are_others(&said(&kept.keys), &said(&self.keys))
+            || keys.any(|(old, new)| old.name != new.name && new.others.contains(&old.name))
+        {
+            let typed = |columns: &[StateColumn]| -> Vec<String> {
+                said(columns)
+                    .into_iter()
+                    .zip(types(columns))
+                    .map(|(name, of)| format!("{name} {of}"))
+                    .collect()
+            };
+            return Some(format!(
+                "the keys of {step} were ({}), and are ({}) now",
+                typed(&kept.keys).join(", "),
+                typed(&self.keys).join(", ")
+            ));
+        }
+        if !same_types {
+            return Some(format!(
+                "the values of {step} were ({}), and are ({}) now",
+                changed_types(&kept.values, &self.values),
+                changed_types(&self.values, &kept.values)
+            ));
         }
         for (old, new) in kept.keys.iter().zip(&self.keys) {
             if let Some(window) = &old.window
@@ -272,6 +297,16 @@ impl TableDefinition {
         None
     }
 
+    /// Whether one of its aggregates is of another column than the one in its place in `kept`, and not of that one renamed.
+    fn has_other_arguments(&self, kept: &TableDefinition) -> bool {
+        let mut values = kept.values.iter().zip(&self.values);
+        values.any(|(old, new)| {
+            let (old, result) = (result_of(&old.name), result_of(&new.name));
+            let is_other = |argument: &str| new.others.iter().any(|other| other == argument);
+            old != result && argument_of(&old).is_some_and(is_other)
+        })
+    }
+
     /// A time of its keys, in words.
     fn named(&self, time: KeyTime) -> String {
         match time {
@@ -282,6 +317,18 @@ impl TableDefinition {
             },
         }
     }
+}
+
+/// The results whose states in `columns` have other types than in `others`, with the types.
+fn changed_types(columns: &[StateColumn], others: &[StateColumn]) -> String {
+    let same_number = columns.len() == others.len();
+    let changed = columns.iter().enumerate().filter(|(n, column)| {
+        !same_number || others.get(*n).is_none_or(|other| other.type_name != column.type_name)
+    });
+    let mut changed: Vec<String> =
+        changed.map(|(_, column)| format!("{} {}", result_of(&column.name), column.type_name)).collect();
+    changed.dedup();
+    changed.join(", ")
 }
 
 fn listed(columns: &[StateColumn]) -> String {
@@ -380,6 +427,70 @@ mod tests {
             assert!(error.to_string().contains(expected), "{error}");
             assert!(error.to_string().contains("new checkpointLocation"), "{error}");
         }
+    }
+
+    #[test]
+    fn columns_of_one_type_that_are_exchanged_are_refused_and_renamed_ones_go_on() {
+        let (_folder, store) = checkpoint();
+        let of = |keys: &[&str], results: &[&str], others: &[&str]| {
+            let column = |name: String| StateColumn {
+                others: others.iter().map(|other| (*other).to_owned()).collect(),
+                ..StateColumn::new(name, &DataType::Int64)
+            };
+            definition(|new| {
+                new.tables[0].keys = keys.iter().map(|key| column((*key).to_owned())).collect();
+                new.tables[0].values =
+                    results.iter().map(|result| column(format!("{result}[state] of {result}"))).collect();
+            })
+        };
+        let results = ["min(input.t)", "max(input.t)"];
+        let kept = of(&["a", "lower(input.b)"], &results, &[]);
+        store.put(DEFINITION, Bytes::from(serde_json::to_string(&kept).unwrap())).unwrap();
+        let keys = ["a", "lower(input.b)"];
+        for new in [
+            of(&keys, &results, &["c"]),
+            of(&["device", "lower(input.b)"], &results, &["c"]),
+            of(&["a", "b"], &results, &["c"]),
+            of(&keys, &["min(input.u)", "max(input.u)"], &["c"]),
+            of(&keys, &["lowest", "highest"], &["c"]),
+        ] {
+            assert!(new.check(&store).unwrap());
+        }
+        let changes = [
+            (
+                of(&["lower(input.b)", "a"], &results, &[]),
+                "the keys of GROUP BY were (a BIGINT, lower(b) BIGINT), and are (lower(b) BIGINT, a BIGINT) now",
+            ),
+            (of(&["c", "lower(input.b)"], &results, &["a"]), "and are (c BIGINT, lower(b) BIGINT) now"),
+            (of(&["a", "upper(input.b)"], &results, &[]), "and are (a BIGINT, upper(b) BIGINT) now"),
+            (
+                of(&keys, &["max(input.t)", "min(input.t)"], &[]),
+                "the results of GROUP BY were min(t), max(t), and are max(t), min(t) now",
+            ),
+            (of(&keys, &["max(input.t)", "max(input.u)"], &[]), "min(t) became max(u)"),
+            (of(&keys, &["min(input.t)", "max(input.c)"], &["t"]), "max(t) became max(c)"),
+        ];
+        for (new, expected) in changes {
+            let error = new.check(&store).unwrap_err();
+            assert!(error.kind() == Kind::Config && error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_changed_type_is_told_of_the_result_that_has_it() {
+        let (_folder, store) = checkpoint();
+        let of = |data_type: &DataType| {
+            definition(|new| {
+                new.tables[0].values.push(StateColumn::new(
+                    "sum(input.v * Int32(2))[sum] of sum(input.v * Int32(2))",
+                    data_type,
+                ));
+            })
+        };
+        store.put(DEFINITION, Bytes::from(serde_json::to_string(&of(&DataType::Int64)).unwrap())).unwrap();
+        let error = of(&DataType::Float64).check(&store).unwrap_err();
+        let said = "the values of GROUP BY were (sum(v * 2) BIGINT), and are (sum(v * 2) DOUBLE) now";
+        assert!(error.to_string().contains(said), "{error}");
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub use options::StateOptions;
 pub use restore::Origin;
 pub use store::{SealedBatch, StateSize, StateStore};
 pub use version::Committed;
+pub(crate) use words::in_words;
 
 use crate::model::Result;
 

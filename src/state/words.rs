@@ -36,36 +36,74 @@ pub(super) fn change_of(what: &str, old: Vec<String>, new: Vec<String>) -> Strin
     }
 }
 
+/// Whether columns of these names, which have the same types, are not those of before: they have changed places, or are made by
+/// other functions. Any other name may be a new name of the same.
+pub(super) fn are_others(old: &[String], new: &[String]) -> bool {
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    let exchanged = |(old, new): (&String, &String)| match (function_of(old), function_of(new)) {
+        (Some(old), Some(new)) => old != new,
+        _ => false,
+    };
+    old != new && (sorted(old) == sorted(new) || old.iter().zip(new).any(exchanged))
+}
+
+/// The function of a call.
+fn function_of(name: &str) -> Option<&str> {
+    let (function, _) = name.split_once('(')?;
+    (!function.is_empty() && function.chars().all(is_of_name)).then_some(function)
+}
+
+/// What a call is of.
+pub(super) fn argument_of(call: &str) -> Option<&str> {
+    call.split_once('(')?.1.strip_suffix(')')
+}
+
 /// The aggregates whose states the columns of these names are: `avg(temperature)` of `avg(input.temperature)[sum] of
 /// avg(input.temperature)`.
 pub(super) fn results_of(columns: &[String]) -> Vec<String> {
-    let said = |column: &String| without_relations(result_of(column)).replace("count(Int64(1))", "count(*)");
-    let mut results: Vec<String> = columns.iter().map(said).collect();
+    let mut results: Vec<String> = columns.iter().map(|column| result_of(column)).collect();
     results.dedup();
     results
 }
 
 /// The aggregate of a column `STATE of AGGREGATE`, where the state's name begins with the aggregate's.
-fn result_of(column: &str) -> &str {
+pub(super) fn result_of(column: &str) -> String {
     let mut halves = column.match_indices(" of ").map(|(at, of)| (&column[..at], &column[at + of.len()..]));
-    halves.find(|(state, aggregate)| state.starts_with(aggregate)).map_or(column, |(_, aggregate)| aggregate)
+    let aggregate = halves.find(|(state, aggregate)| state.starts_with(aggregate));
+    in_words(aggregate.map_or(column, |(_, aggregate)| aggregate))
 }
 
-/// An expression without the relations that its columns are of.
-fn without_relations(text: &str) -> String {
-    let of_name = |character: char| character == '_' || character.is_alphanumeric();
+fn is_of_name(character: char) -> bool {
+    character == '_' || character.is_alphanumeric()
+}
+
+/// An expression as a query has it: its columns without their relations, its literals without their types.
+pub(crate) fn in_words(text: &str) -> String {
+    // A column, whose relation is not in its name, or a field of one: `window.start`.
+    if text.chars().all(|character| character == '.' || is_of_name(character)) {
+        return text.to_owned();
+    }
     let mut kept = String::new();
     let mut rest = text;
-    while let Some(at) = rest.find(of_name) {
+    while let Some(at) = rest.find(is_of_name) {
         let (before, from) = rest.split_at(at);
         kept.push_str(before);
-        let end = from.find(|character| !of_name(character)).unwrap_or(from.len());
+        let end = from.find(|character| !is_of_name(character)).unwrap_or(from.len());
         let (word, behind) = from.split_at(end);
-        let column = behind.strip_prefix('.').filter(|column| column.starts_with(of_name));
+        let column = behind.strip_prefix('.').filter(|column| column.starts_with(is_of_name));
+        if let Some((literal, behind)) = literal(word, behind) {
+            kept.push_str(&literal);
+            rest = behind;
+            continue;
+        }
         match column.filter(|_| !word.starts_with(|first: char| first.is_ascii_digit())) {
             // One relation only: what follows is a column.
             Some(column) => {
-                let end = column.find(|character| !of_name(character)).unwrap_or(column.len());
+                let end = column.find(|character| !is_of_name(character)).unwrap_or(column.len());
                 kept.push_str(&column[..end]);
                 rest = &column[end..];
             }
@@ -75,7 +113,23 @@ fn without_relations(text: &str) -> String {
             }
         }
     }
-    kept + rest
+    (kept + rest).replace("count(1)", "count(*)")
+}
+
+/// The value of a literal, where `of_type` is the name of its type, and what is behind it.
+fn literal<'a>(of_type: &str, behind: &'a str) -> Option<(String, &'a str)> {
+    let value = behind.strip_prefix('(')?;
+    match of_type {
+        "Boolean" | "Int8" | "Int16" | "Int32" | "Int64" | "Float32" | "Float64" => {
+            let (value, behind) = value.split_once(')')?;
+            Some((value.to_owned(), behind))
+        }
+        "Utf8" => match value.strip_prefix('"') {
+            Some(text) => text.split_once("\")").map(|(text, behind)| (format!("'{text}'"), behind)),
+            None => value.split_once(')').map(|(null, behind)| (null.to_owned(), behind)),
+        },
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -107,9 +161,16 @@ mod tests {
             "avg(input.temperature)[count] of avg(input.temperature)",
             "avg(input.temperature)[sum] of avg(input.temperature)",
             "sum(a.b + Float64(1.5))[sum] of sum(a.b + Float64(1.5))",
-            "passed",
+            r#"max(concat(input.k, Utf8("a.b (c)"), Utf8(NULL)))[max] of max(concat(input.k, Utf8("a.b (c)"), Utf8(NULL)))"#,
+            "window.start",
         ]);
-        let expected = list(&["count(*)", "avg(temperature)", "sum(b + Float64(1.5))", "passed"]);
+        let expected = list(&[
+            "count(*)",
+            "avg(temperature)",
+            "sum(b + 1.5)",
+            "max(concat(k, 'a.b (c)', NULL))",
+            "window.start",
+        ]);
         assert_eq!(results_of(&columns), expected);
     }
 }

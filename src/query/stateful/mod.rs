@@ -25,6 +25,7 @@ mod logical;
 mod nulls;
 pub(super) mod observed;
 mod operator_plan;
+mod others;
 pub(super) mod run;
 mod session;
 #[cfg(test)]

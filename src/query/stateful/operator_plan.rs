@@ -15,6 +15,8 @@ use super::aggregate::{Aggregate, Argument, GroupBy, GroupColumn, Grouping};
 use super::dedupe::{DropDuplicates, Expiry};
 use super::event_time::{delay_of, is_event_time, is_session, is_window, shape_of};
 use super::limit::Limit;
+use super::logical::column;
+use super::others::others;
 use super::session::Sessions;
 use super::{Operator, failed};
 use crate::model::{Error, OutputMode, Result};
@@ -80,6 +82,10 @@ pub(super) fn dedupe(
     let mut columns: Vec<usize> = used.iter().chain(&keys).copied().chain(event_time).collect();
     columns.sort_unstable();
     columns.dedup();
+    let others_of_keys: Vec<Vec<String>> = keys
+        .iter()
+        .map(|key| column(&input, *key).map(|key| others(&key, &input)).unwrap_or_default())
+        .collect();
     let (rows, columns, schema) = chosen(input, columns)?;
     let at = |column: usize| columns.iter().position(|other| *other == column).unwrap_or_default();
     let expiry = match (within, event_time) {
@@ -109,13 +115,15 @@ pub(super) fn dedupe(
             fields[*map].name()
         )));
     }
+    let columns_of_keys = keys.iter().map(|key| named(&fields[*key])).zip(others_of_keys);
+    let columns_of_keys = columns_of_keys.map(|(column, others)| StateColumn { others, ..column }).collect();
     let operator = DropDuplicates {
         keys: keys.iter().map(|key| at(*key)).collect(),
         codec: Arc::new(Codec::with_equality(&key_types, Equality::Nan)?),
         event_time: event_time.map(at),
         expiry,
         table,
-        columns: keys.iter().map(|key| named(&fields[*key])).collect(),
+        columns: columns_of_keys,
     };
     Ok(Built { rows, operator: Arc::new(operator), columns, schema })
 }
@@ -164,6 +172,7 @@ pub(super) fn aggregate(
     let mut columns = Vec::with_capacity(groups.len());
     let (mut event_time, mut session) = (None, None);
     let mut windows = Vec::new();
+    let mut others_of_keys = Vec::new();
     let mut distinct: Vec<Expr> = Vec::with_capacity(groups.len());
     for group in groups {
         // As in the plan's columns, a key that is named twice is one.
@@ -190,7 +199,9 @@ pub(super) fn aggregate(
                 event_time = event_time.or(Some(end));
             }
         } else {
+            let others = others(&group, &input);
             let key = rows.push(group);
+            others_of_keys.push((key, others));
             columns.push(GroupColumn::Key(key));
             if marked {
                 event_time = event_time.or(Some(key));
@@ -200,7 +211,7 @@ pub(super) fn aggregate(
     let keys = rows.exprs.len();
     let mut drafts = Vec::with_capacity(aggregates.len());
     for expr in aggregates {
-        drafts.push(draft(expr, &mut rows)?);
+        drafts.push(draft(expr, &input, &mut rows)?);
     }
     if rows.exprs.is_empty() {
         // count(*) of everything: rows need a column to be counted by.
@@ -214,6 +225,9 @@ pub(super) fn aggregate(
     let mut grouping = grouping(drafts, columns, keys, event_time, &schema, output)?;
     for (start, shape) in windows {
         grouping.key_columns[start].window = shape;
+    }
+    for (key, others) in others_of_keys {
+        grouping.key_columns[key].others = others;
     }
     let columns = (0..grouping.output.fields().len()).collect();
     let grouping = Arc::new(grouping);
@@ -238,6 +252,8 @@ struct Draft {
     call: AggregateFunction,
     args: Vec<DraftArgument>,
     filter: Option<usize>,
+    /// The columns that its first argument is not.
+    others: Vec<String>,
 }
 
 enum DraftArgument {
@@ -245,7 +261,7 @@ enum DraftArgument {
     Constant(ScalarValue),
 }
 
-fn draft(expr: Expr, rows: &mut GroupRows) -> Result<Draft> {
+fn draft(expr: Expr, input: &LogicalPlan, rows: &mut GroupRows) -> Result<Draft> {
     let name = expr.schema_name().to_string();
     let Expr::AggregateFunction(call) = expr.unalias() else {
         return Err(Error::internal("GROUP BY has an aggregate that is not a function"));
@@ -267,7 +283,8 @@ fn draft(expr: Expr, rows: &mut GroupRows) -> Result<Draft> {
         });
     }
     let filter = call.params.filter.as_ref().map(|filter| rows.push(filter.as_ref().clone()));
-    Ok(Draft { name, call, args, filter })
+    let others = call.params.args.first().map(|arg| others(arg, input)).unwrap_or_default();
+    Ok(Draft { name, call, args, filter, others })
 }
 
 /// The value of an expression that reads no column.
@@ -315,7 +332,8 @@ fn grouping(
         for field in &states {
             state_types.push(field.data_type().clone());
             let name = format!("{} of {}", field.name(), draft.name);
-            state_columns.push(StateColumn::new(name, field.data_type()));
+            let others = draft.others.clone();
+            state_columns.push(StateColumn { others, ..StateColumn::new(name, field.data_type()) });
         }
         let argument = |argument: DraftArgument| match argument {
             DraftArgument::Column(n) => Argument::Column(n),

@@ -14,7 +14,7 @@ use super::keys::{bound, timed, times_of};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{Error, OutputMode, Result};
 use crate::state::codec::{Codec, Rows};
-use crate::state::{StateBatch, TableDefinition, TableId, time_of, time_prefix};
+use crate::state::{KeyTime, StateBatch, TableDefinition, TableId, time_of, time_prefix};
 
 /// The operator.
 #[derive(Debug)]
@@ -296,22 +296,24 @@ impl Operator for Sessions {
     }
 
     fn state_definition(&self) -> Vec<TableDefinition> {
-        let table = |name: &str, values, any_time| TableDefinition {
+        let table = |name: &str, values, time, any_time| TableDefinition {
             name: name.to_owned(),
             operator: "sessionWindowStateStoreSaveExec".to_owned(),
             keys: self.grouping.key_columns.clone(),
             values,
             layout: None,
-            time: None,
+            time,
             any_time,
         };
         vec![
-            table("sessions", self.grouping.state_columns.clone(), false),
+            table("sessions", self.grouping.state_columns.clone(), None, false),
             // Every session is written out, or without an event time no row is late.
             table(
                 "sessions by end",
                 Vec::new(),
-                self.mode == OutputMode::Complete || (!self.has_event_time && self.mode != OutputMode::Append),
+                Some(KeyTime::Column(self.by_key.unwrap_or(self.start + 1))),
+                self.mode == OutputMode::Complete
+                    || (!self.has_event_time && self.mode != OutputMode::Append),
             ),
         ]
     }

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use crate::model::{Marks, OutputMode, Watermark};
 use crate::query::{Conf, Definition, Feed, Input, Query, Relation, Runner, WatermarkTracker, Watermarks};
-use crate::state::MemoryState;
+use crate::state::{DEFINITION, MemoryState, StateDefinition};
+use crate::storage::{Store, test_runtime};
 
 /// Key, time in milliseconds, value.
 type Event = (u8, i64, f64);
@@ -134,6 +135,71 @@ fn the_state_says_how_long_its_windows_are() {
             assert_eq!(shapes, [expected], "{sql}");
         }
     }
+}
+
+/// Why the state of `old` is refused by the query `new`.
+fn refusal(old: &str, new: &str) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let url = url::Url::from_directory_path(folder.path()).unwrap();
+    let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+    let of = |sql: &str| {
+        let mode = if sql.contains("window") { OutputMode::Append } else { OutputMode::Update };
+        StateDefinition::new(Stream::new(sql, mode).runner.query().state_definition())
+    };
+    store.put(DEFINITION, serde_json::to_vec(&of(old)).unwrap().into()).unwrap();
+    of(new).check(&store).err().map(|error| error.to_string())
+}
+
+#[test]
+fn a_key_or_argument_goes_on_under_another_name_and_another_column_is_refused() {
+    let by_key = "SELECT k, count(*) AS n FROM input GROUP BY k";
+    let sum = "SELECT k, sum(v) AS s FROM input GROUP BY k";
+    let both = "SELECT k, min(v) AS lo, max(v) AS hi FROM input GROUP BY k";
+    let goes_on = [
+        (by_key, "SELECT k AS device, count(*) AS events FROM input WHERE v > 1 GROUP BY 1"),
+        (by_key, "SELECT d, count(*) AS n FROM (SELECT *, k AS d FROM input) GROUP BY d"),
+        (
+            by_key,
+            "SELECT d, count(*) AS n FROM (SELECT k AS d FROM (SELECT k FROM input) WHERE k > 'a') GROUP BY d",
+        ),
+        (by_key, "SELECT d, count(*) AS n FROM (SELECT *, coalesce(k, 'none') AS d FROM input) GROUP BY d"),
+        ("SELECT DISTINCT k FROM input", "SELECT DISTINCT k AS d FROM input"),
+        (sum, "SELECT k, sum(w) AS s FROM (SELECT k, v AS w FROM input) GROUP BY k"),
+    ];
+    for (old, new) in goes_on {
+        assert_eq!(refusal(old, new), None, "{new}");
+    }
+    let (most, least) = (sum.replace("sum", "max"), sum.replace("sum", "min"));
+    let refused = [
+        (by_key, "SELECT u, count(*) AS n FROM (SELECT *, 'x' AS u FROM input) GROUP BY u", "(u STRING) now"),
+        (
+            "SELECT DISTINCT k FROM input",
+            "SELECT DISTINCT u FROM (SELECT k, 'x' AS u FROM input)",
+            "(u STRING)",
+        ),
+        (
+            sum,
+            "SELECT k, sum(w) AS s FROM (SELECT *, 1.5D AS w FROM input) GROUP BY k",
+            "sum(v) became sum(w)",
+        ),
+        (both, "SELECT k, max(v) AS hi, min(v) AS lo FROM input GROUP BY k", "and are max(v), min(v) now"),
+        (&most, &least, "max(v) became min(v)"),
+    ];
+    for (old, new, expected) in refused {
+        let reason = refusal(old, new).unwrap_or_else(|| panic!("{new} goes on"));
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
+
+#[test]
+fn a_watermark_that_leaves_the_sessions_for_another_key_is_refused() {
+    let by_session =
+        "SELECT count(*) AS n FROM input GROUP BY session_window(ts, '5 minutes'), date_trunc('DAY', ts)";
+    let by_key =
+        "SELECT count(*) AS n FROM input GROUP BY session_window(date_trunc('DAY', ts), '5 minutes'), ts";
+    assert_eq!(refusal(by_session, by_session), None);
+    let reason = refusal(by_session, by_key).expect("it goes on");
+    assert!(reason.contains("declared on another column"), "{reason}");
 }
 
 /// Events in disorder of less than the delay.

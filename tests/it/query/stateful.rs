@@ -317,9 +317,14 @@ fn a_changed_query_on_old_state_is_refused_and_nothing_is_changed() {
     scene.run(folder.path(), "the first run");
     let before = scene.rows(folder.path());
     let other = scene.yaml().replace("count(*) AS n, avg(v) AS mean", "count(*) AS n, max(device) AS mean");
-    let ended = Alluvia::run(&other, folder.path()).wait(BOUND);
-    assert_eq!(ended.code(), 2, "{}", ended.stderr);
-    assert!(ended.stderr.contains("state"), "{}", ended.stderr);
+    let by_id = scene.yaml().replace("start, device, count", "start, id AS device, count");
+    let by_id = by_id.replace("'1 minute'), device", "'1 minute'), id");
+    let keys = "window.end TIMESTAMP, id STRING) now";
+    for (other, reason) in [(other, "avg(v) became max(device)"), (by_id, keys)] {
+        let ended = Alluvia::run(&other, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains("state") && ended.stderr.contains(reason), "{}", ended.stderr);
+    }
     // A filter is not part of the state.
     let filtered = scene.yaml().replace("FROM input GROUP BY", "FROM input WHERE v >= 0 GROUP BY");
     Alluvia::run(&filtered, folder.path()).wait(BOUND).success();
