@@ -22,6 +22,7 @@ use super::logical::{column, filtered};
 use super::nulls;
 use super::operator_plan::field_of;
 use crate::query::check::reads_stream;
+use crate::query::clock::Now;
 use crate::query::coerce::failing::may_fail;
 use crate::query::session::Session;
 
@@ -65,13 +66,13 @@ fn moved(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// if it has to stay above.
 fn below(condition: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     let columns = references(condition)?;
-    if !reads_stream(plan) || columns.is_empty() || condition.is_volatile() {
+    if !reads_stream(plan) || is_random(condition) {
         return Ok(None);
     }
     match plan {
         LogicalPlan::Projection(projection) => {
             let of = |n: usize| Some(projection.expr[n].clone().unalias_nested().data);
-            if projection.expr.iter().any(Expr::is_volatile) {
+            if projection.expr.iter().any(is_random) {
                 return Ok(None);
             }
             through(condition, &projection.schema, &projection.input, &of)?
@@ -105,11 +106,16 @@ fn below(condition: &Expr, plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
                 return Ok(None);
             }
             let with = match below(condition, input)? {
-                None if has_subquery(condition)? => onto(condition.clone(), input)?,
+                // The optimizer moves neither of them.
+                None if has_subquery(condition)? || condition.is_volatile() => {
+                    onto(condition.clone(), input)?
+                }
                 with => with,
             };
             with.map(|input| plan.with_new_exprs(Vec::new(), vec![input])).transpose()
         }
+        // As in Spark, a condition on no column stays above the groups.
+        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) if columns.is_empty() => Ok(None),
         LogicalPlan::Aggregate(aggregate) => below_groups(condition, aggregate),
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let of = |n: usize| column(input, n).filter(|_| !is_session(input.schema().field(n)));
@@ -162,7 +168,7 @@ fn on_side(condition: &Expr, columns: &[Column], join: &Join) -> Result<Option<L
 
 /// A GROUP BY over the rows for which a condition on its keys is true; `None` if it reads anything else.
 fn below_groups(condition: &Expr, aggregate: &Aggregate) -> Result<Option<LogicalPlan>> {
-    if aggregate.aggr_expr.iter().any(Expr::is_volatile) {
+    if aggregate.aggr_expr.iter().any(is_random) {
         return Ok(None);
     }
     // As in the plan's columns, a key that is named twice is one.
@@ -200,10 +206,20 @@ fn through(
 
 /// A plan's rows for which a condition is true, unless it may fail.
 fn onto(condition: Expr, input: &LogicalPlan) -> Result<Option<LogicalPlan>> {
-    if condition.is_volatile() || may_fail(&condition, input.schema())? {
+    if is_random(&condition) || may_fail(&condition, input.schema())? {
         return Ok(None);
     }
     filtered(condition, input.clone()).map(Some)
+}
+
+/// Whether an expression may have another value each time that it is asked. The clock has one for the whole micro-batch.
+fn is_random(expr: &Expr) -> bool {
+    let is_clock = |expr: &Expr| match expr {
+        Expr::ScalarFunction(call) => call.func.inner().downcast_ref::<Now>().is_some(),
+        _ => false,
+    };
+    let random = expr.exists(|expr| Ok(expr.is_volatile_node() && !is_clock(expr)));
+    random.expect("the closure never fails")
 }
 
 /// The subquery that an expression itself is.
@@ -357,6 +373,28 @@ mod tests {
         assert!(below_watermark(&lanes).contains("= a"), "{lanes}");
         let (_, lanes) = plan("SELECT k FROM (SELECT DISTINCT k, ts FROM input) WHERE upper(k) = 'A'");
         assert!(below_watermark(&lanes).contains("FilterExec"), "{lanes}");
+    }
+
+    #[test]
+    fn the_time_of_the_batch_in_a_view_or_in_a_condition_holds_nothing_up() {
+        let view = GROUPS.replace(" FROM", ", current_timestamp() AS loaded_at FROM");
+        let (_, lanes) = plan(&format!("SELECT n, loaded_at FROM ({view}) WHERE k = 'a'"));
+        assert!(below_watermark(&lanes).contains("= a"), "{lanes}");
+        let (_, lanes) = plan(&format!("SELECT n FROM ({GROUPS}) WHERE k > CAST(current_date() AS STRING)"));
+        assert!(below_watermark(&lanes).contains("current_date"), "{lanes}");
+        let (_, lanes) = plan(&format!("SELECT n FROM ({view}) WHERE loaded_at > w.end"));
+        assert!(!below_watermark(&lanes).contains("current_timestamp"), "it reads the event time: {lanes}");
+    }
+
+    #[test]
+    fn a_subquery_on_no_column_of_the_row_is_asked_below_the_watermark_but_not_below_groups() {
+        let (_, lanes) = plan(
+            "SELECT ts, count(*) AS n FROM input WHERE EXISTS (SELECT 1 FROM t WHERE m = 'on') GROUP BY ts",
+        );
+        assert!(below_watermark(&lanes).contains("Join"), "{lanes}");
+        let (above, lanes) =
+            plan(&format!("SELECT n FROM ({GROUPS}) WHERE EXISTS (SELECT 1 FROM t WHERE m = 'on')"));
+        assert!(above.contains("Join") && !lanes.contains("Join"), "{above}\n{lanes}");
     }
 
     #[test]
