@@ -1,6 +1,6 @@
 //! Rows that are of no record: those of static tables, and of groups.
 //!
-//! Nobody could reject them, or take fewer of them at once. So what functions make of them is not bounded by what may be made
+//! Nobody could reject them. So what functions make of them is not bounded by what may be made
 //! of one record ([`RecordBytes`]) in a stream with little memory, but by the most for any stream.
 
 use std::sync::Arc;

@@ -104,7 +104,7 @@ fn too_large(most: RecordBytes) -> DataFusionError {
     let most = most.most() >> 20;
     ExpressionError::raise(
         RESULT_TOO_LARGE,
-        format!("what is made of a record would take more than {most} MiB"),
+        format!("what is made of a record or of a group would take more than {most} MiB"),
     )
 }
 

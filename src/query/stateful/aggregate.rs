@@ -23,7 +23,7 @@ use super::keys::{bound, times_of};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{OutputMode, Result};
 use crate::state::codec::Codec;
-use crate::state::{KeyTime, StateBatch, StateColumn, TableDefinition, TableId};
+use crate::state::{KeyTime, StateBatch, StateColumn, TableDefinition, TableId, in_words};
 
 type DfResult<T> = std::result::Result<T, DataFusionError>;
 
@@ -166,6 +166,12 @@ impl Grouping {
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.output), columns, &options)?)
     }
 
+    /// The same, a few groups at once.
+    fn results(&self, groups: &Groups) -> DfResult<Vec<RecordBatch>> {
+        let parts = (0..groups.rows).step_by(EMIT_ROWS);
+        parts.map(|first| self.result(&groups.part(first, EMIT_ROWS)?)).collect()
+    }
+
     /// Merges the partial groups of a batch by key, those of an earlier chunk first. Groups that are late, whose event
     /// time is not after `late`, are left out; their number is returned with the others.
     pub(super) fn combine(&self, partials: Vec<RecordBatch>, late: Option<i64>) -> DfResult<(Groups, u64)> {
@@ -211,6 +217,17 @@ impl Grouping {
 }
 
 impl Groups {
+    /// At most `count` of them, from `first` on.
+    fn part(&self, first: usize, count: usize) -> DfResult<Groups> {
+        let rows = count.min(self.rows - first);
+        let numbers = UInt64Array::from_iter_values(first as u64..(first + rows) as u64);
+        Ok(Groups {
+            keys: compute::take_arrays(&self.keys, &numbers, None)?,
+            states: compute::take_arrays(&self.states, &numbers, None)?,
+            rows,
+        })
+    }
+
     /// Those whose key `key` is after `late`, and how many are not.
     fn after(self, key: usize, late: i64) -> DfResult<(Groups, u64)> {
         let times = self.keys[key].as_primitive::<TimestampMicrosecondType>();
@@ -404,7 +421,7 @@ impl GroupBy {
 }
 
 /// Groups that are evaluated at once.
-const EMIT_ROWS: usize = 16 * 1024;
+pub(super) const EMIT_ROWS: usize = 16 * 1024;
 
 impl Operator for GroupBy {
     fn run(
@@ -438,7 +455,7 @@ impl Operator for GroupBy {
                 if grouping.event_time.is_some() {
                     progress.num_rows_removed = state.expire(self.table, &until, &mut |_, _| Ok(()))?;
                 }
-                vec![grouping.result(&updated).map_err(failed)?]
+                grouping.results(&updated).map_err(failed)?
             }
             OutputMode::Complete => {
                 state.scan(self.table, &[], None, &mut take)?;
@@ -463,9 +480,9 @@ impl Operator for GroupBy {
 
     fn explain(&self) -> String {
         let grouping = &self.grouping;
-        let functions: Vec<&str> =
-            grouping.aggregates.iter().map(|aggregate| aggregate.function.name()).collect();
-        let keys: Vec<&str> = grouping.key_columns.iter().map(|column| column.name.as_str()).collect();
+        let functions: Vec<String> =
+            grouping.aggregates.iter().map(|aggregate| in_words(aggregate.function.name())).collect();
+        let keys: Vec<String> = grouping.key_columns.iter().map(|column| in_words(&column.name)).collect();
         let what = match keys.as_slice() {
             [] => format!("Aggregate {}", functions.join(", ")),
             keys => format!("Aggregate {} by {}", functions.join(", "), keys.join(", ")),

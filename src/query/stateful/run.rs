@@ -13,7 +13,7 @@ use super::aggregate::{Grouping, Partial, partials};
 use super::observed::Observed;
 use super::{BatchTimes, OperatorProgress};
 use crate::model::{OutputMode, Result};
-use crate::query::error::{Failure, failure, internal};
+use crate::query::error::{Failure, RESULT_TOO_LARGE, failure, internal};
 use crate::query::fragment::FragmentRun;
 use crate::query::plan::Query;
 use crate::query::record::numbered;
@@ -111,9 +111,9 @@ impl StatefulRun {
                     let rows = match taken {
                         Some(Feed::Rows(rows)) => rows,
                         _ => match fragment {
-                            Some(fragment) => self.execute(fragment, &relations)?,
+                            Some(fragment) => self.execute(fragment, &relations, first)?,
                             None => {
-                                let rows = self.execute(&self.lanes, &relations)?;
+                                let rows = self.execute(&self.lanes, &relations, first)?;
                                 let rows = rows.iter().map(|rows| conform(query.lane_schema(), rows));
                                 rows.collect::<std::result::Result<_, _>>()?
                             }
@@ -130,25 +130,55 @@ impl StatefulRun {
             relations[first + number] =
                 Relation { columns: Arc::clone(&stage.columns), batches: Arc::new(rows) };
         }
-        let rows = self.execute(&self.root, &relations)?;
+        let rows = self.execute(&self.root, &relations, first)?;
         let rows =
             rows.iter().map(|rows| conform(&self.schema, rows)).collect::<std::result::Result<_, _>>()?;
         operators.reverse();
         Ok(Answer { rows, operators })
     }
 
+    /// Runs a fragment. A function's bound is for all rows that it is given at once, so if it makes too much of the rows of the
+    /// operators, whose relations are those from `first` on, it gets fewer.
     fn execute(
         &self,
         fragment: &FragmentRun,
         relations: &[Relation],
+        first: usize,
     ) -> std::result::Result<Vec<RecordBatch>, Failure> {
-        fragment.execute(relations.to_vec(), Some(Arc::clone(&self.observed))).map_err(|error| match failure(
-            &error,
-        ) {
-            Some(failure) => Failure::Expression(failure.clone()),
-            None => Failure::Other(internal(error)),
-        })
+        let mut relations = relations.to_vec();
+        loop {
+            // What a run saw before it failed must not count.
+            let observed: Arc<Observed> = Arc::default();
+            let error = match fragment.execute(relations.clone(), Some(Arc::clone(&observed))) {
+                Ok(rows) => {
+                    self.observed.add(&observed);
+                    return Ok(rows);
+                }
+                Err(error) => error,
+            };
+            match failure(&error) {
+                Some(failure) if failure.class == RESULT_TOO_LARGE && halve(&mut relations[first..]) => {}
+                Some(failure) => return Err(Failure::Expression(failure.clone())),
+                None => return Err(Failure::Other(internal(error))),
+            }
+        }
     }
+}
+
+/// Cuts every batch of rows in two; whether any had more than one row.
+fn halve(relations: &mut [Relation]) -> bool {
+    let mut any = false;
+    for relation in relations {
+        let mut halves = Vec::with_capacity(2 * relation.batches.len());
+        for batch in relation.batches.iter() {
+            let half = batch.num_rows() / 2;
+            any |= half > 0;
+            halves.extend((half > 0).then(|| batch.slice(0, half)));
+            halves.push(batch.slice(half, batch.num_rows() - half));
+        }
+        relation.batches = Arc::new(halves);
+    }
+    any
 }
 
 /// The groups of one lane while its rows come.

@@ -9,12 +9,12 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondAr
 use arrow::compute;
 use arrow::datatypes::TimestampMicrosecondType;
 
-use super::aggregate::{Grouping, Groups};
+use super::aggregate::{EMIT_ROWS, Grouping, Groups};
 use super::keys::{bound, timed, times_of};
 use super::{BatchTimes, Operator, OperatorProgress, failed};
 use crate::model::{Error, OutputMode, Result};
 use crate::state::codec::{Codec, Rows};
-use crate::state::{KeyTime, StateBatch, TableDefinition, TableId, time_of, time_prefix};
+use crate::state::{KeyTime, StateBatch, TableDefinition, TableId, in_words, time_of, time_prefix};
 
 /// The operator.
 #[derive(Debug)]
@@ -159,11 +159,12 @@ impl Sessions {
         Ok(count as u64)
     }
 
-    /// The result of sessions, by their keys in the table.
-    fn result(&self, sessions: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<RecordBatch>> {
-        if sessions.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// The result of sessions, by their keys in the table; a few at once.
+    fn results(&self, sessions: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<RecordBatch>> {
+        sessions.chunks(EMIT_ROWS).map(|sessions| self.result(sessions)).collect()
+    }
+
+    fn result(&self, sessions: &[(Vec<u8>, Vec<u8>)]) -> Result<RecordBatch> {
         let (mut keys, mut starts, mut ends, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (key, value) in sessions {
             let split = key.len().checked_sub(8).ok_or_else(damaged)?;
@@ -188,7 +189,7 @@ impl Sessions {
         }
         let states = grouping.state_codec.decode(&states)?;
         let groups = Groups { keys: columns, states, rows: sessions.len() };
-        Ok(vec![grouping.result(&groups).map_err(failed)?])
+        grouping.result(&groups).map_err(failed)
     }
 
     /// Takes the sessions that the watermark has passed out of the state.
@@ -270,9 +271,9 @@ impl Operator for Sessions {
             OutputMode::Append => {
                 let ended = self.take_ended(state, at.watermark)?;
                 progress.num_rows_removed = ended.len() as u64;
-                self.result(&ended)?
+                self.results(&ended)?
             }
-            OutputMode::Update | OutputMode::Complete => self.result(&self.all(state)?)?,
+            OutputMode::Update | OutputMode::Complete => self.results(&self.all(state)?)?,
         };
         progress.num_rows_total = state.len(self.table)?;
         Ok((out, progress))
@@ -287,7 +288,8 @@ impl Operator for Sessions {
     }
 
     fn explain(&self) -> String {
-        let keys: Vec<&str> = self.grouping.key_columns.iter().map(|column| column.name.as_str()).collect();
+        let columns = &self.grouping.key_columns;
+        let keys: Vec<String> = columns.iter().map(|column| in_words(&column.name)).collect();
         let bound = match self.mode {
             OutputMode::Append => "keeps a session until the watermark passes its end",
             OutputMode::Update | OutputMode::Complete => "keeps every session for ever",

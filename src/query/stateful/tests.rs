@@ -9,7 +9,9 @@ use arrow::util::pretty::pretty_format_batches;
 use proptest::prelude::*;
 
 use crate::model::{Marks, OutputMode, Watermark};
-use crate::query::{Conf, Definition, Feed, Input, Query, Relation, Runner, WatermarkTracker, Watermarks};
+use crate::query::{
+    Conf, Definition, Failure, Feed, Input, Query, Relation, Runner, WatermarkTracker, Watermarks,
+};
 use crate::state::{DEFINITION, MemoryState, StateDefinition};
 use crate::storage::{Store, test_runtime};
 
@@ -46,6 +48,8 @@ struct Stream {
     tracker: WatermarkTracker,
     watermarks: Watermarks,
     out: Vec<String>,
+    /// The rows of the largest batch that came out.
+    most: usize,
 }
 
 impl Stream {
@@ -70,11 +74,16 @@ impl Stream {
             tracker,
             watermarks: Watermarks::default(),
             out: Vec::new(),
+            most: 0,
         }
     }
 
     /// Runs a batch whose rows are dealt to `lanes` lanes in chunks of `chunk` rows.
     fn batch(&mut self, events: &[Event], lanes: usize, chunk: usize) {
+        self.try_batch(events, lanes, chunk).unwrap();
+    }
+
+    fn try_batch(&mut self, events: &[Event], lanes: usize, chunk: usize) -> Result<(), Failure> {
         let run = self.runner.begin(0, &[]).unwrap();
         let query = self.runner.query();
         let grouping = query.lane_grouping().expect("its lanes group");
@@ -90,14 +99,16 @@ impl Stream {
         let parts = groups.into_iter().rev().map(|groups| groups.finish().unwrap()).collect();
         let mut state = self.state.begin();
         let stateful = run.stateful().expect("it keeps state");
-        let answer = stateful.run(query, &mut state, Feed::Groups(parts), self.watermarks).unwrap();
+        let answer = stateful.run(query, &mut state, Feed::Groups(parts), self.watermarks)?;
         self.state.commit(state);
+        self.most = answer.rows.iter().map(RecordBatch::num_rows).fold(self.most, usize::max);
         let text = pretty_format_batches(&answer.rows).unwrap().to_string();
         // The columns' widths follow the other rows.
         let cells = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         self.out.extend(text.lines().skip(3).filter(|line| line.starts_with('|')).map(cells));
         let next = self.tracker.advance(&run.event_times(query));
         self.watermarks = Watermarks { before: self.watermarks.now, now: next };
+        Ok(())
     }
 
     /// Closes every window; what came out, sorted.
@@ -252,6 +263,41 @@ proptest! {
             prop_assert_eq!(one.finish(), several.finish());
         }
     }
+}
+
+#[test]
+fn groups_come_out_a_few_at_once() {
+    let events: Vec<Event> = (0..20_000).map(|n| (1, n * 1000, 1.0)).collect();
+    let by = |window: &str| format!("SELECT count(*) AS n FROM input GROUP BY k, {window}");
+    for (sql, mode) in [
+        (by("ts"), OutputMode::Update),
+        (by("ts"), OutputMode::Append),
+        (by("session_window(ts, '500 milliseconds')"), OutputMode::Append),
+    ] {
+        let mut stream = Stream::new(&sql, mode);
+        stream.batch(&events, 2, 1000);
+        stream.batch(&[], 2, 1000);
+        assert!(stream.out.len() > 19_900 && stream.most < 17_000, "{sql}: {} at once", stream.most);
+    }
+}
+
+#[test]
+fn a_text_is_bounded_for_one_group_and_not_for_all_that_are_evaluated_at_once() {
+    let texts = |times: u32| {
+        Stream::new(
+            &format!("SELECT length(repeat(k, {times})) AS n FROM input GROUP BY k"),
+            OutputMode::Update,
+        )
+    };
+    let events: Vec<Event> = (0..=255).map(|key| (key, 1000, 1.0)).collect();
+    let mut stream = texts(700_000);
+    stream.batch(&events, 1, 1000);
+    assert_eq!(stream.out.len(), 256);
+    let failure = texts(300_000_000).try_batch(&events, 1, 1000).unwrap_err();
+    assert!(
+        matches!(&failure, Failure::Expression(why) if why.message.contains("or of a group")),
+        "{failure:?}"
+    );
 }
 
 #[test]
