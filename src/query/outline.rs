@@ -102,6 +102,8 @@ fn called(call: &ScalarFunctionExpr) -> String {
             format!("{} {name} {}", operand(left), operand(right))
         }
         ("window_rows", args) => format!("window({})", listed(args)),
+        // The value as it is.
+        ("unmarked", [value]) => expression(value),
         ("session_window_rows", [args @ .., _]) => format!("session_window({})", listed(args)),
         (name, args) => format!("{name}({})", listed(args)),
     }
@@ -131,6 +133,7 @@ mod tests {
 
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
+    use crate::model::OutputMode;
     use crate::query::{Conf, Definition, Query, Relation};
 
     fn outline(sql: &str) -> String {
@@ -139,7 +142,9 @@ mod tests {
         let named = [("id", DataType::Utf8), ("ts", time), ("v", DataType::Float64), ("tags", list)];
         let fields: Vec<Field> = named.map(|(name, of)| Field::new(name, of, true)).into();
         let relation = Relation { name: "input".into(), schema: Arc::new(Schema::new(fields)) };
-        Query::plan(&Definition::of_stream(relation, sql, Conf::default())).unwrap().outline()
+        let definition = Definition::of_stream(relation, sql, Conf::default());
+        let output_mode = if sql.contains("GROUP BY") { OutputMode::Update } else { OutputMode::Append };
+        Query::plan(&Definition { output_mode, ..definition }).unwrap().outline()
     }
 
     #[test]
@@ -155,8 +160,15 @@ mod tests {
         }
         let two = outline("SELECT id FROM input UNION ALL SELECT CAST(v AS STRING) FROM input");
         assert!(two.starts_with("Union all\n"), "{two}");
-        for text in [plain, made, two] {
-            let inner = ["Exec", "@", "ListsCheck", "(record)"];
+        let grouped = outline(
+            "SELECT id, count(*) AS n, max(v) AS most, min(v) AS least FROM (SELECT id, ts, v FROM input UNION ALL
+             SELECT id, now(), v FROM input) WHERE v > 1 GROUP BY id, window(CAST(ts AS TIMESTAMP), '1 minute') HAVING n > 2",
+        );
+        let start = "Select id, count(*) AS n, max(v) AS most, min(v) AS least\n  Where count(*) > 2\n    Stream operator 1 [id, count(*), max(v), min(v)]\noperator 1: Aggregate count(*), max(v), min(v) by id, window.start, window.end: ";
+        assert!(grouped.starts_with(start), "{grouped}");
+        assert!(grouped.contains("\n  Select id, window.start, window.end, v\n"), "{grouped}");
+        for text in [plain, made, two, grouped] {
+            let inner = ["Exec", "@", "ListsCheck", "(record)", "c0", "g0", "unmarked", "input.", "Int64("];
             assert!(inner.iter().all(|word| !text.contains(word)), "{text}");
         }
     }

@@ -18,6 +18,7 @@ use super::Operator;
 use super::dedupe_node::Dedupe;
 use super::event_time::is_session;
 use super::grouping_sets::GroupingSets;
+use super::logical::unique;
 use super::operator_plan::{Built, aggregate, dedupe, field_of, limit};
 use crate::model::{Error, OutputMode, Result};
 use crate::query::check::{self, reads_stream};
@@ -25,7 +26,7 @@ use crate::query::fragment::Fragment;
 use crate::query::session::{Session, refused};
 use crate::query::slot::{Of, Places, Slot};
 use crate::query::{record, types};
-use crate::state::TableId;
+use crate::state::{TableId, in_words};
 
 /// A stateful query above what its lanes run.
 #[derive(Debug)]
@@ -246,12 +247,12 @@ impl Cutter {
         let place = self.first + self.cuttings.len();
         self.cuttings.push(Cutting { input, kind });
         // The columns keep their qualifiers, their names and what is marked on them.
-        let slot: Vec<Field> = output
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(n, field)| field.as_ref().clone().with_name(format!("c{n}")))
-            .collect();
+        let mut names = Vec::with_capacity(output.fields().len());
+        for field in output.fields() {
+            names.push(unique(in_words(field.name()), &names));
+        }
+        let slot = output.fields().iter().zip(names);
+        let slot: Vec<Field> = slot.map(|(field, name)| field.as_ref().clone().with_name(name)).collect();
         let slot = Arc::new(Schema::new(slot));
         let columns = fields.into_iter().enumerate().map(|(n, (of, field))| {
             let value = column(&slot, n);

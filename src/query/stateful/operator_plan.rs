@@ -15,7 +15,7 @@ use super::aggregate::{Aggregate, Argument, GroupBy, GroupColumn, Grouping};
 use super::dedupe::{DropDuplicates, Expiry};
 use super::event_time::{delay_of, is_event_time, is_session, is_window, shape_of};
 use super::limit::Limit;
-use super::logical::column;
+use super::logical::{column, unique};
 use super::others::others;
 use super::session::Sessions;
 use super::{Operator, failed};
@@ -24,7 +24,7 @@ use crate::query::fields::GetField;
 use crate::query::session::refused;
 use crate::query::types;
 use crate::state::codec::{Codec, Equality};
-use crate::state::{StateColumn, TableId};
+use crate::state::{StateColumn, TableId, in_words};
 
 /// What an expression over `input` gives.
 pub(super) fn field_of(expr: &Expr, input: &LogicalPlan) -> DfResult<Arc<Field>> {
@@ -142,17 +142,24 @@ fn named(field: &Field) -> StateColumn {
     StateColumn { window, ..StateColumn::new(field.name(), field.data_type()) }
 }
 
-/// The rows of a GROUP BY while they are put together: expressions under names of their own.
+/// The rows of a GROUP BY while they are put together: expressions, and their names.
 #[derive(Default)]
 struct GroupRows {
     exprs: Vec<Expr>,
+    names: Vec<String>,
 }
 
 impl GroupRows {
-    fn push(&mut self, expr: Expr) -> usize {
-        let at = self.exprs.len();
-        self.exprs.push(expr.alias(format!("g{at}")));
-        at
+    fn push(&mut self, name: &str, expr: Expr) -> usize {
+        self.names.push(unique(in_words(name), &self.names));
+        self.exprs.push(expr);
+        self.exprs.len() - 1
+    }
+
+    /// An argument or a filter, which may be there already.
+    fn place_of(&mut self, expr: &Expr) -> usize {
+        let known = self.exprs.iter().position(|other| other == expr);
+        known.unwrap_or_else(|| self.push(&expr.schema_name().to_string(), expr.clone()))
     }
 }
 
@@ -188,8 +195,8 @@ pub(super) fn aggregate(
                 let get = Arc::new(ScalarUDF::from(GetField::new(true)));
                 Expr::ScalarFunction(ScalarFunction::new_udf(get, vec![group.clone(), lit(name)]))
             };
-            let start = rows.push(bound("start"));
-            let end = rows.push(bound("end"));
+            let mut push = |name: &str| rows.push(&format!("{}.{name}", field.name()), bound(name));
+            let (start, end) = (push("start"), push("end"));
             columns.push(GroupColumn::Window(start));
             windows.push((start, shape_of(&field).map(str::to_owned)));
             if is_session(&field) {
@@ -200,7 +207,7 @@ pub(super) fn aggregate(
             }
         } else {
             let others = others(&group, &input);
-            let key = rows.push(group);
+            let key = rows.push(field.name(), group);
             others_of_keys.push((key, others));
             columns.push(GroupColumn::Key(key));
             if marked {
@@ -215,10 +222,10 @@ pub(super) fn aggregate(
     }
     if rows.exprs.is_empty() {
         // count(*) of everything: rows need a column to be counted by.
-        rows.push(lit(true));
+        rows.place_of(&lit(true));
     }
     let plan = LogicalPlanBuilder::from(input)
-        .project(rows.exprs)
+        .project(rows.exprs.into_iter().zip(rows.names).map(|(expr, name)| expr.alias(name)))
         .and_then(LogicalPlanBuilder::build)
         .map_err(|error| refused(&error))?;
     let schema: SchemaRef = Arc::new(types::conformed(plan.schema().as_arrow())?);
@@ -279,10 +286,10 @@ fn draft(expr: Expr, input: &LogicalPlan, rows: &mut GroupRows) -> Result<Draft>
     for arg in &call.params.args {
         args.push(match constant(arg) {
             Some(value) => DraftArgument::Constant(value),
-            None => DraftArgument::Column(rows.push(arg.clone())),
+            None => DraftArgument::Column(rows.place_of(arg)),
         });
     }
-    let filter = call.params.filter.as_ref().map(|filter| rows.push(filter.as_ref().clone()));
+    let filter = call.params.filter.as_ref().map(|filter| rows.place_of(filter));
     let others = call.params.args.first().map(|arg| others(arg, input)).unwrap_or_default();
     Ok(Draft { name, call, args, filter, others })
 }
