@@ -654,7 +654,10 @@ fn what_arrays_make_of_several_records_is_made_in_slices_and_one_record_that_bec
     assert_eq!(records.unwrap(), expected);
     assert!(rows.iter().all(|rows| rows.num_rows() <= 32));
     let [(2, why)] = &failed[..] else { panic!("{failed:?}") };
-    assert_eq!(why.to_string(), "RESULT_TOO_LARGE: what is made of a record or of a group would take more than 512 MiB");
+    assert_eq!(
+        why.to_string(),
+        "RESULT_TOO_LARGE: what is made of a record or of a group would take more than 512 MiB"
+    );
 }
 
 /// One record is many rows behind a first generator or a join, and rows of a static table are of no record.

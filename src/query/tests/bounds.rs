@@ -51,7 +51,9 @@ fn a_record_is_rejected_by_the_limit_alone_whatever_records_it_is_among() {
     let (_, failed) = sifted(&runner.begin(0, &[]).unwrap(), &batch).unwrap();
     let why = failed[0].1.to_string();
     assert!(
-        why.starts_with("RESULT_TOO_LARGE: what is made of a record or of a group would take more than 16 MiB"),
+        why.starts_with(
+            "RESULT_TOO_LARGE: what is made of a record or of a group would take more than 16 MiB"
+        ),
         "{why}"
     );
 }
