@@ -30,7 +30,8 @@ fn transactions_are_read_as_the_isolation_level_says_and_the_stream_ends() {
         transaction.produce(&topic, numbered(name, 0..20));
         if commits { transaction.commit() } else { transaction.abort() }
     }
-    let open = broker.transaction(&format!("{topic}-open"));
+    // Longer than the runs below take on a slow machine.
+    let open = broker.transaction_with_timeout(&format!("{topic}-open"), BOUND * 5);
     open.produce(&topic, numbered("e", 0..20));
     broker.produce(&topic, numbered("f", 0..20));
     let all = |names_of: &[&str]| names_of.iter().flat_map(|name| names(name, 0..20)).collect::<Vec<_>>();
