@@ -280,6 +280,10 @@ pub(super) static MERGE: Section = Section {
             "With `update`: which rows delete the rows of the table that have their key. Default: none.",
         ),
         optional(
+            "exceptColumns",
+            "The list of columns of the stream that are not written to the table, such as the `op` of a change feed: Databricks' `except_column_list`, or `COLUMNS * EXCEPT (op)`. `deleteWhen.column` may be one of them. They are not columns of a new table, `mergeSchema` does not add them, and the table must not have columns of these names. Each is a top-level column that neither is nor contains a key, or the column of `orderBy`, `eventTime` or `partitionBy`. Default: none.",
+        ),
+        optional(
             "within",
             "With `ignore`: rows with the same key are at most this far apart in event time, such as `7 days`. The index then holds only the keys of files with rows within this time before the newest row; older files are not read for it. An older row is inserted unless its key is in a file that the index holds; the progress counts the inserted ones (`numInsertedRowsNotWithin`). Default: the index holds all keys.",
         ),

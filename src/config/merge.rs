@@ -20,6 +20,8 @@ pub struct MergeConfig {
     pub when_matched: WhenMatched,
     /// `within` and `eventTime`: how far apart in event time rows of one key are at most; absent, any time.
     pub within: Option<MergeWithin>,
+    /// `exceptColumns`: the columns of the stream that are not written to the table.
+    pub except_columns: Vec<String>,
     /// Where the index of the table's keys is: a folder of the stream's own on a local disk.
     pub index_folder: PathBuf,
 }
@@ -84,6 +86,7 @@ pub(super) fn read(
     }
     let when_matched = when_matched(reader, &fields)?;
     let within = within(reader, &fields, &when_matched)?;
+    let except_columns = fields.columns(reader, "exceptColumns");
     let index_folder = local_folder::read(reader, &fields, "indexFolder", place, "key-index", table)?;
     let Some(index_folder) = index_folder else {
         reader.problems.add_with_hint(
@@ -94,7 +97,13 @@ pub(super) fn read(
         );
         return None;
     };
-    (!names.is_empty()).then_some(MergeConfig { keys: names, when_matched, within, index_folder })
+    (!names.is_empty()).then_some(MergeConfig {
+        keys: names,
+        when_matched,
+        within,
+        except_columns,
+        index_folder,
+    })
 }
 
 /// Reads what becomes of a row whose key the table holds.

@@ -311,6 +311,20 @@ impl<'n> Fields<'n> {
         self.node(key).and_then(|node| reader.text(node, &self.path_of(key), key))
     }
 
+    /// The names of columns in the list under `key`, each once whatever its case; none if the key is not there.
+    pub(super) fn columns(&self, reader: &mut Reader<'_>, key: &str) -> Vec<String> {
+        let Some(node) = self.node(key) else { return Vec::new() };
+        let mut columns: Vec<String> = Vec::new();
+        for text in reader.list(node, &self.path_of(key)) {
+            if columns.iter().any(|known| known.to_lowercase() == text.value.to_lowercase()) {
+                reader.refuse(&text, "the column is named twice");
+            } else {
+                columns.push(text.value);
+            }
+        }
+        columns
+    }
+
     /// The parsed value under `key`, if the key is there.
     pub(super) fn parsed<T>(
         &self,

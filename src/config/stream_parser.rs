@@ -344,16 +344,7 @@ fn sink(reader: &mut Reader<'_>, node: &Node, path: &str, place: &LocalPlace<'_>
         return formats::sink(reader, &fields, other, place.stream);
     }
     let target = target(reader, &fields, place.base);
-    let mut partition_by: Vec<String> = Vec::new();
-    if let Some(node) = fields.node("partitionBy") {
-        for text in reader.list(node, &fields.path_of("partitionBy")) {
-            if partition_by.iter().any(|known| known.to_lowercase() == text.value.to_lowercase()) {
-                reader.refuse(&text, "the column is named twice");
-            } else {
-                partition_by.push(text.value);
-            }
-        }
-    }
+    let partition_by = fields.columns(reader, "partitionBy");
     let options = match fields.node("options") {
         Some(node) => {
             let path = fields.path_of("options");

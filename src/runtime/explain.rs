@@ -100,6 +100,12 @@ fn merge_lines(merge: &MergeConfig) -> Vec<String> {
             }));
         }
     }
+    if !merge.except_columns.is_empty() {
+        lines.push(format!(
+            "exceptColumns: every column is written to the table but {}",
+            merge.except_columns.join(", ")
+        ));
+    }
     lines.extend(merge.within.as_ref().map(|within| {
         format!("within {:?} of {}: rows further apart are not compared", within.length, within.event_time)
     }));
@@ -217,7 +223,7 @@ mod tests {
       format: delta
       path: {place}/table
       partitionBy: [day]
-      merge: {{keys: [id], whenMatched: update, orderBy: at, deleteWhen: {{column: op, values: [d, x]}}}}
+      merge: {{keys: [id], whenMatched: update, orderBy: at, deleteWhen: {{column: op, values: [d, x]}}, exceptColumns: [op]}}
     checkpointLocation: {place}/checkpoint
 "
         );
@@ -233,6 +239,7 @@ mod tests {
                 "by id",
                 "whenMatched update: a row takes the place of the table's, if its at is not older",
                 "deleteWhen: op is d or x deletes the key",
+                "exceptColumns: every column is written to the table but op",
             ]
         );
         assert_eq!(lines("sink")[1], "partitioned by day");

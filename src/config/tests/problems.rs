@@ -204,6 +204,11 @@ fn problems_of_streams_and_sinks_name_place_key_and_remedy() {
             "",
             "s.yaml:12:18: streams[0].memoryLimit: \"lots\": expected a size such as 512 MiB, 1g or 1048576",
         ),
+        (
+            "",
+            "merge: {keys: [topic], exceptColumns: [op, OP]}",
+            "s.yaml:11:50: streams[0].sink.merge.exceptColumns[1]: \"OP\": the column is named twice",
+        ),
         ("", "merge: {keys: []}", "s.yaml:11:14: streams[0].sink.merge.keys: a merge needs at least one key"),
         (
             "",

@@ -53,6 +53,17 @@ pub(super) enum Make {
 }
 
 impl Plan {
+    /// The plan of a column that is passed on as it is.
+    pub(super) fn same(field: &FieldRef) -> Plan {
+        Plan {
+            path: field.name().clone(),
+            field: Arc::clone(field),
+            not_null: false,
+            length: None,
+            make: Make::Same,
+        }
+    }
+
     /// Whether the stream's column is passed on as it is, whatever it holds.
     pub(super) fn is_free(&self) -> bool {
         !self.not_null && self.length.is_none() && matches!(self.make, Make::Same | Make::Null)

@@ -118,7 +118,25 @@ impl Admission {
         }))
     }
 
-    /// The table's columns.
+    /// The same for rows of `stream`, which has more columns than those that this was made for, at the positions `carried`:
+    /// they come behind the table's, as they are.
+    #[must_use]
+    pub fn carrying(mut self, stream: &Schema, carried: &[usize]) -> Admission {
+        let others: Vec<usize> = (0..stream.fields().len()).filter(|at| !carried.contains(at)).collect();
+        for (source, _) in &mut self.columns {
+            *source = source.map(|at| others[at]);
+        }
+        let mut fields = self.target.fields().to_vec();
+        for at in carried {
+            let field = &stream.fields()[*at];
+            self.columns.push((Some(*at), Plan::same(field)));
+            fields.push(Arc::clone(field));
+        }
+        self.target = Arc::new(Schema::new_with_metadata(fields, self.target.metadata().clone()));
+        self
+    }
+
+    /// The columns that rows come out in: the table's, and behind them those that are carried.
     pub fn target(&self) -> &SchemaRef {
         &self.target
     }

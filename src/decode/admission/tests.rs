@@ -144,6 +144,31 @@ fn columns_are_matched_without_case_widened_and_filled() {
 }
 
 #[test]
+fn columns_that_are_carried_come_behind_those_of_the_table_and_go_with_their_rows() {
+    let stream = schema("op STRING, id BIGINT, m MAP<STRING, INT>, name STRING");
+    let written = Arc::new(stream.project(&[1, 3]).unwrap());
+    let admission = fits(&written, &schema("name STRING NOT NULL, id INT"), &[]);
+    let demands = admission.demands().to_owned();
+    let admission = admission.carrying(&stream, &[2, 0]);
+    assert_eq!(admission.demands(), demands, "nothing is demanded of them");
+    let names: Vec<&str> = admission.target().fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["name", "id", "m", "op"]);
+    let rows = batch(
+        &stream,
+        vec![
+            text(&[Some("c"), Some("d"), None]),
+            Arc::new(Int64Array::from(vec![1, 2, 3])),
+            new_null_array(stream.field(2).data_type(), 3),
+            text(&[Some("a"), None, Some("c")]),
+        ],
+    );
+    let (rows, rejected) = admit(&admission, &rows);
+    assert_eq!(rejected, [(1, "NOT_NULL_VIOLATION", "name".to_owned())]);
+    assert_eq!(rows.column(1).as_primitive::<arrow::datatypes::Int32Type>().values(), &[1, 3]);
+    assert_eq!(rows.column(3), &text(&[Some("c"), None]));
+}
+
+#[test]
 fn types_that_spark_does_not_cast_are_refused_by_the_path_of_the_difference() {
     let error = refused(
         "id BOOLEAN, s STRUCT<a: STRUCT<x: INT>, b: INT>",

@@ -174,7 +174,7 @@ impl DeltaAppend {
             Fit::Lacks(missing) => missing,
         };
         if !self.config.merge_schema {
-            return Err(lacks(table.store().url().as_str(), &missing, &there));
+            return Err(self.lacks(table, &missing, &there));
         }
         for missing in &missing {
             let field = [missing.field.clone()].into_iter().collect();
@@ -184,6 +184,24 @@ impl DeltaAppend {
             Fit::Fits(admission) => Ok(Some(admission)),
             Fit::Lacks(_) => Err(Error::internal("a table with all columns of the stream lacks some")),
         }
+    }
+
+    /// The error of a table, which has the columns `there`, that lacks some of the stream's.
+    fn lacks(&self, table: &DeltaTable, lacking: &[MissingField], there: &SchemaRef) -> Error {
+        let may_be_left_out =
+            self.config.merge.is_some() && lacking.iter().all(|field| field.path.is_empty());
+        let lacking: Vec<String> = lacking.iter().map(MissingField::full_name).collect();
+        let what = format!(
+            "table {} has no column {}; it has {}",
+            table.store().url(),
+            lacking.join(", "),
+            names(there)
+        );
+        Error::config(what).hint(if may_be_left_out {
+            "set sink.options.mergeSchema: true to add them, name them in sink.merge.exceptColumns to leave them out of the table (deleteWhen may still read them), or change source.value.schema"
+        } else {
+            "set sink.options.mergeSchema: true to add them, or change source.value.schema"
+        })
     }
 
     /// How rows of `columns` fit the table with the columns `schema`.
@@ -388,13 +406,6 @@ fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &Schem
         sink.partition_by.join(", ")
     ))
     .hint("leave sink.partitionBy out to write to the table as it is"))
-}
-
-/// The error of table `name`, which has the columns `there`, that lacks some of the stream's.
-fn lacks(name: &str, lacking: &[MissingField], there: &SchemaRef) -> Error {
-    let lacking: Vec<String> = lacking.iter().map(MissingField::full_name).collect();
-    Error::config(format!("table {name} has no column {}; it has {}", lacking.join(", "), names(there)))
-        .hint("set sink.options.mergeSchema: true to add them, or change source.value.schema")
 }
 
 /// Column names are one if they differ in case alone.

@@ -16,6 +16,7 @@ use crate::table::{self, FileOrigin, FileWriter, WriterSettings};
 /// What the lanes of one run need to write files.
 pub(super) struct FilesOfAttempt {
     settings: WriterSettings,
+    /// How rows become the table's, perhaps with columns behind the table's, which are not written.
     admission: Admission,
 }
 
@@ -42,9 +43,25 @@ impl DeltaAppend {
 }
 
 impl FilesOfAttempt {
+    /// The same for rows that `admission` admits, which may carry columns behind the table's.
+    pub(super) fn admitted_by(self, admission: &Admission) -> FilesOfAttempt {
+        FilesOfAttempt { admission: admission.clone(), ..self }
+    }
+
     /// The table's columns.
     pub(super) fn schema(&self) -> SchemaRef {
-        Arc::clone(self.admission.target())
+        Arc::clone(&self.settings.schema)
+    }
+
+    /// Aligned rows in the table's columns: without those that they carry behind them.
+    pub(super) fn stored(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let count = self.settings.schema.fields().len();
+        if rows.num_columns() == count {
+            return Ok(rows.clone());
+        }
+        let columns = rows.columns().iter().take(count).cloned().collect();
+        RecordBatch::try_new(self.schema(), columns)
+            .map_err(|e| Error::internal("leave columns out of rows").source(e))
     }
 
     /// A writer of files whose names carry the number `lane`.
@@ -67,8 +84,9 @@ impl AttemptWriter for FilesOfAttempt {
 
     fn refused(&self, rows: &RecordBatch) -> Vec<usize> {
         table::refused_rows(rows, &|rows| {
-            fail_on_demand(rows)?;
-            table::write_into_memory(&self.settings, rows)
+            let rows = self.stored(rows)?;
+            fail_on_demand(&rows)?;
+            table::write_into_memory(&self.settings, &rows)
         })
     }
 

@@ -1,9 +1,10 @@
-//! `sink.merge`: events that come again are one row (`duplicates`), and the newest row of a key replaces the one before
-//! (`upsert`).
+//! `sink.merge`: events that come again are one row (`duplicates`), the newest row of a key replaces the one before
+//! (`upsert`), and some columns are not written (`except_columns`).
 
 use crate::rig::Broker;
 
 pub mod duplicates;
+mod except_columns;
 pub mod upsert;
 
 /// A stream that merges everything in a topic into `./table` and ends; `schema` is the DDL of its JSON, `sink` is what

@@ -14,6 +14,7 @@
 
 mod attempt;
 mod choose;
+mod except;
 mod matched;
 mod order;
 mod rewrite;
@@ -30,6 +31,7 @@ use arrow::datatypes::SchemaRef;
 
 use attempt::MergeAttempt;
 use choose::{Chosen, MergeCounts};
+use except::ExceptedColumns;
 use order::RowRules;
 use rewrite::UpdateCounts;
 use waiting::WaitingBatch;
@@ -70,6 +72,8 @@ pub struct DeltaMerge {
     snapshots: Option<Snapshots>,
     /// The snapshot that is being uploaded, if one is.
     uploading: Option<Beside<()>>,
+    /// How the stream's rows become the table's, with the excepted columns behind them; `None` until the sink is prepared.
+    admission: Option<Admission>,
     /// What `merge` says of rows beside their keys; nothing until the sink is prepared.
     rules: RowRules,
     /// What the last batch did that left rows of the table as they were.
@@ -97,6 +101,7 @@ impl DeltaMerge {
             merge: merge.clone(),
             lanes,
             keys: None,
+            admission: None,
             rules: RowRules::default(),
             counts: MergeCounts::default(),
             updates: UpdateCounts::default(),
@@ -127,8 +132,14 @@ impl DeltaMerge {
         }
     }
 
-    /// Checks that the rows of the table, if it is there, can be changed by rows with these columns.
-    fn check_update(&self, columns: &SchemaRef) -> Result<()> {
+    /// Finds the columns of the stream that are not written.
+    fn excepted(&self, columns: &SchemaRef) -> Result<ExceptedColumns> {
+        ExceptedColumns::resolve(&self.merge, columns, &self.target)
+    }
+
+    /// Checks that the rows of the table, if it is there, can be changed by rows with these columns, of which `written` are
+    /// written.
+    fn check_update(&self, columns: &SchemaRef, written: &SchemaRef) -> Result<()> {
         if let WhenMatched::Ignore = self.merge.when_matched {
             return Ok(());
         }
@@ -140,7 +151,7 @@ impl DeltaMerge {
             }
             Some(table) => {
                 table.check_rows_can_change(ChangedBy::Merge)?;
-                update::check_has_all(columns, table)
+                update::check_has_all(written, table)
             }
         }
     }
@@ -231,7 +242,9 @@ impl Sink for DeltaMerge {
     }
 
     fn check(&self, columns: &SchemaRef) -> Result<Option<Admission>> {
-        let admission = self.target.check(columns)?;
+        let excepted = self.excepted(columns)?;
+        let written = excepted.written(columns);
+        let admission = self.target.check(&written)?;
         let url = self.target.store().url().as_str();
         // Keys are of columns that the stream writes: a column that only the table has would be NULL in every row.
         KeyColumns::resolve(columns, &self.merge.keys, url)?;
@@ -241,8 +254,8 @@ impl Sink for DeltaMerge {
         if let Some(table) = self.target.table() {
             KeyColumns::resolve(table.arrow_schema()?.as_ref(), &self.merge.keys, url)?;
         }
-        self.check_update(columns)?;
-        Ok(admission)
+        self.check_update(columns, &written)?;
+        Ok(admission.map(|admission| excepted.carried_by(admission, columns)))
     }
 
     fn state(&mut self, query_id: &str, since: Option<u64>) -> Result<SinkState> {
@@ -270,11 +283,13 @@ impl Sink for DeltaMerge {
     }
 
     fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>> {
-        self.check_update(columns)?;
-        let admission = self.target.prepare(columns)?;
+        let written = self.excepted(columns)?.written(columns);
+        self.check_update(columns, &written)?;
+        let admission = self.target.prepare(&written)?.ok_or_else(super::not_prepared)?;
+        // Once more: another writer may have made the table.
+        let admission = self.excepted(columns)?.carried_by(admission, columns);
         // Of the table's columns: the stream's rows have become rows of the table when they are compared.
-        let schema = self.target.table_mut()?.arrow_schema()?;
-        self.rules = self.resolve_rules(&schema)?;
+        self.rules = self.resolve_rules(admission.target())?;
         let table = self.target.table_mut()?;
         let within = self.merge.within.as_ref();
         let by = IndexedBy {
@@ -284,13 +299,16 @@ impl Sink for DeltaMerge {
         self.keys =
             Some(TableKeys::open(table, by, &self.merge.index_folder, self.lanes, self.snapshots.clone())?);
         failpoint!("merge.indexed");
-        Ok(admission)
+        self.admission = Some(admission.clone());
+        Ok(Some(admission))
     }
 
     fn begin(&self, run: &BatchRun, account: &Arc<MemoryAccount>) -> Result<Arc<dyn AttemptWriter>> {
-        let keys = self.keys.as_ref().ok_or_else(super::not_prepared)?;
+        let (Some(keys), Some(admission)) = (&self.keys, &self.admission) else {
+            return Err(super::not_prepared());
+        };
         let attempt = MergeAttempt {
-            files: self.target.begin_files(run, account)?,
+            files: self.target.begin_files(run, account)?.admitted_by(admission),
             hasher: keys.row_hasher(),
             rules: self.rules.clone(),
             times: keys.window().map(|(times, _)| times.clone()),

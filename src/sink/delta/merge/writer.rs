@@ -60,7 +60,7 @@ impl MergeLane {
             deletes: delete.as_ref().map(|delete| delete.of_rows(rows)).transpose()?,
             times: self.attempt.times.as_ref().map(|times| times.of_rows(rows)).transpose()?,
         });
-        self.rows.push(rows.clone())
+        self.rows.push(self.attempt.files.stored(rows)?)
     }
 }
 
