@@ -208,6 +208,18 @@ pub struct Admission<'a> {
     pub remainder: Option<&'a Offset>,
 }
 
+impl<'a> Admission<'a> {
+    /// The offset beyond which nothing is read, if there is one.
+    fn last(&self) -> Option<&'a Offset> {
+        self.remainder.or(self.bound)
+    }
+
+    /// Whether no limit makes the batch: all there is, or what is left of a batch that was made, is one.
+    fn is_unlimited(&self) -> bool {
+        self.unlimited || self.remainder.is_some()
+    }
+}
+
 /// What a source has now.
 #[derive(Debug)]
 pub struct Available {

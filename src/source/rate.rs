@@ -94,9 +94,8 @@ impl Source for RateSource {
         let notes = Notes::from([(BEGAN.to_owned(), began_ms.to_string())]);
         // A clock that was set back does not take back what was read.
         let latest = ((now_ms - began_ms) / 1000).max(start);
-        let bound = admission.remainder.or(admission.bound).map(seconds).transpose()?.unwrap_or(latest);
-        let unlimited = admission.unlimited || admission.remainder.is_some();
-        let max = admission.default_max.filter(|_| !unlimited);
+        let bound = admission.last().map(seconds).transpose()?.unwrap_or(latest);
+        let max = admission.default_max.filter(|_| !admission.is_unlimited());
         let batch_end = self.schedule.limited(start, latest.min(bound).max(start), max);
         let end = self.schedule.limited(start, batch_end, admission.part_max);
         let range = SourceRange { start: at(start), end: at(end), notes: notes.clone() };

@@ -97,8 +97,7 @@ impl Source for SocketSource {
 
     fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
         let start = number(&from.offset)?;
-        let bound = admission.remainder.or(admission.bound).map(number).transpose()?.unwrap_or(i64::MAX);
-        let unlimited = admission.unlimited || admission.remainder.is_some();
+        let bound = admission.last().map(number).transpose()?.unwrap_or(i64::MAX);
         let limited = |max: Option<u64>, end: i64| {
             let max = max.and_then(|max| i64::try_from(max).ok()).unwrap_or(i64::MAX);
             end.min(start.saturating_add(max)).max(start)
@@ -106,7 +105,8 @@ impl Source for SocketSource {
         let mut waiting = self.lines.lock();
         waiting.number_from(start);
         let latest = waiting.end();
-        let batch_end = limited(admission.default_max.filter(|_| !unlimited), latest.min(bound));
+        let batch_end =
+            limited(admission.default_max.filter(|_| !admission.is_unlimited()), latest.min(bound));
         let end = limited(admission.part_max, batch_end);
         if waiting.too_long && latest == start {
             let SocketOptions { host, port, .. } = &self.options;

@@ -51,7 +51,7 @@ impl Source for KafkaSource {
     fn latest_offset(&mut self, from: &Position, admission: &Admission<'_>) -> Result<Available> {
         let known = known(from)?;
         let (position, known_ids) = (known.offsets.clone(), known.ids.clone());
-        let bound = admission.remainder.or(admission.bound).map(offsets).transpose()?;
+        let bound = admission.last().map(offsets).transpose()?;
         let left = left(&from.notes)?;
         let Some(available) = admission::available(self, known, left, bound.as_ref())? else {
             return Ok(Available::undecided(from));
@@ -221,8 +221,7 @@ impl KafkaSource {
     ) -> Option<Offsets> {
         let start = &available.start;
         let reach = admission::reach(start, &available.latest.end, bound);
-        let unlimited = admission.unlimited || admission.remainder.is_some();
-        let max = match (unlimited, self.options().max_offsets_per_trigger) {
+        let max = match (admission.is_unlimited(), self.options().max_offsets_per_trigger) {
             (true, _) => None,
             (false, Some(max)) => Some(max),
             (false, None) => admission.default_max,
@@ -235,7 +234,7 @@ impl KafkaSource {
             return None;
         }
         if let Some(gate) = &mut self.min_offsets
-            && !unlimited
+            && !admission.is_unlimited()
             && !gate.permits(start, &reach, Instant::now())
         {
             return None;
