@@ -374,12 +374,7 @@ fn not_prepared() -> Error {
 /// Checks `partitionBy` against the stream's columns and, if it is there, the table.
 fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &SchemaRef) -> Result<()> {
     for name in &sink.partition_by {
-        let Some(column) = stream.fields().iter().find(|field| same_name(field.name(), name)) else {
-            return Err(Error::config(format!(
-                "sink.partitionBy names {name}, which is not a column of the stream"
-            ))
-            .hint(format!("the columns are {}", names(stream))));
-        };
+        let column = stream.field(position_in(stream, "sink.partitionBy", name)?);
         if matches!(column.data_type(), DataType::Struct(_) | DataType::List(_) | DataType::Map(_, _)) {
             return Err(Error::config(format!(
                 "sink.partitionBy names {name}, which is {}; a table can't be partitioned by such a column",
@@ -406,6 +401,15 @@ fn check_partitions(sink: &DeltaSink, table: Option<&DeltaTable>, stream: &Schem
         sink.partition_by.join(", ")
     ))
     .hint("leave sink.partitionBy out to write to the table as it is"))
+}
+
+/// The position among the stream's columns of the one that `setting` calls `name`.
+fn position_in(stream: &SchemaRef, setting: &str, name: &str) -> Result<usize> {
+    let position = stream.fields().iter().position(|field| same_name(field.name(), name));
+    position.ok_or_else(|| {
+        Error::config(format!("{setting} names {name}, which is not a column of the stream"))
+            .hint(format!("the columns are {}", names(stream)))
+    })
 }
 
 /// Column names are one if they differ in case alone.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Fields, Schema, SchemaRef};
 
-use super::super::{DeltaAppend, names, same_name};
+use super::super::{DeltaAppend, position_in, same_name};
 use crate::config::{MergeConfig, WhenMatched};
 use crate::decode::admission::Admission;
 use crate::model::{Error, Result};
@@ -32,15 +32,8 @@ impl ExceptedColumns {
         stream: &SchemaRef,
         target: &DeltaAppend,
     ) -> Result<ExceptedColumns> {
-        let mut positions = Vec::with_capacity(merge.except_columns.len());
-        for name in &merge.except_columns {
-            let position = stream.fields().iter().position(|field| same_name(field.name(), name));
-            positions.push(position.ok_or_else(|| {
-                Error::config(format!("{SETTING} names {name}, which is not a column of the stream"))
-                    .hint(format!("the columns are {}", names(stream)))
-            })?);
-        }
-        let excepted = ExceptedColumns { positions };
+        let positions = merge.except_columns.iter().map(|name| position_in(stream, SETTING, name));
+        let excepted = ExceptedColumns { positions: positions.collect::<Result<_>>()? };
         if !excepted.positions.is_empty() {
             excepted.check_not_needed(merge, stream, target)?;
             excepted.check_not_in_table(stream, target)?;
