@@ -5,18 +5,19 @@
 //! After a crash between any two of them the newest plan without a commit is run again over exactly
 //! the same ranges, or only the commit log is completed (`checkpoint::resume`).
 
+mod clock;
 mod position;
 mod reconcile;
 mod report;
 mod state;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use self::clock::{Clock, now_ms};
 use self::position::{IDLE_LEASE_CHECK, Pace, StreamPosition};
 use self::reconcile::same_definition;
 use super::attempt::{self, Written, commit_of};
@@ -92,44 +93,6 @@ enum Fired {
     NoData,
     /// Whether there is, the source says when it is asked again.
     Undecided,
-}
-
-/// The times of one trigger.
-struct Clock {
-    started: Instant,
-    started_ms: i64,
-    steps: BTreeMap<&'static str, u64>,
-}
-
-impl Clock {
-    fn start() -> Clock {
-        Clock { started: Instant::now(), started_ms: now_ms(), steps: BTreeMap::new() }
-    }
-
-    fn time<T>(&mut self, step: &'static str, work: impl FnOnce() -> T) -> T {
-        let before = Instant::now();
-        let result = work();
-        *self.steps.entry(step).or_default() += millis(before.elapsed());
-        result
-    }
-
-    /// Times a part of `addBatch`.
-    fn time_part<T>(&mut self, part: &'static str, work: impl FnOnce() -> T) -> T {
-        let before = Instant::now();
-        let result = work();
-        for step in [part, "addBatch"] {
-            *self.steps.entry(step).or_default() += millis(before.elapsed());
-        }
-        result
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn now_ms() -> i64 {
-    chrono::Utc::now().timestamp_millis()
 }
 
 /// How often it is looked whether the sink has finished.

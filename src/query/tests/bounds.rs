@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch};
 
-use super::{megabytes, rows, runner_of, sifted, stream, tables};
+use super::*;
 use crate::decode::stage::{StageFactory, StageRows};
 use crate::model::{Hidden, MemoryAccount};
 use crate::query::{Conf, RecordBytes, Runner, SqlStage};
@@ -95,4 +95,100 @@ fn what_is_made_of_rows_counts_while_what_follows_takes_it() {
     .unwrap();
     assert_eq!((made, account.used_bytes()), (12, 0));
     assert!(most < 5 << 20, "a slice is a quarter of what may be made of one record: {most}");
+}
+
+/// Rows with a text of a megabyte, and a number.
+fn megabytes(numbers: &[i32]) -> RecordBatch {
+    let text = "x".repeat(1 << 20);
+    let keys: Vec<&str> = numbers.iter().map(|_| text.as_str()).collect();
+    let numbers: ArrayRef = Arc::new(Int32Array::from(numbers.to_vec()));
+    let keys: ArrayRef = Arc::new(StringArray::from(keys));
+    RecordBatch::try_new(stream(), vec![keys, Arc::clone(&numbers), numbers]).unwrap()
+}
+
+/// Each element is a row with a copy of the other columns.
+#[test]
+fn what_arrays_make_of_several_records_is_made_in_slices_and_one_record_that_becomes_too_much_fails() {
+    let mut runner = runner("SELECT k, v, e FROM input LATERAL VIEW explode(sequence(1, v)) AS e");
+    let batch = megabytes(&[30, 30, 600, 1, 0, 20, 20]);
+    let batch = batch.project(&runner.query().input_columns()).unwrap();
+    let run = runner.begin(0, &[]).unwrap();
+    let (Made { rows, records }, failed) = sifted(&run, &batch).unwrap();
+    let expected: Vec<u32> = [(0, 30), (1, 30), (3, 1), (4, 2), (5, 20), (6, 20)]
+        .iter()
+        .flat_map(|(record, times)| vec![*record; *times])
+        .collect();
+    assert_eq!(records.unwrap(), expected);
+    assert!(rows.iter().all(|rows| rows.num_rows() <= 32));
+    let [(2, why)] = &failed[..] else { panic!("{failed:?}") };
+    assert_eq!(
+        why.to_string(),
+        "RESULT_TOO_LARGE: what is made of a record or of a group would take more than 512 MiB"
+    );
+}
+
+/// One record is many rows behind a first generator or a join, and rows of a static table are of no record.
+#[test]
+fn what_is_made_of_one_record_or_of_a_static_table_may_be_more_than_a_slice() {
+    for (sql, count) in [
+        (
+            "SELECT v, a, b, k FROM input LATERAL VIEW explode(sequence(1, v)) t1 AS a LATERAL VIEW explode(sequence(1, v)) t2 AS b",
+            2 * 49,
+        ),
+        (
+            "SELECT v, i.k, x, e FROM input i JOIN d ON v < x LATERAL VIEW explode(sequence(1, 20)) AS e",
+            2 * 60,
+        ),
+        (
+            "SELECT v, e, pad FROM input JOIN (SELECT x, explode(sequence(1, 20)) AS e, pad FROM (SELECT x, repeat(k, 700000) AS pad FROM d)) t ON t.x > v",
+            2 * 60,
+        ),
+    ] {
+        let mut runner = runner(sql);
+        let tables = tables(&runner, 0);
+        let batch = megabytes(&[7, 7]).project(&runner.query().input_columns()).unwrap();
+        let run = runner.begin(0, &tables).unwrap();
+        let (made, failed) = sifted(&run, &batch).unwrap();
+        assert!(failed.is_empty(), "{sql}: {failed:?}");
+        assert_eq!(made.rows.iter().map(RecordBatch::num_rows).sum::<usize>(), count, "{sql}");
+    }
+}
+
+#[test]
+fn a_lambda_copies_the_values_of_a_row_for_each_element_only_if_that_fits() {
+    let mut runner = runner("SELECT v, size(transform(sequence(1, v), x -> concat(k, x))) AS n FROM input");
+    let batch = megabytes(&[3, 600, 2]).project(&runner.query().input_columns()).unwrap();
+    let run = runner.begin(0, &[]).unwrap();
+    let (made, failed) = sifted(&run, &batch).unwrap();
+    assert_eq!(made.records.unwrap(), [0, 2]);
+    assert!(matches!(&failed[..], [(1, why)] if why.class == "RESULT_TOO_LARGE"), "{failed:?}");
+}
+
+#[test]
+fn a_text_that_is_as_long_as_a_record_says_is_made_only_if_it_fits() {
+    for call in [
+        "repeat('ab', v)",
+        "space(v)",
+        "lpad('', v, 'ab')",
+        "rpad('ab', v)",
+        "replace(repeat('a', 30000), 'a', repeat('b', v))",
+        "regexp_replace(repeat('a', 30000), 'a', repeat('b', v))",
+        "array_join(array_repeat('', 30000), repeat('b', v))",
+        "concat_ws(repeat('b', v), array_repeat('', 30000))",
+        "regexp_replace(repeat('a', 30000), 'a+', repeat('$0', CAST(v / 100000 AS INT) + 1))",
+        "format_number(1.5D, v)",
+        "format_string(concat('%', v, 'd'), 1)",
+        "format_string(concat('%.', v, 'e'), 1.5D)",
+    ] {
+        let mut runner = runner(&format!("SELECT v, length({call}) AS n FROM input"));
+        let batch = rows(&stream(), &["a", "a", "a"], 3);
+        let values: ArrayRef = Arc::new(Int32Array::from(vec![3, 2_000_000_000, 100]));
+        let columns = vec![Arc::clone(batch.column(0)), Arc::clone(&values), values];
+        let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+        let batch = batch.project(&runner.query().input_columns()).unwrap();
+        let run = runner.begin(0, &[]).unwrap();
+        let (made, failed) = sifted(&run, &batch).unwrap();
+        assert_eq!(made.records.unwrap(), [0, 2], "{call}");
+        assert!(matches!(&failed[..], [(1, why)] if why.class == "RESULT_TOO_LARGE"), "{call}: {failed:?}");
+    }
 }

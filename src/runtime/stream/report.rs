@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Clock, Stream, millis};
+use super::Stream;
+use super::clock::{Clock, millis};
 use crate::checkpoint::Plan;
 use crate::decode::json::RejectionCode;
 use crate::model::time::utc;

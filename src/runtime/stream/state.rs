@@ -1,6 +1,7 @@
 //! The steps of a batch of a query with a watermark or with state.
 
-use super::{Stream, now_ms};
+use super::Stream;
+use super::clock::now_ms;
 use crate::checkpoint::{BatchCommitted, Plan};
 use crate::model::{Error, Notes, Result};
 use crate::runtime::attempt::Written;

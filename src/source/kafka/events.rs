@@ -77,9 +77,7 @@ impl ClientEvents {
             *latest = Some(Trouble { code, text });
         }
     }
-}
 
-impl ClientEvents {
     /// Keeps what the log says of a connection that was closed before one has worked: often no error says it.
     fn keep_closed(&self, message: &str) {
         if self.worked.load(Ordering::Relaxed) || !is_closed(message) {
