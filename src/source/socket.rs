@@ -8,8 +8,8 @@
 mod lines;
 
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
@@ -30,7 +30,8 @@ const BATCH_BYTES: usize = 1024 * 1024;
 pub struct SocketSource {
     options: SocketOptions,
     lines: Arc<Lines>,
-    connection: Arc<TcpStream>,
+    /// The thread's, which closes it when it ends.
+    connection: Weak<TcpStream>,
 }
 
 impl SocketSource {
@@ -47,11 +48,11 @@ impl SocketSource {
         })?;
         let lines = Arc::new(Lines::default());
         let wanted = Arc::clone(&lines);
-        let connection = Arc::new(socket);
-        let read = Arc::clone(&connection);
+        let read = Arc::new(socket);
+        let connection = Arc::downgrade(&read);
         std::thread::Builder::new()
             .name("socket".into())
-            .spawn(move || read_lines(&read, &wanted))
+            .spawn(move || read_lines(read, &wanted))
             .map_err(|e| Error::unavailable("cannot start a thread for the socket").source(e))?;
         Ok(SocketSource { options: options.clone(), lines, connection })
     }
@@ -61,7 +62,9 @@ impl Drop for SocketSource {
     /// Ends the connection, and with it the thread that reads it.
     fn drop(&mut self) {
         self.lines.close();
-        let _ = self.connection.shutdown(Shutdown::Both);
+        if let Some(connection) = self.connection.upgrade() {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -239,7 +242,7 @@ impl SplitReader for SocketReader {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::{ErrorKind, Read, Write};
     use std::net::TcpListener;
     use std::time::{Duration, Instant};
 
@@ -336,15 +339,23 @@ mod tests {
         }
     }
 
+    /// Writes `bytes` again and again until the connection no longer takes them.
+    fn until_refused(server: &mut TcpStream, bytes: &[u8]) -> std::io::Error {
+        loop {
+            if let Err(error) = server.write_all(bytes) {
+                return error;
+            }
+        }
+    }
+
     #[test]
     fn a_line_that_does_not_end_stops_the_stream_behind_the_lines_before_it() {
         let (mut source, mut server) = connected();
         let longest = "x".repeat(LINE_BYTES_MAX);
         let sender = std::thread::spawn(move || {
+            server.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
             server.write_all(format!("{longest}\n").as_bytes()).unwrap();
-            // The source closes the connection before it has read all of this.
-            let endless = vec![b'y'; 64 * 1024];
-            while server.write_all(&endless).is_ok() {}
+            until_refused(&mut server, &[b'y'; 64 * 1024])
         });
         wait_for(&source, |waiting| waiting.too_long);
         assert_eq!(source.lines.lock().lines[0].0.len(), LINE_BYTES_MAX);
@@ -355,7 +366,9 @@ mod tests {
         let error = source.latest_offset(&position(1), &Admission::default()).err().unwrap();
         assert_eq!(error.kind(), crate::model::Kind::Data);
         assert!(error.to_string().contains("sent more than 8 MiB without the end of a line"), "{error}");
-        sender.join().unwrap();
+        // The source is still there; its connection is closed, and a server whose window was full is told so.
+        let refused = sender.join().unwrap().kind();
+        assert!(matches!(refused, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{refused}");
     }
 
     #[test]
@@ -363,8 +376,7 @@ mod tests {
         let (mut source, mut server) = connected();
         let lines_max = WAITING_BYTES_MAX.div_ceil(LINE_OVERHEAD_BYTES);
         let sender = std::thread::spawn(move || {
-            let lines = vec![b'\n'; 64 * 1024];
-            while server.write_all(&lines).is_ok() {}
+            until_refused(&mut server, &[b'\n'; 64 * 1024]);
         });
         wait_for(&source, |waiting| waiting.bytes() >= WAITING_BYTES_MAX);
         assert_eq!(source.lines.lock().lines.len(), lines_max);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::vec_deque;
 use std::io::{BufRead, BufReader, Read};
-use std::net::{Shutdown, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::model::{MemoryAccount, MemoryClaim};
@@ -154,10 +154,11 @@ impl Waiting {
     }
 }
 
-/// Reads lines until the server closes the connection, a line is too long, or no one wants them. Then the connection is closed.
-pub(super) fn read_lines(connection: &TcpStream, lines: &Lines) {
-    read(connection, lines);
-    let _ = connection.shutdown(Shutdown::Both);
+/// Reads lines until the server closes the connection, a line is too long, or no one wants them. Then the connection is
+/// closed. To shut it down would not do: a server whose window is full would wait until the source is dropped.
+pub(super) fn read_lines(connection: Arc<TcpStream>, lines: &Lines) {
+    read(&connection, lines);
+    drop(connection);
 }
 
 fn read(connection: &TcpStream, lines: &Lines) {
