@@ -7,6 +7,7 @@
     reason = "a flattened field is documented by its type; a comment on it would become help text"
 )]
 
+mod flag_words;
 mod settings;
 pub mod table;
 mod run;
@@ -26,6 +27,7 @@ use client::STREAMS_EXAMPLES;
 pub use client::{ClientArgs, ProgressArgs, StatusArgs, StopArgs, StreamsArgs};
 use dead_letters::DEAD_LETTERS_EXAMPLES;
 pub use dead_letters::{DeadLettersCommand, DeadLettersReplayArgs, DeadLettersShowArgs};
+pub(super) use flag_words::in_flags;
 use preflight::{CHECK_EXAMPLES, EXPLAIN_EXAMPLES, SQL_EXAMPLES};
 pub use preflight::{CheckArgs, ExplainArgs, SchemaCommand, SchemaInferArgs, SqlArgs};
 use run::{INGEST_EXAMPLES, RUN_EXAMPLES};

@@ -15,10 +15,10 @@ use super::{io_runtime, one_stream, process_context};
 use crate::config::StreamConfig;
 use crate::decode::json::RejectionCode;
 use crate::model::escape::escaped_char;
+use crate::model::numbers::{counted, grouped};
 use crate::model::time::utc;
 use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
-use crate::observe::numbers::grouped;
 use crate::runtime::Stop;
 use crate::runtime::open::Access;
 use crate::runtime::replay::{self, Replayed, TakenLetters};
@@ -88,11 +88,18 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
             );
         }
         OutputFormat::Text => {
-            println!("{}: {} in {}", config.name, counted(total, replayed), store.url());
+            println!("{}: {} in {}", config.name, open_and_replayed(total, replayed), store.url());
             for (code, count) in &codes {
                 println!("  {:>9}  {}", grouped(*count), plain(code.as_bytes()));
             }
             newest.iter().for_each(|letter| print!("\n{}", letter.text));
+            let of_code =
+                |code: &str| args.code.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(code));
+            let wanted: u64 = codes.iter().filter(|(code, _)| of_code(code)).map(|(_, count)| count).sum();
+            let more = wanted.saturating_sub(newest.len() as u64);
+            if more > 0 {
+                println!("\n{} older; --limit shows more", counted(more, "dead letter"));
+            }
         }
     }
     Ok(())
@@ -118,12 +125,12 @@ fn check_code<'c>(code: &str, found: impl Iterator<Item = &'c str>) -> Result<()
         .hint(format!("the codes are {}, {OFFSETS_LOST}", known.join(", "))))
 }
 
-fn counted(total: u64, replayed: u64) -> String {
+fn open_and_replayed(total: u64, replayed: u64) -> String {
+    let all = counted(total, "dead letter");
     match replayed {
-        0 => format!("{} dead letters", grouped(total)),
+        0 => all,
         _ => format!(
-            "{} dead letters, {} of them replayed, {} open",
-            grouped(total),
+            "{all}, {} of them replayed, {} open",
             grouped(replayed),
             grouped(total.saturating_sub(replayed))
         ),
@@ -309,8 +316,8 @@ mod tests {
 
     #[test]
     fn letters_that_were_replayed_are_counted_apart() {
-        assert_eq!(counted(16, 0), "16 dead letters");
-        assert_eq!(counted(1_016, 8), "1,016 dead letters, 8 of them replayed, 1,008 open");
+        assert_eq!(open_and_replayed(16, 0), "16 dead letters");
+        assert_eq!(open_and_replayed(1_016, 8), "1,016 dead letters, 8 of them replayed, 1,008 open");
     }
 
     #[test]

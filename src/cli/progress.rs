@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::args::{OutputFormat, ProgressArgs};
 use super::client::Client;
+use crate::model::numbers::grouped;
 use crate::model::{Error, Result};
-use crate::observe::numbers::grouped;
 
 /// How often a watched stream is asked for new micro-batches.
 const WATCH_EVERY: Duration = Duration::from_millis(500);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::args::{GlobalArgs, IngestArgs, LogFormat, ObserveArgs, RunArgs};
+use super::args::{GlobalArgs, IngestArgs, LogFormat, ObserveArgs, RunArgs, in_flags};
 use super::io_runtime;
 use super::temporary::Temporary;
 use crate::config::{Config, ProcessLookup};
@@ -63,7 +63,7 @@ pub(super) fn ingest(args: &IngestArgs, global: &GlobalArgs) -> Result<()> {
         return Ok(());
     }
     let reporter = reporter(global, &args.observe)?;
-    stream(&config, WhenOwned::Refuse, &args.observe.server(false)?, &reporter)
+    stream(&config, WhenOwned::Refuse, &args.observe.server(false)?, &reporter).map_err(in_flags)
 }
 
 /// Runs streams until every one has ended; signals stop them.

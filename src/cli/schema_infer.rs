@@ -11,9 +11,10 @@ use serde_json::json;
 
 use super::args::{OutputFormat, SchemaInferArgs};
 use crate::config::{KafkaOptions, ProcessLookup};
-use crate::decode::infer::Inference;
+use crate::decode::infer::{Inference, MixedColumn};
 use crate::decode::json::{JsonDecoder, JsonOptions, OnMalformed, Outcome, Policy};
 use crate::model::escape::{escaped, escaped_lines};
+use crate::model::numbers::counted;
 use crate::model::{Error, OffsetRange, Offsets, Result};
 use crate::source::kafka::{KafkaSource, LANE_MEMORY_BYTES, LaneReader};
 
@@ -73,15 +74,23 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
     match args.output.output {
         OutputFormat::Json => println!(
             "{}",
-            json!({"ddl": ddl, "records": objects.len(), "notJson": left_out, "blank": sample.blank, "timestamps": timestamps, "text": made_text})
+            json!({
+                "ddl": ddl,
+                "records": objects.len(),
+                "notJson": left_out,
+                "blank": sample.blank,
+                "timestamps": timestamps,
+                "text": made_text,
+                "mixed": mixed_json(inference.mixed()),
+            })
         ),
         // A file gets the names as they are.
         OutputFormat::Text if std::io::stdout().is_terminal() => println!("{}", escaped_lines(&ddl)),
         OutputFormat::Text => println!("{ddl}"),
     }
-    eprintln!("alluvia: inferred from {} messages", objects.len());
+    eprintln!("alluvia: inferred from {}", counted(objects.len() as u64, "message"));
     if left_out > 0 {
-        eprintln!("alluvia: {left_out} messages are not JSON objects and were skipped");
+        eprintln!("alluvia: left out because they are not JSON objects: {}", counted(left_out, "message"));
     }
     if !timestamps.is_empty() {
         eprintln!(
@@ -95,6 +104,12 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
             escaped(&made_text.join(", "))
         );
     }
+    for MixedColumn { path, before, then, message } in inference.mixed() {
+        eprintln!(
+            "alluvia: {} is STRING because its values differ in type: {before} at first, {then} in message {message}",
+            escaped(path)
+        );
+    }
     for (one, other) in inference.same_but_case() {
         eprintln!(
             "alluvia: {} and {} differ only in case: a Delta table can have only one of them; remove the other",
@@ -103,6 +118,11 @@ pub(super) fn infer(args: &SchemaInferArgs) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn mixed_json(columns: &[MixedColumn]) -> Vec<serde_json::Value> {
+    let entry = |column: &MixedColumn| json!({"column": column.path, "before": column.before, "then": column.then, "message": column.message});
+    columns.iter().map(entry).collect()
 }
 
 /// The error for a sample without a message that has a value; `blank` ones have none.

@@ -9,7 +9,7 @@ use super::args::{OutputFormat, StatusArgs, StreamsArgs};
 use super::client::Client;
 use crate::model::Result;
 use crate::model::escape::escaped_lines;
-use crate::observe::numbers::grouped;
+use crate::model::numbers::grouped;
 
 /// From this age on of a lag it is said: the process measures every ten seconds as long as the source answers.
 const LAG_AGE_SHOWN_SECONDS: i64 = 20;

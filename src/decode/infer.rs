@@ -11,6 +11,8 @@
 //! sample is an ISO 8601 instant: date, `T`, time to the second with six digits of a fraction at most,
 //! and a zone. Nothing of such a value is lost. Texts without a zone stay STRING.
 
+mod mixed;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -20,6 +22,9 @@ use serde_json::value::RawValue;
 
 use super::datetime::{Zone, cast};
 use super::schema::{DataType, StructField, StructType};
+
+pub use self::mixed::MixedColumn;
+use self::mixed::note_mixed;
 
 /// Levels of nesting that are looked into.
 const DEPTH_MAX: usize = 64;
@@ -44,6 +49,7 @@ pub struct Inference {
     root: BTreeMap<String, Kind>,
     objects: u64,
     others: u64,
+    mixed: Vec<MixedColumn>,
 }
 
 impl Inference {
@@ -60,6 +66,7 @@ impl Inference {
             _ => return self.count_other(),
         };
         self.objects += 1;
+        note_mixed(&self.root, &fields, self.objects, &mut self.mixed);
         merge_fields(&mut self.root, fields);
         true
     }
@@ -77,6 +84,11 @@ impl Inference {
     /// Messages that are no JSON objects.
     pub fn others(&self) -> u64 {
         self.others
+    }
+
+    /// The columns that are STRING because their values differ in type, in the order in which they were seen.
+    pub fn mixed(&self) -> &[MixedColumn] {
+        &self.mixed
     }
 
     /// Makes the column `path` (dotted) a STRING, which holds whatever is there; whether there is such a
@@ -287,6 +299,18 @@ fn merge(a: Kind, b: Kind) -> Kind {
             Kind::Object(a)
         }
         _ => Kind::Text,
+    }
+}
+
+/// Whether only STRING holds values of both kinds, of which not both are texts. What is inside objects and arrays is not
+/// looked at.
+fn widens_to_text(a: &Kind, b: &Kind) -> bool {
+    let is_number = |kind: &Kind| matches!(kind, Kind::Long | Kind::Decimal { .. } | Kind::Double);
+    match (a, b) {
+        (Kind::Null, _) | (_, Kind::Null) => false,
+        (Kind::Instant | Kind::Text, Kind::Instant | Kind::Text) => false,
+        (a, b) if is_number(a) && is_number(b) => false,
+        (a, b) => std::mem::discriminant(a) != std::mem::discriminant(b),
     }
 }
 

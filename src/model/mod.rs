@@ -12,6 +12,7 @@ pub mod marks;
 pub mod memory;
 pub mod offset;
 pub mod missing_field;
+pub mod numbers;
 pub mod offsets;
 pub mod record;
 pub mod record_column;

@@ -6,7 +6,6 @@
 mod event;
 pub mod log;
 mod metrics;
-pub mod numbers;
 mod positions;
 pub mod progress;
 pub mod report;

@@ -12,13 +12,13 @@ use std::time::Instant;
 
 use super::event::{Event, EventLog};
 use super::metrics::{Metrics, TokenTimes};
-use super::numbers::grouped;
 use super::progress::Progress;
 use super::status::{
     HistoryPoint, LastError, PartitionLag, QueryStatus, StreamInfo, StreamState, StreamStatus, Totals,
 };
 use super::terminal::{self, Terminal};
 use super::traces::Traces;
+use crate::model::numbers::{counted, grouped};
 use crate::model::{Error, Result};
 
 /// How progress is shown.
@@ -337,20 +337,20 @@ fn now_ms() -> i64 {
 
 fn summary_line(name: &str, totals: &Totals, table_version: Option<u64>, seconds: f64) -> String {
     let mut line = format!(
-        "{name}: {} records read, {} rows written in {} micro-batches, {seconds:.1} s ({} records/s)",
-        grouped(totals.input_rows),
-        grouped(totals.output_rows),
-        totals.batches,
+        "{name}: {} read, {} written in {}, {seconds:.1} s ({} records/s)",
+        counted(totals.input_rows, "record"),
+        counted(totals.output_rows, "row"),
+        counted(totals.batches, "micro-batch"),
         grouped((totals.input_rows as f64 / seconds.max(0.001)).round() as u64)
     );
-    for (count, what) in [
-        (totals.dead_letters, "dead letters"),
-        (totals.malformed_rows, "malformed records kept as rows"),
-        (totals.dropped_rows, "malformed records left out"),
-        (totals.lost_ranges, "offset ranges lost"),
+    for (count, what, became) in [
+        (totals.dead_letters, "dead letter", ""),
+        (totals.malformed_rows, "malformed record", " kept as rows"),
+        (totals.dropped_rows, "malformed record", " left out"),
+        (totals.lost_ranges, "offset range", " lost"),
     ] {
         if count > 0 {
-            line.push_str(&format!(", {} {what}", grouped(count)));
+            line.push_str(&format!(", {}{became}", counted(count, what)));
         }
     }
     if let Some(version) = table_version {

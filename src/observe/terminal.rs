@@ -137,7 +137,7 @@ impl StreamLine {
             *rows += count;
             self.bar.set_message(format!(
                 "batch {batch_id} runs  {} rows so far",
-                super::numbers::grouped(*rows)
+                crate::model::numbers::grouped(*rows)
             ));
         }
     }
@@ -172,7 +172,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 fn rate(per_second: f64) -> String {
-    format!("{}/s", super::numbers::grouped(per_second.round() as u64))
+    format!("{}/s", crate::model::numbers::grouped(per_second.round() as u64))
 }
 
 impl Terminal {
@@ -230,8 +230,8 @@ fn line_of(progress: &Progress) -> String {
     format!(
         "batch {}{version}  {} rows/s  lag {}  committed {}",
         progress.batch_id,
-        super::numbers::grouped(progress.processed_rows_per_second.round() as u64),
-        super::numbers::grouped(u64::try_from(progress.alluvia.lag).unwrap_or(0)),
+        crate::model::numbers::grouped(progress.processed_rows_per_second.round() as u64),
+        crate::model::numbers::grouped(u64::try_from(progress.alluvia.lag).unwrap_or(0)),
         progress.timestamp.get(11..19).unwrap_or_default(),
     )
 }

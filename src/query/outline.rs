@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::ScalarValue;
+use datafusion::common::{JoinType, ScalarValue};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
@@ -34,7 +34,34 @@ fn write(plan: &Arc<dyn ExecutionPlan>, depth: usize, text: &mut String) {
         text.push_str(&format!("{}{}\n", "  ".repeat(depth), step(plan)));
         depth + 1
     };
-    plan.children().into_iter().for_each(|child| write(child, depth, text));
+    let mut children = plan.children();
+    if join_type(plan).is_some_and(keeps_right) {
+        children.reverse();
+    }
+    children.into_iter().for_each(|child| write(child, depth, text));
+}
+
+fn join_type(plan: &Arc<dyn ExecutionPlan>) -> Option<JoinType> {
+    let hashed = plan.downcast_ref::<HashJoinExec>().map(|join| *join.join_type());
+    hashed.or_else(|| plan.downcast_ref::<NestedLoopJoinExec>().map(|join| *join.join_type()))
+}
+
+/// Whether the rows that a join keeps are those of its right side. It is told as the query has it, the other way round: a
+/// static table is at the left because it is read first.
+fn keeps_right(join_type: JoinType) -> bool {
+    use JoinType::*;
+    matches!(join_type, Right | RightSemi | RightAnti | RightMark)
+}
+
+fn join_words(join_type: JoinType) -> &'static str {
+    match if keeps_right(join_type) { join_type.swap() } else { join_type } {
+        JoinType::Inner => "Inner join",
+        JoinType::Full => "Full join",
+        JoinType::LeftSemi => "Left semi join",
+        JoinType::LeftAnti => "Left anti join",
+        JoinType::LeftMark => "Left join that marks",
+        _ => "Left join",
+    }
 }
 
 fn step(plan: &Arc<dyn ExecutionPlan>) -> String {
@@ -48,15 +75,17 @@ fn step(plan: &Arc<dyn ExecutionPlan>) -> String {
     } else if let Some(filter) = plan.downcast_ref::<FilterExec>() {
         format!("Where {}", expression(filter.predicate()))
     } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        let on =
-            join.on().iter().map(|(left, right)| format!("{} = {}", expression(left), expression(right)));
+        let on = join.on().iter().map(|(left, right)| match (expression(left), expression(right)) {
+            (left, right) if keeps_right(*join.join_type()) => format!("{right} = {left}"),
+            (left, right) => format!("{left} = {right}"),
+        });
         let mut on: Vec<String> = on.collect();
         on.extend(join.filter().map(|filter| expression(filter.expression())));
-        format!("{} join on {}", join.join_type(), on.join(" AND "))
+        format!("{} on {}", join_words(*join.join_type()), on.join(" AND "))
     } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
         let on =
             join.filter().map_or("every pair of rows".to_owned(), |filter| expression(filter.expression()));
-        format!("{} join on {on}, by comparing every pair of rows", join.join_type())
+        format!("{} on {on}, by comparing every pair of rows", join_words(*join.join_type()))
     } else if plan.downcast_ref::<UnnestExec>().is_some() {
         "A row for each element".to_owned()
     } else if plan.downcast_ref::<ConcatExec>().is_some() {
@@ -142,7 +171,10 @@ mod tests {
         let named = [("id", DataType::Utf8), ("ts", time), ("v", DataType::Float64), ("tags", list)];
         let fields: Vec<Field> = named.map(|(name, of)| Field::new(name, of, true)).into();
         let relation = Relation { name: "input".into(), schema: Arc::new(Schema::new(fields)) };
+        let table = ["id", "site"].map(|name| Field::new(name, DataType::Utf8, true));
+        let table = Relation { name: "d".into(), schema: Arc::new(Schema::new(table.to_vec())) };
         let definition = Definition::of_stream(relation, sql, Conf::default());
+        let definition = Definition { tables: vec![table], ..definition };
         let output_mode = if sql.contains("GROUP BY") { OutputMode::Update } else { OutputMode::Append };
         Query::plan(&Definition { output_mode, ..definition }).unwrap().outline()
     }
@@ -160,6 +192,15 @@ mod tests {
         }
         let two = outline("SELECT id FROM input UNION ALL SELECT CAST(v AS STRING) FROM input");
         assert!(two.starts_with("Union all\n"), "{two}");
+        for (join, told) in
+            [("LEFT", "Left join"), ("LEFT ANTI", "Left anti join"), ("LEFT SEMI", "Left semi join")]
+        {
+            let joined = outline(&format!("SELECT input.id FROM input {join} JOIN d ON input.id = d.id"));
+            let shape = format!("{told} on id = id\n");
+            assert!(joined.contains(&shape), "{shape} is not in\n{joined}");
+            let (stream, table) = (joined.find("Stream input"), joined.find("d ["));
+            assert!(stream.unwrap() < table.unwrap(), "{joined}");
+        }
         let grouped = outline(
             "SELECT id, count(*) AS n, max(v) AS most, min(v) AS least FROM (SELECT id, ts, v FROM input UNION ALL
              SELECT id, now(), v FROM input) WHERE v > 1 GROUP BY id, window(CAST(ts AS TIMESTAMP), '1 minute') HAVING n > 2",

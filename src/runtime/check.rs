@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::checkpoint::{CheckpointLog, Decision, Lease, Planned, paths};
 use crate::config::StreamConfig;
+use crate::model::numbers::counted;
 use crate::model::{Error, Notes, Result};
 use crate::sink::Sink;
 use crate::source::{From, Position, SourceRange};
@@ -191,7 +192,7 @@ fn schema(row_pipeline: &Result<RowPipeline>) -> Result<String> {
     let row_pipeline = row_pipeline.as_ref().map_err(Error::again)?;
     let columns = row_pipeline.arrow_schema()?;
     row_pipeline.lane(None)?;
-    Ok(format!("{} columns", columns.fields().len()))
+    Ok(counted(columns.fields().len() as u64, "column"))
 }
 
 /// Service, login, topic, and what there is to read from where the checkpoint goes on.
@@ -215,10 +216,14 @@ fn source(config: &StreamConfig, next: &NextBatch) -> Result<String> {
 
 fn sink(config: &StreamConfig, row_pipeline: Option<&mut RowPipeline>, access: &Access) -> Result<String> {
     let sink = open::sink(config, access)?;
+    let mut known = String::new();
     if let Some(row_pipeline) = row_pipeline {
         recovery::check_sink(sink.as_ref(), row_pipeline)?;
+        let casts = row_pipeline.casts().iter().map(ToString::to_string);
+        let warnings = sink.warnings(&row_pipeline.arrow_schema()?);
+        known = casts.chain(warnings).map(|fact| format!("; {fact}")).collect();
     }
-    can_be_written(sink.as_ref())
+    Ok(can_be_written(sink.as_ref())? + &known)
 }
 
 fn dead_letters(config: &StreamConfig, access: &Access) -> Result<String> {

@@ -15,7 +15,7 @@ use super::lane_pipeline::{Keep, LanePipeline};
 use super::open::Access;
 use super::sql::{self, StreamSql};
 use crate::config::{JsonValue, RawColumns, StreamConfig, ValueConfig};
-use crate::decode::admission::Admission;
+use crate::decode::admission::{Admission, ColumnCast};
 use crate::decode::json::{
     JsonDecoder, JsonOptions, OnMalformed, ParseMode, Policy, Rejection, RejectionCode,
 };
@@ -289,6 +289,11 @@ impl RowPipeline {
             hash(&format!("{}\n{demands}", self.own_hash))
         };
         self.admission = admission;
+    }
+
+    /// The columns that the sink's table has in another type, once [`RowPipeline::admit`] has said what it demands.
+    pub fn casts(&self) -> &[ColumnCast] {
+        self.admission.as_ref().map(Admission::casts).unwrap_or_default()
     }
 
     /// A pipeline for one lane. With `trial` each row is also tried on that writer, and one that it fails on is

@@ -148,7 +148,7 @@ pub fn open(
         failpoint!("logs.listed");
         log.sync(&found.entries)
     })?;
-    for warning in recovery.targets.sink.warnings() {
+    for warning in recovery.targets.sink.warnings(&row_pipeline.arrow_schema()?) {
         tracing::warn!(stream = config.name, "{warning}");
     }
     let memory = memory.clone();
@@ -214,6 +214,9 @@ fn make(config: &StreamConfig, checked: Checked, recovery: Recovery) -> Result<O
     }
     failpoint!("letters.created");
     row_pipeline.admit(admission);
+    for cast in row_pipeline.casts().iter().filter(|cast| cast.may_fail) {
+        tracing::warn!(stream = config.name, "{cast}");
+    }
     let identity = match identity {
         Some(identity) => identity,
         None => Identity::create(log.store())?,

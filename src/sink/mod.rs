@@ -102,8 +102,10 @@ pub trait Sink: Send {
         Ok(commits.values().any(|commit| commit.is_of(Some(stream), Some(checkpoint_location))))
     }
 
-    /// What an operator should know of the target as it is, once per start.
-    fn warnings(&self) -> Vec<&'static str> {
+    /// What an operator should know of the target, there or to be made for rows with these columns; told by each start and by
+    /// a check.
+    fn warnings(&self, columns: &SchemaRef) -> Vec<String> {
+        let _ = columns;
         Vec::new()
     }
 

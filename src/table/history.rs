@@ -120,6 +120,8 @@ pub struct CommitSummary {
     pub engine_info: Option<String>,
     /// How many files it added.
     pub files_added: usize,
+    /// How many files it removed: those that a merge rewrote or a compaction joined.
+    pub files_removed: usize,
     /// The application transactions that came with it: query or application id, and version (of a stream its micro-batch).
     pub transactions: BTreeMap<String, i64>,
     /// The stream of Alluvia that made it.
@@ -151,6 +153,7 @@ fn summary(version: u64, commit: &Commit) -> CommitSummary {
         operation_metrics: info["operationMetrics"].clone(),
         engine_info: text(&info["engineInfo"]),
         files_added: commit.added,
+        files_removed: commit.removed,
         transactions: transactions.filter_map(transaction).collect(),
         stream: text(&info["alluvia"]["stream"]),
     }
@@ -216,7 +219,7 @@ pub fn files_of_batch(table: &DeltaTable, query_id: &str, batch_id: i64) -> Resu
 /// The actions of one commit, a JSON value each; `None` if its file is gone.
 pub(super) fn read_actions(store: &Store, version: u64) -> Result<Option<Vec<Value>>> {
     let Some(bytes) = store.get(&commit_name(version))? else { return Ok(None) };
-    parsed(store, version, &bytes, |_| true).map(|(actions, _)| Some(actions))
+    parsed(store, version, &bytes, |_| true).map(Some)
 }
 
 /// One commit; `None` if its file is gone.
@@ -225,40 +228,43 @@ fn read_commit(store: &Store, version: u64) -> Result<Option<Commit>> {
     Commit::parse(store, version, &bytes).map(Some)
 }
 
-/// What a commit says beside its files, and how many files it added. It may name thousands of them, of which nothing is
+/// What a commit says beside its files, and how many files it added and removed. It may name thousands of them, of which nothing is
 /// kept for this.
 struct Commit {
     actions: Vec<Value>,
     added: usize,
+    removed: usize,
 }
 
 impl Commit {
     fn parse(store: &Store, version: u64, bytes: &[u8]) -> Result<Commit> {
         let wanted = |line: &[u8]| !FILES.iter().any(|of| line.starts_with(of));
-        parsed(store, version, bytes, wanted).map(|(actions, added)| Commit { actions, added })
+        let actions = parsed(store, version, bytes, wanted)?;
+        let count = |of: &[u8]| lines(bytes).filter(|line| line.starts_with(of)).count();
+        Ok(Commit { actions, added: count(ADD), removed: count(REMOVE) })
     }
 }
 
 /// How the lines of files begin, as every writer puts them.
-const FILES: [&[u8]; 3] = [ADD, br#"{"remove":"#, br#"{"cdc":"#];
+const FILES: [&[u8]; 3] = [ADD, REMOVE, br#"{"cdc":"#];
 pub(super) const ADD: &[u8] = br#"{"add":"#;
+const REMOVE: &[u8] = br#"{"remove":"#;
 
-/// The actions of a commit that are `wanted` by their line, and how many lines add a file.
-fn parsed(
-    store: &Store,
-    version: u64,
-    bytes: &[u8],
-    wanted: impl Fn(&[u8]) -> bool,
-) -> Result<(Vec<Value>, usize)> {
+/// The lines of a commit; each is an action.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
+}
+
+/// The actions of a commit that are `wanted` by their line.
+fn parsed(store: &Store, version: u64, bytes: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Value>> {
     let damaged = |e: serde_json::Error| {
         let name = commit_name(version);
         Error::corrupt(format!("{}{name} is cut off or damaged: it is not a Delta commit", store.url()))
             .source(e)
             .hint(super::error::RESTORE)
     };
-    let (mut actions, mut added) = (Vec::new(), 0);
-    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-        added += usize::from(line.starts_with(ADD));
+    let mut actions = Vec::new();
+    for line in lines(bytes) {
         if wanted(line) {
             actions.push(serde_json::from_slice(line).map_err(damaged)?);
         } else {
@@ -266,7 +272,7 @@ fn parsed(
             serde_json::from_slice::<IgnoredAny>(line).map_err(damaged)?;
         }
     }
-    Ok((actions, added))
+    Ok(actions)
 }
 
 /// The path of a commit from the table's folder.
@@ -280,7 +286,7 @@ pub(super) fn commit_file(version: u64) -> String {
 }
 
 fn own_commit(version: u64, commit: &Commit, query_id: &str) -> Option<OwnCommit> {
-    let Commit { actions, added } = commit;
+    let Commit { actions, added, .. } = commit;
     let transactions = actions.iter().filter_map(|action| action.get("txn"));
     let batch_id = transactions
         .filter(|txn| txn["appId"].as_str() == Some(query_id))

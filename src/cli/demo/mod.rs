@@ -18,8 +18,8 @@ use url::Url;
 use super::args::{DemoArgs, GlobalArgs};
 use super::{io_runtime, temporary};
 use crate::config::{Config, ProcessLookup};
+use crate::model::numbers::grouped;
 use crate::model::{Error, Result};
-use crate::observe::numbers::grouped;
 use crate::observe::{Reporter, Style};
 use crate::runtime::{ProcessContext, Stop, Streams};
 

@@ -11,8 +11,8 @@ use tokio::runtime::Handle;
 use url::Url;
 
 use super::events::Generated;
+use crate::model::numbers::grouped;
 use crate::model::{Error, Result};
-use crate::observe::numbers::grouped;
 use crate::storage::Store;
 use crate::table::DeltaTable;
 use crate::table::read::recent_commits;

@@ -26,7 +26,7 @@ pub(super) fn run(args: &HistoryArgs) -> Result<()> {
         OutputFormat::Json => println!("{}", json!({"table": store.url().as_str(), "commits": commits})),
         OutputFormat::Text => {
             println!(
-                "{:>9}  {:20}  {:18}  {:>7}  {:30}  details",
+                "{:>9}  {:20}  {:18}  {:>11}  {:30}  details",
                 "version", "time", "operation", "files", "by"
             );
             commits.iter().for_each(|commit| println!("{}", line(commit)));
@@ -50,11 +50,19 @@ fn line(commit: &CommitSummary) -> String {
     let engine = commit.engine_info.as_deref().unwrap_or("-");
     let engine = engine.char_indices().nth(30).map_or(engine, |(end, _)| &engine[..end]);
     format!(
-        "{:>9}  {time:20}  {:18}  {:>7}  {engine:30}  {}",
+        "{:>9}  {time:20}  {:18}  {:>11}  {engine:30}  {}",
         commit.version,
         if commit.operation.is_empty() { "-" } else { &commit.operation },
-        format!("+{}", commit.files_added),
+        files(commit),
         says.join(", ")
     )
     .replace(|c: char| c.is_control(), " ")
+}
+
+/// Files added and removed: `+4 -2`.
+fn files(commit: &CommitSummary) -> String {
+    match commit.files_removed {
+        0 => format!("+{}", commit.files_added),
+        removed => format!("+{} -{removed}", commit.files_added),
+    }
 }

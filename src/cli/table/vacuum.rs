@@ -8,9 +8,9 @@ use super::super::args::OutputFormat;
 use super::super::args::table::VacuumArgs;
 use super::super::io_runtime;
 use super::{bytes, open};
+use crate::model::numbers::grouped;
 use crate::model::{Error, Result};
 use crate::observe::Busy;
-use crate::observe::numbers::grouped;
 use crate::table::vacuum::{FileKind, VacuumReport, VacuumRules};
 use crate::table::{DeltaTable, no_table};
 

@@ -11,6 +11,7 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray, MapArray, StructArray, n
 use arrow::buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 
+use super::ColumnCast;
 use super::cast::{self, Clock};
 use super::length::Length;
 use crate::decode::json::{Rejection, RejectionCode};
@@ -97,20 +98,37 @@ impl Plan {
         if let Some(length) = &self.length {
             out.push(format!("{path} {length}"));
         }
+        if let (Make::Cast, Some(from)) = (&self.make, from) {
+            out.push(format!("{path} {} AS {}", name_of(from), name_of(self.field.data_type())));
+        }
+        self.each_inside(from, &mut |plan, from| plan.describe(from, out));
+    }
+
+    /// The casts of this field, made of the stream's type `from`, and of those inside it.
+    pub(super) fn casts(&self, from: Option<&DataType>, out: &mut Vec<ColumnCast>) {
+        if let (Make::Cast, Some(from)) = (&self.make, from) {
+            let to = self.field.data_type();
+            out.push(ColumnCast {
+                path: self.path.clone(),
+                from: name_of(from),
+                to: name_of(to),
+                may_fail: cast::may_fail(from, to),
+            });
+        }
+        self.each_inside(from, &mut |plan, from| plan.casts(from, out));
+    }
+
+    /// Calls `f` with the plan of each field directly inside this one, and the stream's type that it is made of.
+    fn each_inside(&self, from: Option<&DataType>, f: &mut dyn FnMut(&Plan, Option<&DataType>)) {
         match (&self.make, from) {
-            (Make::Cast, Some(from)) => {
-                out.push(format!("{path} {} AS {}", name_of(from), name_of(self.field.data_type())));
+            (Make::Struct(fields), Some(DataType::Struct(given))) => {
+                fields.iter().for_each(|(source, plan)| f(plan, source.map(|at| given[at].data_type())));
             }
-            (Make::Struct(fields), Some(DataType::Struct(given))) => fields
-                .iter()
-                .for_each(|(source, plan)| plan.describe(source.map(|at| given[at].data_type()), out)),
-            (Make::List(element), Some(DataType::List(given))) => {
-                element.describe(Some(given.data_type()), out);
-            }
+            (Make::List(element), Some(DataType::List(given))) => f(element, Some(given.data_type())),
             (Make::Map(pair), Some(DataType::Map(given, _))) => {
                 if let DataType::Struct(given) = given.data_type() {
-                    pair.0.describe(Some(given[0].data_type()), out);
-                    pair.1.describe(Some(given[1].data_type()), out);
+                    f(&pair.0, Some(given[0].data_type()));
+                    f(&pair.1, Some(given[1].data_type()));
                 }
             }
             _ => {}

@@ -73,6 +73,30 @@ pub struct Admission {
     zone: Zone,
     may_reject: bool,
     demands: String,
+    casts: Vec<ColumnCast>,
+}
+
+/// A column of the table that is cast from another type of the stream's column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnCast {
+    /// The table's column; inside a struct, an array or a map dotted.
+    pub path: String,
+    /// The type in the stream, in Spark's SQL form.
+    pub from: String,
+    /// The type in the table.
+    pub to: String,
+    /// Whether the cast refuses some values, whose rows are rejected then.
+    pub may_fail: bool,
+}
+
+impl std::fmt::Display for ColumnCast {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "column {} is {} in the stream and cast to {}", self.path, self.from, self.to)?;
+        if self.may_fail {
+            f.write_str("; a record whose value does not fit is rejected")?;
+        }
+        Ok(())
+    }
 }
 
 /// What became of a batch of rows.
@@ -105,8 +129,11 @@ impl Admission {
                 .columns
                 .iter()
                 .any(|(from, plan)| given(from).is_some_and(|from| plan.may_reject(from)));
-        let mut demands = Vec::new();
-        matched.columns.iter().for_each(|(from, plan)| plan.describe(given(from), &mut demands));
+        let (mut demands, mut casts) = (Vec::new(), Vec::new());
+        for (from, plan) in &matched.columns {
+            plan.describe(given(from), &mut demands);
+            plan.casts(given(from), &mut casts);
+        }
         partition.describe(&mut demands);
         Ok(Fit::Fits(Admission {
             target: Arc::clone(target.schema),
@@ -115,6 +142,7 @@ impl Admission {
             zone,
             may_reject,
             demands: demands.join("\n"),
+            casts,
         }))
     }
 
@@ -149,6 +177,11 @@ impl Admission {
     /// What is demanded, as text: a part of what decides results.
     pub fn demands(&self) -> &str {
         &self.demands
+    }
+
+    /// The columns whose type in the stream is another than in the table.
+    pub fn casts(&self) -> &[ColumnCast] {
+        &self.casts
     }
 
     /// The rows of a batch as rows of the table, and those that are none. `now` is the micro-batch's clock in

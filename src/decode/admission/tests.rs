@@ -186,6 +186,23 @@ fn types_that_spark_does_not_cast_are_refused_by_the_path_of_the_difference() {
 }
 
 #[test]
+fn columns_of_another_type_are_told_and_whether_values_may_not_fit() {
+    let stream = schema("id INT, n STRING, s STRUCT<x: BIGINT, y: INT>, a ARRAY<DATE>, same STRING");
+    let table =
+        schema("same STRING, a ARRAY<TIMESTAMP>, s STRUCT<y: INT, x: INT>, n DECIMAL(9,2), id BIGINT");
+    let told: Vec<String> = fits(&stream, &table, &[]).casts().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "column a.element is DATE in the stream and cast to TIMESTAMP; a record whose value does not fit is rejected",
+            "column s.x is BIGINT in the stream and cast to INT; a record whose value does not fit is rejected",
+            "column n is STRING in the stream and cast to DECIMAL(9,2); a record whose value does not fit is rejected",
+            "column id is INT in the stream and cast to BIGINT",
+        ]
+    );
+}
+
+#[test]
 fn what_the_table_lacks_is_named_by_its_path() {
     let stream = schema(
         "id INT, s STRUCT<a: INT, B: STRING>, arr ARRAY<STRUCT<a: INT, c: INT>>, m MAP<STRING, STRUCT<d: INT>>, n STRING",

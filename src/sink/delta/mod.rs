@@ -260,14 +260,23 @@ impl Sink for DeltaAppend {
         Ok(table.transaction(&binding_id(stream, checkpoint_location))?.is_some())
     }
 
-    fn warnings(&self) -> Vec<&'static str> {
-        let forgets = self.table.as_ref().is_some_and(DeltaTable::forgets_transactions);
-        forgets
-            .then_some(
-                "the table forgets transactions (delta.setTransactionRetentionDuration): a batch that was committed and not logged would be written twice if another tool cleaned its commit out of the table's log",
-            )
-            .into_iter()
-            .collect()
+    fn warnings(&self, columns: &SchemaRef) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.table.as_ref().is_some_and(DeltaTable::forgets_transactions) {
+            warnings.push("the table forgets transactions (delta.setTransactionRetentionDuration): a batch that was committed and not logged would be written twice if another tool cleaned its commit out of the table's log".to_owned());
+        }
+        let partition_by = match &self.table {
+            Some(table) => table.partition_columns().to_vec(),
+            None => spelled_as_columns(&self.config.partition_by, columns),
+        };
+        let fine = |name: &&String| {
+            let column = columns.fields().iter().find(|field| same_name(field.name(), name));
+            column.is_some_and(|field| matches!(field.data_type(), DataType::Timestamp(_, _)))
+        };
+        warnings.extend(partition_by.iter().find(fine).map(|name| {
+            format!("the table is partitioned by {name}, a TIMESTAMP: each of its values has a folder and files of its own; a DATE, such as to_date({name}) in sql, makes one a day")
+        }));
+        warnings
     }
 
     fn probe(&self) -> Result<()> {

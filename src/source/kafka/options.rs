@@ -6,6 +6,7 @@ use super::KafkaSource;
 use super::links::{links, may_read};
 use crate::config::kafka::{KafkaOptions, Subscription};
 use crate::model::Result;
+use crate::model::numbers::counted;
 use crate::source::{Link, Source, SourceOptions};
 use crate::storage::credentials::{self, RenewedTokens};
 
@@ -18,12 +19,13 @@ impl SourceOptions for KafkaOptions {
 
     fn words(&self) -> Option<String> {
         let what = match &self.subscription {
+            Subscription::Topics(topics) if topics.len() == 1 => format!("topic {}", topics[0]),
             Subscription::Topics(topics) => format!("topics {}", topics.join(", ")),
             Subscription::Pattern(pattern) => format!("topics that match {pattern}"),
-            Subscription::Assign(partitions) => format!("{} partitions that are named", partitions.len()),
+            Subscription::Assign(partitions) => counted(partitions.len() as u64, "named partition"),
         };
         Some(match self.max_offsets_per_trigger {
-            Some(limit) => format!("{what}, at most {limit} offsets in a micro-batch"),
+            Some(limit) => format!("{what}, at most {} in a micro-batch", counted(limit, "offset")),
             None => what,
         })
     }

@@ -14,6 +14,7 @@ use super::loss::check_data_loss;
 use super::mirror::Mirror;
 use super::{KafkaSource, LaneReader, assign_splits, limit, loss};
 use crate::config::kafka::{Isolation, Subscription};
+use crate::model::numbers::counted;
 use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Offsets, Result, TopicPartition};
 use crate::source::{
     Admission, Available, From, Intake, Position, ReadOutcome, Source, SourceRange, Split, SplitReader,
@@ -203,11 +204,11 @@ impl Source for KafkaSource {
                 let whole = start.clone();
                 start.0.retain(|partition, _| !gone.iter().any(|loss| loss.range.partition == *partition));
                 admission::refuse_aged_out(self, &start, &offsets(&range.end)?)?;
-                return Ok(counted(&whole, &latest));
+                return Ok(partitions_and_offsets(&whole, &latest));
             }
         };
         admission::refuse_aged_out(self, &start, &reach)?;
-        Ok(counted(&start, &end))
+        Ok(partitions_and_offsets(&start, &end))
     }
 }
 
@@ -360,10 +361,9 @@ fn damaged(note: &str, cause: impl Into<Box<dyn std::error::Error + Send + Sync>
         .hint("restore the checkpoint from a backup, or move it aside and run `alluvia checkpoint rebuild`")
 }
 
-fn counted(start: &Offsets, end: &Offsets) -> String {
-    let count = |number: i64, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-    let partitions = i64::try_from(end.0.len()).unwrap_or(i64::MAX);
-    format!("{}, {}", count(partitions, "partition"), count(start.distance_to(end), "offset"))
+fn partitions_and_offsets(start: &Offsets, end: &Offsets) -> String {
+    let offsets = u64::try_from(start.distance_to(end)).unwrap_or(0);
+    format!("{}, {}", counted(end.0.len() as u64, "partition"), counted(offsets, "offset"))
 }
 
 impl SplitReader for LaneReader {

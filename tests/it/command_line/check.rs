@@ -150,6 +150,17 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     };
     step(&good.replace("a INT", "a BOOLEAN"), 2, "table", "column a is BOOLEAN in the stream but INT");
     step(&good.replace("a INT", "a INT, b INT"), 2, "table", "sink.options.mergeSchema");
+    let by_time = good
+        .replace("./lake/table }", "./lake/new, partitionBy: [at] }")
+        .replace("a INT", "a INT, at TIMESTAMP");
+    let by_time = by_time.replace("checkpoints/checked", "checkpoints/new");
+    let (code, said) = check(&by_time, folder.path());
+    assert!(code == 0 && said.to_string().contains("partitioned by at, a TIMESTAMP"), "{said}");
+    // One that is cast is well, and told: each record might be rejected.
+    let (code, said) = check(&good.replace("a INT", "a STRING"), folder.path());
+    let cast =
+        "; column a is STRING in the stream and cast to INT; a record whose value does not fit is rejected";
+    assert!(code == 0 && said.to_string().contains(cast), "{said}");
     step(
         &good
             .replace("./lake/table }", "./lake/table, partitionBy: [topic] }")

@@ -54,6 +54,19 @@ fn a_topic_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     refused(&yaml(broker.bootstrap(), "no-such-topic", "a INT"), folder.path(), 2, &["no-such-topic"]);
     nothing_written(folder.path());
+    // Who gave flags is told the flag.
+    let flags = [
+        "ingest",
+        "--bootstrap-servers",
+        broker.bootstrap(),
+        "--topic",
+        "no-such-topic",
+        "--table",
+        "./table",
+    ];
+    let ended = Alluvia::start(flags, folder.path(), &[]).wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    assert!(ended.stderr.contains("on the command line --topic sets "), "{}", ended.stderr);
 }
 
 #[test]

@@ -102,8 +102,14 @@ fn a_file_is_sampled_and_what_is_no_json_is_told() {
     std::fs::write(folder.path().join("a.jsonl"), "{\"a\":1}\n\nnonsense\n{\"A\":2}\n{\"a\":1.5}\n").unwrap();
     let ended = infer(folder.path(), &["--file", "a.jsonl"]).success();
     assert_eq!(ended.stdout.trim(), "A BIGINT, a DOUBLE");
-    assert!(ended.stderr.contains("1 messages are not JSON objects"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("not JSON objects: 1 message\n"), "{}", ended.stderr);
     assert!(ended.stderr.contains("A and a differ only in case"), "{}", ended.stderr);
+    std::fs::write(folder.path().join("m.jsonl"), "{\"a\":1}\n{\"a\":2.5}\n{\"a\":\"n/a\"}\n{\"a\":3}\n")
+        .unwrap();
+    let ended = infer(folder.path(), &["--file", "m.jsonl"]).success();
+    assert_eq!(ended.stdout.trim(), "a STRING");
+    let told = "a is STRING because its values differ in type: number at first, text in message 3";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
     let two = infer(folder.path(), &["--file", "a.jsonl", "--records", "1"]).success();
     assert_eq!(two.stdout.trim(), "a BIGINT");
     std::fs::write(folder.path().join("b.jsonl"), "1\n2\n").unwrap();

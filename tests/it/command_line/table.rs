@@ -92,14 +92,18 @@ fn history_and_stats_say_what_delta_rs_and_spark_say() {
         assert_eq!((&ours["version"], &ours["operation"]), (&theirs["version"], &theirs["operation"]));
         let metrics = |commit: &Value| commit["operationMetrics"].as_object().cloned().unwrap_or_default();
         assert_eq!(metrics(ours), metrics(theirs), "version {}", ours["version"]);
+        let commit = place.join(format!("table/_delta_log/{:020}.json", ours["version"].as_u64().unwrap()));
+        let removed = std::fs::read_to_string(commit).unwrap().matches("{\"remove\":").count();
+        assert_eq!(ours["filesRemoved"], removed, "{ours}");
     }
+    assert!(commits[0]["filesRemoved"].as_u64().unwrap() >= 3, "{shown}");
     assert_eq!((&commits[0]["operation"], &commits[1]["stream"]), (&json!("DELETE"), &json!("days")));
     assert_eq!(
         json_of(place, &["history", "table", "--limit", "1"])["commits"].as_array().unwrap(),
         &commits[..1]
     );
     let text = table(place, &["history", "table"]).success().stdout;
-    assert!(text.contains("DELETE") && text.contains("stream days"), "{text}");
+    assert!(text.contains("DELETE") && text.contains(" -3") && text.contains("stream days"), "{text}");
     let text = table(place, &["stats", "stream.yaml"]).success().stdout;
     assert!(text.contains("rows         470\n") && text.contains("key index    500 keys of (k)"), "{text}");
 }

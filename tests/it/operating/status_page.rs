@@ -17,7 +17,7 @@ fn screenshots() -> PathBuf {
 
 /// A number as the page writes it.
 fn grouped(value: &Value) -> String {
-    value.as_u64().map_or_else(|| "–".to_owned(), alluvia::observe::numbers::grouped)
+    value.as_u64().map_or_else(|| "–".to_owned(), alluvia::model::numbers::grouped)
 }
 
 #[test]

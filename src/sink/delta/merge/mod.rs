@@ -274,8 +274,8 @@ impl Sink for DeltaMerge {
         self.target.take_conflicts()
     }
 
-    fn warnings(&self) -> Vec<&'static str> {
-        self.target.warnings()
+    fn warnings(&self, columns: &SchemaRef) -> Vec<String> {
+        self.target.warnings(columns)
     }
 
     fn probe(&self) -> Result<()> {

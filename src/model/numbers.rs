@@ -13,6 +13,16 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
+/// `1 record`, `2 records`, `2 batches`: a number and what is counted.
+pub fn counted(number: u64, what: &str) -> String {
+    let plural = match number {
+        1 => "",
+        _ if what.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {what}{plural}", grouped(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -22,5 +32,13 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn one_is_singular_and_all_else_is_plural() {
+        assert_eq!(counted(0, "record"), "0 records");
+        assert_eq!(counted(1, "record"), "1 record");
+        assert_eq!(counted(2, "micro-batch"), "2 micro-batches");
+        assert_eq!(counted(12_345, "dead letter"), "12,345 dead letters");
     }
 }
