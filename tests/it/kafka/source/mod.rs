@@ -7,7 +7,9 @@ mod losses;
 mod starts;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use alluvia::config::kafka::{
@@ -64,15 +66,33 @@ fn range(topic: &str, partition: i32, from: i64, until: i64) -> OffsetRange {
 /// Per partition the offsets and values that a read delivered, in the order of delivery.
 type Rows = BTreeMap<i32, Vec<(i64, String)>>;
 
+/// Calls `act` with a flag that is set after `bound`, unless it has returned by then.
+fn cancelled_after<T>(bound: Duration, act: impl FnOnce(&AtomicBool) -> T) -> T {
+    let cancel = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Dropped when `act` ends, by a panic too: the scope waits for the thread.
+        let (_acting, ended) = channel::<()>();
+        scope.spawn(move || {
+            if ended.recv_timeout(bound) == Err(RecvTimeoutError::Timeout) {
+                cancel.store(true, Ordering::Relaxed);
+            }
+        });
+        act(cancel)
+    })
+}
+
 fn read(reader: &mut LaneReader, ranges: &[OffsetRange]) -> Result<(Rows, ReadReport), Error> {
     let mut rows = Rows::new();
     let start = Instant::now();
-    let report = reader.read(ranges, &AtomicBool::new(false), |record| {
-        let value = String::from_utf8_lossy(record.value.unwrap_or(b"(null)")).into_owned();
-        rows.entry(record.partition).or_default().push((record.offset, value));
-        Ok(())
-    })?;
+    let outcome = cancelled_after(BOUND * 2, |cancel| {
+        reader.read(ranges, cancel, |record| {
+            let value = String::from_utf8_lossy(record.value.unwrap_or(b"(null)")).into_owned();
+            rows.entry(record.partition).or_default().push((record.offset, value));
+            Ok(())
+        })
+    });
     assert!(start.elapsed() < BOUND * 2, "the read took {:?}", start.elapsed());
+    let report = outcome?;
     let count: usize = rows.values().map(Vec::len).sum();
     assert_eq!(report.records, count as u64);
     Ok((rows, report))
