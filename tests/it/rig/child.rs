@@ -3,10 +3,12 @@
 //! Linux ends a child by `PR_SET_PDEATHSIG` when the *thread* that started it ends, and a test is a thread: so all
 //! children are started by one thread that lives as long as the process.
 
-use std::io;
+use std::io::{self, BufRead, BufReader, Read};
 use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
+
+use crossbeam_channel::{Receiver, unbounded};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -48,6 +50,21 @@ fn die_with_parent(command: &mut Command) {
 
 #[cfg(not(target_os = "linux"))]
 fn die_with_parent(_: &mut Command) {}
+
+/// The lines of a child's output, read by a thread of their own: they can be waited for within a bound, and the child never
+/// blocks on a full pipe.
+pub fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (read, lines) = unbounded();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n') {
+            let Ok(line) = line else { break };
+            if read.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
 
 /// Sends a signal (`libc::SIG…`) to a child that was not waited for yet.
 pub fn signal(child: &Child, number: libc::c_int) {

@@ -1,10 +1,15 @@
 //! The stand-in for Entra ID and for the metadata service of a machine (`tests/rig/entra`), running.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
 
 use super::{Broker, child};
+
+/// How long its addresses, and an answer of a kind that must come, are waited for.
+const BOUND: Duration = Duration::from_secs(120);
 
 /// It gives tokens for the broker and for Azure Storage while the file of its secret is there. Dropped, it ends.
 pub struct Entra {
@@ -13,7 +18,7 @@ pub struct Entra {
     pub url: String,
     /// `http://127.0.0.1:PORT`, the metadata service.
     pub metadata: String,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
 }
 
 impl Entra {
@@ -28,11 +33,10 @@ impl Entra {
         command.arg("--broker").arg(broker.home()).arg("--secret-file").arg(secret).args(more);
         command.args(["--lifetime", &life.to_string()]).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut process = child::spawn(command).expect("tests/rig/entra starts");
-        let mut answers = BufReader::new(process.stdout.take().expect("stdout is piped"));
-        let mut url = || {
-            let mut line = String::new();
-            answers.read_line(&mut line).expect("it prints its addresses");
-            line.trim().to_owned()
+        let answers = child::lines(process.stdout.take().expect("stdout is piped"));
+        let url = || {
+            let line = answers.recv_timeout(BOUND);
+            line.unwrap_or_else(|e| panic!("tests/rig/entra does not print its addresses: {e}"))
         };
         let (url, metadata) = (url(), url());
         Entra { process, url, metadata, answers }
@@ -40,13 +44,13 @@ impl Entra {
 
     /// Waits for an answer with this status.
     pub fn wait_for(&mut self, status: &str) {
-        let mut line = String::new();
-        while line.trim() != status {
-            line.clear();
-            assert!(
-                self.answers.read_line(&mut line).expect("it prints its answers") > 0,
-                "the endpoint has ended"
-            );
+        let end = Instant::now() + BOUND;
+        loop {
+            match self.answers.recv_deadline(end) {
+                Ok(answer) if answer.trim() == status => return,
+                Ok(_) => {}
+                Err(e) => panic!("no answer {status} of the endpoint within {BOUND:?}: {e}"),
+            }
         }
     }
 }
