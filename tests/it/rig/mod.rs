@@ -21,6 +21,7 @@ pub mod program;
 pub mod prometheus;
 pub mod proxy;
 pub mod readers;
+pub mod spark;
 pub mod tokens;
 #[path = "../../../benches/e2e/workload.rs"]
 pub mod workload;
@@ -40,6 +41,7 @@ pub use readers::{
     readers_agree, row_counts, spark_count, spark_filters_agree, spark_history, spark_insists, spark_merge,
     spark_sql,
 };
+pub use spark::Spark;
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -2,15 +2,13 @@
 //!
 //! The scripts lie in `tests/rig`; one Spark is kept serving for the whole test binary, as it takes ten seconds to start.
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::child;
 use super::digest::Digest;
+use super::spark::Spark;
 
 /// What a table holds, read by Python `deltalake`: the row count, and over `columns` (dots for struct fields) the digest of
 /// the rows; with `topic`, `partition`, `offset` among them also the rows of each partition.
@@ -89,10 +87,8 @@ pub fn spark_sql(query: &str) -> Vec<Value> {
 }
 
 fn spark_answer(query: &str) -> Result<Vec<Value>, String> {
-    static SPARK: OnceLock<Mutex<Option<Spark>>> = OnceLock::new();
-    let mut spark = SPARK.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
-    let answer = spark.get_or_insert_with(Spark::start).ask(query);
-    drop(spark);
+    static SPARK: Spark = Spark::serving("spark_read.py");
+    let answer = SPARK.ask(&Value::from(query));
     match answer.pointer("/rows").and_then(Value::as_array) {
         Some(rows) => Ok(rows.clone()),
         None => Err(answer["error"].as_str().unwrap_or_default().to_owned()),
@@ -197,42 +193,4 @@ pub(super) fn read_delta_with(
     let said = String::from_utf8_lossy(&read.stderr);
     assert!(read.status.success(), "read_delta.py {what} {}: {said}", table.display());
     String::from_utf8(read.stdout).expect("JSON is UTF-8")
-}
-
-struct Spark {
-    _process: Child,
-    queries: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Spark {
-    fn start() -> Spark {
-        let mut command = python("spark_read.py");
-        command.arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut process = child::spawn(command).expect("tests/rig/readers starts; it needs python3");
-        let queries = process.stdin.take().expect("stdin is piped");
-        let answers = BufReader::new(process.stdout.take().expect("stdout is piped"));
-        let mut errors = BufReader::new(process.stderr.take().expect("stderr is piped"));
-        let noise = std::thread::spawn(move || {
-            let mut text = String::new();
-            while errors.read_line(&mut text).is_ok_and(|n| n > 0) {}
-            text
-        });
-        let mut spark = Spark { _process: process, queries, answers };
-        if spark.answer().is_none() {
-            panic!("Spark did not start: {}", noise.join().unwrap_or_default());
-        }
-        spark
-    }
-
-    fn ask(&mut self, query: &str) -> Value {
-        writeln!(self.queries, "{}", Value::from(query)).expect("Spark listens");
-        self.answer().expect("Spark answers each query")
-    }
-
-    fn answer(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line).ok().filter(|n| *n > 0)?;
-        Some(serde_json::from_str(&line).unwrap_or_else(|e| panic!("Spark said {line}: {e}")))
-    }
 }
