@@ -9,12 +9,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::rig::{Alluvia, Broker, Message, spark_count, spark_sql};
+use crate::rig::{Alluvia, Broker, Message, row_counts, spark_count, spark_sql};
 use crate::scene::draw;
 
 const BOUND: Duration = Duration::from_secs(570);
@@ -332,19 +331,6 @@ fn value(draws: &mut Draws, depth: usize) -> String {
     }
 }
 
-/// What other readers count in a table.
-fn counts(table: &Path, deltalake: bool) -> Value {
-    let rig = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig");
-    let mut command = Command::new(format!("{rig}/readers"));
-    command.args(["python", &format!("{rig}/read_counts.py")]).arg(table).stdin(Stdio::null());
-    if !deltalake {
-        command.arg("--but=deltalake");
-    }
-    let read = command.output().expect("tests/rig/readers starts; it needs python3");
-    assert!(read.status.success(), "read_counts.py: {}", String::from_utf8_lossy(&read.stderr));
-    serde_json::from_slice(&read.stdout).expect("counts are JSON")
-}
-
 #[test]
 fn every_record_is_a_row_or_a_dead_letter_and_readers_agree() {
     let Some(broker) = Broker::shared() else { return };
@@ -418,7 +404,8 @@ fn one_round(
         }
     ));
     assert_eq!(places[0]["n"].as_u64(), Some(records), "{what}");
-    let counted = counts(&table, round.deltalake_reads);
+    let but: &[&str] = if round.deltalake_reads { &[] } else { &["deltalake"] };
+    let counted = row_counts(&table, but);
     for (reader, count) in counted.as_object().unwrap() {
         assert_eq!(count.as_u64(), Some(rows), "{reader}: {what}");
     }

@@ -4,9 +4,10 @@
 //! children are started by one thread that lives as long as the process.
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 
@@ -64,6 +65,47 @@ pub fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     lines
+}
+
+/// Runs `command` to its end, as [`Command::output`] does. One that takes longer than `bound` is killed, and the test fails
+/// with what it said.
+pub fn output(mut command: Command, bound: Duration) -> io::Result<Output> {
+    let what = format!("{command:?}");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = spawn(command)?;
+    let stdout = whole(process.stdout.take().expect("stdout is piped"));
+    let stderr = whole(process.stderr.take().expect("stderr is piped"));
+    // They end with the process, unless one that it has started holds them.
+    let all = |output: &Receiver<Vec<u8>>| output.recv_timeout(Duration::from_secs(10));
+    let end = Instant::now() + bound;
+    let status = loop {
+        if let Some(status) = process.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= end {
+            process.kill()?;
+            process.wait()?;
+            let said = all(&stderr).unwrap_or_default();
+            panic!("{what} did not end within {bound:?}; it said\n{}", String::from_utf8_lossy(&said));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let said = |output: &Receiver<Vec<u8>>| {
+        all(output).unwrap_or_else(|e| panic!("{what} has ended, and its output has not: {e}"))
+    };
+    Ok(Output { status, stdout: said(&stdout), stderr: said(&stderr) })
+}
+
+/// All that an output holds, when it has ended.
+fn whole(mut output: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (read, all) = unbounded();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What cannot be read ends it, too.
+        let _ = output.read_to_end(&mut bytes);
+        let _ = read.send(bytes);
+    });
+    all
 }
 
 /// Sends a signal (`libc::SIG…`) to a child that was not waited for yet.

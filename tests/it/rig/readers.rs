@@ -4,11 +4,17 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use serde_json::Value;
 
+use super::child;
 use super::digest::Digest;
 use super::spark::Spark;
+
+/// How long a script may take.
+const BOUND: Duration = Duration::from_secs(600);
 
 /// What a table holds, read by Python `deltalake`: the row count, and over `columns` (dots for struct fields) the digest of
 /// the rows; with `topic`, `partition`, `offset` among them also the rows of each partition.
@@ -25,34 +31,35 @@ pub fn delta_rows(table: &Path, columns: &[&str]) -> Vec<Value> {
 
 /// Has Python `deltalake` write a checkpoint of the table's log.
 pub fn delta_checkpoint(table: &Path) {
-    let script = "import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).create_checkpoint()";
-    let mut command = Command::new(super::home().join("readers"));
-    let status = command.args(["python", "-c", script]).arg(table).status();
-    assert!(status.expect("the readers run").success(), "no checkpoint of {}", table.display());
+    line("import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).create_checkpoint()", table);
 }
 
 /// What Python `deltalake` finds to compact in a table, and does.
 pub fn delta_optimize(table: &Path) -> Value {
-    said(
-        "import sys, json, deltalake; print(json.dumps(deltalake.DeltaTable(sys.argv[1]).optimize.compact()))",
-        table,
-    )
+    let script = "import sys, json, deltalake; print(json.dumps(deltalake.DeltaTable(sys.argv[1]).optimize.compact()))";
+    serde_json::from_str(&line(script, table)).expect("JSON")
 }
 
 /// The files that Python `deltalake` would delete from a table at once, from its folder.
 pub fn delta_vacuum(table: &Path) -> Vec<String> {
     let script = "import sys, json, deltalake; print(json.dumps(deltalake.DeltaTable(sys.argv[1]).vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=True)))";
-    serde_json::from_value(said(script, table)).expect("paths")
+    serde_json::from_str(&line(script, table)).expect("paths")
 }
 
-/// The JSON that a line of Python says of a table.
-fn said(script: &str, table: &Path) -> Value {
-    let mut command = Command::new(super::home().join("readers"));
-    let ended = command.args(["python", "-c", script]).arg(table).stdin(Stdio::null()).output();
-    let ended = ended.expect("the readers run");
+/// What a line of Python says of a table.
+fn line(script: &str, table: &Path) -> String {
+    let mut command = readers();
+    command.args(["python", "-c", script]).arg(table);
+    said(command, &format!("Python of {}", table.display()))
+}
+
+/// What a command of the readers prints; panics with its words if it fails.
+fn said(mut command: Command, what: &str) -> String {
+    command.stdin(Stdio::null());
+    let ended = child::output(command, BOUND).expect("tests/rig/readers starts; it needs python3");
     let errors = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success(), "{}: {errors}", table.display());
-    serde_json::from_slice(&ended.stdout).expect("JSON")
+    assert!(ended.status.success(), "{what}: {errors}");
+    String::from_utf8(ended.stdout).expect("scripts print UTF-8")
 }
 
 /// `version`, `id`, `files` (with their statistics), `schema`, `configuration`, `partitionColumns`, `history`.
@@ -64,10 +71,8 @@ pub fn delta_log(table: &Path) -> Value {
 /// Has Python `deltalake` append to a table, merge into it, delete from it and compact it, as `tests/rig/write_delta.py` says.
 pub fn delta_writes(table: &Path, round: u64) {
     let mut command = python("write_delta.py");
-    let written = command.arg(table).arg(round.to_string()).stdin(Stdio::null()).output();
-    let written = written.expect("tests/rig/readers starts; it needs python3");
-    let said = String::from_utf8_lossy(&written.stderr);
-    assert!(written.status.success(), "write_delta.py {}: {said}", table.display());
+    command.arg(table).arg(round.to_string());
+    said(command, &format!("write_delta.py {}", table.display()));
 }
 
 /// A statement in Spark, again and again while another writer is faster.
@@ -99,20 +104,15 @@ fn spark_answer(query: &str) -> Result<Vec<Value>, String> {
 /// then MERGE … WHEN NOT MATCHED THEN INSERT *.
 pub fn spark_merge(table: &Path, schema: &str, keys: &[&str], batches: &[std::path::PathBuf]) {
     let mut command = python("spark_merge.py");
-    command.arg(table).arg(schema).arg(keys.join(",")).args(batches).stdin(Stdio::null());
-    let merged = command.output().expect("tests/rig/readers starts; it needs python3");
-    let said = String::from_utf8_lossy(&merged.stderr);
-    assert!(merged.status.success(), "spark_merge.py {}: {said}", table.display());
+    command.arg(table).arg(schema).arg(keys.join(",")).args(batches);
+    said(command, &format!("spark_merge.py {}", table.display()));
 }
 
 /// The number of rows that each reader reads from a table, by its name: Python `deltalake` and DuckDB; `but` are left out.
 pub fn row_counts(table: &Path, but: &[&str]) -> Value {
     let mut command = python("read_counts.py");
-    command.arg(table).args(but.iter().map(|reader| format!("--but={reader}"))).stdin(Stdio::null());
-    let read = command.output().expect("tests/rig/readers starts; it needs python3");
-    let said = String::from_utf8_lossy(&read.stderr);
-    assert!(read.status.success(), "read_counts.py {}: {said}", table.display());
-    serde_json::from_slice(&read.stdout).expect("JSON")
+    command.arg(table).args(but.iter().map(|reader| format!("--but={reader}")));
+    serde_json::from_str(&said(command, &format!("read_counts.py {}", table.display()))).expect("JSON")
 }
 
 /// The number of rows that Spark reads from a table.
@@ -130,11 +130,8 @@ pub fn spark_history(table: &Path) -> Vec<Value> {
 /// in `deltalake`'s SQL and in DuckDB: each finds the rows that it finds in a full scan. `but` are left out.
 pub fn readers_agree(table: &Path, but: &[&str]) {
     let mut command = python("read_filters.py");
-    command.arg(table).args(but.iter().map(|reader| format!("--but={reader}"))).stdin(Stdio::null());
-    let read = command.output().expect("tests/rig/readers starts; it needs python3");
-    let said = String::from_utf8_lossy(&read.stderr);
-    assert!(read.status.success(), "read_filters.py {}: {said}", table.display());
-    let lines = String::from_utf8(read.stdout).expect("JSON is UTF-8");
+    command.arg(table).args(but.iter().map(|reader| format!("--but={reader}")));
+    let lines = said(command, &format!("read_filters.py {}", table.display()));
     let mut lines: Vec<&str> = lines.lines().collect();
     let checked = lines.pop().unwrap_or_default();
     assert!(lines.is_empty(), "{}: {checked}, and of these:\n{}", table.display(), lines.join("\n"));
@@ -170,10 +167,23 @@ pub fn spark_filters_agree(table: &Path, columns: &[(&str, &[&str])]) {
     }
 }
 
-fn python(script: &str) -> Command {
-    let mut command = Command::new(super::home().join("readers"));
+/// A script of `tests/rig` in the Python that has the readers.
+pub(super) fn python(script: &str) -> Command {
+    let mut command = readers();
     command.arg("python").arg(super::home().join(script));
     command
+}
+
+/// The command that knows the readers. They are in the cache then: to fetch them may take longer than a script may.
+fn readers() -> Command {
+    static PREPARED: OnceLock<()> = OnceLock::new();
+    let script = super::home().join("readers");
+    PREPARED.get_or_init(|| {
+        let made = Command::new(&script).arg("prepare").stdin(Stdio::null()).output();
+        let made = made.expect("tests/rig/readers starts; it needs python3");
+        assert!(made.status.success(), "no readers: {}", String::from_utf8_lossy(&made.stderr));
+    });
+    Command::new(script)
 }
 
 fn read_delta(what: &str, table: &Path, columns: &[&str]) -> String {
@@ -188,9 +198,6 @@ pub(super) fn read_delta_with(
     environment: &[(&str, String)],
 ) -> String {
     let mut command = python("read_delta.py");
-    command.arg(what).arg(table).args(columns).envs(environment.iter().cloned()).stdin(Stdio::null());
-    let read = command.output().expect("tests/rig/readers starts; it needs python3");
-    let said = String::from_utf8_lossy(&read.stderr);
-    assert!(read.status.success(), "read_delta.py {what} {}: {said}", table.display());
-    String::from_utf8(read.stdout).expect("JSON is UTF-8")
+    command.arg(what).arg(table).args(columns).envs(environment.iter().cloned());
+    said(command, &format!("read_delta.py {what} {}", table.display()))
 }

@@ -1,14 +1,14 @@
 //! Spark, serving: a script of `tests/rig` that is asked and answers by lines of JSON, as long as the test binary runs.
 
 use std::io::Write;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use serde_json::Value;
 
-use super::child;
+use super::{child, readers};
 
 /// How long a start and an answer may take.
 const BOUND: Duration = Duration::from_secs(300);
@@ -44,14 +44,8 @@ struct Running {
 
 impl Running {
     fn start(script: &str) -> Running {
-        let readers = super::home().join("readers");
-        // May fetch Spark, for which no bound is known.
-        let made = Command::new(&readers).arg("prepare").stdin(Stdio::null()).output();
-        let made = made.expect("tests/rig/readers starts; it needs python3");
-        assert!(made.status.success(), "no Spark: {}", String::from_utf8_lossy(&made.stderr));
-        let mut command = Command::new(readers);
-        command.arg("python").arg(super::home().join(script)).arg("--serve");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = readers::python(script);
+        command.arg("--serve").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = child::spawn(command).expect("tests/rig/readers starts; it needs python3");
         let questions = process.stdin.take().expect("stdin is piped");
         let answers = child::lines(process.stdout.take().expect("stdout is piped"));
