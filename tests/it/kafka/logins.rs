@@ -2,7 +2,6 @@
 //! at the start with its cause, never with its secret.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -196,10 +195,9 @@ fn an_event_hub_is_read_by_its_connection_string_and_throttling_is_in_the_progre
     let Some(broker) = Broker::private() else { return };
     let topic = broker.topic("hub", 1);
     broker.produce(&topic, (0..60).map(|_| Message::new(vec![b'x'; 10_000]).partition(0)));
-    let mut quota = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/kafka"));
-    quota.args(["tool", "--dir"]).arg(broker.home()).args(["configs", "--alter", "--entity-type", "clients"]);
-    quota.args(["--entity-name", "throttled", "--add-config", "consumer_byte_rate=100000"]);
-    assert!(quota.stdout(Stdio::null()).status().unwrap().success(), "the quota could not be set");
+    let of = ["configs", "--alter", "--entity-type", "clients", "--entity-name", "throttled"];
+    let set = broker.tool(&[&of[..], &["--add-config", "consumer_byte_rate=100000"]].concat());
+    set.unwrap_or_else(|said| panic!("the quota could not be set: {said}"));
     let folder = tempfile::tempdir().unwrap();
     let more =
         ["kafka.client.id: throttled", "kafka.statistics.interval.ms: 100", "maxOffsetsPerTrigger: 10"];
@@ -355,10 +353,9 @@ fn a_password_that_changes_on_disk_is_used_without_a_restart() {
     let yaml = yaml(broker.fact("/bootstrap/scram"), &topic, &lines, "{ processingTime: 50 ms }");
     let program = Alluvia::run(&yaml, folder.path());
     rows_reach(folder.path(), 5);
-    let mut change = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/kafka"));
-    change.args(["tool", "--dir"]).arg(broker.home()).args(["configs", "--alter", "--entity-type", "users"]);
-    change.args(["--entity-name", "alice", "--add-config", "SCRAM-SHA-512=[password=next-secret]"]);
-    assert!(change.stdout(Stdio::null()).status().unwrap().success(), "the password could not be changed");
+    let of = ["configs", "--alter", "--entity-type", "users", "--entity-name", "alice"];
+    let changed = broker.tool(&[&of[..], &["--add-config", "SCRAM-SHA-512=[password=next-secret]"]].concat());
+    changed.unwrap_or_else(|said| panic!("the password could not be changed: {said}"));
     std::fs::write(&file, "next-secret").unwrap();
     program.wait_for("have changed on disk", BOUND);
     // Every connection logs in again.

@@ -20,7 +20,10 @@ use serde_json::Value;
 use super::{child, until};
 
 const START_BOUND: Duration = Duration::from_secs(60);
-const CALL_BOUND: Duration = Duration::from_secs(20);
+const CALL_BOUND: Duration = Duration::from_secs(60);
+/// How long a broker may take that is asked to stop, and one of Kafka's own tools.
+const STOP_BOUND: Duration = Duration::from_secs(120);
+const TOOL_BOUND: Duration = Duration::from_secs(120);
 /// How long the partitions of new topics, thousands in one test, may take to have leaders on a busy machine.
 const LEADERS_BOUND: Duration = Duration::from_secs(120);
 
@@ -113,7 +116,9 @@ impl Broker {
     fn end(&mut self, number: libc::c_int) {
         let mut process = self.process.take().expect("the broker runs");
         child::signal(&process, number);
-        process.wait().expect("a child can be waited for");
+        until("a broker that has ended", STOP_BOUND, || {
+            process.try_wait().expect("a child can be waited for")
+        });
     }
 
     /// SIGSTOP: connections stay open, nothing answers.
@@ -126,7 +131,19 @@ impl Broker {
         child::signal(self.process.as_ref().expect("the broker runs"), libc::SIGCONT);
     }
 
-    /// The broker's folder, for `tests/rig/kafka tool --dir`.
+    /// What one of Kafka's own tools prints, by `tests/rig/kafka tool`; what it says instead, if it fails.
+    pub fn tool(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(super::home().join("kafka"));
+        command.args(["tool", "--dir"]).arg(&self.home).args(arguments).stdin(Stdio::null());
+        let ended = child::output(command, TOOL_BOUND).expect("tests/rig/kafka starts; it needs python3");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match ended.status.success() {
+            true => Ok(text(&ended.stdout)),
+            false => Err(text(&ended.stdout) + &text(&ended.stderr)),
+        }
+    }
+
+    /// The broker's folder.
     pub fn home(&self) -> &Path {
         &self.home
     }

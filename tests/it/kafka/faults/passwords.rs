@@ -1,6 +1,5 @@
 //! Passwords that are wrong or revoked, by SCRAM and as Event Hubs takes them.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::{BOUND, numbered, run, table_rows};
@@ -81,10 +80,9 @@ fn a_password_that_is_revoked_under_a_running_stream_stops_it() {
     let yaml = login_yaml(broker.fact("/bootstrap/scram"), &topic, &login, "{ processingTime: 50 ms }");
     let program = Alluvia::run(&yaml, folder.path());
     program.wait_for("\"endOffset\":{", BOUND);
-    let mut revoke = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/kafka"));
-    revoke.args(["tool", "--dir"]).arg(broker.home()).args(["configs", "--alter", "--entity-type", "users"]);
-    revoke.args(["--entity-name", "alice", "--delete-config", "SCRAM-SHA-512"]).stdout(Stdio::null());
-    assert!(revoke.status().unwrap().success(), "the user could not be revoked");
+    let of = ["configs", "--alter", "--entity-type", "users", "--entity-name", "alice"];
+    let revoked = broker.tool(&[&of[..], &["--delete-config", "SCRAM-SHA-512"]].concat());
+    revoked.unwrap_or_else(|said| panic!("the user could not be revoked: {said}"));
     // Connections outlive their user's revocation, but not the broker's restart.
     broker.kill();
     broker.start();

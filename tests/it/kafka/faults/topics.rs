@@ -1,6 +1,5 @@
 //! Topics that are made anew, vanish or are unsubscribed, partitions that are added, and offsets that retention takes.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
@@ -182,10 +181,10 @@ fn a_topic_of_a_pattern_that_may_not_be_seen_any_more_is_not_called_deleted() {
     assert!(yaml.contains("subscribePattern"), "{yaml}");
     run(&yaml, folder.path());
     let acl = |change: &str| {
-        let mut tool = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig/kafka"));
-        tool.args(["tool", "--dir"]).arg(broker.home()).args(["acls", change, "--force", "--topic", &topic]);
-        tool.args(["--deny-principal", "User:alice", "--operation", "All"]).stdout(Stdio::null());
-        assert!(tool.status().unwrap().success(), "the ACL was not changed");
+        let of = ["acls", change, "--force", "--topic", &topic];
+        let done =
+            broker.tool(&[&of[..], &["--deny-principal", "User:alice", "--operation", "All"]].concat());
+        done.unwrap_or_else(|said| panic!("the ACL was not changed: {said}"));
     };
     acl("--add");
     for yaml in [yaml.clone(), tolerant(&yaml)] {
