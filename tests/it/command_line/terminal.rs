@@ -6,7 +6,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::rig::{Broker, Message, child};
+use crate::rig::{Broker, Message, child, until};
+use crate::scene::BOUND;
 
 /// Runs the program with a terminal as its standard error until it ends; returns its exit code and what the terminal got.
 fn on_a_terminal(arguments: &[&str], folder: &Path) -> (i32, String) {
@@ -37,7 +38,8 @@ fn on_a_terminal(arguments: &[&str], folder: &Path) -> (i32, String) {
         }
         String::from_utf8_lossy(&bytes).into_owned()
     });
-    let status = process.wait().unwrap();
+    let status = until("the end of the program", BOUND, || process.try_wait().unwrap());
+    // The terminal ends with the last process that has it.
     (status.code().unwrap(), reader.join().unwrap())
 }
 

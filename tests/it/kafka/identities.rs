@@ -260,7 +260,10 @@ fn tokens_that_end_are_renewed_without_a_gap_in_commits_though_entra_id_is_away_
         }
     };
     let failures = || token_metric(&address, service, "renewal_failures_total").unwrap_or_default();
-    produce_until(&mut rows, &|| failures() >= 2.0);
+    produce_until(&mut rows, &|| {
+        assert!(started.elapsed() < BOUND, "the token is not renewed:\n{}", watched.program.stderr());
+        failures() >= 2.0
+    });
     std::fs::rename(&away, &secret).unwrap();
     rig.entra.wait_for("200");
     // Beyond the end of the first token: what is read now was fetched with a later one.

@@ -217,6 +217,7 @@ fn a_program_finds_in_memory_the_rows_of_a_rate_once_each_and_a_result_as_it_is_
 fn lines_of_a_socket_come_once_and_check_says_that_a_server_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
     let port = server.local_addr().unwrap().port();
     let yaml = format!(
         "streams:
@@ -229,8 +230,11 @@ fn lines_of_a_socket_come_once_and_check_says_that_a_server_is_missing() {
 "
     );
     for (lines, rows) in [("a\nb\n", 2), ("c\nd\ne\n", 5)] {
-        let program = Alluvia::run(&yaml, folder.path());
-        let (mut client, _) = server.accept().unwrap();
+        let mut program = Alluvia::run(&yaml, folder.path());
+        let (mut client, _) = crate::rig::until("a connection to the server", BOUND, || {
+            assert!(!program.ended(), "{}", program.stderr());
+            server.accept().ok()
+        });
         client.write_all(lines.as_bytes()).unwrap();
         crate::rig::until("the lines are in the table", BOUND, || {
             let log = folder.path().join("table/_delta_log");

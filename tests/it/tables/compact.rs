@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use serde_json::Value;
@@ -409,8 +409,9 @@ fn spark_digest(table: &Path, columns: &[&str]) -> Digest {
 
 /// Compacts again and again until the program has ended; how often that made a commit.
 fn compact_until_it_ends(mut stream: Alluvia, table: &Path) -> (usize, crate::rig::Ended) {
-    let mut made = 0;
+    let (start, mut made) = (Instant::now(), 0);
     while !stream.ended() {
+        assert!(start.elapsed() < BOUND * 4, "not within {:?}:\n{}", BOUND * 4, stream.stderr());
         if table.join("_delta_log").is_dir() && !commits(table).is_empty() {
             made += table_command(table, "compact", &[])["versions"].as_array().unwrap().len();
         }
