@@ -148,11 +148,10 @@ mod tests {
 
     #[test]
     fn where_nothing_listens_that_is_all_that_is_said() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let client = Client::new("--url", &free.to_string(), None).unwrap();
+        let client = Client::new("--url", "127.0.0.1:1", None).unwrap();
         let error = client.get(&[]).unwrap_err().to_string();
-        let said = format!("no process answers at http://{free}/: nothing listens there (is `alluvia run`");
-        assert!(error.starts_with(&said), "{error}");
+        let said = "no process answers at http://127.0.0.1:1/: nothing listens there (is `alluvia run`";
+        assert!(error.starts_with(said), "{error}");
     }
 
     #[test]
