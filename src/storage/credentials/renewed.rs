@@ -268,14 +268,16 @@ mod tests {
 
     /// Gives tokens that hold for `life`, of which the one numbered `fails` is not given.
     struct Numbered {
+        /// A name for each test: what is known of tokens is known by the process.
+        service: &'static str,
         given: AtomicU32,
         fails: u32,
         life: Duration,
     }
 
     impl Numbered {
-        fn of(life: Duration, fails: u32) -> Arc<Numbered> {
-            Arc::new(Numbered { given: AtomicU32::new(0), fails, life })
+        fn of(service: &'static str, life: Duration, fails: u32) -> Arc<Numbered> {
+            Arc::new(Numbered { service, given: AtomicU32::new(0), fails, life })
         }
     }
 
@@ -285,7 +287,7 @@ mod tests {
         }
 
         fn service(&self) -> &str {
-            "numbered.example"
+            self.service
         }
 
         fn token(&self) -> Result<AccessToken> {
@@ -299,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_token_is_renewed_at_half_its_life_and_a_failed_attempt_costs_nothing() {
-        let provider = Numbered::of(Duration::from_secs(4), 1);
+        let provider = Numbered::of("renewed.example", Duration::from_secs(4), 1);
         let tokens = RenewedTokens::new(Arc::clone(&provider) as Arc<dyn TokenProvider>);
         assert_eq!(provider.given.load(Ordering::SeqCst), 0, "nobody needs one yet");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -325,14 +327,14 @@ mod tests {
             thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(*seen.lock().unwrap(), ["token-0", "token-2"], "it wanted no more");
-        let state = states().into_iter().find(|state| state.service == "numbered.example").unwrap();
+        let state = states().into_iter().find(|state| state.service == "renewed.example").unwrap();
         assert_eq!((state.failures, state.principal.as_str()), (1, "rig"));
         assert!(state.expires_at > state.renewed_at);
     }
 
     #[test]
     fn a_refused_first_token_is_an_error_and_the_next_one_is_asked_for_again() {
-        let tokens = RenewedTokens::new(Numbered::of(Duration::from_secs(60), 0));
+        let tokens = RenewedTokens::new(Numbered::of("refused.example", Duration::from_secs(60), 0));
         let error = tokens.token().err().unwrap();
         assert!(error.to_string().contains("the endpoint is away"), "{error}");
         assert_eq!(tokens.token().unwrap().text, "token-1");
@@ -374,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_token_that_has_expired_is_not_given() {
-        let tokens = RenewedTokens::new(Numbered::of(Duration::ZERO, 9));
+        let tokens = RenewedTokens::new(Numbered::of("expired.example", Duration::ZERO, 9));
         let first = tokens.token().unwrap().text;
         assert_ne!(tokens.token().unwrap().text, first);
     }
