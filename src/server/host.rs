@@ -65,10 +65,13 @@ fn is_local(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::routing::get;
     use axum::{Router, middleware};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -94,7 +97,8 @@ mod tests {
             let request = format!("GET / HTTP/1.1\r\n{host}Connection: close\r\n\r\n");
             connection.write_all(request.as_bytes()).await.unwrap();
             let mut answer = String::new();
-            connection.read_to_string(&mut answer).await.unwrap();
+            let read = timeout(Duration::from_secs(30), connection.read_to_string(&mut answer)).await;
+            read.expect("the answer does not end").unwrap();
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
             assert_eq!(answer.contains("status"), status == "200", "{host}: {answer}");
         }
