@@ -18,6 +18,9 @@ use rand::{Rng, SeedableRng};
 use tokio::runtime::Runtime;
 use url::Url;
 
+use crate::rig::child;
+use crate::scene::BOUND;
+
 const FOLDER: &str = "ALLUVIA_TEST_STATE_FOLDER";
 /// Enough that the local copy is written and four snapshots are made, so that the first one is deleted.
 const BATCHES: i64 = 300;
@@ -120,12 +123,10 @@ fn the_process_of_the_next_test() {
 /// Runs batches in a process of its own, killed at a failpoint; returns whether it came to its end.
 fn run_and_kill(folder: &Path, failpoints: &str) -> bool {
     let program = std::env::current_exe().unwrap();
-    let ran = Command::new(program)
-        .args(["--exact", "query::state_store::the_process_of_the_next_test"])
-        .env(FOLDER, folder)
-        .env("ALLUVIA_FAILPOINTS", failpoints)
-        .output()
-        .unwrap();
+    let mut process = Command::new(program);
+    process.args(["--exact", "query::state_store::the_process_of_the_next_test"]);
+    process.env(FOLDER, folder).env("ALLUVIA_FAILPOINTS", failpoints);
+    let ran = child::output(process, BOUND).unwrap();
     let said = String::from_utf8_lossy(&ran.stderr) + String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success() || ran.status.signal() == Some(libc::SIGKILL), "{failpoints}: {said}");
     ran.status.success()
