@@ -80,7 +80,7 @@ fn produce_until(broker: &Broker, topic: &str, sent: &mut u32, done: impl Fn() -
 
 #[test]
 fn tokens_for_broker_tables_and_lease_that_end_are_renewed_without_a_gap_and_a_second_owner_takes_over() {
-    let life = Duration::from_secs(20);
+    let life = Duration::from_secs(30);
     let Some((broker, azurite)) = rig() else { return };
     let mut rig = Rig::start(broker, u32::try_from(life.as_secs()).unwrap());
     let topic = broker.topic("azure-tokens", 1);
@@ -124,7 +124,7 @@ fn tokens_for_broker_tables_and_lease_that_end_are_renewed_without_a_gap_and_a_s
     }
     assert!(!ended.stderr.contains("started again after a pause"), "{}", ended.stderr);
     let gap_ms = longest_gap_ms(folders[0].path());
-    assert!(u128::try_from(gap_ms).unwrap() < life.as_millis() / 2, "{gap_ms} ms");
+    assert!(u128::try_from(gap_ms).unwrap() < life.as_millis() / 3, "{gap_ms} ms");
     let goal = sent + 5;
     broker.produce(&topic, numbered("v", sent..goal));
     second.wait_for(&format!("\"endOffset\":{{\"{topic}\":{{\"0\":{goal}}}}}"), BOUND);

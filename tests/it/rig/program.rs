@@ -135,7 +135,7 @@ impl Alluvia {
     /// SIGKILL; returns when it is gone.
     pub fn kill(self) -> Ended {
         child::signal(&self.process, libc::SIGKILL);
-        self.wait(Duration::from_secs(10))
+        self.wait(Duration::from_secs(60))
     }
 
     /// SIGTERM; does not wait.

@@ -257,6 +257,6 @@ fn a_read_rides_out_a_broker_restart_but_not_more_than_the_poll_timeout() {
         let error = read(&mut reader, &[range(&topic, 0, 70, 75)]).unwrap_err();
         assert_eq!(error.kind(), Kind::Unavailable, "{error}");
         assert!(error.to_string().contains(&format!("{topic}-0 [70, 75)")), "{error}");
-        assert!((19..26).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        assert!((19..38).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     });
 }
