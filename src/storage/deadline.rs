@@ -213,6 +213,11 @@ mod tests {
         (stop, DeadlineStore::new(Arc::new(InMemory::new()), Deadline::new(asked, limit)))
     }
 
+    /// What a call that must end gives.
+    async fn ended<T>(call: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(30), call).await.expect("the call is not given up")
+    }
+
     async fn hangs(deadline: &Deadline) -> Result<()> {
         deadline.race(futures::future::pending()).await
     }
@@ -224,7 +229,7 @@ mod tests {
         let mut call = std::pin::pin!(call);
         assert!(tokio::time::timeout(Duration::from_millis(60), &mut call).await.is_err());
         stop.send_modify(|asked| asked.since = Some(Instant::now()));
-        let error = call.await.unwrap_err();
+        let error = ended(call).await.unwrap_err();
         assert!(error.to_string().contains("shutdownTimeout"), "{error}");
     }
 
@@ -245,8 +250,8 @@ mod tests {
         let mut listing = store.deadline.stream(slow.boxed());
         assert!(listing.next().await.unwrap().is_ok());
         stop.send_modify(|asked| asked.since = Some(Instant::now()));
-        assert!(listing.next().await.unwrap().is_err());
-        assert!(listing.next().await.is_none());
+        assert!(ended(listing.next()).await.unwrap().is_err());
+        assert!(ended(listing.next()).await.is_none());
     }
 
     #[tokio::test]
