@@ -14,7 +14,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
-use super::{Rows, dense, numbered, options, range, read, reader, timeless};
+use super::{BOUND, Rows, dense, numbered, options, range, read, reader, timeless};
 use crate::rig::{Broker, Message};
 
 #[test]
@@ -158,7 +158,7 @@ fn oracle(broker: &Broker, topic: &str, ends: &BTreeMap<i32, i64>, isolation: Is
     consumer.assign(&list).unwrap();
     let (mut rows, mut ended) = (Rows::new(), 0);
     while ended < ends.len() {
-        match consumer.poll(Duration::from_secs(10)).expect("the oracle reads to the end") {
+        match consumer.poll(BOUND).expect("the oracle reads to the end") {
             Ok(message) => {
                 let value = String::from_utf8_lossy(message.payload().unwrap()).into_owned();
                 rows.entry(message.partition()).or_default().push((message.offset(), value));

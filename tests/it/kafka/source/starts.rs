@@ -8,7 +8,7 @@ use alluvia::model::{Error, Kind, Offsets, TopicPartition};
 use alluvia::source::kafka::{KafkaSource, LossReason, losses};
 use rdkafka::Offset;
 
-use super::{numbered, options, options_at, quickly, range, read, reader, timeless};
+use super::{BOUND, numbered, options, options_at, quickly, range, read, reader, timeless};
 use crate::rig::{Broker, Message, until};
 
 fn open_error(options: &KafkaOptions) -> Error {
@@ -28,7 +28,7 @@ fn partitions_that_are_added_are_found_and_start_at_their_first_offset() {
     broker.add_partitions(&topic, 3);
     broker.produce(&topic, numbered(2, 0..5));
     broker.delete_records(&topic, 2, Offset::Offset(2));
-    let latest = until("the new partitions", Duration::from_secs(5), || {
+    let latest = until("the new partitions", BOUND, || {
         Some(source.latest(&known).unwrap()).filter(|latest| latest.end.0.len() == 3)
     });
     let at = |p| TopicPartition::new(topic.as_str(), p);
