@@ -1,6 +1,8 @@
 //! A planned query, run again and again: each batch gets its own rows, and nothing grows.
 
 mod bounds;
+mod static_tables;
+mod time;
 
 use std::sync::Arc;
 
@@ -10,7 +12,7 @@ use arrow::util::pretty::pretty_format_batches;
 
 use super::result_size::SliceSize;
 use super::*;
-use crate::model::{Marks, OutputMode, Result, Watermark};
+use crate::model::{Marks, OutputMode, Result};
 
 fn schema(columns: &[(&str, DataType)]) -> SchemaRef {
     let field = |(name, data_type): &(&str, DataType)| Field::new(*name, data_type.clone(), true);
@@ -72,35 +74,6 @@ fn answer(runner: &mut Runner, version: i32, batch: &RecordBatch) -> String {
     lines.join("\n")
 }
 
-const JOINS: [&str; 12] = [
-    "SELECT i.k, v, x FROM input i JOIN d ON i.k = d.k",
-    "SELECT i.k, v, x FROM d JOIN input i ON i.k = d.k",
-    "SELECT i.k, v, x FROM input i LEFT JOIN d ON i.k = d.k",
-    "SELECT i.k, v, x FROM d RIGHT JOIN input i ON i.k = d.k",
-    "SELECT k, v FROM input LEFT SEMI JOIN d USING (k)",
-    "SELECT k, v FROM input LEFT ANTI JOIN d USING (k)",
-    "SELECT i.k, v, x FROM input i JOIN d ON v < x",
-    "SELECT i.k, v, x FROM input i CROSS JOIN d",
-    "SELECT i.k, v, d.x, e.x AS y FROM input i JOIN d ON i.k = d.k LEFT JOIN e ON d.k = e.k",
-    "SELECT k, v FROM input WHERE k NOT IN (SELECT k FROM d)",
-    "SELECT k, v FROM input i WHERE EXISTS (SELECT 1 FROM d WHERE d.k = i.k)",
-    "SELECT k, v FROM input UNION ALL SELECT d.k, x FROM input i JOIN d ON i.k = d.k",
-];
-
-#[test]
-fn each_batch_is_joined_with_its_own_rows_and_the_version_at_hand_whatever_the_join() {
-    let batches = [&["a", "b"][..], &["b", "c", "d", "a"], &[], &["c"]]
-        .map(|keys| rows(&stream(), keys, keys.len() as i32));
-    for sql in JOINS {
-        let mut kept = runner(sql);
-        for (number, batch) in batches.iter().chain(&batches).enumerate() {
-            let version = i32::from(number >= 3);
-            let expected = answer(&mut runner(sql), version, batch);
-            assert_eq!(answer(&mut kept, version, batch), expected, "{sql}, batch {number}");
-        }
-    }
-}
-
 /// Aggregates of a static table, where a query may have them.
 const AGGREGATES: [&str; 8] = [
     "SELECT k, v, (SELECT max(x) FROM d) AS most FROM input",
@@ -113,149 +86,8 @@ const AGGREGATES: [&str; 8] = [
     "SELECT i.k, t.k AS kt, s FROM input i CROSS JOIN (SELECT k, sum(x) AS s FROM d GROUP BY ROLLUP(k)) t",
 ];
 
-#[test]
-fn aggregates_of_a_static_table_are_those_of_its_version_in_every_batch() {
-    let batches = [&["a", "b"][..], &["b", "c", "d", "a"], &[], &["c"]]
-        .map(|keys| rows(&stream(), keys, keys.len() as i32));
-    for sql in AGGREGATES {
-        let mut kept = runner(sql);
-        let mut texts = Vec::new();
-        for (number, batch) in batches.iter().chain(&batches).enumerate() {
-            let version = i32::from(number >= 3);
-            let expected = answer(&mut runner(sql), version, batch);
-            assert_eq!(answer(&mut kept, version, batch), expected, "{sql}, batch {number}");
-            texts.push(expected);
-        }
-        assert_ne!(texts[1], texts[5], "{sql}: the tables' versions give the same rows");
-    }
-    let text = answer(&mut runner(AGGREGATES[2]), 0, &batches[0]);
-    assert!(text.contains("| b | 3 | 2 | 23 |"), "{text}");
-    let text = answer(&mut runner(AGGREGATES[1]), 0, &batches[3]);
-    assert!(text.contains("| c | 1 | 3 |"), "{text}");
-}
-
-#[test]
-fn aggregates_that_spark_refuses_are_refused_with_its_class() {
-    let relation = |name: &str, schema| Relation { name: name.into(), schema };
-    for (sql, class) in [
-        ("(SELECT sum(k) FROM d WHERE sum(x) > 1)", "INVALID_WHERE_CONDITION"),
-        ("(SELECT sum(count(*)) FROM d)", "NESTED_AGGREGATE_FUNCTION"),
-        ("(SELECT max(x, k) FROM d)", "WRONG_NUM_ARGS"),
-        ("(SELECT first(x, k) FROM d)", "DATATYPE_MISMATCH"),
-        ("(SELECT collect_list(x ORDER BY k) FROM d)", "ORDER BY"),
-        ("(SELECT percentile_cont(0.5) FROM d)", "WITHIN GROUP"),
-    ] {
-        let sql_text = format!("SELECT k, {sql} AS a FROM input");
-        let of_stream = Definition::of_stream(relation("input", stream()), sql_text, Conf::default());
-        let definition = Definition { tables: vec![relation("d", table())], ..of_stream };
-        let error = Query::plan(&definition).expect_err(sql).to_string();
-        assert!(error.contains(class), "{sql}: {error}");
-    }
-}
-
 /// What fails for a static table fails the batch; no record of the stream is blamed for it.
-#[test]
-fn an_aggregate_of_a_static_table_that_overflows_stops_the_batch_and_rejects_no_row() {
-    for sql in [
-        "SELECT k, v, (SELECT sum(x * 9223372036854775807L) FROM d) AS s FROM input",
-        "SELECT i.k, s FROM input i JOIN (SELECT k, sum(CAST(k AS INT)) AS s FROM d GROUP BY k) t ON i.k = t.k",
-    ] {
-        let mut runner = runner(sql);
-        let tables = tables(&runner, 0);
-        let run = runner.begin(0, &tables).unwrap();
-        let batch = rows(&stream(), &["a", "b"], 1).project(&runner.query().input_columns()).unwrap();
-        assert!(matches!(run.rows(batch.clone()), Err(Failure::Expression(_))), "{sql}");
-        let error = sifted(&run, &batch).expect_err(sql).to_string();
-        assert!(
-            error.contains("ARITHMETIC_OVERFLOW") || error.contains("CAST_INVALID_INPUT"),
-            "{sql}: {error}"
-        );
-    }
-}
-
-#[test]
-fn every_branch_of_a_union_comes_out_also_below_a_join() {
-    let batch = rows(&stream(), &["a", "b"], 1);
-    for (sql, expected) in [
-        ("SELECT k, v FROM input WHERE v > 1 UNION ALL SELECT k AS other, v + 10 FROM input", 3),
-        ("SELECT k FROM input UNION ALL SELECT k FROM input UNION ALL SELECT k FROM input", 6),
-        ("SELECT u.k, x FROM (SELECT k FROM input UNION ALL SELECT k FROM input) u JOIN d ON u.k = d.k", 6),
-        ("SELECT k, x FROM input JOIN (SELECT K, x FROM d UNION ALL SELECT K, x FROM e) USING (k)", 6),
-        ("SELECT k FROM input WHERE k NOT IN (SELECT k FROM d WHERE x > 10 UNION ALL SELECT 'z')", 1),
-    ] {
-        let mut runner = runner(sql);
-        for round in 0..3 {
-            let tables = tables(&runner, 0);
-            let run = runner.begin(0, &tables).unwrap();
-            let made = run.rows(batch.project(&runner.query().input_columns()).unwrap()).unwrap();
-            let count: usize = made.iter().map(RecordBatch::num_rows).sum();
-            assert_eq!(count, expected, "{sql}, round {round}");
-        }
-    }
-}
-
-#[test]
-fn a_plan_that_is_run_often_keeps_no_metrics_and_hashes_a_table_once() {
-    let metrics = |run: &BatchRun| run.plan_metrics();
-    let batch = rows(&stream(), &["a", "b"], 1);
-    for sql in [JOINS[0], "SELECT k, v FROM input WHERE v > 1"] {
-        let mut runner = runner(sql);
-        let tables = tables(&runner, 0);
-        let input = batch.project(&runner.query().input_columns()).unwrap();
-        let mut most = 0;
-        for _ in 0..5_000 {
-            let run = runner.begin(0, &tables).unwrap();
-            run.rows(input.clone()).unwrap();
-            most = most.max(metrics(&run));
-        }
-        assert!(most < 40_000, "{sql}: {most} metrics are kept");
-    }
-}
-
-#[test]
-fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for() {
-    let mut runner = runner("SELECT v, current_timestamp() AS now FROM input WHERE k = 'a'");
-    assert_eq!(*runner.query().input_columns(), [0, 1]);
-    assert_eq!(runner.query().table_columns(0), None);
-    let batch = rows(&stream(), &["a", "b"], 1).project(&[0, 1]).unwrap();
-    for micros in [1_700_000_000_000_000, 1_700_000_001_000_000] {
-        let run = runner.begin(micros, &[]).unwrap();
-        let made = run.rows(batch.clone()).unwrap();
-        let now = made[0].column(1);
-        let now = arrow::compute::cast(now, &DataType::Int64).unwrap();
-        let now = AsArray::as_primitive::<arrow::datatypes::Int64Type>(&now).value(0);
-        assert_eq!((made[0].num_rows(), now), (1, micros));
-    }
-}
-
 /// Spark takes such a text wherever a literal becomes a date or a time (`SpecialDatetimeValues`).
-#[test]
-fn a_text_that_names_a_day_is_of_the_batch_wherever_it_is_cast() {
-    const DAY: i64 = 86_400_000_000;
-    let batch = rows(&stream(), &["a", "b", "c"], 10);
-    for (condition, expected) in [
-        ("day = 'today'", [vec!["b"], vec!["c"]]),
-        ("day = CAST('today' AS DATE)", [vec!["b"], vec!["c"]]),
-        ("t >= 'tomorrow'", [vec!["c"], vec![]]),
-        ("t < 'now'", [vec!["a", "b"], vec!["a", "b", "c"]]),
-        ("CAST(t AS TIMESTAMP_NTZ) = ' Yesterday '", [vec!["a"], vec!["b"]]),
-        ("day IN ('yesterday', 'tomorrow')", [vec!["a", "c"], vec!["b"]]),
-        ("t > 'epoch' AND day NOT BETWEEN 'today' AND 'tomorrow'", [vec!["a"], vec!["a", "b"]]),
-        ("datediff('today', day) = 1", [vec!["a"], vec!["b"]]),
-    ] {
-        let mut runner = runner(&format!(
-            "SELECT k FROM (SELECT k, DATE '1970-01-01' + v AS day, timestamp_seconds(v * 86400) AS t FROM input)
-             WHERE {condition}"
-        ));
-        for (day, expected) in [11, 12].into_iter().zip(expected) {
-            let run = runner.begin(day * DAY + DAY / 2, &[]).unwrap();
-            let made = run.rows(batch.project(&runner.query().input_columns()).unwrap()).unwrap();
-            let keys = made.iter().flat_map(|rows| rows.column(0).as_string::<i32>().iter().flatten());
-            assert_eq!(keys.collect::<Vec<_>>(), expected, "{condition}, on day {day}");
-        }
-    }
-}
-
 /// As in Spark, a call names the characters first; `TRIM(… FROM …)` and `btrim` say which is which themselves.
 #[test]
 fn trims_take_the_characters_where_spark_takes_them() {
@@ -437,27 +269,6 @@ fn a_lateral_function_at_the_end_of_from_is_a_lateral_view() {
     }
 }
 
-#[test]
-fn typeof_names_the_units_of_an_interval() {
-    for (interval, expected) in [
-        ("INTERVAL 1 DAY", "interval day"),
-        ("(INTERVAL '1 week')", "interval day"),
-        ("INTERVAL '2' HOUR", "interval hour"),
-        ("INTERVAL 3 DAYS 4 MINUTES", "interval day to minute"),
-        ("INTERVAL '10 milliseconds'", "interval second"),
-        ("INTERVAL '1-2' YEAR TO MONTH", "interval year to month"),
-        ("make_interval(0, v)", "interval"),
-        ("make_dt_interval(1)", "interval day to second"),
-    ] {
-        let text = answer(
-            &mut runner(&format!("SELECT typeof({interval}) AS t FROM input")),
-            0,
-            &rows(&stream(), &["a"], 1),
-        );
-        assert!(text.contains(&format!("| {expected} |")), "{interval}: {text}");
-    }
-}
-
 /// The record fails, the others are rows, and no message has a value of the record in it.
 #[test]
 fn a_query_may_make_a_record_fail() {
@@ -567,52 +378,7 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
 }
 
 /// As in Spark, what is cast is no event time any more, even if it had the type before.
-#[test]
-fn a_window_of_a_cast_event_time_is_refused_with_the_cast_as_the_reason() {
-    let refused = |time: &str, watermark: Option<&str>| {
-        let instant = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
-        let input =
-            Relation { name: "input".into(), schema: schema(&[("ts", instant), ("k", DataType::Utf8)]) };
-        let sql = format!(
-            "SELECT w.start, n FROM (SELECT window({time}, '1 minute') AS w, count(*) AS n FROM input GROUP BY 1)"
-        );
-        let mut definition = Definition::of_stream(input, sql, Conf::default());
-        definition.inputs[0].marks.watermark = watermark.map(|event_time| Watermark {
-            event_time: event_time.into(),
-            delay_threshold: "10 seconds".into(),
-            max_future_skew: None,
-            idle_timeout: None,
-        });
-        Query::plan(&definition).err().map(|error| error.to_string())
-    };
-    assert_eq!(refused("ts", Some("ts")), None);
-    for time in [
-        "CAST(ts AS TIMESTAMP)",
-        "CAST(ts AS DATE)",
-        "CAST(CAST(ts AS STRING) AS TIMESTAMP)",
-        "date_trunc('HOUR', ts)",
-    ] {
-        let error = refused(time, Some("ts")).unwrap_or_else(|| panic!("{time} is taken"));
-        assert!(
-            error.contains("a CAST of the event time, as any expression over it, carries no watermark"),
-            "{time}: {error}"
-        );
-    }
-    let error = refused("CAST(k AS TIMESTAMP)", Some("ts")).unwrap();
-    assert!(error.contains("declare watermark"), "{error}");
-    let error = refused("CAST(ts AS TIMESTAMP)", None).unwrap();
-    assert!(error.contains("declare watermark"), "{error}");
-}
-
 /// A unit is a keyword: a column of its name is not asked for, but where two arguments are given.
-#[test]
-fn a_unit_of_time_is_one_although_a_column_has_its_name() {
-    let sql = "SELECT concat_ws(' ', datediff(DAY, t, timestampadd(day, day, t)), datediff(month, t), date_add(month, 1)) AS c
-        FROM (SELECT v AS day, DATE '2024-03-01' AS month, TIMESTAMP '2024-02-28 10:00:00' AS t FROM input)";
-    let text = answer(&mut runner(sql), 0, &rows(&stream(), &["a"], 3));
-    assert!(text.contains("| 3 2 2024-03-02 |"), "{text}");
-}
-
 /// What became of all rows of a batch: what they gave, and which failed.
 pub(super) fn sifted(run: &BatchRun, batch: &RecordBatch) -> Result<(Made, Vec<(usize, ExpressionError)>)> {
     let (mut all, mut failed) = (Made { rows: Vec::new(), records: Some(Vec::new()) }, Vec::new());
@@ -628,46 +394,6 @@ pub(super) fn sifted(run: &BatchRun, batch: &RecordBatch) -> Result<(Made, Vec<(
         Ok(())
     })?;
     Ok((all, failed))
-}
-
-#[test]
-fn a_window_that_would_end_after_the_last_or_begin_before_the_first_time_fails_for_its_row() {
-    for window in ["window(t, '1 minute')", "window(t, '10 minutes', '1 minute', '30 seconds')"] {
-        let sql = format!(
-            "SELECT v, w.end AS e FROM (SELECT v, {window} AS w FROM
-             (SELECT v, timestamp_micros(CASE v WHEN 0 THEN 9223372036854775807L WHEN 1 THEN -9223372036854775807L ELSE v END) AS t FROM input))"
-        );
-        let mut runner = runner(&sql);
-        let batch = rows(&stream(), &["a", "a", "a"], 0).project(&runner.query().input_columns()).unwrap();
-        let run = runner.begin(0, &[]).unwrap();
-        let (made, failed) = sifted(&run, &batch).unwrap();
-        assert_eq!(made.records.unwrap().first(), Some(&2), "{window}");
-        let failed: Vec<(usize, &str)> = failed.iter().map(|(row, why)| (*row, why.class)).collect();
-        assert_eq!(failed, [(0, "ARITHMETIC_OVERFLOW"), (1, "ARITHMETIC_OVERFLOW")], "{window}");
-    }
-}
-
-#[test]
-fn sliding_windows_are_made_of_a_few_rows_at_once_and_come_out_in_the_order_of_the_rows() {
-    let sql = "SELECT v, w.start FROM
-        (SELECT v, window(timestamp_seconds(v), '1 day', '1 minute') AS w FROM input)";
-    let mut runner = runner(sql);
-    let at_once = runner.query().rows_at_once;
-    assert_eq!(at_once, 65_536 / 1440);
-    let count = 3 * at_once + 7;
-    let keys = vec!["a"; count];
-    let batch = rows(&stream(), &keys, 100).project(&runner.query().input_columns()).unwrap();
-    let run = runner.begin(0, &[]).unwrap();
-    let (Made { rows, records }, _) = sifted(&run, &batch).unwrap();
-    assert_eq!(rows.len(), 4);
-    assert!(rows.iter().all(|rows| rows.num_rows() <= 65_536));
-    let expected: Vec<u32> = (0..count as u32).flat_map(|record| [record; 1440]).collect();
-    assert_eq!(records.unwrap(), expected);
-    let each = (0..count).map(|row| run.rows(batch.slice(row, 1)).unwrap());
-    let each: Vec<RecordBatch> = each.flatten().collect();
-    let schema = rows[0].schema();
-    let together = |rows: &[RecordBatch]| arrow::compute::concat_batches(&schema, rows).unwrap();
-    assert_eq!(together(&rows), together(&each));
 }
 
 #[test]

@@ -25,7 +25,7 @@
 //! ```
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -167,7 +167,8 @@ impl Streams {
         let spawned = thread.spawn(move || streams.serve(&own));
         spawned.map(drop).map_err(|e| {
             let error = Error::unavailable("cannot start a thread for the stream").source(e);
-            self.end(query, Err(&error));
+            self.report_end(query, Err(&error));
+            set_ended(query, query.state(), Some(&error));
             error
         })
     }
@@ -181,24 +182,36 @@ impl Streams {
             let run = || supervise(&query.inner.config, &ctx, &query.inner.reporter);
             let result = catch_unwind(AssertUnwindSafe(run))
                 .unwrap_or_else(|_| Err(Error::internal("the stream's thread panicked")));
-            {
-                let mut state = query.state();
-                if state.restart && !self.shared.ctx.stop.requested() {
-                    match result {
-                        Ok(()) => tracing::info!("the stream is restarted, as it was asked to"),
-                        Err(error) => tracing::warn!(%error, "the stream is restarted, as it was asked to"),
-                    }
-                    *state = QueryState::new(&self.shared.ctx);
-                    continue;
+            if self.begins_again(&mut query.state()) {
+                match result {
+                    Ok(()) => tracing::info!("the stream is restarted, as it was asked to"),
+                    Err(error) => tracing::warn!(%error, "the stream is restarted, as it was asked to"),
                 }
+                continue;
             }
             let stopped = ctx.stop.requested();
-            self.end(query, result.as_ref().map(|()| stopped));
+            self.report_end(query, result.as_ref().map(|()| stopped));
+            let mut state = query.state();
+            // Under the lock that ends it: a restart that was asked for meanwhile has been promised.
+            if self.begins_again(&mut state) {
+                tracing::info!("the stream is restarted, as it was asked to while it ended");
+                continue;
+            }
+            set_ended(query, state, result.err().as_ref());
             return;
         }
     }
 
-    fn end(&self, query: &StreamingQuery, result: Result<bool, &Error>) {
+    /// Whether a restart is wanted, and the process is not to stop: then the stream's state is that of a new start.
+    fn begins_again(&self, state: &mut QueryState) -> bool {
+        let again = state.restart && !self.shared.ctx.stop.requested();
+        if again {
+            *state = QueryState::new(&self.shared.ctx);
+        }
+        again
+    }
+
+    fn report_end(&self, query: &StreamingQuery, result: Result<bool, &Error>) {
         let event = match result {
             Ok(stopped) => Event::Ended { stopped },
             Err(error) => {
@@ -208,9 +221,11 @@ impl Streams {
             }
         };
         query.inner.reporter.emit(event);
-        let mut state = query.state();
-        state.active = false;
-        state.failure = result.err().map(|error| (error.kind(), error.to_string()));
-        query.inner.ended.notify_all();
     }
+}
+
+fn set_ended(query: &StreamingQuery, mut state: MutexGuard<'_, QueryState>, error: Option<&Error>) {
+    state.active = false;
+    state.failure = error.map(|error| (error.kind(), error.to_string()));
+    query.inner.ended.notify_all();
 }

@@ -7,9 +7,11 @@
 
 mod lines;
 
-use std::net::{Shutdown, TcpStream};
+use std::io;
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringBuilder, TimestampMicrosecondArray};
 use arrow::datatypes::SchemaRef;
@@ -25,6 +27,8 @@ use crate::model::{Error, Loss, MemoryAccount, Notes, Offset, OffsetRange, Resul
 /// Lines of one Arrow batch, and bytes of them beyond which it takes no further line.
 const BATCH_LINES: i64 = 16 * 1024;
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How long each address of the server is waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The asking side; a thread of its own reads the lines.
 pub struct SocketSource {
@@ -41,7 +45,7 @@ impl SocketSource {
     /// `Unavailable` if no server listens.
     pub fn open(options: &SocketOptions) -> Result<SocketSource> {
         let SocketOptions { host, port, .. } = options;
-        let socket = TcpStream::connect((host.as_str(), *port)).map_err(|e| {
+        let socket = connect(host, *port).map_err(|e| {
             Error::unavailable(format!("no server answers at {host}:{port}"))
                 .source(e)
                 .hint("check source.options.host and port")
@@ -56,6 +60,18 @@ impl SocketSource {
             .map_err(|e| Error::unavailable("cannot start a thread for the socket").source(e))?;
         Ok(SocketSource { options: options.clone(), lines, connection })
     }
+}
+
+/// A connection to one of the host's addresses. A host that does not answer is not waited for as long as the system would.
+fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut refused = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
 }
 
 impl Drop for SocketSource {
@@ -244,7 +260,7 @@ impl SplitReader for SocketReader {
 mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::TcpListener;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use arrow::array::AsArray;
 
@@ -340,7 +356,7 @@ mod tests {
     }
 
     /// Writes `bytes` again and again until the connection no longer takes them.
-    fn until_refused(server: &mut TcpStream, bytes: &[u8]) -> std::io::Error {
+    fn until_refused(server: &mut TcpStream, bytes: &[u8]) -> io::Error {
         loop {
             if let Err(error) = server.write_all(bytes) {
                 return error;

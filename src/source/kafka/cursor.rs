@@ -373,7 +373,8 @@ mod tests {
 
     #[test]
     fn a_partition_of_which_something_came_since_is_not_missing_any_more() {
-        let came: [(&str, fn(&mut PartitionCursor<i64>)); 5] = [
+        type Coming = fn(&mut PartitionCursor<i64>);
+        let came: [(&str, Coming); 5] = [
             ("a record of the range", |slot| assert_eq!(slot.arrive(5), Disposition::Deliver)),
             ("a record behind it", |slot| assert_eq!(slot.arrive(20), Disposition::Hold)),
             ("the end of the partition", |slot| assert!(slot.pass(6))),

@@ -124,6 +124,8 @@ impl Entra {
         let answer = runtime.block_on(async {
             tokio::time::timeout(ANSWER_TIMEOUT, credential.get_token(&scopes, None)).await
         });
+        // A name that is still being looked up would be waited for.
+        runtime.shutdown_background();
         let token = match answer {
             Ok(Ok(token)) => token,
             Ok(Err(cause)) => return Err(self.refusal(what(), cause)),
