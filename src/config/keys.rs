@@ -265,7 +265,7 @@ pub(super) static MERGE: Section = Section {
     keys: &[
         required(
             "keys",
-            "The list of columns that form a row's key. Write `column.field` for a field of a struct, and put a name that contains a dot in backquotes. Any type that Spark can compare.",
+            "The list of columns that form a row's key. Write `column.field` for a field of a struct, and put a name that contains a dot in backquotes. Any type that Spark can compare. A key that holds a NULL is in no table, as in Spark's MERGE: its row is inserted; the rows of one micro-batch with the same such key become one.",
         ),
         optional(
             "whenMatched",

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::conf::is_same_name;
+use crate::model::spark_type::name_of;
 
 /// The function.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -49,7 +50,10 @@ impl GetField {
                     Ok(DataType::List(Arc::new(Field::new("element", inner, true))))
                 }
                 other => {
-                    plan_err!("INVALID_EXTRACT_BASE_FIELD_TYPE: an array of {other} has no field {name}")
+                    plan_err!(
+                        "INVALID_EXTRACT_BASE_FIELD_TYPE: an array of {} has no field {name}",
+                        name_of(other)
+                    )
                 }
             },
             DataType::Map(entries, _) => match entries.data_type() {
@@ -59,7 +63,7 @@ impl GetField {
                 _ => plan_err!("INVALID_EXTRACT_FIELD_TYPE: the map's keys are not text"),
             },
             DataType::Null => Ok(DataType::Null),
-            other => plan_err!("INVALID_EXTRACT_BASE_FIELD_TYPE: {other} has no field {name}"),
+            other => plan_err!("INVALID_EXTRACT_BASE_FIELD_TYPE: {} has no field {name}", name_of(other)),
         }
     }
 

@@ -17,6 +17,7 @@ use datafusion::physical_plan::{ExecutionPlan, displayable};
 use super::concat::ConcatExec;
 use super::result_size::ListsCheck;
 use super::slot::RECORD;
+use crate::model::spark_type::name_of;
 
 /// The steps, one a line, each indented below the one that takes its rows.
 pub(super) fn outline(plan: &Arc<dyn ExecutionPlan>) -> String {
@@ -133,6 +134,7 @@ fn called(call: &ScalarFunctionExpr) -> String {
         ("window_rows", args) => format!("window({})", listed(args)),
         // The value as it is.
         ("unmarked", [value]) => expression(value),
+        ("cast", [value]) => format!("CAST({} AS {})", expression(value), name_of(call.return_type())),
         ("session_window_rows", [args @ .., _]) => format!("session_window({})", listed(args)),
         (name, args) => format!("{name}({})", listed(args)),
     }
@@ -190,6 +192,8 @@ mod tests {
         for part in ["Select id, col AS tag\n", "  A row for each element\n", "explode(tags) AS rows of t"] {
             assert!(made.contains(part), "{part} is not in\n{made}");
         }
+        let cast = outline("SELECT CAST(ts AS DATE) AS d FROM input");
+        assert!(cast.starts_with("Select CAST(ts AS DATE) AS d\n"), "{cast}");
         let two = outline("SELECT id FROM input UNION ALL SELECT CAST(v AS STRING) FROM input");
         assert!(two.starts_with("Union all\n"), "{two}");
         for (join, told) in

@@ -72,6 +72,15 @@ impl Findings {
         wrong
     }
 
+    /// Whether a step before has failed with the same words.
+    fn has_said(&self, error: &Error) -> bool {
+        self.0.iter().filter_map(Finding::error).any(|said| said.to_string() == error.to_string())
+    }
+
+    fn not_tried(&mut self, step: &'static str, after: &'static str) {
+        self.0.push(Finding { step, outcome: Outcome::NotTried(after) });
+    }
+
     /// Tries a step that rests on another one, unless that is wrong.
     fn after(
         &mut self,
@@ -82,7 +91,7 @@ impl Findings {
         match broken {
             None => self.note(step, attempt()),
             Some(link) => {
-                self.0.push(Finding { step, outcome: Outcome::NotTried(link) });
+                self.not_tried(step, link);
                 broken
             }
         }
@@ -118,7 +127,14 @@ pub fn check(config: &StreamConfig, access: &Access, owner: &str) -> Vec<Finding
         findings.after(stores, "deadLetter", || dead_letters(config, access));
     }
     let found = checkpoint.map(|checkpoint| checkpoint.map(|(found, _)| found));
-    findings.after(stores, "checkpoint", || found.unwrap_or_else(|| Err(untried())));
+    let found = || found.unwrap_or_else(|| Err(untried()));
+    // The checkpoint is compared with the table: what keeps that from being read is said once.
+    match found() {
+        Err(error) if findings.has_said(&error) => findings.not_tried("checkpoint", "table"),
+        found => {
+            findings.after(stores, "checkpoint", || found);
+        }
+    }
     findings.after(stores, "owner", || may_own(config, access, owner));
     findings.0
 }

@@ -164,18 +164,24 @@ pub fn lane_count(config: &StreamConfig) -> usize {
     config.lanes.unwrap_or_else(|| cores().min(DEFAULT_LANES_MAX))
 }
 
-/// Refuses a sink that cannot take a result whose rows take the place of earlier ones.
+/// Refuses an output mode that the sink cannot take. `replaces_rows` says whether rows of the result take the place of
+/// earlier ones.
 ///
 /// # Errors
 /// `Config`, with what to write instead.
-pub fn check_replaced_rows(config: &StreamConfig) -> Result<()> {
+pub fn check_output_mode(config: &StreamConfig, replaces_rows: bool) -> Result<()> {
     let Some(delta) = config.sink.delta() else { return Ok(()) };
     match config.output_mode {
-        OutputMode::Update if delta.merge.is_none() => Err(Error::config(
+        OutputMode::Update if delta.merge.is_none() && replaces_rows => Err(Error::config(
             "outputMode update gives rows that take the place of earlier ones, and the sink appends",
         )
         .hint("add sink.merge: {keys: [the columns of GROUP BY], whenMatched: update}")),
-        OutputMode::Complete if delta.merge.is_some() => Err(Error::config(
+        // Spark's Delta sink takes append and complete alone.
+        OutputMode::Update if delta.merge.is_none() => {
+            Err(Error::config("the delta sink does not support outputMode update without sink.merge")
+                .hint("leave outputMode out: the query keeps no state, and its rows are appended"))
+        }
+        OutputMode::Complete if delta.merge.is_some() && replaces_rows => Err(Error::config(
             "outputMode complete replaces the table in every micro-batch, and sink.merge changes rows of it",
         )
         .hint("remove sink.merge, or use outputMode update")),

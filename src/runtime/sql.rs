@@ -93,9 +93,7 @@ pub fn plan(config: &StreamConfig, input: SchemaRef, access: &Access) -> Result<
         output_mode: config.output_mode,
     };
     let query = Query::plan(&definition).map_err(|error| config.hidden.error(error))?;
-    if query.replaces_rows() {
-        open::check_replaced_rows(config)?;
-    }
+    open::check_output_mode(config, query.replaces_rows())?;
     // A table must be able to hold the columns.
     query.output().to_arrow().context(|| "plan sql".to_owned())?;
     let unfit =

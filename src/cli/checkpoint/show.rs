@@ -38,7 +38,13 @@ pub(super) fn run(args: &CheckpointShowArgs) -> Result<()> {
 
 /// The stream, if the target is a file: a checkpoint is a folder or a URL.
 fn stream_file(args: &CheckpointShowArgs) -> Result<Option<StreamConfig>> {
-    if !Path::new(&args.target).is_file() {
+    let path = Path::new(&args.target);
+    if !path.is_file() {
+        let is_named_as_file = path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+        if is_named_as_file && !path.exists() && !args.target.contains("://") {
+            return Err(Error::config(format!("there is no file {}", args.target))
+                .hint("name a stream file, or a checkpoint's folder or URL"));
+        }
         return Ok(None);
     }
     one_stream(&StreamArgs { file: args.target.clone().into(), stream: args.stream.clone() }).map(Some)

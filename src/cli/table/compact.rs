@@ -78,6 +78,8 @@ struct Shown {
     dry_run: bool,
     version: u64,
     target_bytes: u64,
+    /// Files of the partitions that flags name.
+    files_chosen: u64,
     partitions: u64,
     /// What was planned of a dry run.
     done: Compacted,
@@ -96,6 +98,7 @@ impl Shown {
             dry_run,
             version: plan.version,
             target_bytes: plan.target_bytes,
+            files_chosen: plan.files_chosen,
             partitions: plan.partitions,
             done: if dry_run { planned } else { Compacted::default() },
             versions: Vec::new(),
@@ -134,6 +137,9 @@ impl Shown {
         let Compacted { files_removed, bytes_removed, files_added, bytes_added, files_dropped, .. } =
             self.done;
         let mut text = format!("table      {table}, version {}\n", self.version);
+        if self.files_chosen == 0 {
+            return text + "nothing to do: no file is in such a partition\n";
+        }
         if files_removed == 0 && files_dropped == 0 {
             return text
                 + &format!(

@@ -41,14 +41,16 @@ pub(super) fn matched(stream: &Schema, table: &Schema, table_name: &str) -> Resu
     matching.note_missing(stream.fields(), table.fields());
     if !matching.differences.is_empty() {
         return Err(Error::config(format!("{} in table {table_name}", matching.differences.join("; ")))
-            .hint("give the column the table's type in source.value.schema, or write to another table"));
+            .hint(
+                "give the column the table's type in sql or source.value.schema, or write to another table",
+            ));
     }
     if !matching.demanded.is_empty() {
         let demanded = matching.demanded.join(", ");
         return Err(Error::config(format!(
             "table {table_name} demands column {demanded} (NOT NULL), which the stream does not have"
         ))
-        .hint("add the column to source.value.schema"));
+        .hint("add the column in sql or source.value.schema"));
     }
     Ok(Matched { columns, missing: matching.missing })
 }

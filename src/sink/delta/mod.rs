@@ -197,10 +197,13 @@ impl DeltaAppend {
             lacking.join(", "),
             names(there)
         );
+        if self.holds_dead_letters {
+            return Error::config(what);
+        }
         Error::config(what).hint(if may_be_left_out {
-            "set sink.options.mergeSchema: true to add them, name them in sink.merge.exceptColumns to leave them out of the table (deleteWhen may still read them), or change source.value.schema"
+            "set sink.options.mergeSchema: true to add them, name them in sink.merge.exceptColumns to leave them out of the table (deleteWhen may still read them), or leave them out of the stream in sql or source.value.schema"
         } else {
-            "set sink.options.mergeSchema: true to add them, or change source.value.schema"
+            "set sink.options.mergeSchema: true to add them, or leave them out of the stream in sql or source.value.schema"
         })
     }
 
@@ -373,7 +376,7 @@ fn check_defaults(columns: &SchemaRef, table: &DeltaTable) -> Result<()> {
         lacking.join(", "),
         table.store().url()
     ))
-    .hint("defaults are SQL, which is not evaluated: add the column to source.value.schema, or ALTER TABLE … ALTER COLUMN … DROP DEFAULT"))
+    .hint("defaults are SQL, which is not evaluated: add the column in sql or source.value.schema, or ALTER TABLE … ALTER COLUMN … DROP DEFAULT"))
 }
 
 fn not_prepared() -> Error {

@@ -173,7 +173,7 @@ pub(super) fn failed(options: &KafkaOptions, client: &Client, what: &str, error:
     // Once TLS has worked, a broken handshake is a broker that restarts.
     if code == RDKafkaErrorCode::SSL && !client.context().worked.load(Ordering::Relaxed) {
         return Error::config(format!("cannot {what}: TLS with Kafka at {brokers} fails: {text}")).hint(
-            "check kafka.security.protocol, kafka.ssl.truststore.location, kafka.ssl.keystore.location and the certificate's names",
+            "check kafka.security.protocol, the CA (kafka.ssl.truststore.location or kafka.ssl.ca.location), kafka.ssl.keystore.location and the certificate's names",
         );
     }
     if is_forbidden(code) {

@@ -99,6 +99,8 @@ pub struct CompactionPlan {
     pub version: u64,
     /// The size that files should have.
     pub target_bytes: u64,
+    /// Files of the partitions that the rules name, whatever their size.
+    pub files_chosen: u64,
     /// Files to be rewritten, all that there are.
     pub files: u64,
     /// Their bytes.
@@ -233,8 +235,9 @@ impl Compactor {
     /// As for [`DeltaTable::open`].
     pub fn plan(&self) -> Result<CompactionPlan> {
         let mut partitions: HashMap<BTreeMap<String, Option<String>>, u32> = HashMap::new();
-        let mut candidates = Vec::new();
+        let (mut candidates, mut files_chosen) = (Vec::new(), 0);
         self.each_file(&mut |file| {
+            files_chosen += u64::from(self.is_chosen(&file));
             let Some((bytes, is_deleted_from)) = self.may_be_joined(&file) else { return Ok(()) };
             let partition = match partitions.get(file.partition_values()) {
                 Some(number) => *number,
@@ -254,6 +257,7 @@ impl Compactor {
         let mut plan = CompactionPlan {
             version: self.snapshot.version(),
             target_bytes: self.target_bytes,
+            files_chosen,
             files: all.iter().map(|group| group.len() as u64).sum(),
             bytes: all.iter().flatten().map(|file| file.bytes).sum(),
             files_after: all.len() as u64,
@@ -272,15 +276,20 @@ impl Compactor {
         each_file(&self.snapshot, self.engine.as_ref(), &self.store, each)
     }
 
-    /// The bytes of a file that may be joined with others, as they will be without the rows that are deleted from it, and
-    /// whether that are enough to write it again by itself; `None` for a file that stays as it is.
-    fn may_be_joined(&self, file: &FileEntry) -> Option<(u64, bool)> {
+    /// Whether a file is in a partition that the rules name.
+    fn is_chosen(&self, file: &FileEntry) -> bool {
         let named = |(name, value): &(String, Option<String>)| {
             file.partition_values().get(name).cloned().flatten() == *value
         };
-        let is_chosen =
-            self.rules.chosen.as_ref().is_none_or(|chosen| chosen.contain(file.partition_values()));
-        if file.is_clustered() || !is_chosen || !self.rules.only.iter().all(named) {
+        let chosen = self.rules.chosen.as_ref();
+        chosen.is_none_or(|chosen| chosen.contain(file.partition_values()))
+            && self.rules.only.iter().all(named)
+    }
+
+    /// The bytes of a file that may be joined with others, as they will be without the rows that are deleted from it, and
+    /// whether that are enough to write it again by itself; `None` for a file that stays as it is.
+    fn may_be_joined(&self, file: &FileEntry) -> Option<(u64, bool)> {
+        if file.is_clustered() || !self.is_chosen(file) {
             return None;
         }
         let (size, deleted) = (file.size_bytes(), file.deleted_rows());

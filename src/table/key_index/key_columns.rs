@@ -56,15 +56,15 @@ impl RowKeys {
 }
 
 impl KeyColumns {
-    /// Finds the columns that `names` name in a table: a column, or `column.field` for a field of a struct; a name that
+    /// Finds the columns that `names` name in `owner`, which is `the stream` or `table …`: a column, or `column.field` for a field of a struct; a name that
     /// has a dot in it is put in backquotes.
     ///
     /// # Errors
     /// `Config` if a column is not there, is named twice, or has a type that Spark does not compare.
-    pub fn resolve(schema: &Schema, names: &[String], table: &str) -> Result<KeyColumns> {
+    pub fn resolve(schema: &Schema, names: &[String], owner: &str) -> Result<KeyColumns> {
         let mut columns: Vec<ComparedColumn> = Vec::with_capacity(names.len());
         for name in names {
-            let column = ComparedColumn::resolve(schema, "sink.merge.keys", name, table)?;
+            let column = ComparedColumn::resolve(schema, "sink.merge.keys", name, owner)?;
             if columns.iter().any(|other| other.path == column.path) {
                 return Err(Error::config(format!("sink.merge.keys names {name} twice")));
             }
@@ -123,11 +123,11 @@ impl KeyColumns {
 }
 
 impl ComparedColumn {
-    /// Finds the column that `name` names in a table, as [`KeyColumns::resolve`] does; `setting` is where it is named.
+    /// Finds the column that `name` names in `owner`, as [`KeyColumns::resolve`] does; `setting` is where it is named.
     ///
     /// # Errors
     /// `Config` if it is not there or has a type that Spark does not compare.
-    pub fn resolve(schema: &Schema, setting: &str, name: &str, table: &str) -> Result<ComparedColumn> {
+    pub fn resolve(schema: &Schema, setting: &str, name: &str, owner: &str) -> Result<ComparedColumn> {
         let parts = split(name).ok_or_else(|| {
             Error::config(format!("{setting}: {name} is not a valid column name")).hint(
             "name a column, or column.field for a field of a struct; put a name that has a dot in backquotes",
@@ -141,7 +141,7 @@ impl ComparedColumn {
             let field =
                 fields.iter().find(|field| field.name().eq_ignore_ascii_case(part)).ok_or_else(|| {
                     let there: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-                    Error::config(format!("{setting} names {name}, which table {table} does not have"))
+                    Error::config(format!("{setting} names {name}, which {owner} does not have"))
                         .hint(format!("the columns there are {}", there.join(", ")))
                 })?;
             path.push(field.name().clone());

@@ -114,7 +114,8 @@ impl TableKeys {
         snapshots: Option<Snapshots>,
     ) -> Result<TableKeys> {
         let url = table.store().url().to_string();
-        let columns = KeyColumns::resolve(table.arrow_schema()?.as_ref(), by.names, &url)?;
+        let owner = format!("table {url}");
+        let columns = KeyColumns::resolve(table.arrow_schema()?.as_ref(), by.names, &owner)?;
         let window = by.within.map(|(name, length)| KeyWindow::resolve(table, name, length)).transpose()?;
         let keys = IndexedKeys {
             table_id: table.id().to_owned(),

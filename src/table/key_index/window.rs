@@ -54,12 +54,12 @@ enum Place {
 }
 
 impl EventTimes {
-    /// Finds the column `name` in a table.
+    /// Finds the column `name` in `owner`, which is `the stream` or `table …`.
     ///
     /// # Errors
     /// `Config` if it is not there, or is not of dates or timestamps.
-    pub fn resolve(schema: &Schema, name: &str, table: &str) -> Result<EventTimes> {
-        let column = ComparedColumn::resolve(schema, SETTING, name, table)?;
+    pub fn resolve(schema: &Schema, name: &str, owner: &str) -> Result<EventTimes> {
+        let column = ComparedColumn::resolve(schema, SETTING, name, owner)?;
         if !matches!(column.data_type(), DataType::Date32 | DataType::Timestamp(TimeUnit::Microsecond, _)) {
             let of = name_of(column.data_type());
             return Err(Error::config(format!(
@@ -88,8 +88,8 @@ impl KeyWindow {
     /// # Errors
     /// `Config` if the column is not there, or is not of dates or timestamps.
     pub(super) fn resolve(table: &DeltaTable, name: &str, length: Duration) -> Result<KeyWindow> {
-        let url = table.store().url().to_string();
-        let times = EventTimes::resolve(table.arrow_schema()?.as_ref(), name, &url)?;
+        let owner = format!("table {}", table.store().url());
+        let times = EventTimes::resolve(table.arrow_schema()?.as_ref(), name, &owner)?;
         Ok(KeyWindow {
             place: Place::of(table, times.column.path())?,
             times,

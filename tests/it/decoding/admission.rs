@@ -399,7 +399,7 @@ fn a_column_with_a_default_is_filled_by_the_stream_or_the_start_is_refused_by_it
     let stream = |schema: &str| yaml(broker, &topic, &json_value(schema, ""), "", "");
     let refused = refused_by_both(&stream("id INT"), folder.path());
     assert!(refused.contains("column state of table"), "{refused}");
-    assert!(refused.contains("add the column to source.value.schema"), "{refused}");
+    assert!(refused.contains("add the column in sql or source.value.schema"), "{refused}");
     run(&stream("id INT, state STRING"), folder.path());
     assert_eq!(spark_rows(folder.path()), BTreeMap::from([(1, json!({ "id": 1, "state": "open" }))]));
 }

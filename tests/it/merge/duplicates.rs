@@ -473,5 +473,5 @@ fn keys_that_are_not_there_or_cannot_be_compared_are_refused_at_the_start() {
         ended.stderr
     };
     let absent = refused("nothing");
-    assert!(absent.contains("sink.merge.keys names nothing, which table"), "{absent}");
+    assert!(absent.contains("sink.merge.keys names nothing, which the stream does not have"), "{absent}");
 }

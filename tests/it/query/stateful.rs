@@ -413,6 +413,18 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn update_of_a_query_without_state_is_refused_by_delta_as_in_spark() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = "streams: [{name: s, source: {format: rate}, sql: SELECT value FROM input, outputMode: update, \
+                trigger: once, sink: {format: delta, path: ./table}, checkpointLocation: ./checkpoint}]";
+    let ended = Alluvia::run(yaml, folder.path()).wait(BOUND);
+    assert_eq!(ended.code(), 2, "{}", ended.stderr);
+    let said = "the delta sink does not support outputMode update without sink.merge";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    assert!(!folder.path().join("table").exists(), "nothing is made");
+}
+
+#[test]
 fn complete_replaces_the_table_and_update_changes_its_rows() {
     let Some(broker) = Broker::shared() else { return };
     let count = "    sql: SELECT device, count(*) AS n, max(v) AS most FROM input GROUP BY device\n";

@@ -302,8 +302,12 @@ fn rows_keep_their_order_and_only_named_partitions_are_touched() {
     let keys: Vec<u64> = keys.iter().map(|row| row["k"].as_u64().unwrap()).collect();
     assert!(keys.len() == 400 && keys.is_sorted(), "{keys:?}");
     let place = table.display().to_string();
-    let wrong =
-        Alluvia::start(["table", "compact", &place, "--partition", "k=1"], folder.path(), &[]).wait(BOUND);
+    let compact = |partition: &str| {
+        Alluvia::start(["table", "compact", &place, "--partition", partition], folder.path(), &[]).wait(BOUND)
+    };
+    let none = compact("p=nope").success();
+    assert!(none.stdout.contains("nothing to do: no file is in such a partition"), "{}", none.stdout);
+    let wrong = compact("k=1");
     assert_eq!(wrong.code(), 2, "{}", wrong.stderr);
     assert!(wrong.stderr.contains("k is not a partition column"), "{}", wrong.stderr);
 }

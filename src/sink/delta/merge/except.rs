@@ -56,8 +56,7 @@ impl ExceptedColumns {
         let others =
             others.chain(merge.within.as_ref().map(|within| ("sink.merge.eventTime", &within.event_time)));
         for (setting, name) in keys.chain(others) {
-            let url = target.store().url().as_str();
-            let column = ComparedColumn::resolve(stream, setting, name, url)?;
+            let column = ComparedColumn::resolve(stream, setting, name, "the stream")?;
             self.check_is_none(stream, setting, name, column.top_level())?;
         }
         let partition_by = &target.config.partition_by;

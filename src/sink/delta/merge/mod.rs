@@ -245,14 +245,14 @@ impl Sink for DeltaMerge {
         let excepted = self.excepted(columns)?;
         let written = excepted.written(columns);
         let admission = self.target.check(&written)?;
-        let url = self.target.store().url().as_str();
         // Keys are of columns that the stream writes: a column that only the table has would be NULL in every row.
-        KeyColumns::resolve(columns, &self.merge.keys, url)?;
+        KeyColumns::resolve(columns, &self.merge.keys, "the stream")?;
         if let Some(within) = &self.merge.within {
-            EventTimes::resolve(columns, &within.event_time, url)?;
+            EventTimes::resolve(columns, &within.event_time, "the stream")?;
         }
         if let Some(table) = self.target.table() {
-            KeyColumns::resolve(table.arrow_schema()?.as_ref(), &self.merge.keys, url)?;
+            let owner = format!("table {}", table.store().url());
+            KeyColumns::resolve(table.arrow_schema()?.as_ref(), &self.merge.keys, &owner)?;
         }
         self.check_update(columns, &written)?;
         Ok(admission.map(|admission| excepted.carried_by(admission, columns)))

@@ -50,7 +50,7 @@ impl RowRules {
 impl OrderColumn {
     fn resolve(schema: &Schema, name: &str, table: &str) -> Result<OrderColumn> {
         const SETTING: &str = "sink.merge.orderBy";
-        let column = ComparedColumn::resolve(schema, SETTING, name, table)?;
+        let column = ComparedColumn::resolve(schema, SETTING, name, &format!("table {table}"))?;
         if matches!(column.data_type(), DataType::Struct(_) | DataType::List(_)) {
             let of = name_of(column.data_type());
             return Err(Error::config(format!(
@@ -98,7 +98,7 @@ fn normal(values: ArrayRef) -> Result<ArrayRef> {
 impl DeleteRule {
     fn resolve(schema: &Schema, when: &DeleteWhen, table: &str) -> Result<DeleteRule> {
         const SETTING: &str = "sink.merge.deleteWhen.column";
-        let column = ComparedColumn::resolve(schema, SETTING, &when.column, table)?;
+        let column = ComparedColumn::resolve(schema, SETTING, &when.column, &format!("table {table}"))?;
         if !matches!(column.data_type(), DataType::Utf8 | DataType::Boolean) {
             let of = name_of(column.data_type());
             return Err(Error::config(format!("{SETTING}: {} is {of}, not STRING or BOOLEAN", when.column))

@@ -124,8 +124,9 @@ fn what_spark_does_not_compare_is_refused_and_so_is_what_is_not_there() {
         Field::new("a.b", DataType::Utf8, true),
         Field::new("t", DataType::Timestamp(TimeUnit::Microsecond, None), true),
     ]);
-    let refused =
-        |name: &str| KeyColumns::resolve(&schema, &[name.to_owned()], "lake/t").unwrap_err().to_string();
+    let refused = |name: &str| {
+        KeyColumns::resolve(&schema, &[name.to_owned()], "table lake/t").unwrap_err().to_string()
+    };
     assert!(refused("m").contains("Spark does not compare maps"), "{}", refused("m"));
     assert!(refused("l").contains("Spark does not compare maps"));
     assert!(refused("a.b").contains("names a.b, which table lake/t does not have"), "{}", refused("a.b"));
