@@ -21,7 +21,7 @@ use crate::model::{Error, Header, Result, TimestampType};
 use crate::observe::Reporter;
 use crate::runtime::Stop;
 use crate::runtime::open::Access;
-use crate::runtime::replay::{self, Replayed, TakenLetters};
+use crate::runtime::replay::{self, ReplayOptions, Replayed, TakenLetters};
 use crate::sink::dead_letter::{self, Letter, OFFSETS_LOST};
 use crate::storage::Store;
 use crate::table::DeltaTable;
@@ -243,7 +243,7 @@ fn time(micros: i64) -> String {
     utc(micros.div_euclid(1000)).unwrap_or_default()
 }
 
-/// Decodes dead letters again and appends those that fit now.
+/// Decodes dead letters again and writes those that fit now.
 ///
 /// # Errors
 /// `Config` if the stream has no `deadLetter`; as for a stream otherwise.
@@ -253,7 +253,8 @@ pub(super) fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Resul
     let stop = Stop::new();
     stop_on_signals(runtime.handle(), &stop, config.shutdown_timeout)?;
     let ctx = process_context(&runtime, &stop);
-    let replayed = replay::replay(&config, &ctx, &Reporter::new(style(global)), args.dry_run);
+    let options = ReplayOptions { dry_run: args.dry_run, overwrite_newer: args.overwrite_newer };
+    let replayed = replay::replay(&config, &ctx, &Reporter::new(style(global)), options);
     end_background(runtime, &stop, config.shutdown_timeout);
     let replayed = replayed?;
     match args.output.output {

@@ -273,7 +273,7 @@ pub(super) static MERGE: Section = Section {
         ),
         optional(
             "orderBy",
-            "With `update`: the column that decides which of two rows with the same key is newer, both within the micro-batch and against the table. An older row never replaces a newer one. NULL is older than every value; if the values are equal, the later row by topic, partition and offset is kept. The column holds numbers, strings, dates or timestamps.",
+            "With `update`: the column that decides which of two rows with the same key is newer, both within the micro-batch and against the table. An older row never replaces a newer one. NULL is older than every value; if the values are equal, the later row by topic, partition and offset is kept. The column holds numbers, strings, dates or timestamps. Dead letters are replayed into an update only if `orderBy` is set and `deleteWhen` is not, or with `--overwrite-newer`.",
         ),
         optional(
             "deleteWhen",

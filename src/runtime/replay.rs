@@ -20,7 +20,7 @@ use super::start::{self, ProcessContext};
 use super::stream::{RestartState, Stream};
 use crate::checkpoint::paths::REPLAYS;
 use crate::checkpoint::{CheckpointLog, Identity};
-use crate::config::{StreamConfig, Trigger};
+use crate::config::{StreamConfig, Trigger, WhenMatched};
 use crate::decode::json::Rejection;
 use crate::model::{Error, MemoryAccount, Record, Result};
 use crate::observe::{Busy, Event, Reporter, StreamReporter};
@@ -117,15 +117,51 @@ impl TakenLetters {
     }
 }
 
-/// Replays the dead letters of a stream; with `dry_run` only says what would come of it.
+/// How letters are replayed.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ReplayOptions {
+    /// Only says what would come of it.
+    pub dry_run: bool,
+    /// Replays into a merge that cannot tell whether a letter is older than the table's row of its key.
+    pub overwrite_newer: bool,
+}
+
+/// Refuses a stream whose table cannot tell that a letter is older than what became of its key since.
 ///
 /// # Errors
-/// `Config` if the stream has no `deadLetter`; as for every stream otherwise.
+/// `Config`, with what to do instead.
+fn refuse_older_rows(config: &StreamConfig) -> Result<()> {
+    let merge = config.sink.merge();
+    let Some(WhenMatched::Update(update)) = merge.map(|merge| &merge.when_matched) else { return Ok(()) };
+    let (why, remedy) = match (&update.order_by, &update.delete_when) {
+        (Some(_), None) => return Ok(()),
+        (None, None) => (
+            "its merge updates rows without orderBy, so a dead letter would replace a newer row of its key",
+            "set sink.merge.orderBy to a column by which the newest row of a key is known",
+        ),
+        (None, Some(_)) => (
+            "its merge updates and deletes rows without orderBy, so a dead letter would replace or delete a newer row of its key",
+            "produce the current state of their keys to the topic instead",
+        ),
+        (Some(_), Some(_)) => (
+            "its merge deletes rows (deleteWhen), and the table does not remember deleted rows, so a dead letter that is older than the deletion of its key would insert the row again",
+            "produce the current state of their keys to the topic instead",
+        ),
+    };
+    Err(Error::config(format!("the dead letters of stream {} cannot be replayed: {why}", config.name))
+        .hint(format!("{remedy}; if none of their keys has changed since, replay with --overwrite-newer")))
+}
+
+/// Replays the dead letters of a stream.
+///
+/// # Errors
+/// `Config` if the stream has no `deadLetter`, or a letter may be too old for its state or its table; as for every stream
+/// otherwise.
 pub fn replay(
     config: &StreamConfig,
     ctx: &ProcessContext,
     reporter: &Reporter,
-    dry_run: bool,
+    options: ReplayOptions,
 ) -> Result<Replayed> {
     if config.dead_letter.is_none() {
         return Err(
@@ -140,6 +176,9 @@ pub fn replay(
             config.name
         ))
         .hint("correct the records and produce them to the topic again"));
+    }
+    if !options.overwrite_newer {
+        refuse_older_rows(config)?;
     }
     let log = CheckpointLog::new(access.checkpoint(config)?, config.min_batches_to_retain);
     let found = recovery::inspect_without_lease(config, &log, &access, &mut row_pipeline)?;
@@ -158,7 +197,7 @@ pub fn replay(
     let store = access.checkpoint(&own)?;
     let ledger = Ledger::new(store.clone());
     let letters = Arc::new(letters);
-    if dry_run {
+    if options.dry_run {
         let taken = ledger.read_before(ledger.count()?)?;
         return select(&letters, &row_pipeline, &ctx.memory, &taken).map(|(_, outcome)| outcome);
     }
@@ -302,4 +341,38 @@ fn select(
         Ok(())
     })?;
     Ok((selection, outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ProcessLookup};
+    use crate::model::Kind;
+
+    fn refused(merge: &str) -> Option<String> {
+        let yaml = format!(
+            "streams: [{{name: s, source: {{format: kafka, options: {{kafka.bootstrap.servers: 'b:9092', subscribe: t}}}}, sink: {{format: delta, path: /tmp/t{merge}}}, checkpointLocation: /tmp/c}}]"
+        );
+        let config = Config::from_texts(&[("s.yaml".into(), yaml)], &[], &ProcessLookup).unwrap();
+        let error = refuse_older_rows(&config.streams[0]).err()?;
+        assert_eq!(error.kind(), Kind::Config);
+        Some(error.to_string())
+    }
+
+    #[test]
+    fn a_merge_that_cannot_tell_an_older_letter_from_a_newer_row_is_refused() {
+        assert_eq!(refused(""), None);
+        assert_eq!(refused(", merge: {keys: [k]}"), None);
+        assert_eq!(refused(", merge: {keys: [k], whenMatched: update, orderBy: at}"), None);
+        let update = refused(", merge: {keys: [k], whenMatched: update}").unwrap();
+        assert!(
+            update.contains("would replace a newer row") && update.contains("set sink.merge.orderBy"),
+            "{update}"
+        );
+        let delete = ", merge: {keys: [k], whenMatched: update, deleteWhen: {column: op, values: [d]}}";
+        assert!(refused(delete).unwrap().contains("replace or delete a newer row"));
+        let ordered = refused(&delete.replace("update,", "update, orderBy: at,")).unwrap();
+        assert!(ordered.contains("does not remember a deleted row"), "{ordered}");
+        assert!([update, ordered].iter().all(|said| said.contains("--overwrite-newer")));
+    }
 }

@@ -14,7 +14,7 @@ Examples:
 pub enum DeadLettersCommand {
     /// Show dead letters: where they come from and why they were rejected
     Show(DeadLettersShowArgs),
-    /// Decode dead letters again with the stream's current schema and append those that fit now
+    /// Decode dead letters again with the stream's current schema and write those that fit now
     Replay(DeadLettersReplayArgs),
 }
 
@@ -41,6 +41,9 @@ pub struct DeadLettersReplayArgs {
     /// Only report how many would fit now
     #[arg(long)]
     pub dry_run: bool,
+    /// Replay into a merge that updates rows, though it may replace newer rows or restore deleted ones
+    #[arg(long)]
+    pub overwrite_newer: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }

@@ -139,7 +139,7 @@ fn a_dead_letter_that_is_replayed_deletes_by_the_column_too() {
     assert_eq!(rows_by(|| delta_rows(&table, &[])), [row(1, "a"), row(2, "b")].into());
     let lax = yaml.replace("format: json,", "format: json, options: { allowUnquotedFieldNames: true },");
     fs::write(folder.path().join("stream.yaml"), lax).unwrap();
-    let replay = ["dead-letters", "replay", "stream.yaml", "--output", "json"];
+    let replay = ["dead-letters", "replay", "stream.yaml", "--overwrite-newer", "--output", "json"];
     let ended = Alluvia::start(replay, folder.path(), &[]).wait(BOUND).success();
     let said: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!(

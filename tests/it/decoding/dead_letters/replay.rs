@@ -96,3 +96,51 @@ fn streams_that_share_a_dead_letter_table_replay_their_own() {
     assert_eq!(ended.code(), 7, "{}", ended.stderr);
     assert_eq!(places(&folder.path().join("table")), [(0, 0)]);
 }
+
+/// A stream that merges by `k`; what stands in `merge` beside the keys is `words`.
+fn merged(broker: &Broker, topic: &str, value: &str, words: &str) -> String {
+    yaml(broker, topic, "k STRING, v BIGINT", value, LETTERS)
+        .replace("path: ./table }", &format!("path: ./table, merge: {{ keys: [k]{words} }} }}"))
+}
+
+const LAX: &str = ", options: { allowUnquotedFieldNames: true }";
+
+/// Two letters: an older state of key a, whose newer one is in the table, and a key of its own.
+fn older_and_own() -> [Message; 4] {
+    [r#"{"k":"a","v":1}"#, r#"{k:"a",v:2}"#, r#"{"k":"a","v":3}"#, r#"{k:"b",v:4}"#].map(Message::new)
+}
+
+#[test]
+fn a_letter_that_would_replace_a_newer_row_is_refused_unless_the_merge_knows_or_is_forced() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = lasting_topic(broker, "older", 1);
+    broker.produce(&topic, older_and_own());
+    let update =
+        |value: &str, words: &str| merged(broker, &topic, value, &format!(", whenMatched: update{words}"));
+    run(&update("", ""), folder.path());
+    let table = folder.path().join("table");
+    assert_eq!((places(&table), places(&folder.path().join("dead"))), (vec![(0, 2)], vec![(0, 1), (0, 3)]));
+    let deletes = ", deleteWhen: { column: k, values: [z] }";
+    let ordered = ", orderBy: offset";
+    for words in [String::new(), deletes.to_owned(), format!("{ordered}{deletes}")] {
+        for rest in [&["replay"][..], &["replay", "--dry-run"]] {
+            let ended = start(&update(LAX, &words), folder.path(), rest, &[]).wait(BOUND);
+            assert_eq!(ended.code(), 2, "{words}: {}", ended.stderr);
+            assert!(ended.stderr.contains("--overwrite-newer"), "{words}: {}", ended.stderr);
+        }
+    }
+    assert!(!folder.path().join("checkpoint/alluvia/replay").exists());
+    assert_eq!(places(&table), [(0, 2)]);
+
+    let dry = command(&update(LAX, ordered), folder.path(), &["replay", "--dry-run"]);
+    assert_eq!(dry["replayed"], 2);
+    assert_eq!(command(&update(LAX, ordered), folder.path(), &["replay"])["replayed"], 2);
+    assert_eq!(places(&table), [(0, 2), (0, 3)], "the newer row of key a stays");
+
+    let forced = tempfile::tempdir().unwrap();
+    run(&update("", ""), forced.path());
+    let said = command(&update(LAX, ""), forced.path(), &["replay", "--overwrite-newer"]);
+    assert_eq!(said["replayed"], 2);
+    assert_eq!(places(&forced.path().join("table")), [(0, 1), (0, 3)]);
+}
