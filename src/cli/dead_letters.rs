@@ -22,6 +22,7 @@ use crate::observe::Reporter;
 use crate::runtime::Stop;
 use crate::runtime::open::Access;
 use crate::runtime::replay::{self, ReplayOptions, Replayed, TakenLetters};
+use crate::runtime::stream::WrittenRows;
 use crate::sink::dead_letter::{self, Letter, OFFSETS_LOST};
 use crate::storage::Store;
 use crate::table::DeltaTable;
@@ -265,10 +266,16 @@ pub(super) fn replay(args: &DeadLettersReplayArgs, global: &GlobalArgs) -> Resul
 }
 
 fn replayed_json(stream: &str, replayed: &Replayed, dry_run: bool) -> Value {
+    let written = &replayed.written;
+    let counts: BTreeMap<&str, u64> =
+        shown_counts(written).into_iter().map(|(name, count, _)| (name, count)).collect();
     json!({
         "stream": stream,
         "dryRun": dry_run,
         "replayed": replayed.replayed,
+        "numOutputRows": (!dry_run).then_some(written.output),
+        "filtered": (!dry_run).then(|| filtered(written)),
+        "metrics": counts,
         "stillRejected": replayed.left,
         "alreadyReplayed": replayed.already_replayed,
         "offsetsLost": replayed.offsets_lost,
@@ -277,23 +284,66 @@ fn replayed_json(stream: &str, replayed: &Replayed, dry_run: bool) -> Value {
     })
 }
 
+/// Letters of which the stream's query has made no row.
+fn filtered(written: &WrittenRows) -> u64 {
+    written.input.saturating_sub(written.for_sink)
+}
+
+/// What a merge counted of the rows that it did not add: name, number, words.
+fn shown_counts(written: &WrittenRows) -> Vec<(&'static str, u64, &'static str)> {
+    const SHOWN_COUNTS: [(&str, &str); 5] = [
+        ("numDuplicateRowsInBatch", "not written: another replayed row has the key"),
+        ("numDuplicateRowsInTable", "not written: the table has a row of the key"),
+        (
+            "numIgnoredRows",
+            "not written: they delete a key that the table does not have, or are older than its row",
+        ),
+        ("numUpdatedRows", "written in place of a row of the table"),
+        ("numDeletedRows", "deleted from the table"),
+    ];
+    let shown = |(name, words): (&'static str, &'static str)| {
+        written.counts.get(name).map(|count| (name, *count, words))
+    };
+    SHOWN_COUNTS.into_iter().filter_map(shown).collect()
+}
+
+/// How many letters were replayed, and how many rows they have become.
+fn outcome(replayed: &Replayed, dry_run: bool) -> String {
+    let WrittenRows { input, output, .. } = replayed.written;
+    let letters = counted(replayed.replayed, "dead letter");
+    let rows = match output {
+        0 => "no row was written to the table".to_owned(),
+        1 => "1 row was written to the table".to_owned(),
+        rows => format!("{} were written to the table", counted(rows, "row")),
+    };
+    match (replayed.replayed, dry_run) {
+        (0, false) if input > 0 => {
+            format!("no other dead letter can be decoded now; an interrupted replay was finished, and {rows}")
+        }
+        (0, _) => "no dead letter can be decoded now; there is nothing to replay".to_owned(),
+        (_, true) => format!("{letters} can now be decoded and would be replayed"),
+        (1, false) => format!("{letters} can now be decoded and was replayed; {rows}"),
+        (_, false) => format!("{letters} can now be decoded and were replayed; {rows}"),
+    }
+}
+
 fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
-    let verb = match (dry_run, replayed.replayed) {
-        (true, _) => "would be appended to the table",
-        (false, 1) => "was appended to the table",
-        (false, _) => "were appended to the table",
-    };
-    let mut text = match replayed.replayed {
-        0 => format!("{stream}: no dead letter can be decoded now; nothing to append\n"),
-        1 => format!("{stream}: 1 dead letter can now be decoded and {verb}\n"),
-        count => format!("{stream}: {} dead letters can now be decoded and {verb}\n", grouped(count)),
-    };
+    let mut text = format!("{stream}: {}\n", outcome(replayed, dry_run));
     let mut line = |count: u64, what: &str| {
         if count > 0 {
             // Writing to a String does not fail.
             let _ = writeln!(text, "  {:>9}  {what}", grouped(count));
         }
     };
+    let written = &replayed.written;
+    let finished = written.input.saturating_sub(replayed.replayed);
+    if replayed.replayed > 0 {
+        line(finished, "more from an interrupted replay, which was finished first");
+    }
+    line(filtered(written), "left out by the query of the stream");
+    for (_, count, words) in shown_counts(written) {
+        line(count, words);
+    }
     for (code, count) in &replayed.left {
         line(*count, &format!("still rejected: {code}"));
     }
@@ -319,6 +369,39 @@ mod tests {
     fn letters_that_were_replayed_are_counted_apart() {
         assert_eq!(open_and_replayed(16, 0), "16 dead letters");
         assert_eq!(open_and_replayed(1_016, 8), "1,016 dead letters, 8 of them replayed, 1,008 open");
+    }
+
+    #[test]
+    fn a_replay_says_what_was_written_and_not_only_what_decodes() {
+        let text = |replayed: &Replayed, dry_run| replayed_text("s", replayed, dry_run);
+        let mut replayed = Replayed::default();
+        assert_eq!(
+            text(&replayed, false),
+            "s: no dead letter can be decoded now; there is nothing to replay\n"
+        );
+        replayed.replayed = 3;
+        assert_eq!(text(&replayed, true), "s: 3 dead letters can now be decoded and would be replayed\n");
+        assert_eq!(replayed_json("s", &replayed, true)["numOutputRows"], Value::Null);
+        replayed.written = WrittenRows {
+            input: 3,
+            for_sink: 2,
+            output: 0,
+            counts: [("numDuplicateRowsInTable", 2), ("numDuplicateRowsInBatch", 0), ("numCopiedRows", 9)]
+                .into(),
+        };
+        assert_eq!(
+            text(&replayed, false),
+            "s: 3 dead letters can now be decoded and were replayed; no row was written to the table
+          1  left out by the query of the stream
+          2  not written: the table has a row of the key
+"
+        );
+        let said = replayed_json("s", &replayed, false);
+        assert_eq!((&said["numOutputRows"], &said["filtered"]), (&0.into(), &1.into()));
+        assert_eq!(said["metrics"], json!({"numDuplicateRowsInTable": 2, "numDuplicateRowsInBatch": 0}));
+        replayed.replayed = 0;
+        replayed.written.output = 1;
+        assert!(text(&replayed, false).contains("an interrupted replay was finished, and 1 row was written"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::open::Access;
 use super::recovery;
 use super::row_pipeline::RowPipeline;
 use super::start::{self, ProcessContext};
-use super::stream::{RestartState, Stream};
+use super::stream::{RestartState, Stream, WrittenRows};
 use crate::checkpoint::paths::REPLAYS;
 use crate::checkpoint::{CheckpointLog, Identity};
 use crate::config::{StreamConfig, Trigger, WhenMatched};
@@ -36,8 +36,10 @@ const LETTERS_MAX: usize = 1_000_000;
 /// What a replay did, or would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Letters that decode now: rows of the table, unless it was a dry run.
+    /// Letters that decode now; they were replayed, unless it was a dry run.
     pub replayed: u64,
+    /// What became of them, and of those of an interrupted replay that was finished first; nothing of a dry run.
+    pub written: WrittenRows,
     /// Letters that still do not, by the reason they have now.
     pub left: BTreeMap<String, u64>,
     /// Letters that earlier replays took.
@@ -90,7 +92,7 @@ fn query_id(id: &str, letters: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("replay\n{id}\n{letters}").as_bytes()).to_string()
 }
 
-/// The letters that replays of a stream have made rows of its table.
+/// The letters that replays of a stream have taken.
 pub struct TakenLetters {
     query_id: String,
     taken: Selection,
@@ -236,7 +238,8 @@ pub fn replay(
             }
         }
         if !full {
-            return Ok(total.unwrap_or_default());
+            let written = std::mem::take(&mut restart.written);
+            return Ok(Replayed { written, ..total.unwrap_or_default() });
         }
     }
 }

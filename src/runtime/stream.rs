@@ -20,6 +20,7 @@ use uuid::Uuid;
 use self::clock::{Clock, now_ms};
 use self::position::{IDLE_LEASE_CHECK, Pace, StreamPosition};
 use self::reconcile::same_definition;
+pub use self::report::WrittenRows;
 use super::attempt::{self, Written, commit_of};
 use super::heap;
 use super::lane::Attempt;
@@ -46,6 +47,8 @@ pub struct RestartState {
     pub unfinished: Option<i64>,
     /// Micro-batches committed since the process started.
     pub committed: u64,
+    /// What they have read and written.
+    pub written: WrittenRows,
     /// That we run the stream. Held between two starts, and never taken a second time: a process that
     /// was replaced must not replace its successor.
     pub lease: Option<Arc<Lease>>,

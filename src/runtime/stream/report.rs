@@ -14,11 +14,36 @@ use crate::observe::progress::{ADD_BATCH_STEPS, AlluviaProgress, BatchTimes, Sin
 use crate::observe::{CompactedFiles, Event, Progress, SourceProgress, StreamOpened};
 use crate::query::OperatorProgress;
 use crate::runtime::attempt::Written;
+use crate::runtime::lane::Counts;
 
 /// What a batch's state took, in milliseconds.
 struct StateTimes {
     run_ms: u64,
     commit_ms: u64,
+}
+
+/// What the micro-batches of a process have read and written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WrittenRows {
+    /// Records read.
+    pub input: u64,
+    /// Rows that were made of them for the sink.
+    pub for_sink: u64,
+    /// Rows that the sink added.
+    pub output: u64,
+    /// What else the sink counted, by name.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+impl WrittenRows {
+    fn add(&mut self, counts: &Counts, output: u64, of_sink: &[(&'static str, u64)]) {
+        self.input += counts.input_rows;
+        self.for_sink += counts.output_rows;
+        self.output += output;
+        for (name, count) in of_sink {
+            *self.counts.entry(*name).or_default() += count;
+        }
+    }
 }
 
 /// A time as Spark's progress has it.
@@ -133,6 +158,8 @@ impl Stream<'_> {
         let (planned, counts) = (written.planned(), written.counts());
         let metrics = self.open.sink.metrics();
         let files = metrics.files.unwrap_or_else(|| written.files());
+        let output_rows = metrics.output_rows.unwrap_or(counts.output_rows);
+        self.restart.written.add(counts, output_rows, &metrics.counts);
         let since_last_trigger =
             self.pace.last_trigger.replace(clock.started).map(|last| clock.started - last);
         let times = BatchTimes {
@@ -180,7 +207,7 @@ impl Stream<'_> {
             sources: vec![source],
             sink: SinkProgress {
                 description: self.open.sink.describe().name,
-                num_output_rows: metrics.output_rows.unwrap_or(counts.output_rows),
+                num_output_rows: output_rows,
                 metrics: metrics
                     .counts
                     .iter()

@@ -135,7 +135,9 @@ fn a_letter_that_would_replace_a_newer_row_is_refused_unless_the_merge_knows_or_
 
     let dry = command(&update(LAX, ordered), folder.path(), &["replay", "--dry-run"]);
     assert_eq!(dry["replayed"], 2);
-    assert_eq!(command(&update(LAX, ordered), folder.path(), &["replay"])["replayed"], 2);
+    let said = command(&update(LAX, ordered), folder.path(), &["replay"]);
+    assert_eq!((&said["replayed"], &said["numOutputRows"]), (&2.into(), &1.into()), "{said}");
+    assert_eq!(said["metrics"]["numIgnoredRows"], 1, "{said}");
     assert_eq!(places(&table), [(0, 2), (0, 3)], "the newer row of key a stays");
 
     let forced = tempfile::tempdir().unwrap();
@@ -143,4 +145,31 @@ fn a_letter_that_would_replace_a_newer_row_is_refused_unless_the_merge_knows_or_
     let said = command(&update(LAX, ""), forced.path(), &["replay", "--overwrite-newer"]);
     assert_eq!(said["replayed"], 2);
     assert_eq!(places(&forced.path().join("table")), [(0, 1), (0, 3)]);
+}
+
+#[test]
+fn a_replay_says_how_many_rows_the_merge_and_the_query_have_let_through() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = lasting_topic(broker, "counted", 1);
+    broker.produce(&topic, older_and_own());
+    let query = "    sql: SELECT * FROM input WHERE v <> 2\n";
+    for (name, more, rows, filtered, duplicates) in
+        [("merge", "", 1, 0, Some(1)), ("query", query, 1, 1, Some(0))]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        run(&(merged(broker, &topic, "", "") + more), folder.path());
+        let lax = merged(broker, &topic, LAX, "") + more;
+        let dry = command(&lax, folder.path(), &["replay", "--dry-run"]);
+        assert_eq!((&dry["replayed"], &dry["numOutputRows"]), (&2.into(), &serde_json::Value::Null));
+        let said = command(&lax, folder.path(), &["replay"]);
+        assert_eq!(
+            (&said["replayed"], &said["numOutputRows"], &said["filtered"]),
+            (&2.into(), &rows.into(), &filtered.into()),
+            "{name}: {said}"
+        );
+        assert_eq!(said["metrics"]["numDuplicateRowsInTable"].as_u64(), duplicates, "{name}: {said}");
+        assert_eq!(places(&folder.path().join("table")), [(0, 0), (0, 3)], "{name}");
+        let again = command(&lax, folder.path(), &["replay"]);
+        assert_eq!((&again["replayed"], &again["numOutputRows"]), (&0.into(), &0.into()), "{name}: {again}");
+    }
 }
