@@ -56,17 +56,25 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
     let runtime = io_runtime()?;
     let store = Store::open(&target.url, &config.storage.0, runtime.handle())?;
     let table = DeltaTable::open(&store)?;
-    let taken = table.as_ref().and_then(|table| taken(&config, runtime.handle(), table));
+    let replays = match &table {
+        None => Replays::Nothing,
+        Some(table) => Replays::of(&config, runtime.handle(), table, args.open)?,
+    };
     let mut replayed = 0;
     let mut codes: BTreeMap<String, u64> = BTreeMap::new();
     let mut newest: Vec<Shown> = Vec::new();
     if let Some(table) = &table {
         dead_letter::read(table, &mut |letter| {
-            *codes.entry(letter.code.to_owned()).or_default() += 1;
-            replayed += u64::from(taken.as_ref().is_some_and(|taken| taken.has(letter)));
+            let count = codes.entry(letter.code.to_owned()).or_default();
+            let is_replayed = replays.took(letter);
+            if args.open && is_replayed == Some(true) {
+                return Ok(());
+            }
+            *count += 1;
+            replayed += u64::from(is_replayed == Some(true));
             if args.limit > 0 && args.code.as_ref().is_none_or(|code| code.eq_ignore_ascii_case(letter.code))
             {
-                newest.push(shown(letter, args.output.output));
+                newest.push(shown(letter, args.output.output, is_replayed));
                 if newest.len() >= args.limit.saturating_mul(2).max(64) {
                     keep_newest(&mut newest, args.limit);
                 }
@@ -77,6 +85,7 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
     if let Some(code) = &args.code {
         check_code(code, codes.keys().map(String::as_str))?;
     }
+    codes.retain(|_, count| *count > 0);
     keep_newest(&mut newest, args.limit);
     let total: u64 = codes.values().sum();
     match args.output.output {
@@ -89,7 +98,11 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
             );
         }
         OutputFormat::Text => {
-            println!("{}: {} in {}", config.name, open_and_replayed(total, replayed), store.url());
+            let number = match args.open {
+                true => counted(total, "open dead letter"),
+                false => open_and_replayed(total, replayed),
+            };
+            println!("{}: {number} in {}", config.name, store.url());
             for (code, count) in &codes {
                 println!("  {:>9}  {}", grouped(*count), plain(code.as_bytes()));
             }
@@ -106,13 +119,42 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
     Ok(())
 }
 
-/// What replays took; where the checkpoint can't be read the letters are shown all the same.
-fn taken(config: &StreamConfig, handle: &Handle, table: &DeltaTable) -> Option<TakenLetters> {
-    let access = Access { handle: handle.clone(), deadline: None };
-    TakenLetters::of(config, &access, table).unwrap_or_else(|error| {
-        tracing::warn!(%error, "which dead letters were replayed is not known");
-        None
-    })
+/// What replays of a stream took of a table.
+enum Replays {
+    /// The stream's checkpoint can't be read.
+    Unknown,
+    /// There was none.
+    Nothing,
+    /// These.
+    Took(TakenLetters),
+}
+
+impl Replays {
+    /// What they took of `table`. Where the checkpoint can't be read the letters are shown all the same, unless only the open
+    /// ones are `needed`.
+    ///
+    /// # Errors
+    /// As for [`TakenLetters::of`].
+    fn of(config: &StreamConfig, handle: &Handle, table: &DeltaTable, needed: bool) -> Result<Replays> {
+        let access = Access { handle: handle.clone(), deadline: None };
+        match TakenLetters::of(config, &access, table) {
+            Ok(taken) => Ok(taken.map_or(Replays::Nothing, Replays::Took)),
+            Err(error) if needed => Err(error.context("find the open dead letters")),
+            Err(error) => {
+                tracing::warn!(%error, "which dead letters were replayed is not known");
+                Ok(Replays::Unknown)
+            }
+        }
+    }
+
+    /// Whether one of them took the letter; `None` if that is not known.
+    fn took(&self, letter: &Letter<'_>) -> Option<bool> {
+        match self {
+            Replays::Unknown => None,
+            Replays::Nothing => Some(false),
+            Replays::Took(taken) => Some(taken.has(letter)),
+        }
+    }
 }
 
 /// Refuses a code that no letter can have and none of `found` is.
@@ -143,11 +185,11 @@ fn keep_newest(letters: &mut Vec<Shown>, limit: usize) {
     letters.truncate(limit);
 }
 
-fn shown(letter: &Letter<'_>, output: OutputFormat) -> Shown {
+fn shown(letter: &Letter<'_>, output: OutputFormat, is_replayed: Option<bool>) -> Shown {
     let record = &letter.record;
     let (text, json) = match output {
-        OutputFormat::Text => (text_of(letter), String::new()),
-        OutputFormat::Json => (String::new(), json_of(letter).to_string()),
+        OutputFormat::Text => (text_of(letter, is_replayed == Some(true)), String::new()),
+        OutputFormat::Json => (String::new(), json_of(letter, is_replayed).to_string()),
     };
     Shown {
         rejected_at_micros: letter.rejected_at_micros,
@@ -160,11 +202,12 @@ fn shown(letter: &Letter<'_>, output: OutputFormat) -> Shown {
     }
 }
 
-fn text_of(letter: &Letter<'_>) -> String {
+fn text_of(letter: &Letter<'_>, is_replayed: bool) -> String {
     let record = &letter.record;
+    let replayed = if is_replayed { ", replayed" } else { "" };
     let field = letter.field.map(|field| format!(" in {}", plain(field.as_bytes()))).unwrap_or_default();
     let mut text = format!(
-        "{}-{} offset {}: {}{field} (batch {}, {})\n  {}\n",
+        "{}-{} offset {}: {}{field} (batch {}, {}{replayed})\n  {}\n",
         plain(record.topic.as_bytes()),
         record.partition,
         record.offset,
@@ -182,7 +225,7 @@ fn text_of(letter: &Letter<'_>) -> String {
     text
 }
 
-fn json_of(letter: &Letter<'_>) -> Value {
+fn json_of(letter: &Letter<'_>, is_replayed: Option<bool>) -> Value {
     let record = &letter.record;
     let mut object = Map::new();
     object.insert("topic".into(), record.topic.into());
@@ -204,6 +247,7 @@ fn json_of(letter: &Letter<'_>) -> Value {
     object.insert("batchId".into(), letter.batch_id.into());
     object.insert("attempt".into(), letter.attempt.into());
     object.insert("rejectedAt".into(), time(letter.rejected_at_micros).into());
+    object.insert("replayed".into(), is_replayed.into());
     Value::Object(object)
 }
 
@@ -357,12 +401,44 @@ fn replayed_text(stream: &str, replayed: &Replayed, dry_run: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Record;
 
     #[test]
     fn values_are_cut_and_never_drive_a_terminal() {
         assert_eq!(plain(b"a\x1b[31m\nb"), "a\\u{1b}[31m\\nb");
         assert_eq!(plain("é".repeat(500).as_bytes()), format!("{}…", "é".repeat(SHOWN)));
         assert_eq!(plain(b"\xff{"), "\u{fffd}{");
+    }
+
+    #[test]
+    fn a_letter_that_was_replayed_is_marked() {
+        let record = Record {
+            topic: "t",
+            partition: 0,
+            offset: 7,
+            timestamp_ms: 0,
+            timestamp_type: TimestampType::None,
+            key: None,
+            value: None,
+            headers: None,
+        };
+        let letter = Letter {
+            record,
+            code: "MALFORMED_RECORD",
+            field: None,
+            message: "m",
+            query_id: "q",
+            batch_id: 3,
+            attempt: "a",
+            rejected_at_micros: 0,
+        };
+        assert!(text_of(&letter, true).contains("(batch 3, 1970-01-01T00:00:00.000Z, replayed)"));
+        assert!(!text_of(&letter, false).contains("replayed"));
+        for is_replayed in [Some(true), Some(false), None] {
+            assert_eq!(json_of(&letter, is_replayed)["replayed"], json!(is_replayed));
+        }
+        assert_eq!(Replays::Unknown.took(&letter), None);
+        assert_eq!(Replays::Nothing.took(&letter), Some(false));
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct DeadLettersShowArgs {
     /// Show only dead letters with this error code
     #[arg(long)]
     pub code: Option<String>,
+    /// Show and count only dead letters that no replay has taken
+    #[arg(long)]
+    pub open: bool,
     #[command(flatten)]
     pub output: OutputArgs,
 }

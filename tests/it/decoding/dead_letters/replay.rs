@@ -39,6 +39,22 @@ fn letters_that_a_replay_left_are_taken_by_a_later_one() {
     assert_eq!(places(&folder.path().join("dead")), [(0, 0), (0, 1), (0, 3)]);
     let shown = command(&comments, folder.path(), &["show"]);
     assert_eq!((&shown["total"], &shown["replayed"]), (&3.into(), &2.into()));
+    let marked: Vec<(i64, bool)> = shown["deadLetters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|letter| (letter["offset"].as_i64().unwrap(), letter["replayed"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(marked, [(3, false), (1, true), (0, true)]);
+    let open = command(&comments, folder.path(), &["show", "--open"]);
+    assert_eq!(
+        (&open["total"], &open["replayed"], &open["codes"]["MALFORMED_RECORD"]),
+        (&1.into(), &0.into(), &1.into())
+    );
+    assert_eq!(
+        (open["deadLetters"].as_array().unwrap().len(), &open["deadLetters"][0]["offset"]),
+        (1, &3.into())
+    );
 
     // New letters, and a new batch of the stream, after all that.
     broker.produce(&topic, [Message::new("{v:4}"), Message::new(r#"{"v":5}"#)]);
