@@ -14,6 +14,7 @@ use super::epochs::{doubts, first_offsets};
 use super::left::{Known, Left};
 use super::loss::{Latest, LossReason, LostRange, check_data_loss, losses, reconcile_positions, recreated};
 use super::native::{EpochPosition, OffsetSpec};
+use crate::config::kafka::Isolation;
 use crate::model::{Error, OffsetRange, Offsets, Result, TopicPartition};
 
 /// What is there behind a position.
@@ -270,6 +271,21 @@ pub(super) fn refuse_aged_out(source: &KafkaSource, start: &Offsets, end: &Offse
         })
     });
     check_data_loss(&aged.collect::<Vec<_>>(), source.options().fail_on_data_loss)
+}
+
+/// Stops, as the first batch would, where a new query is to start behind the end of a partition.
+///
+/// # Errors
+/// `Data` if it is and that is to stop the stream; `Unavailable` if the brokers do not answer.
+pub(super) fn refuse_beyond_end(source: &mut KafkaSource, start: &Offsets, latest: &Latest) -> Result<()> {
+    let mut lost = losses(start, latest);
+    lost.retain(|lost| lost.reason == LossReason::PartitionOffsetChanged);
+    if !lost.is_empty() && source.options().isolation == Isolation::ReadCommitted {
+        // A transaction that is open hides the end of the log: the first batch waits for it, too.
+        let known = Known { offsets: start.clone(), ..Known::default() };
+        return awaited(source, &known, &Left::default()).map(drop);
+    }
+    check_data_loss(&lost, source.options().fail_on_data_loss)
 }
 
 /// How far a batch from `start` may reach: to the ends of `latest`, not beyond `bound`, and nowhere back. A partition that

@@ -190,8 +190,9 @@ impl Source for KafkaSource {
         let (start, reach, end) = match from {
             From::New => {
                 let start = self.initial_offsets()?;
-                let end = self.latest(&start)?.end;
-                (start.clone(), end.clone(), end)
+                let latest = self.latest(&start)?;
+                admission::refuse_beyond_end(self, &start, &latest)?;
+                (start, latest.end.clone(), latest.end)
             }
             From::Position(position) => {
                 let available = admission::awaited(self, &known(position)?, &left(&position.notes)?)?;

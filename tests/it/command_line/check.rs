@@ -236,6 +236,28 @@ fn what_the_checkpoint_goes_on_with_is_looked_for_at_the_broker() {
 }
 
 #[test]
+fn a_start_behind_the_end_of_a_partition_is_told_as_a_run_tells_it() {
+    let Some(broker) = Broker::shared() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let topic = broker.topic("check-beyond", 2);
+    broker.produce(&topic, (0..2).map(|n| Message::new(format!("{{\"a\":{n}}}")).partition(1)));
+    let from = |offset: u64, more: &str| {
+        let starts = format!("{more}startingOffsets: '{{\"{topic}\":{{\"0\":0,\"1\":{offset}}}}}'");
+        let text = yaml(broker.bootstrap(), &topic, "a INT").replace("startingOffsets: earliest", &starts);
+        check(&text, folder.path())
+    };
+    assert_eq!(from(2, "").0, 0, "at the end");
+    let (code, said) = from(999, "");
+    assert_eq!((code, wrong(&said)[0].0.as_str()), (6, "source"), "{said}");
+    for part in
+        ["PARTITION_OFFSET_CHANGED", &format!("{topic}-1 ends at offset 2"), "offset 999", "startingOffsets"]
+    {
+        assert!(wrong(&said)[0].1.contains(part), "{part} is missing in: {said}");
+    }
+    assert_eq!(from(999, "failOnDataLoss: false, ").0, 0, "the loss is recorded");
+}
+
+#[test]
 fn every_folder_that_a_run_writes_to_is_tried() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("check-probes", 1);
