@@ -12,6 +12,7 @@ use delta_kernel::transaction::data_layout::DataLayout;
 use serde_json::json;
 
 use super::commit::CommitWriter;
+use super::read_log::is_log_file;
 use super::{DeltaTable, ENGINE_INFO, engine, kernel_error};
 use crate::model::{Error, Kind, Result};
 use crate::storage::Store;
@@ -87,13 +88,31 @@ impl DeltaTable {
         }
         DeltaTable::open(store)?.ok_or_else(|| match failure {
             Some(error) => error,
-            None => Error::config(format!(
-                "table {} cannot be created: its _delta_log holds files, but no version of a table",
-                store.url()
-            ))
-            .hint("empty the folder, or choose another path"),
+            None => log_of_no_table(store),
         })
     }
+}
+
+/// Refuses a folder in which [`DeltaTable::create`] makes no table: its log holds files, and no table.
+///
+/// # Errors
+/// `Config` if it is so; `Unavailable` if storage does not answer.
+pub fn check_new_place(store: &Store) -> Result<()> {
+    let (root, path) = (Arc::clone(store.root()), store.path("_delta_log"));
+    let log = Store::new(root, store.url().clone(), path, store.runtime());
+    // A table that another writer has made meanwhile is opened.
+    if log.is_empty()? || log.names("")?.iter().any(|name| is_log_file(name)) {
+        return Ok(());
+    }
+    Err(log_of_no_table(store))
+}
+
+fn log_of_no_table(store: &Store) -> Error {
+    Error::config(format!(
+        "table {} cannot be created: its _delta_log holds files, but no version of a table",
+        store.url()
+    ))
+    .hint("choose another path, or empty the folder; if a table was there, restore its log from a backup instead")
 }
 
 fn names_an_existing_table(error: &delta_kernel::Error) -> bool {
@@ -128,5 +147,29 @@ mod tests {
         assert_eq!(table.protocol().min_writer_version(), 2);
         let stats = crate::table::reader::TableReader::open(&store).unwrap().unwrap().stats().unwrap();
         assert_eq!(stats.properties.into_iter().collect::<BTreeMap<String, String>>(), properties);
+    }
+
+    #[test]
+    fn a_folder_whose_log_holds_other_files_is_refused_before_a_table_is_made() {
+        let schema = Schema::new(vec![Field::new("c", DataType::Int64, true)]);
+        for (file, makes) in [
+            ("_delta_log/notes.txt", false),
+            ("_delta_log/inner/notes.txt", false),
+            ("_delta_logs/notes.txt", true),
+            ("notes.txt", true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let url = Url::from_directory_path(folder.path()).unwrap();
+            let store = Store::open(&url, &BTreeMap::new(), test_runtime()).unwrap();
+            check_new_place(&store).unwrap();
+            store.put(file, "x".into()).unwrap();
+            let checked = check_new_place(&store).map_err(|error| error.to_string());
+            let made = DeltaTable::create(&store, &schema, &[], &BTreeMap::new()).map(drop);
+            assert_eq!(checked, made.map_err(|error| error.to_string()), "{file}");
+            assert_eq!(checked.is_ok(), makes, "{file}: {checked:?}");
+            if makes {
+                check_new_place(&store).unwrap();
+            }
+        }
     }
 }

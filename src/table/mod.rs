@@ -68,6 +68,7 @@ use self::read_log::{For, read_log};
 
 pub use added_file::AddedFile;
 pub use commit::{Append, Appended, Reads};
+pub use create::check_new_place;
 pub(crate) use damage::log_error;
 pub(crate) use error::kernel_error;
 pub use file_entry::FileEntry;

@@ -34,7 +34,7 @@ use crate::model::{Error, MemoryAccount, MissingField, Result};
 use crate::storage::Store;
 use crate::table::compact::Compacted;
 use crate::table::vacuum::VacuumReport;
-use crate::table::{ChangedBy, DeltaTable, check_new_table, history};
+use crate::table::{ChangedBy, DeltaTable, check_new_place, check_new_table, history};
 
 /// A Delta table that rows are appended to.
 pub struct DeltaAppend {
@@ -284,10 +284,10 @@ impl Sink for DeltaAppend {
 
     fn probe(&self) -> Result<()> {
         self.store.probe_write(".alluvia-probe")?;
-        if self.table.is_some() {
-            self.store.probe_write("_delta_log/.alluvia-probe")?;
+        match &self.table {
+            Some(_) => self.store.probe_write("_delta_log/.alluvia-probe"),
+            None => check_new_place(&self.store),
         }
-        Ok(())
     }
 
     fn prepare(&mut self, columns: &SchemaRef) -> Result<Option<Admission>> {

@@ -258,6 +258,27 @@ fn a_start_behind_the_end_of_a_partition_is_told_as_a_run_tells_it() {
 }
 
 #[test]
+fn a_folder_in_which_no_table_can_be_made_is_told_as_a_run_tells_it() {
+    let Some(broker) = Broker::shared() else { return };
+    let topic = broker.topic("check-foreign", 1);
+    let good = yaml(broker.bootstrap(), &topic, "a INT") + "    trigger: availableNow\n";
+    for (step, table) in [("table", "lake/table"), ("deadLetter", "lake/dead")] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join(table).join("_delta_log");
+        std::fs::create_dir_all(&log).unwrap();
+        std::fs::write(log.join("notes.txt"), "no version of a table").unwrap();
+        let (code, said) = check(&good, folder.path());
+        assert_eq!((code, wrong(&said)[0].0.as_str()), (2, step), "{said}");
+        let ended = Alluvia::run(&good, folder.path()).wait(BOUND);
+        assert_eq!(ended.code(), 2, "{}", ended.stderr);
+        let why = "cannot be created: its _delta_log holds files, but no version of a table";
+        assert!(wrong(&said)[0].1.contains(why) && ended.stderr.contains(why), "{said}\n{}", ended.stderr);
+        assert_eq!(files(&log), ["notes.txt"]);
+        assert!(!folder.path().join("lake/table/_delta_log/00000000000000000000.json").exists());
+    }
+}
+
+#[test]
 fn every_folder_that_a_run_writes_to_is_tried() {
     let Some(broker) = Broker::shared() else { return };
     let topic = broker.topic("check-probes", 1);
