@@ -498,7 +498,19 @@ fn check_places(
     let sink = sink.delta();
     let tables = sink.map(|sink| ("sink", &sink.url));
     let tables = tables.into_iter().chain(dead_letter.map(|d| ("deadLetter", &d.url)));
+    if is_in_a_log(checkpoint) {
+        let why = "the checkpoint is in the _delta_log of a table, where only the table's log may be";
+        let hint = "put it under _checkpoints in the table's folder, or elsewhere";
+        reader.problems.add_with_hint(&text.origin, &text.path, why, hint);
+    }
     for (what, table) in tables {
+        if is_in_a_log(table) {
+            let why = format!(
+                "the {what} table is in the _delta_log of a table, where only the table's log may be"
+            );
+            let path = text.path.replace("checkpointLocation", what);
+            reader.problems.add_with_hint(&text.origin, &path, why, "put it elsewhere");
+        }
         if is_exposed_in(checkpoint, table) {
             let why =
                 format!("the checkpoint is in the folder of the {what} table, where VACUUM would delete it");
@@ -513,6 +525,11 @@ fn check_places(
         let path = text.path.replace("checkpointLocation", "deadLetter.path");
         reader.problems.add_with_hint(&text.origin, &path, why, "put it elsewhere");
     }
+}
+
+/// Whether `place` is the folder of a table's log, or lies in it.
+fn is_in_a_log(place: &Url) -> bool {
+    place.path().split('/').any(|name| name == "_delta_log")
 }
 
 /// Whether `inner` is `outer`, or lies in it under a name that VACUUM does not spare.

@@ -432,3 +432,18 @@ fn a_checkpoint_in_the_tables_folder_needs_a_name_that_vacuum_spares() {
         );
     }
 }
+
+#[test]
+fn a_checkpoint_or_a_table_in_the_log_of_a_table_is_refused() {
+    let at = |place: &str| file_with("subscribe: t", "", "").replace("cp/s", place);
+    one(&at("lake/s/_delta_logs"));
+    for place in ["lake/s/_delta_log", "./lake/s/_delta_log/cp/s2", "lake/other/./_delta_log/x"] {
+        let message = message(&at(place));
+        assert!(
+            message.contains("streams[0].checkpointLocation: the checkpoint is in the _delta_log of a table"),
+            "{message}"
+        );
+    }
+    let message = message(&at("cp/s").replace("path: lake/s", "path: lake/s/_delta_log"));
+    assert!(message.contains("streams[0].sink: the sink table is in the _delta_log of a table"), "{message}");
+}
