@@ -375,7 +375,7 @@ mod tests {
         let delete = ", merge: {keys: [k], whenMatched: update, deleteWhen: {column: op, values: [d]}}";
         assert!(refused(delete).unwrap().contains("replace or delete a newer row"));
         let ordered = refused(&delete.replace("update,", "update, orderBy: at,")).unwrap();
-        assert!(ordered.contains("does not remember a deleted row"), "{ordered}");
+        assert!(ordered.contains("does not remember deleted rows"), "{ordered}");
         assert!([update, ordered].iter().all(|said| said.contains("--overwrite-newer")));
     }
 }
