@@ -33,6 +33,8 @@ pub enum Event {
         table_version: Option<u64>,
         /// When it was committed, in ms since the Unix epoch, as far as it is known.
         committed_ms: Option<i64>,
+        /// The watermark that it ran with, in ms since the Unix epoch; `None` without a watermark.
+        watermark_ms: Option<i64>,
     },
     /// A trigger has fired.
     TriggerFired,

@@ -199,6 +199,12 @@ impl Stateful {
         self.tracker.watermark_ms()
     }
 
+    /// The watermark that the batch before the next one ran with, in milliseconds since the Unix epoch; `None` without a
+    /// watermark.
+    pub fn watermark_before_ms(&self) -> Option<i64> {
+        self.sql.stage.has_watermark().then_some(self.watermarks.before)
+    }
+
     /// Whether it keeps state, and not a watermark alone.
     pub fn keeps_state(&self) -> bool {
         self.state.is_some()

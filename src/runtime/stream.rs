@@ -254,6 +254,9 @@ impl<'a> Stream<'a> {
                 let planned = log.planned(batch_id)?;
                 self.check_lease()?;
                 self.reporter.emit(Event::BatchPlanned { batch_id, rerun: true });
+                if batch_id > 0 {
+                    self.report_resumed(batch_id - 1);
+                }
                 let mut clock = Clock::start();
                 let since_ms = Some(planned.plan().timestamp_ms);
                 let batch = self.replayed(planned)?;

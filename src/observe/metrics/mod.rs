@@ -19,7 +19,6 @@ use self::table::{FILE_BYTES, MetricRow, SECONDS};
 use super::event::Event;
 use super::progress::Progress;
 use super::status::{Gauges, StreamState, StreamStatus};
-use crate::model::time::from_utc;
 use crate::model::{Kind, build};
 
 /// The metrics of a process.
@@ -354,6 +353,8 @@ impl StreamGauges {
         set(&self.oldest_uncommitted, now.oldest_uncommitted_seconds);
         set(&self.last_commit, now.last_commit_ms.map(seconds));
         set(&self.last_trigger, now.last_trigger_ms.map(seconds));
+        set(&self.watermark, now.watermark_ms.map(seconds));
+        set(&self.watermark_delay, now.watermark_ms.map(|ms| seconds(now_ms - ms)));
         set(&self.lease_age, now.lease_age_seconds);
         set(&self.memory_limit, now.memory_limit.map(|bytes| bytes as f64));
         set(&self.memory_used, now.memory_used.map(|bytes| bytes as f64));
@@ -362,10 +363,6 @@ impl StreamGauges {
         let throttle =
             last.sources.iter().filter_map(|source| source.metrics.get("throttleTimeMs")?.parse().ok());
         set(&self.throttle, throttle.max().map(seconds));
-        let watermark = last.event_time.get("watermark");
-        let watermark_ms = watermark.and_then(|at| from_utc(at));
-        set(&self.watermark, watermark_ms.map(seconds));
-        set(&self.watermark_delay, watermark_ms.map(|ms| seconds(now_ms - ms)));
         for operator in &last.state_operators {
             let labels = [stream, operator.operator_name.as_str()];
             // Several operators of one name are one line: their sum.
@@ -493,6 +490,24 @@ mod tests {
         assert_eq!(value(&text, r#"alluvia_late_rows_total{stream="q"}"#), 0.0);
         assert_eq!(value(&text, r#"alluvia_stream_restarts_total{kind="unavailable",stream="q"}"#), 0.0);
         assert_eq!(value(&text, r#"alluvia_rejected_rows_total{reason="MALFORMED_RECORD",stream="q"}"#), 0.0);
+    }
+
+    #[test]
+    fn what_an_earlier_start_has_committed_is_in_the_scrape_before_the_first_commit() {
+        let metrics = Metrics::new();
+        let stream = Arc::new(StreamStatus::new("q", 0));
+        metrics.add_stream("q");
+        let resumed = Event::Resumed {
+            batch_id: 5,
+            table_version: None,
+            committed_ms: Some(4_000),
+            watermark_ms: Some(3_000),
+        };
+        stream.apply(&resumed, 60_000);
+        let text = metrics.scrape(&[stream], &[], 64_000);
+        assert_eq!(value(&text, r#"alluvia_last_commit_timestamp_seconds{stream="q"}"#), 4.0);
+        assert_eq!(value(&text, r#"alluvia_watermark_timestamp_seconds{stream="q"}"#), 3.0);
+        assert_eq!(value(&text, r#"alluvia_watermark_delay_seconds{stream="q"}"#), 61.0);
     }
 
     #[test]

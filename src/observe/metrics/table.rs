@@ -104,7 +104,7 @@ metrics! {
     OLDEST_UNCOMMITTED Gauge "alluvia_oldest_uncommitted_event_age_seconds" ["stream"]
         "Upper bound of the age of the oldest record that is not in the table; 0 if the table holds all of them";
     LAST_COMMIT Gauge "alluvia_last_commit_timestamp_seconds" ["stream"]
-        "When the newest micro-batch of this process was committed, Unix time";
+        "When the newest micro-batch was committed, by this process or an earlier one, Unix time; absent before a stream's first commit";
     LAST_TRIGGER Gauge "alluvia_last_trigger_timestamp_seconds" ["stream"]
         "When the stream last looked for new records, Unix time";
     WATERMARK Gauge "alluvia_watermark_timestamp_seconds" ["stream"]

@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::event::Event;
 use super::positions::{Lag, Positions};
 use super::progress::{Progress, timestamp};
+use crate::model::time::from_utc;
 use crate::model::{Kind, MemoryAccount};
 pub use shown::{HistoryPoint, LastError, PartitionLag, QueryStatus, StreamInfo, StreamState, Totals};
 
@@ -40,14 +41,22 @@ struct Inner {
     /// Where the service was last told that the stream is.
     mirrored: Positions,
     recent: VecDeque<Arc<Progress>>,
-    /// The micro-batch after which the stream went on, its version of the table and the time of its commit.
-    resumed: (Option<i64>, Option<u64>, Option<i64>),
+    resumed: Resumed,
     last_commit_ms: Option<i64>,
     last_trigger_ms: Option<i64>,
     lease_confirmed: Option<Instant>,
     memory_limit: Option<u64>,
     memory: Option<Arc<MemoryAccount>>,
     totals: Totals,
+}
+
+/// The micro-batch after which the stream went on.
+#[derive(Debug, Default)]
+struct Resumed {
+    batch_id: Option<i64>,
+    table_version: Option<u64>,
+    committed_ms: Option<i64>,
+    watermark_ms: Option<i64>,
 }
 
 /// What a scrape needs beside the counters.
@@ -59,6 +68,7 @@ pub(crate) struct Gauges {
     pub(crate) last: Option<Arc<Progress>>,
     pub(crate) last_commit_ms: Option<i64>,
     pub(crate) last_trigger_ms: Option<i64>,
+    pub(crate) watermark_ms: Option<i64>,
     pub(crate) lease_age_seconds: Option<f64>,
     pub(crate) memory_limit: Option<u64>,
     pub(crate) memory_used: Option<u64>,
@@ -85,7 +95,7 @@ impl StreamStatus {
                 lag: Lag::default(),
                 mirrored: Positions::default(),
                 recent: VecDeque::new(),
-                resumed: (None, None, None),
+                resumed: Resumed::default(),
                 last_commit_ms: None,
                 last_trigger_ms: None,
                 lease_confirmed: None,
@@ -172,8 +182,9 @@ impl StreamStatus {
             lag: inner.lag.clone(),
             mirrored: inner.mirrored.clone(),
             last: inner.recent.back().cloned(),
-            last_commit_ms: inner.last_commit_ms,
+            last_commit_ms: inner.newest_commit_ms(),
             last_trigger_ms: inner.last_trigger_ms,
+            watermark_ms: inner.watermark_ms(),
             lease_age_seconds: inner.lease_confirmed.map(|at| at.elapsed().as_secs_f64()),
             memory_limit: inner.memory_limit,
             memory_used: inner.memory.as_ref().map(|account| account.used_bytes() as u64),
@@ -184,7 +195,6 @@ impl StreamStatus {
     pub(crate) fn info(&self, now_ms: i64) -> StreamInfo {
         let inner = self.inner();
         let last = inner.recent.back();
-        let (resumed_batch, resumed_version, resumed_ms) = inner.resumed;
         let measured = inner.lag.measured_ms.filter(|_| !inner.lag.places().is_empty());
         StreamInfo {
             name: self.name.clone(),
@@ -197,10 +207,10 @@ impl StreamStatus {
             source: inner.source.clone(),
             sink: inner.sink.clone(),
             last_error: inner.last_error.clone(),
-            batch_id: last.map(|last| last.batch_id).max(resumed_batch),
-            table_version: last.and_then(|last| last.alluvia.table_version).max(resumed_version),
-            last_commit: inner.last_commit_ms.max(resumed_ms).map(timestamp),
-            watermark: last.and_then(|last| last.event_time.get("watermark").cloned()),
+            batch_id: last.map(|last| last.batch_id).max(inner.resumed.batch_id),
+            table_version: last.and_then(|last| last.alluvia.table_version).max(inner.resumed.table_version),
+            last_commit: inner.newest_commit_ms().map(timestamp),
+            watermark: inner.watermark_ms().map(timestamp),
             input_rows_per_second: last.map_or(0.0, |last| last.input_rows_per_second),
             processed_rows_per_second: last.map_or(0.0, |last| last.processed_rows_per_second),
             lag: measured.map(|_| inner.lag.total()),
@@ -232,8 +242,13 @@ impl Inner {
             Event::Positioned { position, since_ms } => {
                 self.lag.start(&Positions::of(position), since_ms.unwrap_or(now_ms).min(now_ms));
             }
-            Event::Resumed { batch_id, table_version, committed_ms } => {
-                self.resumed = (Some(*batch_id), *table_version, *committed_ms);
+            Event::Resumed { batch_id, table_version, committed_ms, watermark_ms } => {
+                self.resumed = Resumed {
+                    batch_id: Some(*batch_id),
+                    table_version: *table_version,
+                    committed_ms: *committed_ms,
+                    watermark_ms: *watermark_ms,
+                };
             }
             Event::TriggerFired => {
                 self.last_trigger_ms = Some(now_ms);
@@ -283,6 +298,17 @@ impl Inner {
             | Event::Compacted(_)
             | Event::Vacuumed { .. } => {}
         }
+    }
+
+    /// When the newest micro-batch was committed, by whichever process.
+    fn newest_commit_ms(&self) -> Option<i64> {
+        self.last_commit_ms.max(self.resumed.committed_ms)
+    }
+
+    /// The watermark that the newest micro-batch ran with: it never goes back.
+    fn watermark_ms(&self) -> Option<i64> {
+        let last = self.recent.back().and_then(|last| from_utc(last.event_time.get("watermark")?));
+        last.max(self.resumed.watermark_ms)
     }
 
     fn enter(&mut self, state: StreamState, now_ms: i64) {
@@ -361,14 +387,26 @@ mod tests {
     #[test]
     fn what_an_earlier_start_has_committed_is_shown_until_there_is_more() {
         let status = StreamStatus::new("q", 0);
-        let resumed = Event::Resumed { batch_id: 5, table_version: Some(9), committed_ms: Some(4_000) };
+        let resumed = Event::Resumed {
+            batch_id: 5,
+            table_version: Some(9),
+            committed_ms: Some(4_000),
+            watermark_ms: Some(3_000),
+        };
         status.apply(&resumed, 5_000);
+        let gauges = status.gauges(5_000);
+        assert_eq!((gauges.last_commit_ms, gauges.watermark_ms), (Some(4_000), Some(3_000)));
         let info = status.info(5_000);
         assert_eq!((info.batch_id, info.table_version), (Some(5), Some(9)));
         assert_eq!((info.last_commit, info.totals.batches), (Some(timestamp(4_000)), 0));
-        status.apply(&committed(6), 6_000);
+        assert_eq!(info.watermark, Some(timestamp(3_000)));
+        let mut progress = example("q", 6);
+        progress.event_time.insert("watermark", timestamp(3_500));
+        status.apply(&Event::BatchCommitted(Arc::new(progress)), 6_000);
         let info = status.info(6_000);
         assert_eq!((info.batch_id, info.last_commit), (Some(6), Some(timestamp(6_000))));
+        assert_eq!(info.watermark, Some(timestamp(3_500)));
+        assert_eq!(status.gauges(6_000).last_commit_ms, Some(6_000));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::observe::{CompactedFiles, Event, Progress, SourceProgress, StreamOpen
 use crate::query::OperatorProgress;
 use crate::runtime::attempt::Written;
 use crate::runtime::lane::Counts;
+use crate::runtime::stateful::Stateful;
 
 /// What a batch's state took, in milliseconds.
 struct StateTimes {
@@ -67,12 +68,18 @@ impl Stream<'_> {
     pub(super) fn report_position(&self) -> Result<()> {
         let position = self.position.source()?.offset.clone();
         self.reporter.emit(Event::Positioned { position, since_ms: self.position.planned_ms });
+        self.report_resumed(self.position.next_batch - 1);
+        Ok(())
+    }
+
+    /// Tells of the micro-batch that an earlier start has committed last.
+    pub(super) fn report_resumed(&self, batch_id: i64) {
         self.reporter.emit(Event::Resumed {
-            batch_id: self.position.next_batch - 1,
+            batch_id,
             table_version: self.position.sink_version,
             committed_ms: self.open.sink_commit_ms,
+            watermark_ms: self.open.stateful.as_ref().and_then(Stateful::watermark_before_ms),
         });
-        Ok(())
     }
 
     /// Checks that nobody else took the stream over.

@@ -252,6 +252,40 @@ fn agrees_with_the_broker(broker: &Broker, topic: &str, watched: &Watched) {
 }
 
 #[test]
+fn a_quiet_stream_tells_its_last_commit_and_its_watermark_after_a_restart() {
+    let Some(broker) = Broker::shared() else { return };
+    let (topic, folder) = (broker.topic("quiet", 1), tempfile::tempdir().unwrap());
+    let event =
+        |minute: u32| Message::new(format!("{{\"id\":{minute},\"ts\":\"2024-01-01T00:{minute:02}:00Z\"}}"));
+    let query = "      watermark: { eventTime: ts, delayThreshold: 1 minute }
+      dropDuplicates: [id, ts]
+    sink:";
+    let yaml = one(broker, &topic).replace("name STRING", "ts TIMESTAMP").replace("    sink:", query);
+    let watched = Watched::run(&yaml, folder.path(), &[]);
+    for (minutes, rows) in [(0..30, 30), (40..41, 31)] {
+        broker.produce(&topic, minutes.map(event));
+        watched.until("the rows", "orders", |s| s["totals"]["outputRows"] == rows);
+    }
+    watched.program.terminate();
+    let ended = watched.program.wait(BOUND).success();
+    let last = ended.stderr.lines().rfind(|line| line.contains("\"event\":\"progress\"")).unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert!(last["eventTime"]["watermark"].as_str().unwrap() > "2024-01-01T00:20", "{last}");
+
+    let again = Watched::run(&yaml, folder.path(), &[]);
+    let resumed = again.until("where it goes on", "orders", |s| s["batchId"] == last["batchId"]);
+    assert_eq!(resumed["totals"]["batches"], 0, "{resumed}");
+    assert_eq!(resumed["watermark"], last["eventTime"]["watermark"], "{resumed}");
+    assert!(resumed["lastCommit"].is_string(), "{resumed}");
+    let metrics = get(&again.observe, "/metrics").body;
+    let of = |name: &str| sample(&metrics, name, &[("stream", "orders")]).unwrap();
+    assert!(of("alluvia_last_commit_timestamp_seconds") > 1_704_067_200.0);
+    assert!(of("alluvia_watermark_timestamp_seconds") > 1_704_067_200.0);
+    again.program.terminate();
+    again.program.wait(BOUND).success();
+}
+
+#[test]
 fn a_process_at_rest_with_both_listeners_is_small() {
     let folder = tempfile::tempdir().unwrap();
     let yaml = "streams:
