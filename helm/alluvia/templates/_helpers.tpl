@@ -48,6 +48,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
+{{/* The stream file of the values as JSON, to look into it: `config` is its text, or the mapping in it. */}}
+{{- define "alluvia.config" -}}
+{{- $config := .Values.config | default dict -}}
+{{- if kindIs "string" $config -}}
+{{- $config = fromYaml $config -}}
+{{- if and (hasKey $config "Error") (not (hasKey $config "streams")) -}}
+{{- fail (printf "config is not the text of a stream file: %s" $config.Error) -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or (kindIs "slice" $config.streams) (kindIs "invalid" $config.streams)) -}}
+{{- fail "config.streams is not a list of streams" -}}
+{{- end -}}
+{{- toJson $config -}}
+{{- end -}}
+
 {{/* A memory quantity of Kubernetes in MiB. */}}
 {{- define "alluvia.mebibytes" -}}
 {{- $text := toString . -}}
@@ -63,7 +78,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* What the buffers of one stream are sized for: its share of a part of the container's limit, not less than Alluvia's least. */}}
 {{- define "alluvia.memoryLimit" -}}
 {{- $limit := include "alluvia.mebibytes" .Values.resources.limits.memory | int -}}
-{{- $streams := max 1 (len .Values.config.streams) -}}
+{{- $streams := max 1 (len ((include "alluvia.config" . | fromJson).streams | default list)) -}}
 {{- $share := div (div (mul $limit (int .Values.memoryLimitPercent)) 100) $streams -}}
 {{- if lt (int $share) 32 -}}
 {{- fail (printf "resources.limits.memory %s leaves %d MiB for the buffers of each of %d streams (memoryLimitPercent %d); Alluvia needs at least 32 MiB: raise one of them" (toString .Values.resources.limits.memory) (int $share) (int $streams) (int .Values.memoryLimitPercent)) -}}
@@ -103,14 +118,31 @@ data-{{ include "alluvia.fullname" . }}-0
 
 {{/* Refuses values that contradict each other. */}}
 {{- define "alluvia.check" -}}
-{{- if not .Values.config.streams -}}
+{{- $config := include "alluvia.config" . | fromJson -}}
+{{- if not $config.streams -}}
 {{- fail "config.streams is empty: give at least one stream, as in a stream file (docs/reference/stream-file.md)" -}}
 {{- end -}}
-{{- include "alluvia.checkSecrets" (dict "value" .Values.config "path" "config") -}}
-{{- include "alluvia.checkTriggers" . -}}
-{{- include "alluvia.checkPlaces" . -}}
+{{- range $index, $stream := $config.streams -}}
+{{- if not (kindIs "map" $stream) -}}
+{{- fail (printf "config.streams[%d] is not a mapping" $index) -}}
+{{- end -}}
+{{- if kindIs "invalid" $stream.name -}}
+{{- fail (printf "config.streams[%d] has no name" $index) -}}
+{{- end -}}
+{{- end -}}
+{{- include "alluvia.checkSecrets" (dict "value" $config "path" "config") -}}
+{{- if kindIs "string" .Values.config -}}
+{{- /* Comments are in the ConfigMap too. */ -}}
+{{- range $index, $line := splitList "\n" .Values.config -}}
+{{- $text := regexReplaceAll "^[\\s#]+" $line "" -}}
+{{- include "alluvia.checkSecrets" (dict "value" $text "path" (printf "config, line %d," (add1 $index))) -}}
+{{- end -}}
+{{- end -}}
+{{- $looked := dict "root" . "config" $config -}}
+{{- include "alluvia.checkTriggers" $looked -}}
+{{- include "alluvia.checkPlaces" $looked -}}
 {{- if .Values.keda.enabled -}}
-{{- include "alluvia.checkKeda" . -}}
+{{- include "alluvia.checkKeda" $looked -}}
 {{- end -}}
 {{- if .Values.workloadIdentity.enabled -}}
 {{- if and .Values.serviceAccount.create (not .Values.workloadIdentity.clientId) -}}
@@ -173,14 +205,14 @@ data-{{ include "alluvia.fullname" . }}-0
 {{- end -}}
 {{- end -}}
 
-{{/* The pod of a StatefulSet is started again when it ends, and the next run of a CronJob waits until the last one has ended. */}}
+{{/* The pod of a StatefulSet is started again when it ends, and the next run of a CronJob waits until the last one has ended. Takes `root` and `config`, as the next ones do. */}}
 {{- define "alluvia.checkTriggers" -}}
-{{- range .Values.config.streams -}}
+{{- range .config.streams -}}
 {{- $ends := include "alluvia.endsBy" . -}}
-{{- if and $ends (not $.Values.schedule) -}}
+{{- if and $ends (not $.root.Values.schedule) -}}
 {{- fail (printf "stream %s ends by its trigger %s, and Kubernetes would start its pod again and again: set schedule, which runs the streams as a CronJob, or set another trigger" .name $ends) -}}
 {{- end -}}
-{{- if and $.Values.schedule (not $ends) -}}
+{{- if and $.root.Values.schedule (not $ends) -}}
 {{- fail (printf "schedule needs streams that end, and stream %s does not: set its trigger to availableNow, or remove schedule" .name) -}}
 {{- end -}}
 {{- end -}}
@@ -189,14 +221,14 @@ data-{{ include "alluvia.fullname" . }}-0
 {{/* Local tables and checkpoints that no volume holds are lost with the pod. A place that starts with a reference is not known here. */}}
 {{- define "alluvia.checkPlaces" -}}
 {{- $mounts := list -}}
-{{- if .Values.persistence.enabled -}}{{- $mounts = append $mounts .Values.persistence.mountPath -}}{{- end -}}
-{{- range .Values.extraVolumeMounts -}}{{- $mounts = append $mounts .mountPath -}}{{- end -}}
-{{- range $stream := .Values.config.streams -}}
+{{- if .root.Values.persistence.enabled -}}{{- $mounts = append $mounts .root.Values.persistence.mountPath -}}{{- end -}}
+{{- range .root.Values.extraVolumeMounts -}}{{- $mounts = append $mounts .mountPath -}}{{- end -}}
+{{- range $stream := .config.streams -}}
 {{- $places := dict "checkpointLocation" .checkpointLocation -}}
 {{- range $key := list "sink" "deadLetter" -}}
 {{- $target := get $stream $key | default dict -}}
 {{- $place := $target.path -}}
-{{- if $target.table -}}{{- $place = printf "%s/%s" ($.Values.config.warehouse | default "") $target.table -}}{{- end -}}
+{{- if $target.table -}}{{- $place = printf "%s/%s" ($.config.warehouse | default "") $target.table -}}{{- end -}}
 {{- $_ := set $places $key $place -}}
 {{- end -}}
 {{- range $key, $place := $places -}}
@@ -204,7 +236,7 @@ data-{{ include "alluvia.fullname" . }}-0
 {{- if not (or (eq $path "") (hasPrefix "${" $path) (regexMatch "^[a-zA-Z][a-zA-Z0-9+.-]+:/" $path)) -}}
 {{- if not (isAbs $path) -}}{{- $path = printf "/data/%s" $path -}}{{- end -}}
 {{- $path = clean $path -}}
-{{- $held := $.Values.persistence.acceptDataLoss -}}
+{{- $held := $.root.Values.persistence.acceptDataLoss -}}
 {{- range $mounts -}}
 {{- if hasPrefix (printf "%s/" (trimSuffix "/" .)) (printf "%s/" $path) -}}{{- $held = true -}}{{- end -}}
 {{- end -}}
@@ -218,18 +250,18 @@ data-{{ include "alluvia.fullname" . }}-0
 
 {{/* KEDA asks for the lag of one group in one topic: it must be that of the whole release. A reference such as ${env:NAME} is not known here. */}}
 {{- define "alluvia.checkKeda" -}}
-{{- if .Values.schedule -}}
+{{- if .root.Values.schedule -}}
 {{- fail "keda.enabled and schedule exclude each other: KEDA scales a StatefulSet, and schedule makes a CronJob" -}}
 {{- end -}}
 {{- range $name := list "bootstrapServers" "consumerGroup" "topic" -}}
-{{- if not (index $.Values.keda $name) -}}
+{{- if not (index $.root.Values.keda $name) -}}
 {{- fail (printf "keda.enabled needs keda.%s: KEDA asks for the lag of that group, which the stream commits to with commitOffsets: true" $name) -}}
 {{- end -}}
 {{- end -}}
-{{- if ne (len .Values.config.streams) 1 -}}
+{{- if ne (len .config.streams) 1 -}}
 {{- fail "keda.enabled needs a release with one stream: the lag of its group decides, and records of other streams would not start the pod" -}}
 {{- end -}}
-{{- $stream := first .Values.config.streams -}}
+{{- $stream := first .config.streams -}}
 {{- $commits := include "alluvia.option" (dict "stream" $stream "name" "commitOffsets") -}}
 {{- if not (or (eq (trim $commits | lower) "true") (contains "${" $commits)) -}}
 {{- fail (printf "keda.enabled needs the source option commitOffsets: true of stream %s: without it the group has no offsets" $stream.name) -}}
@@ -238,15 +270,15 @@ data-{{ include "alluvia.fullname" . }}-0
 {{- range $name := list "eventhubs.name" "eventHub" "subscribe" "subscribePattern" "assign" -}}
 {{- $topic = include "alluvia.option" (dict "stream" $stream "name" $name) | default $topic -}}
 {{- end -}}
-{{- if and $topic (not (contains "${" $topic)) (ne (trim $topic) .Values.keda.topic) -}}
-{{- fail (printf "keda.topic is %s, and stream %s reads %s: KEDA needs a stream that subscribes to one topic, and keda.topic to be that topic" .Values.keda.topic $stream.name $topic) -}}
+{{- if and $topic (not (contains "${" $topic)) (ne (trim $topic) .root.Values.keda.topic) -}}
+{{- fail (printf "keda.topic is %s, and stream %s reads %s: KEDA needs a stream that subscribes to one topic, and keda.topic to be that topic" .root.Values.keda.topic $stream.name $topic) -}}
 {{- end -}}
 {{- $prefix := include "alluvia.option" (dict "stream" $stream "name" "groupIdPrefix") | default "spark-kafka-source" -}}
 {{- $group := printf "%s-%s" $prefix $stream.name -}}
 {{- range $name := list "eventhubs.consumerGroup" "consumerGroup" "kafka.group.id" -}}
 {{- $group = include "alluvia.option" (dict "stream" $stream "name" $name) | default $group -}}
 {{- end -}}
-{{- if and (not (contains "${" $group)) (ne (trim $group) .Values.keda.consumerGroup) -}}
-{{- fail (printf "keda.consumerGroup is %s, and stream %s commits its offsets to the group %s" .Values.keda.consumerGroup $stream.name $group) -}}
+{{- if and (not (contains "${" $group)) (ne (trim $group) .root.Values.keda.consumerGroup) -}}
+{{- fail (printf "keda.consumerGroup is %s, and stream %s commits its offsets to the group %s" .root.Values.keda.consumerGroup $stream.name $group) -}}
 {{- end -}}
 {{- end -}}

@@ -15,8 +15,13 @@ use crate::rig::{Alluvia, Broker, Message, until};
 const BOUND: Duration = Duration::from_secs(60);
 /// The oldest and the newest Kubernetes that the chart claims.
 pub const KUBERNETES: [&str; 2] = ["1.29.0", "1.37.0"];
-pub const VALUES: [&str; 4] =
-    ["ci/minimal-values.yaml", "ci/full-values.yaml", "ci/keda-values.yaml", "ci/schedule-values.yaml"];
+pub const VALUES: [&str; 5] = [
+    "ci/minimal-values.yaml",
+    "ci/full-values.yaml",
+    "ci/keda-values.yaml",
+    "ci/schedule-values.yaml",
+    "ci/text-values.yaml",
+];
 
 fn read(path: &str) -> String {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
@@ -74,9 +79,10 @@ fn the_rendered_pod_starts_the_program() {
     let values = folder.path().join("values.yaml");
     let data = folder.path().join("data");
     let config = format!(
-        "config:
+        "config: |
+  # A name that Helm's YAML would make a boolean of.
   streams:
-    - name: orders
+    - name: y
       source:
         format: kafka
         options: {{ kafka.bootstrap.servers: '{}', subscribe: '{topic}', startingOffsets: earliest }}
@@ -121,7 +127,7 @@ persistence: {{ enabled: true, mountPath: '{data}' }}
     let address = line["address"].as_str().unwrap().to_owned();
     until("readiness", BOUND, || (get(&address, "/readyz").status == 200).then_some(()));
     until("the rows", BOUND, || {
-        let stream = get(&address, "/api/v1/streams/orders").json();
+        let stream = get(&address, "/api/v1/streams/y").json();
         (stream["totals"]["outputRows"] == 100).then_some(())
     });
     assert_eq!(get(&address, "/livez").status, 200);

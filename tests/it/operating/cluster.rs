@@ -247,11 +247,15 @@ fn the_install_page_leads_from_an_empty_server_to_a_running_stream() {
     std::fs::create_dir(&folder).unwrap();
     std::os::unix::fs::symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/helm"), folder.join("helm")).unwrap();
     std::fs::copy(broker.fact("/ca"), folder.join("ca.pem")).unwrap();
-    let [values] = blocks(&page, "yaml")[..] else { panic!("the page has one block of values") };
+    let [streams, values] = blocks(&page, "yaml")[..] else {
+        panic!("the page has a stream file and values")
+    };
     let port = free_port();
     // A port that is free here, where pods have addresses of their own.
     let values = format!("{}service: {{ port: {port} }}\n", own(values));
     std::fs::write(folder.join("values.yaml"), &values).unwrap();
+    let streams = own(streams);
+    std::fs::write(folder.join("streams.yaml"), &streams).unwrap();
     broker.create_topic("device-events", 3, &[]);
     let produce = |from: u64, until: u64| {
         let event = |id: u64| {
@@ -280,12 +284,12 @@ fn the_install_page_leads_from_an_empty_server_to_a_running_stream() {
             Line::Shell => {
                 // Another stop for the running pod, and another limit for the next one.
                 if line.starts_with("helm upgrade") {
-                    let changed = values.replace(
+                    let changed = streams.replace(
                         "startingOffsets: earliest",
-                        "startingOffsets: earliest\n          maxOffsetsPerTrigger: 1000",
+                        "startingOffsets: earliest\n        maxOffsetsPerTrigger: 1000",
                     );
-                    assert_ne!(changed, values);
-                    std::fs::write(folder.join("values.yaml"), changed).unwrap();
+                    assert_ne!(changed, streams);
+                    std::fs::write(folder.join("streams.yaml"), changed).unwrap();
                 }
                 let mut shell = Command::new("bash");
                 shell
