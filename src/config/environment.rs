@@ -82,7 +82,7 @@ pub(super) static VARIABLES: &[Variable] = &[
     Variable {
         name: "ALLUVIA_OWNER",
         key: None,
-        text: "A name of this process that survives restarts, such as that of a pod. A new process immediately takes over a stream whose owner has the same name, and the old owner stops (exit code 5). Never give two processes the same name. If unset, a stream is taken over only after its owner has ended.",
+        text: "A name of this process that survives restarts, such as that of a pod. A new process immediately takes over a stream whose owner has the same name, and the old owner stops (exit code 5). Never give two processes the same name. If unset, a stream is taken over only after its owner has ended. `alluvia check` under the name NAME accepts owners called NAME/… as well.",
     },
 ];
 

@@ -306,6 +306,13 @@ fn may_own(config: &StreamConfig, access: &Access, name: &str) -> Result<String>
         Some(other) if !name.is_empty() && other.name == name => {
             Ok(format!("{other} runs the stream under this owner name; a start would take the stream over"))
         }
+        // The chart's jobs of a schedule: their names begin with that of the release, which checks them.
+        Some(other)
+            if !name.is_empty()
+                && other.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('/')) =>
+        {
+            Ok(format!("{other} runs the stream; a start with --wait-for-lease waits until it has ended"))
+        }
         Some(other) => Err(Error::fenced(format!("stream {} is run by {other}", config.name)).hint(
             "stop it first, start with --wait-for-lease or --take-over, or give this stream a checkpointLocation of its own",
         )),

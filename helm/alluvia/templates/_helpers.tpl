@@ -86,9 +86,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $share -}}MiB
 {{- end -}}
 
-{{/* The name that owns the leases of the release: one for every pod of it, so that a new pod takes over at once. */}}
+{{/*
+The name that owns the leases of the release: one for every pod of it, so that a new pod takes over at once. Each job of a schedule
+has its own (`job`): a pod that replaces another of its job takes over at once, and another job waits until this one has ended.
+*/}}
 {{- define "alluvia.owner" -}}
-$(POD_NAMESPACE)/{{ include "alluvia.fullname" . }}
+$(POD_NAMESPACE)/{{ include "alluvia.fullname" .root }}{{ if .job }}/$(JOB_NAME){{ end }}
 {{- end -}}
 
 {{/* The claim of the data volume: the StatefulSet makes its own, the CronJob has one of the chart. */}}

@@ -1,6 +1,7 @@
 {{/*
 The specification of a pod: of the StatefulSet, of each run of the CronJob, and of the check. Takes `root`, `args` (a list), and
-for a pod that no StatefulSet makes `claim`, the claim of its data volume; `check` is true for the check, which listens nowhere.
+for a pod that no StatefulSet makes `claim`, the claim of its data volume; `check` is true for the check, which listens nowhere, and
+`job` for a run of the CronJob.
 */}}
 {{- define "alluvia.podSpec" -}}
 {{- $root := .root -}}
@@ -52,8 +53,12 @@ containers:
     env:
       - name: POD_NAMESPACE
         valueFrom: { fieldRef: { fieldPath: metadata.namespace } }
+      {{- if .job }}
+      - name: JOB_NAME
+        valueFrom: { fieldRef: { fieldPath: "metadata.labels['batch.kubernetes.io/job-name']" } }
+      {{- end }}
       - name: ALLUVIA_OWNER
-        value: {{ include "alluvia.owner" $root | quote }}
+        value: {{ include "alluvia.owner" (dict "root" $root "job" .job) | quote }}
       - name: ALLUVIA_LOG
         value: {{ $values.logLevel | quote }}
       - name: ALLUVIA_LOG_FORMAT
@@ -141,7 +146,7 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* The template of a pod that runs the streams. Takes `root` and `claim` as above. */}}
+{{/* The template of a pod that runs the streams. Takes `root`, `claim` and `job` as above. */}}
 {{- define "alluvia.podTemplate" -}}
 {{- $values := .root.Values -}}
 metadata:
@@ -160,7 +165,7 @@ metadata:
     {{- end }}
 spec:
   {{- $args := list "run" "/etc/alluvia/streams.yaml" (printf "--listen=:%v" $values.service.port) "--wait-for-lease" }}
-  {{- include "alluvia.podSpec" (dict "root" .root "args" $args "claim" .claim) | nindent 2 }}
+  {{- include "alluvia.podSpec" (dict "root" .root "args" $args "claim" .claim "job" .job) | nindent 2 }}
 {{- end -}}
 
 {{/* The specification of a claim for the data volume. */}}

@@ -183,13 +183,20 @@ fn tables_checkpoints_and_owners_that_stop_a_run_stop_the_check() {
     std::fs::rename(folder.path().join("offsets"), folder.path().join("checkpoints/checked/offsets"))
         .unwrap();
 
-    let named = [("ALLUVIA_LOG", "debug"), ("ALLUVIA_OWNER", "pod-0")];
+    let named = [("ALLUVIA_LOG", "debug"), ("ALLUVIA_OWNER", "lake/events/job-1")];
     let running = Alluvia::run_with(&good, folder.path(), &named);
     running.wait_for("decided what to do first", BOUND);
-    step(&good, 5, "owner", "is run by pod-0 (process");
+    step(&good, 5, "owner", "is run by lake/events/job-1 (process");
     // In the pod that runs the stream a check is about the next start of that pod.
     let inside = Alluvia::start(["check", "stream.yaml"], folder.path(), &named[1..]).wait(BOUND).success();
     assert!(inside.stdout.contains("a start would take the stream over"), "{}", inside.stdout);
+    // The check of a release is content with its jobs, and with those of no other release.
+    let under = |name: &str| {
+        Alluvia::start(["check", "stream.yaml"], folder.path(), &[("ALLUVIA_OWNER", name)]).wait(BOUND)
+    };
+    let release = under("lake/events").success();
+    assert!(release.stdout.contains("a start with --wait-for-lease waits"), "{}", release.stdout);
+    assert_eq!(under("lake/event").code(), 5);
     running.terminate();
     running.wait(BOUND).success();
     assert_eq!(check(&good, folder.path()).0, 0);
