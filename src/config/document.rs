@@ -23,6 +23,8 @@ const NODES_MAX: usize = 50_000;
 pub(super) struct Node {
     pub origin: Origin,
     pub value: Value,
+    /// Whether it is a scalar that a file has in quotes or as a block: a text for every reader of YAML.
+    pub is_quoted: bool,
 }
 
 /// What a node holds.
@@ -65,9 +67,14 @@ impl Value {
 }
 
 impl Node {
+    /// A node that is not in quotes.
+    pub(super) fn new(origin: Origin, value: Value) -> Node {
+        Node { origin, value, is_quoted: false }
+    }
+
     /// A text node.
     pub(super) fn text(origin: Origin, text: impl Into<String>) -> Node {
-        Node { origin, value: Value::Text(text.into()) }
+        Node::new(origin, Value::Text(text.into()))
     }
 
     /// The value under `key`, if this is a mapping that has it.
@@ -93,11 +100,11 @@ impl Node {
             return;
         };
         if !matches!(self.value, Value::Map(_)) {
-            *self = Node { origin: node.origin.clone(), value: Value::Map(Vec::new()) };
+            *self = Node::new(node.origin.clone(), Value::Map(Vec::new()));
         }
         let Value::Map(entries) = &mut self.value else { return };
         let index = entries.iter().position(|e| e.key == *key).unwrap_or_else(|| {
-            let empty = Node { origin: node.origin.clone(), value: Value::Null };
+            let empty = Node::new(node.origin.clone(), Value::Null);
             entries.push(Entry { key: (*key).to_owned(), origin: node.origin.clone(), node: empty });
             entries.len() - 1
         });
@@ -160,7 +167,7 @@ struct Open {
 
 impl Open {
     fn new(origin: Origin, value: Value, anchor: usize) -> Open {
-        Open { node: Node { origin, value }, anchor, key: None, merged: Vec::new() }
+        Open { node: Node::new(origin, value), anchor, key: None, merged: Vec::new() }
     }
 
     fn close(mut self) -> Node {
@@ -215,9 +222,10 @@ impl Builder<'_> {
                 node
             }
             Event::Scalar(text, style, anchor, _) => {
-                let null = matches!(style, ScalarStyle::Plain) && is_null(&text);
+                let is_quoted = !matches!(style, ScalarStyle::Plain);
+                let null = !is_quoted && is_null(&text);
                 let value = if null { Value::Null } else { Value::Text(text.into_owned()) };
-                let node = Node { origin, value };
+                let node = Node { origin, value, is_quoted };
                 self.count(&node.origin, 1)?;
                 self.remember(anchor, &node);
                 node
@@ -302,6 +310,20 @@ fn size(node: &Node) -> usize {
         Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
         Value::Map(entries) => 1 + entries.iter().map(|e| size(&e.node)).sum::<usize>(),
     }
+}
+
+/// Whether YAML's core schema reads a plain scalar as a boolean or a number.
+pub(super) fn is_boolean_or_number(text: &str) -> bool {
+    let unsigned = text.trim_start_matches(['+', '-']);
+    let is_decimal = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let of_radix = |prefix: &str, radix: u32| {
+        let digits = text.strip_prefix(prefix);
+        digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix)))
+    };
+    matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
+        || (is_decimal && text.parse::<f64>().is_ok())
+        || of_radix("0x", 16)
+        || of_radix("0o", 8)
 }
 
 /// The plain scalars that YAML's core schema reads as nothing.

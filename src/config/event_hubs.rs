@@ -95,7 +95,7 @@ pub(super) fn as_kafka(reader: &mut Reader<'_>, node: &Node, path: &str, stream:
     for (key, value) in PRESETS {
         put(key, &node.origin, value);
     }
-    Some(Node { origin: node.origin.clone(), value: Value::Map(kafka) })
+    Some(Node::new(node.origin.clone(), Value::Map(kafka)))
 }
 
 /// The options that are Kafka's, and those of this format; `None` if a value of the latter cannot be had.

@@ -306,7 +306,7 @@ pub(super) static DELETE_WHEN: Section = Section {
         required("column", "A STRING or BOOLEAN column of the stream, such as the `op` of a change feed."),
         required(
             "values",
-            "The list of values that mean a delete: `[d]`; for a BOOLEAN column, `true` or `false`. A row with such a value is not inserted, and deletes nothing if its key is not in the table.",
+            "The list of values that mean a delete: `[d]`; for a BOOLEAN column, `true` or `false`. For a STRING column, a value that YAML reads as a boolean or a number must be in quotes: `['1', 'true']`. A row with such a value is not inserted, and deletes nothing if its key is not in the table.",
         ),
     ],
     options: &[],

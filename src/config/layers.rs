@@ -50,7 +50,7 @@ impl Setting {
             SettingValue::List(values) => Value::List(values.iter().map(text).collect()),
         };
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
-        stream.set(&path, Node { origin, value });
+        stream.set(&path, Node::new(origin, value));
     }
 }
 
@@ -104,7 +104,7 @@ impl Config {
     /// # Errors
     /// `Config`, with every problem that was found and the flag that it comes from.
     pub fn from_flags(flags: &[Setting], lookup: &dyn Lookup) -> Result<Config> {
-        let root = Node { origin: Origin::Flag("command line"), value: Value::Null };
+        let root = Node::new(Origin::Flag("command line"), Value::Null);
         let reader = Reader::new(lookup, Problems::default());
         finish(reader, vec![(root, "streams[0]".to_owned())], flags)
     }
@@ -116,7 +116,7 @@ impl KafkaOptions {
     /// # Errors
     /// `Config`, with every problem that was found and the flag that it comes from.
     pub fn from_flags(flags: &[Setting], lookup: &dyn Lookup) -> Result<(KafkaOptions, Vec<String>)> {
-        let mut root = Node { origin: Origin::Flag("command line"), value: Value::Null };
+        let mut root = Node::new(Origin::Flag("command line"), Value::Null);
         flags.iter().for_each(|flag| flag.lay_over(&mut root));
         let options = root.get("source").and_then(|source| source.get("options")).unwrap_or(&root);
         let mut reader = Reader::new(lookup, Problems::default());

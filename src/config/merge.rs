@@ -60,6 +60,8 @@ pub struct DeleteWhen {
     pub column: String,
     /// `true` and `false` of booleans.
     pub values: Vec<String>,
+    /// The first of them that was written as YAML writes a boolean or a number, without quotes: it is no text.
+    pub no_text: Option<String>,
 }
 
 /// Reads `merge` of a sink that writes to `table`.
@@ -173,9 +175,10 @@ fn delete_when(reader: &mut Reader<'_>, node: &Node, path: &str) -> Option<Delet
         Some(node) => reader.list(node, &fields.path_of("values")),
         None => Vec::new(),
     };
+    let no_text = values.iter().find(|text| text.is_boolean_or_number()).map(|text| text.value.clone());
     let values: Vec<String> = values.into_iter().map(|text| text.value).collect();
     if values.is_empty() && fields.node("values").is_some() {
         reader.problems.add(&fields.origin, &fields.path_of("values"), "it needs at least one value");
     }
-    Some(DeleteWhen { column: column?, values })
+    Some(DeleteWhen { column: column?, values, no_text })
 }

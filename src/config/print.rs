@@ -3,7 +3,7 @@
 //! References are printed as they were written, and a literal value only if it is known to be no secret
 //! ([`super::harmless`]), so the text can be shown and kept. Without masked values it loads to the same configuration.
 
-use super::document::{Node, Value, is_null};
+use super::document::{Node, Value, is_boolean_or_number, is_null};
 use super::kafka::jaas;
 use super::kafka::options::is_json_option;
 use super::stream::Config;
@@ -58,6 +58,10 @@ impl Printer {
                     self.masked.push(key.to_owned());
                 }
                 self.scalar(secrets::MASK, depth);
+            }
+            Value::Text(text) if node.is_quoted && may_be_another_type(text) => {
+                self.out.push_str(&quoted(text));
+                self.out.push('\n');
             }
             Value::Text(text) => self.scalar(text, depth),
             Value::List(items) if items.is_empty() => self.out.push_str("[]\n"),
@@ -145,6 +149,13 @@ fn is_plain(text: &str) -> bool {
         && !text.contains(": ")
         && !text.starts_with("...")
         && !is_null(text)
+}
+
+/// Whether some reader of YAML takes a text for a boolean or a number unless it is in quotes: one of YAML 1.1, such as Helm's,
+/// has more words for booleans.
+fn may_be_another_type(text: &str) -> bool {
+    let words = ["y", "n", "yes", "no", "on", "off"];
+    is_boolean_or_number(text) || words.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// Whether a text reads as itself as a literal block.

@@ -3,7 +3,7 @@
 //! A function that cannot give its value has added the problem, and returns `None`; the caller goes
 //! on, so that all problems are found in one pass.
 
-use super::document::{Entry, Node, Value};
+use super::document::{Entry, Node, Value, is_boolean_or_number};
 use super::keys::{Section, Status};
 use super::lookup::Lookup;
 use super::option_lists::{self, List, OptionRow};
@@ -33,6 +33,8 @@ pub(super) struct Text {
     pub path: String,
     raw: String,
     secret: bool,
+    /// Whether it was written in quotes.
+    is_quoted: bool,
 }
 
 impl Text {
@@ -60,6 +62,11 @@ impl Text {
     pub(super) fn file_path(&self) -> Option<&str> {
         let path = self.raw.trim().strip_prefix("${file:")?.strip_suffix('}')?;
         (!path.contains(['$', '}'])).then_some(path)
+    }
+
+    /// Whether it was written as YAML writes a boolean or a number, without quotes.
+    pub(super) fn is_boolean_or_number(&self) -> bool {
+        !self.is_quoted && is_boolean_or_number(&self.raw)
     }
 
     /// Whether messages of others that may quote the value can be shown.
@@ -187,7 +194,15 @@ impl<'l> Reader<'l> {
         match secrets::resolve(&raw, self.lookup) {
             Ok(value) => {
                 let secret = !harmless::may_show(name, &raw);
-                Some(Text { value, origin: node.origin.clone(), path: path.to_owned(), raw, secret })
+                let is_quoted = node.is_quoted;
+                Some(Text {
+                    value,
+                    origin: node.origin.clone(),
+                    path: path.to_owned(),
+                    raw,
+                    secret,
+                    is_quoted,
+                })
             }
             Err(why) => {
                 self.problems.add(&node.origin, path, why);

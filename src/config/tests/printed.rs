@@ -31,6 +31,18 @@ fn the_printed_configuration_loads_to_the_same_one() {
 }
 
 #[test]
+fn a_text_that_looks_like_a_boolean_or_a_number_keeps_its_quotes() {
+    let merge = "merge: {keys: [topic], whenMatched: update, deleteWhen: {column: key, values: ['true', \"1\", 'Y', 'd', false, x]}}";
+    let config = load(&file_with("subscribe: t", "", merge)).unwrap();
+    let printed = config.to_yaml();
+    let values: Vec<&str> =
+        printed.lines().skip_while(|line| line.trim() != "values:").skip(1).take(6).collect();
+    let values: Vec<&str> = values.into_iter().map(str::trim).collect();
+    assert_eq!(values, ["- \"true\"", "- \"1\"", "- \"Y\"", "- d", "- false", "- x"], "{printed}");
+    assert_eq!(load(&printed).unwrap().streams, config.streams);
+}
+
+#[test]
 fn literal_secrets_are_masked_in_print() {
     let yaml = file_with(
         "subscribe: t\nkafka.security.protocol: SASL_SSL\nkafka.sasl.mechanism: PLAIN\nkafka.sasl.jaas.config: 'org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"hunter2\";'\nkafka.ssl.key.password: x${env:USER}hunter2",

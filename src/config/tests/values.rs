@@ -27,6 +27,25 @@ fn a_minimal_file_has_sparks_defaults() {
 }
 
 #[test]
+fn a_boolean_or_a_number_that_deletes_is_a_text_only_in_quotes() {
+    let no_text = |values: &str| {
+        let merge = format!(
+            "merge: {{keys: [topic], whenMatched: update, deleteWhen: {{column: key, values: {values}}}}}"
+        );
+        let stream = one(&file_with("subscribe: t", "", &merge));
+        let merge = stream.sink.delta().unwrap().merge.clone().unwrap();
+        let crate::config::WhenMatched::Update(update) = merge.when_matched else { panic!("no update") };
+        update.delete_when.unwrap().no_text
+    };
+    for values in ["[true]", "[d, 'x', False]", "[83]", "[-1.5e3]", "[0x1F]", "true"] {
+        assert!(no_text(values).is_some(), "{values}");
+    }
+    for values in ["['true']", "[\"1\"]", "[Y, no, d, 1_000]", "[1a, +x, inf, 0x]"] {
+        assert_eq!(no_text(values), None, "{values}");
+    }
+}
+
+#[test]
 fn every_part_of_a_full_stream_is_read() {
     let yaml = file_with(
         "Assign: {\"t\":[0,1]}\nSTARTINGOFFSETS: {t: {0: 5, 1: -2}}\nkafka.Group.Id: g\nmaxTriggerDelay: 5m\nminOffsetsPerTrigger: 10\nmaxOffsetsPerTrigger: 20\nkafka.isolation.level: read_committed\nkafka.fetch.max.wait.ms: 50\nkafka.metadata.max.age.ms: 1000\nkafka.fetch.queue.backoff.ms: 5",

@@ -517,6 +517,11 @@ fn what_an_upsert_cannot_do_is_refused_at_the_start_and_nothing_is_made() {
     assert!(said.contains("sink.merge.orderBy names nothing"), "{said}");
     let said = refused(&merge("whenMatched: update, deleteWhen: { column: seq, values: ['1'] }"));
     assert!(said.contains("sink.merge.deleteWhen.column: seq is BIGINT, not STRING or BOOLEAN"), "{said}");
+    let said = refused(&merge("whenMatched: update, deleteWhen: { column: pad, values: [d, true] }"));
+    assert!(
+        said.contains("sink.merge.deleteWhen.values: true is a boolean or a number, and pad is STRING"),
+        "{said}"
+    );
     let said = refused(&merge("whenMatched: ignore, orderBy: seq"));
     assert!(said.contains("streams[0].sink.merge.orderBy: it needs whenMatched: update"), "{said}");
     // A table that is there.

@@ -104,6 +104,15 @@ impl DeleteRule {
             return Err(Error::config(format!("{SETTING}: {} is {of}, not STRING or BOOLEAN", when.column))
                 .hint("make such a column of it in sql"));
         }
+        if let (DataType::Utf8, Some(value)) = (column.data_type(), &when.no_text) {
+            return Err(Error::config(format!(
+                "sink.merge.deleteWhen.values: {value} is a boolean or a number, and {} is STRING",
+                when.column
+            ))
+            .hint(format!(
+                "write the text in quotes, \"{value}\"; if the file has another word here, such as Y, no or 0123, Helm has changed it: quote that word, or give the chart's config as a text (--set-file config=FILE)"
+            )));
+        }
         Ok(DeleteRule { column, values: when.values.clone() })
     }
 
@@ -177,7 +186,7 @@ mod tests {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             let update = UpdateConfig {
                 order_by: None,
-                delete_when: Some(DeleteWhen { column: column.into(), values }),
+                delete_when: Some(DeleteWhen { column: column.into(), values, no_text: None }),
             };
             let rules = RowRules::resolve(&update, rows.schema_ref(), "t").unwrap();
             rules.delete.unwrap().of_rows(&rows).unwrap()
@@ -187,14 +196,39 @@ mod tests {
     }
 
     #[test]
+    fn a_boolean_that_is_not_in_quotes_is_no_value_of_a_text() {
+        let (ops, flags) = (StringArray::from(vec!["Y"]), BooleanArray::from(vec![true]));
+        let (ops, flags): (ArrayRef, ArrayRef) = (Arc::new(ops), Arc::new(flags));
+        let rows = RecordBatch::try_from_iter([("op", ops), ("gone", flags)]).unwrap();
+        let resolved = |column: &str| {
+            let when = DeleteWhen {
+                column: column.into(),
+                values: vec!["D".into(), "true".into()],
+                no_text: Some("true".into()),
+            };
+            let update = UpdateConfig { order_by: None, delete_when: Some(when) };
+            RowRules::resolve(&update, rows.schema_ref(), "t")
+        };
+        let error = resolved("op").unwrap_err().to_string();
+        assert!(
+            error.contains("sink.merge.deleteWhen.values: true is a boolean or a number, and op is STRING"),
+            "{error}"
+        );
+        assert!(resolved("gone").is_ok());
+    }
+
+    #[test]
     fn columns_that_are_not_there_or_of_another_type_are_refused() {
         let ids: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![1]));
         let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
         let refused = |order: Option<&str>, delete: Option<&str>| {
             let update = UpdateConfig {
                 order_by: order.map(str::to_owned),
-                delete_when: delete
-                    .map(|column| DeleteWhen { column: column.into(), values: vec!["d".into()] }),
+                delete_when: delete.map(|column| DeleteWhen {
+                    column: column.into(),
+                    values: vec!["d".into()],
+                    no_text: None,
+                }),
             };
             RowRules::resolve(&update, rows.schema_ref(), "t").unwrap_err().to_string()
         };
