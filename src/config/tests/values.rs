@@ -34,7 +34,7 @@ fn a_boolean_or_a_number_that_deletes_is_a_text_only_in_quotes() {
         );
         let stream = one(&file_with("subscribe: t", "", &merge));
         let merge = stream.sink.delta().unwrap().merge.clone().unwrap();
-        let crate::config::WhenMatched::Update(update) = merge.when_matched else { panic!("no update") };
+        let WhenMatched::Update(update) = merge.when_matched else { panic!("no update") };
         update.delete_when.unwrap().no_text
     };
     for values in ["[true]", "[d, 'x', False]", "[83]", "[-1.5e3]", "[0x1F]", "true"] {
