@@ -24,7 +24,7 @@ use super::datetime::{Zone, cast};
 use super::schema::{DataType, StructField, StructType};
 
 pub use self::mixed::MixedColumn;
-use self::mixed::note_mixed;
+use self::mixed::{MixedColumns, note_mixed};
 
 /// Levels of nesting that are looked into.
 const DEPTH_MAX: usize = 64;
@@ -49,7 +49,7 @@ pub struct Inference {
     root: BTreeMap<String, Kind>,
     objects: u64,
     others: u64,
-    mixed: Vec<MixedColumn>,
+    mixed: MixedColumns,
 }
 
 impl Inference {
@@ -63,7 +63,7 @@ impl Inference {
             return false;
         };
         self.objects += 1;
-        note_mixed(&self.root, &fields, self.objects, &mut self.mixed);
+        note_mixed(&self.root, &fields, self.objects + self.others, &mut self.mixed);
         merge_fields(&mut self.root, fields);
         true
     }
@@ -80,7 +80,7 @@ impl Inference {
 
     /// The columns that are STRING because their values differ in type, in the order in which they were seen.
     pub fn mixed(&self) -> &[MixedColumn] {
-        &self.mixed
+        &self.mixed.found
     }
 
     /// Makes the column `path` (dotted) a STRING, which holds whatever is there; whether there is such a

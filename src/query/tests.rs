@@ -74,20 +74,6 @@ fn answer(runner: &mut Runner, version: i32, batch: &RecordBatch) -> String {
     lines.join("\n")
 }
 
-/// Aggregates of a static table, where a query may have them.
-const AGGREGATES: [&str; 8] = [
-    "SELECT k, v, (SELECT max(x) FROM d) AS most FROM input",
-    "SELECT k, v, (SELECT count(*) FROM d) AS n FROM input",
-    "SELECT i.k, v, n, s FROM input i JOIN (SELECT k, count(*) AS n, sum(x) AS s FROM d GROUP BY k) t ON i.k = t.k",
-    "SELECT i.k, s FROM input i LEFT JOIN (SELECT k, sum(x) AS s FROM d GROUP BY 1 HAVING count(*) > 1) t USING (k)",
-    "SELECT i.k, v FROM input i WHERE v < (SELECT avg(x) FROM d WHERE d.k = i.k)",
-    "SELECT k, v FROM input WHERE k IN (SELECT k FROM d GROUP BY ALL HAVING max(x) > 10)",
-    "SELECT i.k, n FROM input i JOIN (SELECT k AS key, count(DISTINCT x) AS n FROM d GROUP BY key) ON i.k = key",
-    "SELECT i.k, t.k AS kt, s FROM input i CROSS JOIN (SELECT k, sum(x) AS s FROM d GROUP BY ROLLUP(k)) t",
-];
-
-/// What fails for a static table fails the batch; no record of the stream is blamed for it.
-/// Spark takes such a text wherever a literal becomes a date or a time (`SpecialDatetimeValues`).
 /// As in Spark, a call names the characters first; `TRIM(… FROM …)` and `btrim` say which is which themselves.
 #[test]
 fn trims_take_the_characters_where_spark_takes_them() {
@@ -377,8 +363,6 @@ fn what_sql_cannot_do_is_refused_with_what_to_write_instead() {
     }
 }
 
-/// As in Spark, what is cast is no event time any more, even if it had the type before.
-/// A unit is a keyword: a column of its name is not asked for, but where two arguments are given.
 /// What became of all rows of a batch: what they gave, and which failed.
 pub(super) fn sifted(run: &BatchRun, batch: &RecordBatch) -> Result<(Made, Vec<(usize, ExpressionError)>)> {
     let (mut all, mut failed) = (Made { rows: Vec::new(), records: Some(Vec::new()) }, Vec::new());

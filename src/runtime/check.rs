@@ -72,9 +72,11 @@ impl Findings {
         wrong
     }
 
-    /// Whether a step before has failed with the same words.
-    fn has_said(&self, error: &Error) -> bool {
-        self.0.iter().filter_map(Finding::error).any(|said| said.to_string() == error.to_string())
+    /// The step before that has failed with the same words.
+    fn said_by(&self, error: &Error) -> Option<&'static str> {
+        let said =
+            |finding: &&Finding| finding.error().is_some_and(|said| said.to_string() == error.to_string());
+        self.0.iter().find(said).map(|finding| finding.step)
     }
 
     fn not_tried(&mut self, step: &'static str, after: &'static str) {
@@ -128,12 +130,11 @@ pub fn check(config: &StreamConfig, access: &Access, owner: &str) -> Vec<Finding
     }
     let found = checkpoint.map(|checkpoint| checkpoint.map(|(found, _)| found));
     let found = || found.unwrap_or_else(|| Err(untried()));
-    // The checkpoint is compared with the table: what keeps that from being read is said once.
-    match found() {
-        Err(error) if findings.has_said(&error) => findings.not_tried("checkpoint", "table"),
-        found => {
-            findings.after(stores, "checkpoint", || found);
-        }
+    let found = found();
+    // The checkpoint is compared with the tables: what keeps one from being read is said once.
+    match found.as_ref().err().and_then(|error| findings.said_by(error)) {
+        Some(step) => findings.not_tried("checkpoint", step),
+        None => drop(findings.after(stores, "checkpoint", || found)),
     }
     findings.after(stores, "owner", || may_own(config, access, owner));
     findings.0

@@ -177,10 +177,12 @@ pub fn check_output_mode(config: &StreamConfig, replaces_rows: bool) -> Result<(
         )
         .hint("add sink.merge: {keys: [the columns of GROUP BY], whenMatched: update}")),
         // Spark's Delta sink takes append and complete alone.
-        OutputMode::Update if delta.merge.is_none() => {
-            Err(Error::config("the delta sink does not support outputMode update without sink.merge")
-                .hint("leave outputMode out: the query keeps no state, and its rows are appended"))
-        }
+        OutputMode::Update if delta.merge.is_none() => Err(Error::config(
+            "the delta sink does not support outputMode update without sink.merge",
+        )
+        .hint(
+            "leave outputMode out: the query aggregates nothing, so its rows do not change and are appended",
+        )),
         OutputMode::Complete if delta.merge.is_some() && replaces_rows => Err(Error::config(
             "outputMode complete replaces the table in every micro-batch, and sink.merge changes rows of it",
         )

@@ -194,7 +194,8 @@ impl Streams {
             let mut state = query.state();
             // Under the lock that ends it: a restart that was asked for meanwhile has been promised.
             if self.begins_again(&mut state) {
-                tracing::info!("the stream is restarted, as it was asked to while it ended");
+                let error = result.err().map(|error| error.to_string());
+                tracing::warn!(error, "the stream is restarted, as it was asked to while it ended");
                 continue;
             }
             set_ended(query, state, result.err().as_ref());

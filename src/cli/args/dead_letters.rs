@@ -29,7 +29,7 @@ pub struct DeadLettersShowArgs {
     /// Show only dead letters with this error code
     #[arg(long)]
     pub code: Option<String>,
-    /// Show and count only dead letters that no replay has taken
+    /// Show and count only dead letters that no replay of the stream has taken
     #[arg(long)]
     pub open: bool,
     #[command(flatten)]

@@ -138,7 +138,8 @@ impl Shown {
             self.done;
         let mut text = format!("table      {table}, version {}\n", self.version);
         if self.files_chosen == 0 {
-            return text + "nothing to do: no file is in such a partition\n";
+            return text
+                + "nothing to do: there is no file in the table, or in the partitions that are named\n";
         }
         if files_removed == 0 && files_dropped == 0 {
             return text

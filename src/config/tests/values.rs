@@ -37,7 +37,7 @@ fn a_boolean_or_a_number_that_deletes_is_a_text_only_in_quotes() {
         let WhenMatched::Update(update) = merge.when_matched else { panic!("no update") };
         update.delete_when.unwrap().no_text
     };
-    for values in ["[true]", "[d, 'x', False]", "[83]", "[-1.5e3]", "[0x1F]", "true"] {
+    for values in ["[true]", "[d, 'x', False]", "[83]", "[0123]", "[-1.5e3]", "[0x1F]", "true"] {
         assert!(no_text(values).is_some(), "{values}");
     }
     for values in ["['true']", "[\"1\"]", "[Y, no, d, 1_000]", "[1a, +x, inf, 0x]"] {

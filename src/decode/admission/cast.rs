@@ -82,6 +82,17 @@ pub(super) fn may_fail(from: &DataType, to: &DataType) -> bool {
             i16::from(*p1) - i16::from(*s1) + carry > i16::from(*p2) - i16::from(*s2)
         }
         (Decimal128(_, _), Float32 | Float64) => false,
+        (from, Decimal128(precision, scale)) if rank(from).is_some_and(|rank| rank <= 4) => {
+            let digits = match from {
+                Int8 => 3,
+                Int16 => 5,
+                Int32 => 10,
+                _ => 19,
+            };
+            digits > i16::from(*precision) - i16::from(*scale)
+        }
+        // Every microsecond has a day; a DATE may be beyond the last microsecond.
+        (Timestamp(_, _), Date32) | (Timestamp(_, _), Timestamp(_, None)) => false,
         (Float64, Float32) => false,
         (from, to) => match (rank(from), rank(to)) {
             (Some(from), Some(to)) => from > to,

@@ -200,6 +200,20 @@ fn columns_of_another_type_are_told_and_whether_values_may_not_fit() {
             "column id is INT in the stream and cast to BIGINT",
         ]
     );
+    let may_fail = |from: &str, to: &str| fits(&schema(from), &schema(to), &[]).casts()[0].may_fail;
+    for (from, to, expected) in [
+        ("c TIMESTAMP", "c DATE", false),
+        ("c TIMESTAMP", "c TIMESTAMP_NTZ", false),
+        ("c TIMESTAMP_NTZ", "c TIMESTAMP", true),
+        ("c DATE", "c TIMESTAMP_NTZ", true),
+        ("c INT", "c DECIMAL(20,0)", false),
+        ("c INT", "c DECIMAL(12,2)", false),
+        ("c INT", "c DECIMAL(11,2)", true),
+        ("c BIGINT", "c DECIMAL(18,0)", true),
+        ("c DOUBLE", "c DECIMAL(38,0)", true),
+    ] {
+        assert_eq!(may_fail(from, to), expected, "{from} to {to}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which values of a sample made a column STRING although others of it are not text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Kind, widens_to_text};
 
@@ -13,8 +13,15 @@ pub struct MixedColumn {
     pub before: &'static str,
     /// What the first other value is.
     pub then: &'static str,
-    /// The message that has it, counted from 1 among those of the sample that are JSON objects.
+    /// The message that has it, counted from 1 among those of the sample that have a value.
     pub message: u64,
+}
+
+/// The columns that were found, each once.
+#[derive(Debug, Default)]
+pub(super) struct MixedColumns {
+    pub(super) found: Vec<MixedColumn>,
+    paths: HashSet<String>,
 }
 
 /// Adds to `found` the columns that are of one type in `known` and of one that does not go with it in `fields`, which come
@@ -23,7 +30,7 @@ pub(super) fn note_mixed(
     known: &BTreeMap<String, Kind>,
     fields: &BTreeMap<String, Kind>,
     message: u64,
-    found: &mut Vec<MixedColumn>,
+    found: &mut MixedColumns,
 ) {
     for (name, kind) in fields {
         if let Some(there) = known.get(name) {
@@ -37,7 +44,7 @@ fn note_kinds<'a>(
     kind: &'a Kind,
     path: &mut Vec<&'a str>,
     message: u64,
-    found: &mut Vec<MixedColumn>,
+    found: &mut MixedColumns,
 ) {
     match (there, kind) {
         (Kind::Object(known), Kind::Object(fields)) => {
@@ -56,8 +63,8 @@ fn note_kinds<'a>(
         }
         (there, kind) if widens_to_text(there, kind) => {
             let path = path.join(".").replace(".[]", "[]");
-            if !found.iter().any(|column| column.path == path) {
-                found.push(MixedColumn { path, before: word(there), then: word(kind), message });
+            if found.paths.insert(path.clone()) {
+                found.found.push(MixedColumn { path, before: word(there), then: word(kind), message });
             }
         }
         _ => {}
@@ -98,10 +105,10 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("o.a[]", "number", "text", 2),
-                ("m", "text", "array", 3),
-                ("n", "number", "text", 3),
-                ("u", "boolean", "object", 3)
+                ("o.a[]", "number", "text", 3),
+                ("m", "text", "array", 4),
+                ("n", "number", "text", 4),
+                ("u", "boolean", "object", 4)
             ]
         );
     }

@@ -17,6 +17,18 @@ const JOINS: [&str; 12] = [
     "SELECT k, v FROM input UNION ALL SELECT d.k, x FROM input i JOIN d ON i.k = d.k",
 ];
 
+/// Aggregates of a static table, where a query may have them.
+const AGGREGATES: [&str; 8] = [
+    "SELECT k, v, (SELECT max(x) FROM d) AS most FROM input",
+    "SELECT k, v, (SELECT count(*) FROM d) AS n FROM input",
+    "SELECT i.k, v, n, s FROM input i JOIN (SELECT k, count(*) AS n, sum(x) AS s FROM d GROUP BY k) t ON i.k = t.k",
+    "SELECT i.k, s FROM input i LEFT JOIN (SELECT k, sum(x) AS s FROM d GROUP BY 1 HAVING count(*) > 1) t USING (k)",
+    "SELECT i.k, v FROM input i WHERE v < (SELECT avg(x) FROM d WHERE d.k = i.k)",
+    "SELECT k, v FROM input WHERE k IN (SELECT k FROM d GROUP BY ALL HAVING max(x) > 10)",
+    "SELECT i.k, n FROM input i JOIN (SELECT k AS key, count(DISTINCT x) AS n FROM d GROUP BY key) ON i.k = key",
+    "SELECT i.k, t.k AS kt, s FROM input i CROSS JOIN (SELECT k, sum(x) AS s FROM d GROUP BY ROLLUP(k)) t",
+];
+
 #[test]
 fn each_batch_is_joined_with_its_own_rows_and_the_version_at_hand_whatever_the_join() {
     let batches = [&["a", "b"][..], &["b", "c", "d", "a"], &[], &["c"]]
@@ -71,6 +83,7 @@ fn aggregates_that_spark_refuses_are_refused_with_its_class() {
     }
 }
 
+/// What fails for a static table fails the batch; no record of the stream is blamed for it.
 #[test]
 fn an_aggregate_of_a_static_table_that_overflows_stops_the_batch_and_rejects_no_row() {
     for sql in [

@@ -19,6 +19,7 @@ fn the_time_of_a_batch_is_what_its_plan_says_and_only_read_columns_are_asked_for
     }
 }
 
+/// Spark takes such a text wherever a literal becomes a date or a time (`SpecialDatetimeValues`).
 #[test]
 fn a_text_that_names_a_day_is_of_the_batch_wherever_it_is_cast() {
     const DAY: i64 = 86_400_000_000;
@@ -67,6 +68,7 @@ fn typeof_names_the_units_of_an_interval() {
     }
 }
 
+/// As in Spark, what is cast is no event time any more, even if it had the type before.
 #[test]
 fn a_window_of_a_cast_event_time_is_refused_with_the_cast_as_the_reason() {
     let refused = |time: &str, watermark: Option<&str>| {
@@ -104,6 +106,7 @@ fn a_window_of_a_cast_event_time_is_refused_with_the_cast_as_the_reason() {
     assert!(error.contains("declare watermark"), "{error}");
 }
 
+/// A unit is a keyword: a column of its name is not asked for, but where two arguments are given.
 #[test]
 fn a_unit_of_time_is_one_although_a_column_has_its_name() {
     let sql = "SELECT concat_ws(' ', datediff(DAY, t, timestampadd(day, day, t)), datediff(month, t), date_add(month, 1)) AS c

@@ -268,9 +268,13 @@ impl Sink for DeltaAppend {
         if self.table.as_ref().is_some_and(DeltaTable::forgets_transactions) {
             warnings.push("the table forgets transactions (delta.setTransactionRetentionDuration): a batch that was committed and not logged would be written twice if another tool cleaned its commit out of the table's log".to_owned());
         }
-        let partition_by = match &self.table {
-            Some(table) => table.partition_columns().to_vec(),
-            None => spelled_as_columns(&self.config.partition_by, columns),
+        let (partition_by, columns) = match &self.table {
+            // Its log has been read; a schema that can't be is refused elsewhere.
+            Some(table) => (
+                table.partition_columns().to_vec(),
+                table.arrow_schema().unwrap_or_else(|_| Arc::clone(columns)),
+            ),
+            None => (spelled_as_columns(&self.config.partition_by, columns), Arc::clone(columns)),
         };
         let fine = |name: &&String| {
             let column = columns.fields().iter().find(|field| same_name(field.name(), name));

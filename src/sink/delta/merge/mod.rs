@@ -143,7 +143,7 @@ impl DeltaMerge {
         if let WhenMatched::Ignore = self.merge.when_matched {
             return Ok(());
         }
-        self.resolve_rules(columns)?;
+        self.resolve_rules(columns, "the stream")?;
         match self.target.table() {
             None => {
                 let url = self.target.store().url().as_str();
@@ -157,12 +157,10 @@ impl DeltaMerge {
     }
 
     /// Finds the columns that decide which row is the newer one and which rows delete.
-    fn resolve_rules(&self, columns: &SchemaRef) -> Result<RowRules> {
+    fn resolve_rules(&self, columns: &SchemaRef, owner: &str) -> Result<RowRules> {
         match &self.merge.when_matched {
             WhenMatched::Ignore => Ok(RowRules::default()),
-            WhenMatched::Update(update) => {
-                RowRules::resolve(update, columns, self.target.store().url().as_str())
-            }
+            WhenMatched::Update(update) => RowRules::resolve(update, columns, owner),
         }
     }
 
@@ -289,7 +287,8 @@ impl Sink for DeltaMerge {
         // Once more: another writer may have made the table.
         let admission = self.excepted(columns)?.carried_by(admission, columns);
         // Of the table's columns: the stream's rows have become rows of the table when they are compared.
-        self.rules = self.resolve_rules(admission.target())?;
+        let owner = format!("table {}", self.target.store().url());
+        self.rules = self.resolve_rules(admission.target(), &owner)?;
         let table = self.target.table_mut()?;
         let within = self.merge.within.as_ref();
         let by = IndexedBy {

@@ -36,21 +36,21 @@ pub(super) struct RowRules {
 }
 
 impl RowRules {
-    /// Finds the columns that the configuration names.
+    /// Finds the columns that the configuration names in `owner`, which is `the stream` or `table …`.
     ///
     /// # Errors
     /// `Config` if one is not there or of a type that can't be compared in this way.
-    pub(super) fn resolve(update: &UpdateConfig, schema: &Schema, table: &str) -> Result<RowRules> {
-        let order = update.order_by.as_ref().map(|name| OrderColumn::resolve(schema, name, table));
-        let delete = update.delete_when.as_ref().map(|when| DeleteRule::resolve(schema, when, table));
+    pub(super) fn resolve(update: &UpdateConfig, schema: &Schema, owner: &str) -> Result<RowRules> {
+        let order = update.order_by.as_ref().map(|name| OrderColumn::resolve(schema, name, owner));
+        let delete = update.delete_when.as_ref().map(|when| DeleteRule::resolve(schema, when, owner));
         Ok(RowRules { order: order.transpose()?, delete: delete.transpose()? })
     }
 }
 
 impl OrderColumn {
-    fn resolve(schema: &Schema, name: &str, table: &str) -> Result<OrderColumn> {
+    fn resolve(schema: &Schema, name: &str, owner: &str) -> Result<OrderColumn> {
         const SETTING: &str = "sink.merge.orderBy";
-        let column = ComparedColumn::resolve(schema, SETTING, name, &format!("table {table}"))?;
+        let column = ComparedColumn::resolve(schema, SETTING, name, owner)?;
         if matches!(column.data_type(), DataType::Struct(_) | DataType::List(_)) {
             let of = name_of(column.data_type());
             return Err(Error::config(format!(
@@ -96,9 +96,9 @@ fn normal(values: ArrayRef) -> Result<ArrayRef> {
 }
 
 impl DeleteRule {
-    fn resolve(schema: &Schema, when: &DeleteWhen, table: &str) -> Result<DeleteRule> {
+    fn resolve(schema: &Schema, when: &DeleteWhen, owner: &str) -> Result<DeleteRule> {
         const SETTING: &str = "sink.merge.deleteWhen.column";
-        let column = ComparedColumn::resolve(schema, SETTING, &when.column, &format!("table {table}"))?;
+        let column = ComparedColumn::resolve(schema, SETTING, &when.column, owner)?;
         if !matches!(column.data_type(), DataType::Utf8 | DataType::Boolean) {
             let of = name_of(column.data_type());
             return Err(Error::config(format!("{SETTING}: {} is {of}, not STRING or BOOLEAN", when.column))
@@ -145,7 +145,7 @@ mod tests {
     fn ordered(values: ArrayRef) -> Vec<usize> {
         let rows = RecordBatch::try_from_iter_with_nullable([("o", values, true)]).unwrap();
         let update = UpdateConfig { order_by: Some("O".into()), delete_when: None };
-        let rules = RowRules::resolve(&update, rows.schema_ref(), "t").unwrap();
+        let rules = RowRules::resolve(&update, rows.schema_ref(), "table t").unwrap();
         let bytes = rules.order.unwrap().of_rows(&rows).unwrap();
         let mut rows: Vec<usize> = (0..bytes.len()).collect();
         rows.sort_by(|a, b| bytes.value(*a).cmp(bytes.value(*b)));
@@ -188,7 +188,7 @@ mod tests {
                 order_by: None,
                 delete_when: Some(DeleteWhen { column: column.into(), values, no_text: None }),
             };
-            let rules = RowRules::resolve(&update, rows.schema_ref(), "t").unwrap();
+            let rules = RowRules::resolve(&update, rows.schema_ref(), "table t").unwrap();
             rules.delete.unwrap().of_rows(&rows).unwrap()
         };
         assert_eq!(deletes("op", &["d", "t"]), BooleanArray::from(vec![false, true, false, false, true]));
@@ -207,7 +207,7 @@ mod tests {
                 no_text: Some("true".into()),
             };
             let update = UpdateConfig { order_by: None, delete_when: Some(when) };
-            RowRules::resolve(&update, rows.schema_ref(), "t")
+            RowRules::resolve(&update, rows.schema_ref(), "table t")
         };
         let error = resolved("op").unwrap_err().to_string();
         assert!(
@@ -230,7 +230,7 @@ mod tests {
                     no_text: None,
                 }),
             };
-            RowRules::resolve(&update, rows.schema_ref(), "t").unwrap_err().to_string()
+            RowRules::resolve(&update, rows.schema_ref(), "table t").unwrap_err().to_string()
         };
         assert!(
             refused(Some("at"), None).contains("sink.merge.orderBy names at, which table t does not have")
