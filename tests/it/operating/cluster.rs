@@ -60,6 +60,15 @@ fn a_restricted_namespace_takes_all_that_the_chart_makes() {
     ];
     assert_eq!(kinds, all.map(str::to_owned).into());
 
+    // The server does look: without one line of the security context a new pod is refused.
+    let mut wrong = pod.clone();
+    wrong["spec"]["containers"][0]["securityContext"]["capabilities"] = Value::Null;
+    let (well, said) = cluster.ask("kubectl", &apply, &wrong.to_string());
+    assert!(!well && said.contains("violates PodSecurity \"restricted"), "{said}");
+    wrong["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] = 99_999.into();
+    let (well, said) = cluster.ask("kubectl", &apply, &wrong.to_string());
+    assert!(!well && said.contains("must be between 1 and 65535"), "{said}");
+
     // The runbook's copy of a pod that crashes, for any command.
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operating/runbook.md");
     let page = std::fs::read_to_string(page).unwrap().replace("-n lake", "-n dry");
@@ -69,14 +78,6 @@ fn a_restricted_namespace_takes_all_that_the_chart_makes() {
     let copy = cluster.get("dry", "pod", "events-tool");
     let command = ["alluvia", "checkpoint", "show", "/etc/alluvia/streams.yaml"];
     assert_eq!(copy["spec"]["containers"][0]["command"], Value::from(command.to_vec()));
-
-    // The server does look: without one line of the security context the pod is refused.
-    pod["spec"]["containers"][0]["securityContext"]["capabilities"] = Value::Null;
-    let (well, said) = cluster.ask("kubectl", &apply, &pod.to_string());
-    assert!(!well && said.contains("violates PodSecurity \"restricted"), "{said}");
-    pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"] = 99_999.into();
-    let (well, said) = cluster.ask("kubectl", &apply, &pod.to_string());
-    assert!(!well && said.contains("must be between 1 and 65535"), "{said}");
 }
 
 #[test]
