@@ -60,6 +60,7 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
         None => Replays::Nothing,
         Some(table) => Replays::of(&config, runtime.handle(), table, args.open)?,
     };
+    let is_wanted = |code: &str| args.code.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(code));
     let mut replayed = 0;
     let mut codes: BTreeMap<String, u64> = BTreeMap::new();
     let mut newest: Vec<Shown> = Vec::new();
@@ -72,8 +73,7 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
             }
             *count += 1;
             replayed += u64::from(is_replayed == Some(true));
-            if args.limit > 0 && args.code.as_ref().is_none_or(|code| code.eq_ignore_ascii_case(letter.code))
-            {
+            if args.limit > 0 && is_wanted(letter.code) {
                 newest.push(shown(letter, args.output.output, is_replayed));
                 if newest.len() >= args.limit.saturating_mul(2).max(64) {
                     keep_newest(&mut newest, args.limit);
@@ -107,9 +107,7 @@ pub(super) fn show(args: &DeadLettersShowArgs) -> Result<()> {
                 println!("  {:>9}  {}", grouped(*count), plain(code.as_bytes()));
             }
             newest.iter().for_each(|letter| print!("\n{}", letter.text));
-            let of_code =
-                |code: &str| args.code.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(code));
-            let wanted: u64 = codes.iter().filter(|(code, _)| of_code(code)).map(|(_, count)| count).sum();
+            let wanted: u64 = codes.iter().filter(|(code, _)| is_wanted(code)).map(|(_, count)| count).sum();
             let more = wanted.saturating_sub(newest.len() as u64);
             if more > 0 {
                 println!("\n{} older; --limit shows more", counted(more, "dead letter"));

@@ -238,10 +238,13 @@ struct Commit {
 
 impl Commit {
     fn parse(store: &Store, version: u64, bytes: &[u8]) -> Result<Commit> {
-        let wanted = |line: &[u8]| !FILES.iter().any(|of| line.starts_with(of));
-        let actions = parsed(store, version, bytes, wanted)?;
-        let count = |of: &[u8]| lines(bytes).filter(|line| line.starts_with(of)).count();
-        Ok(Commit { actions, added: count(ADD), removed: count(REMOVE) })
+        let (mut added, mut removed) = (0, 0);
+        let actions = parsed(store, version, bytes, |line| {
+            added += usize::from(line.starts_with(ADD));
+            removed += usize::from(line.starts_with(REMOVE));
+            !FILES.iter().any(|of| line.starts_with(of))
+        })?;
+        Ok(Commit { actions, added, removed })
     }
 }
 
@@ -250,13 +253,13 @@ const FILES: [&[u8]; 3] = [ADD, REMOVE, br#"{"cdc":"#];
 pub(super) const ADD: &[u8] = br#"{"add":"#;
 const REMOVE: &[u8] = br#"{"remove":"#;
 
-/// The lines of a commit; each is an action.
-fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
-}
-
-/// The actions of a commit that are `wanted` by their line.
-fn parsed(store: &Store, version: u64, bytes: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<Value>> {
+/// The actions of a commit that are `wanted` by their line; it is asked of each line once.
+fn parsed(
+    store: &Store,
+    version: u64,
+    bytes: &[u8],
+    mut wanted: impl FnMut(&[u8]) -> bool,
+) -> Result<Vec<Value>> {
     let damaged = |e: serde_json::Error| {
         let name = commit_name(version);
         Error::corrupt(format!("{}{name} is cut off or damaged: it is not a Delta commit", store.url()))
@@ -264,7 +267,7 @@ fn parsed(store: &Store, version: u64, bytes: &[u8], wanted: impl Fn(&[u8]) -> b
             .hint(super::error::RESTORE)
     };
     let mut actions = Vec::new();
-    for line in lines(bytes) {
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
         if wanted(line) {
             actions.push(serde_json::from_slice(line).map_err(damaged)?);
         } else {

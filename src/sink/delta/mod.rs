@@ -276,11 +276,11 @@ impl Sink for DeltaAppend {
             ),
             None => (spelled_as_columns(&self.config.partition_by, columns), Arc::clone(columns)),
         };
-        let fine = |name: &&String| {
+        let is_of_instants = |name: &&String| {
             let column = columns.fields().iter().find(|field| same_name(field.name(), name));
             column.is_some_and(|field| matches!(field.data_type(), DataType::Timestamp(_, _)))
         };
-        warnings.extend(partition_by.iter().find(fine).map(|name| {
+        warnings.extend(partition_by.iter().find(is_of_instants).map(|name| {
             format!("the table is partitioned by {name}, a TIMESTAMP: each of its values has a folder and files of its own; a DATE, such as to_date({name}) in sql, makes one a day")
         }));
         warnings
