@@ -10,3 +10,11 @@ mod schema_infer;
 #[cfg(any(debug_assertions, feature = "failpoints"))]
 mod table;
 mod terminal;
+
+use crate::rig::Broker;
+
+/// `ingest` of a topic that the broker does not have.
+fn ingest_of_no_topic(broker: &Broker) -> [&str; 7] {
+    let servers = broker.bootstrap();
+    ["ingest", "--bootstrap-servers", servers, "--topic", "no-such-topic", "--table", "./table"]
+}

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::ingest_of_no_topic;
 use crate::rig::{Alluvia, Broker, Ended, Message};
 
 const BOUND: Duration = Duration::from_secs(60);
@@ -55,16 +56,7 @@ fn a_topic_that_is_not_there() {
     refused(&yaml(broker.bootstrap(), "no-such-topic", "a INT"), folder.path(), 2, &["no-such-topic"]);
     nothing_written(folder.path());
     // Who gave flags is told the flag.
-    let flags = [
-        "ingest",
-        "--bootstrap-servers",
-        broker.bootstrap(),
-        "--topic",
-        "no-such-topic",
-        "--table",
-        "./table",
-    ];
-    let ended = Alluvia::start(flags, folder.path(), &[]).wait(BOUND);
+    let ended = Alluvia::start(ingest_of_no_topic(broker), folder.path(), &[]).wait(BOUND);
     assert_eq!(ended.code(), 2, "{}", ended.stderr);
     assert!(ended.stderr.contains("on the command line --topic sets "), "{}", ended.stderr);
 }

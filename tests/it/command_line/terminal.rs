@@ -6,6 +6,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::ingest_of_no_topic;
 use crate::rig::{Broker, Message, child, until};
 use crate::scene::BOUND;
 
@@ -138,18 +139,7 @@ fn log_lines_pass_above_the_bar_of_a_bounded_run() {
 fn a_fatal_error_is_said_once() {
     let Some(broker) = Broker::shared() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (code, said) = on_a_terminal(
-        &[
-            "ingest",
-            "--bootstrap-servers",
-            broker.bootstrap(),
-            "--topic",
-            "no-such-topic",
-            "--table",
-            "./table",
-        ],
-        folder.path(),
-    );
+    let (code, said) = on_a_terminal(&ingest_of_no_topic(broker), folder.path());
     assert_eq!(code, 2, "{said}");
     let screen = screen(&said);
     let errors: Vec<&String> = screen.iter().filter(|line| line.contains("no-such-topic")).collect();

@@ -61,7 +61,7 @@ impl Broker {
     fn new(beside: Option<PathBuf>) -> Broker {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let home = own_folder().join(format!("broker-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-        prepare();
+        super::prepare("kafka");
         let mut broker = Broker { home, beside, process: None, facts: Value::Null };
         broker.start();
         broker
@@ -277,16 +277,6 @@ impl Drop for Broker {
         }
         let _ = fs::remove_dir_all(&self.home);
     }
-}
-
-/// What every broker needs is in the cache; else says why not (a tool is missing, a registry can't be reached).
-fn prepare() {
-    let script = super::home().join("kafka");
-    let made = Command::new(&script).arg("prepare").stdin(Stdio::null()).output();
-    let made = made
-        .unwrap_or_else(|e| panic!("{} does not run ({e}); install Python 3.11 or later", script.display()));
-    let said = String::from_utf8_lossy(&made.stderr);
-    assert!(made.status.success(), "no Kafka broker: {said}\n(ALLUVIA_SKIP_SERVICES=1 skips such tests)");
 }
 
 /// The folder of this process for servers; those of processes that ended are removed, as a shared broker is never dropped.

@@ -45,6 +45,7 @@ pub use spark::Spark;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Whether tests that need a service are to be skipped; says so past the capture of test output.
@@ -63,6 +64,20 @@ pub fn skipped(service: &str) -> bool {
 /// The folder `tests/rig` of the repository.
 fn home() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rig"))
+}
+
+/// Has a script of `tests/rig` fetch what it needs into the cache; else says why not (a tool is missing, a registry can't be reached).
+fn prepare(script: &str) {
+    let path = home().join(script);
+    let made = Command::new(&path).arg("prepare").stdin(Stdio::null()).output();
+    let made = made
+        .unwrap_or_else(|e| panic!("{} does not run ({e}); install Python 3.11 or later", path.display()));
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(
+        made.status.success(),
+        "no {script}: {said}
+(ALLUVIA_SKIP_SERVICES=1 skips such tests)"
+    );
 }
 
 /// The bytes that a process holds in memory now; `None` when it has ended.

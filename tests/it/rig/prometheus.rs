@@ -25,12 +25,9 @@ impl Prometheus {
             return None;
         }
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let script = super::home().join("prometheus");
         // To install it may take longer than it may to start.
-        let made = Command::new(&script).arg("prepare").stdin(Stdio::null()).output();
-        let made = made.expect("tests/rig/prometheus starts; it needs python3");
-        assert!(made.status.success(), "no Prometheus: {}", String::from_utf8_lossy(&made.stderr));
-        let mut command = Command::new(script);
+        super::prepare("prometheus");
+        let mut command = Command::new(super::home().join("prometheus"));
         command.arg("run").arg(folder.path()).args([target, rules]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
         let process = child::spawn(command).expect("tests/rig/prometheus starts; it needs python3");

@@ -177,13 +177,8 @@ pub(super) fn python(script: &str) -> Command {
 /// The command that knows the readers. They are in the cache then: to fetch them may take longer than a script may.
 fn readers() -> Command {
     static PREPARED: OnceLock<()> = OnceLock::new();
-    let script = super::home().join("readers");
-    PREPARED.get_or_init(|| {
-        let made = Command::new(&script).arg("prepare").stdin(Stdio::null()).output();
-        let made = made.expect("tests/rig/readers starts; it needs python3");
-        assert!(made.status.success(), "no readers: {}", String::from_utf8_lossy(&made.stderr));
-    });
-    Command::new(script)
+    PREPARED.get_or_init(|| super::prepare("readers"));
+    Command::new(super::home().join("readers"))
 }
 
 fn read_delta(what: &str, table: &Path, columns: &[&str]) -> String {

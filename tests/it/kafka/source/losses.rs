@@ -1,7 +1,6 @@
 //! What is lost is said with its range and its reason: offsets that aged out, logs that are too short, deleted topics.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use alluvia::model::{Kind, Offsets, TopicPartition};
 use alluvia::source::kafka::{KafkaSource, LossReason, losses};
 use rdkafka::Offset;
 
-use super::{BOUND, dense, numbered, options, quickly, range, read, reader, tolerant};
+use super::{BOUND, dense, meanwhile, numbered, options, quickly, range, read, reader, tolerant};
 use crate::rig::Broker;
 
 #[test]
@@ -44,16 +43,7 @@ fn a_range_whose_tail_was_deleted_ends_without_its_records() {
 
 /// While `act` runs, a record comes to the partition every half second.
 fn with_a_trickle<T>(broker: &Broker, topic: &str, partition: i32, act: impl FnOnce() -> T) -> T {
-    thread::scope(|scope| {
-        // Dropped when `act` ends, by a panic too: the scope waits for the thread.
-        let (_acting, ended) = channel::<()>();
-        scope.spawn(move || {
-            while ended.recv_timeout(Duration::from_millis(500)) == Err(RecvTimeoutError::Timeout) {
-                broker.produce(topic, numbered(partition, 0..1));
-            }
-        });
-        act()
-    })
+    meanwhile(Duration::from_millis(500), || drop(broker.produce(topic, numbered(partition, 0..1))), act)
 }
 
 #[test]

@@ -66,19 +66,24 @@ fn range(topic: &str, partition: i32, from: i64, until: i64) -> OffsetRange {
 /// Per partition the offsets and values that a read delivered, in the order of delivery.
 type Rows = BTreeMap<i32, Vec<(i64, String)>>;
 
-/// Calls `act` with a flag that is set after `bound`, unless it has returned by then.
-fn cancelled_after<T>(bound: Duration, act: impl FnOnce(&AtomicBool) -> T) -> T {
-    let cancel = &AtomicBool::new(false);
+/// Calls `each` at every `interval` while `act` runs.
+fn meanwhile<T>(interval: Duration, each: impl Fn() + Send, act: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         // Dropped when `act` ends, by a panic too: the scope waits for the thread.
         let (_acting, ended) = channel::<()>();
         scope.spawn(move || {
-            if ended.recv_timeout(bound) == Err(RecvTimeoutError::Timeout) {
-                cancel.store(true, Ordering::Relaxed);
+            while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                each();
             }
         });
-        act(cancel)
+        act()
     })
+}
+
+/// Calls `act` with a flag that is set after `bound`, unless it has returned by then.
+fn cancelled_after<T>(bound: Duration, act: impl FnOnce(&AtomicBool) -> T) -> T {
+    let cancel = AtomicBool::new(false);
+    meanwhile(bound, || cancel.store(true, Ordering::Relaxed), || act(&cancel))
 }
 
 fn read(reader: &mut LaneReader, ranges: &[OffsetRange]) -> Result<(Rows, ReadReport), Error> {
